@@ -1,0 +1,29 @@
+"""The result of a separation."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A photograph taken through glass, taken apart.
+
+    Both layers are H x W x 3 float32, sRGB. Values lie in [0, 1] for a picture whose values do.
+
+    Attributes:
+        transmission: the scene behind the glass. Embedded separators are trained towards the brightness of
+            the scene without the glass (B in docs/conventions.md), the panel towards the physical T.
+        reflection: what the glass adds on top, as seen on the glass: in linear light about I - T.
+    """
+
+    transmission: np.ndarray
+    reflection: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("transmission", "reflection"):
+            shape = getattr(self, name).shape
+            if len(shape) != 3 or shape[2] != 3:
+                raise ValueError(f"{name}: expected H x W x 3, got {shape}")
+        if self.transmission.shape != self.reflection.shape:
+            raise ValueError(f"layers differ in size: {self.transmission.shape} and {self.reflection.shape}")
