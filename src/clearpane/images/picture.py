@@ -1,0 +1,60 @@
+"""A picture as the rest of the package sees it: pixels, and what is needed to write them back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+SampleType = Literal["uint8", "uint16", "half", "float"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture read from a file, upright and in sRGB.
+
+    Attributes:
+        pixels: H x W x 3 float32, sRGB-encoded. Values lie in [0, 1], except that colours outside sRGB (wide-gamut
+            profiles) and light above white (EXR, HDR) go below 0 and above 1, along the sRGB curve extended
+            with odd symmetry.
+        format: what the file was: jpeg, png, tiff, webp, exr, hdr, heic or raw.
+        sample_type: how the file stored a sample.
+        alpha: H x W float32 in [0, 1], or None. The pixels are not multiplied by it.
+        is_gray: the file had a single colour channel; the three channels are equal and are written as one.
+        exif: the EXIF block, a TIFF stream without the ``Exif\\0\\0`` prefix. Orientation is 1, the thumbnail is gone.
+        icc_profile: the file's own profile, to which the pixels are converted back on writing; None: sRGB.
+        xmp: the XMP packet.
+        attributes: header entries of EXR and HDR files.
+        lossless: the file was stored without loss (tells the two kinds of WebP apart).
+        source: the file read, which writing never overwrites.
+        warnings: what was left out on reading, for the user.
+    """
+
+    pixels: np.ndarray
+    format: str
+    sample_type: SampleType
+    alpha: np.ndarray | None = None
+    is_gray: bool = False
+    exif: bytes | None = None
+    icc_profile: bytes | None = None
+    xmp: bytes | None = None
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    lossless: bool = True
+    source: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
+            raise ValueError(f"pixels: expected H x W x 3, got {self.pixels.shape}")
+        if self.alpha is not None and self.alpha.shape != self.pixels.shape[:2]:
+            raise ValueError(f"alpha: expected {self.pixels.shape[:2]}, got {self.alpha.shape}")
+
+    def with_pixels(self, pixels: np.ndarray) -> "Picture":
+        """The same picture, its metadata and alpha kept, with other pixels of the same height and width.
+
+        A grey picture stays grey: of pixels whose channels differ, the mean is written.
+        """
+        if pixels.shape != self.pixels.shape:
+            raise ValueError(f"pixels: expected {self.pixels.shape}, got {pixels.shape}")
+        return replace(self, pixels=pixels)
