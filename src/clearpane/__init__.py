@@ -1,0 +1,54 @@
+"""Takes the glass away: separates a photograph taken through glass into the clean picture and the reflection.
+
+>>> import clearpane
+>>> layers = clearpane.remove_reflection("window.jpg")  # doctest: +SKIP
+>>> layers.transmission.shape  # doctest: +SKIP
+(3000, 4000, 3)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from clearpane._version import __version__
+from clearpane.errors import ClearpaneError
+
+if TYPE_CHECKING:
+    from clearpane.images.picture import Picture
+    from clearpane.images.reading import read_picture
+    from clearpane.images.writing import write_picture
+    from clearpane.separation.base import Separator, load_separator
+    from clearpane.separation.layers import Layers
+    from clearpane.separation.removal import remove_reflection
+
+__all__ = [
+    "ClearpaneError",
+    "Layers",
+    "Picture",
+    "Separator",
+    "__version__",
+    "load_separator",
+    "read_picture",
+    "remove_reflection",
+    "write_picture",
+]
+
+# Imported at first use, so that importing the package stays quick and loads no model.
+_HOMES = {
+    "Layers": "clearpane.separation.layers",
+    "Picture": "clearpane.images.picture",
+    "Separator": "clearpane.separation.base",
+    "load_separator": "clearpane.separation.base",
+    "read_picture": "clearpane.images.reading",
+    "remove_reflection": "clearpane.separation.removal",
+    "write_picture": "clearpane.images.writing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,88 @@
+"""A photograph's layers in one call."""
+
+from pathlib import Path
+
+import numpy as np
+
+from clearpane.errors import ClearpaneError
+from clearpane.optics.color import linear_to_srgb, srgb_to_linear
+from clearpane.separation.base import Quality, Separator, load_separator
+from clearpane.separation.layers import Layers
+from clearpane.separation.strength import row_bands
+
+
+def remove_reflection(
+    photo: str | Path | np.ndarray,
+    *,
+    quality: Quality = "fast",
+    separator: Separator | None = None,
+) -> Layers:
+    """Separate a photograph taken through glass into the scene behind the glass and the reflection on it.
+
+    Args:
+        photo: a picture file, or H x W x 3 sRGB values: floating point in [0, 1] (beyond for HDR), or uint8
+            or uint16 over their whole range.
+        quality: ``"best"`` averages over a self-ensemble and takes longer.
+        separator: one from :func:`load_separator`, to load it once for many photographs; None: the default.
+
+    Returns:
+        The layers, float32, of the photograph's size (upright, as its EXIF orientation asks).
+
+    Raises:
+        ClearpaneError: the picture cannot be read or separated.
+    """
+    return separate_full_range(separator or load_separator(), _pixels(photo), quality)
+
+
+def separate_full_range(separator: Separator, image: np.ndarray, quality: Quality = "fast") -> Layers:
+    """Separate a picture whose values may leave [0, 1], as those of HDR and wide-gamut pictures do.
+
+    Separators know [0, 1]. They are shown C = clip(I, 0, 1), and what was cut off is put back in linear
+    light::
+
+        T = T_C I / C,   R = R_C I / C    where I > 1 (C is 1 there)
+        T = T_C + I                       where I < 0 (C is 0 there)
+
+    A highlight keeps its intensity and is shared between the layers as the clipped one was, so a lamp
+    mirrored in the pane goes to R and a lamp behind it stays in T. Colours outside the gamut stay in T. Both
+    rules are continuous at the ends of the range.
+
+    Args:
+        separator: any separator.
+        image: H x W x 3 float32, sRGB, the curve extended beyond 1 and as an odd function below 0.
+        quality: see :class:`~clearpane.separation.base.Separator`.
+
+    Raises:
+        ClearpaneError: the picture holds values that are not finite.
+    """
+    lowest, highest = float(image.min()), float(image.max())
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        raise ClearpaneError("the picture holds values that are not numbers (NaN or infinity)")
+    if lowest >= 0 and highest <= 1:
+        return separator.separate(image, quality=quality)
+
+    layers = separator.separate(np.clip(image, 0, 1), quality=quality)
+    transmission, reflection = layers.transmission.copy(), layers.reflection.copy()
+    for rows in row_bands(image):
+        linear = srgb_to_linear(image[rows])
+        gain = np.maximum(linear, 1)
+        outside = (linear > 1) | (linear < 0)
+        wide = linear_to_srgb(srgb_to_linear(transmission[rows]) * gain + np.minimum(linear, 0))
+        transmission[rows] = np.where(outside, wide, transmission[rows])
+        wide = linear_to_srgb(srgb_to_linear(reflection[rows]) * gain)
+        reflection[rows] = np.where(outside, wide, reflection[rows])
+    return Layers(transmission, reflection)
+
+
+def _pixels(photo: str | Path | np.ndarray) -> np.ndarray:
+    if not isinstance(photo, np.ndarray):
+        from clearpane.images.reading import read_picture
+
+        return read_picture(Path(photo)).pixels
+    if photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
+        raise ClearpaneError(f"expected a picture of H x W x 3 values, got an array of shape {photo.shape}")
+    if photo.dtype in (np.uint8, np.uint16):
+        return photo.astype(np.float32) / np.iinfo(photo.dtype).max
+    if not np.issubdtype(photo.dtype, np.floating):
+        raise ClearpaneError(f"expected floating-point, uint8 or uint16 values, got {photo.dtype}")
+    return photo.astype(np.float32, copy=False)
