@@ -1,0 +1,44 @@
+# `make help` lists what there is. Needed beforehand: Python 3.11 or newer with venv, and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PINS := requirements/base.txt pyproject.toml
+DEMO := demo-output
+
+.PHONY: help demo test lint clean
+.DEFAULT_GOAL := help
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/base-installed  ## Remove the reflection from the pictures in examples/
+	$(BIN)/clearpane remove examples/*_input.jpg --output $(DEMO) --reflection --compare
+	@echo "The results are in $(CURDIR)/$(DEMO): NAME_transmission.jpg without the reflection,"
+	@echo "NAME_reflection.jpg the reflection alone, NAME_compare.jpg before and after."
+
+test: $(VENV)/test-installed  ## Run the tests
+	@$(BIN)/pytest
+
+lint: $(VENV)/test-installed  ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## Remove .venv and what demo and test made
+	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+# The stamps below are newer than the files they were made from: a second call installs nothing.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
+	"Clearpane needs Python 3.11 or newer, this is %d.%d: try make PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/base-installed: $(PINS) | $(BIN)/python
+	$(PIP) install --quiet -r requirements/base.txt
+	$(PIP) install --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/test-installed: requirements/test.txt $(VENV)/base-installed
+	$(PIP) install --quiet -r requirements/test.txt
+	@touch $@
