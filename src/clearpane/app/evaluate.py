@@ -1,0 +1,232 @@
+"""``clearpane evaluate``: results against photographs taken without the glass."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from clearpane.errors import ClearpaneError
+from clearpane.evaluation.judge import JudgePage, key_path, read_verdicts
+from clearpane.evaluation.lpips import Lpips
+from clearpane.evaluation.protocols import PROTOCOLS, Protocol, ProtocolName, find_pairs
+from clearpane.evaluation.report import Report
+from clearpane.evaluation.scoring import (
+    BASELINES,
+    METRICS,
+    REFLECTION_SUFFIX,
+    FolderMethod,
+    Method,
+    PictureScores,
+    RowSummary,
+    SeparatorMethod,
+    SetSummary,
+    score_pairs,
+    summarise,
+)
+from clearpane.evaluation.tables import csv_text, json_text, write_text
+from clearpane.separation.base import Quality, load_separator
+
+DESCRIPTION = """\
+Measure results against photographs taken without the glass.
+
+The folder holds pairs: NAME_input.* with NAME_transmission.* (and perhaps
+NAME_reflection.*). The published layouts of Real20, Nature and SIR2 are
+understood too, also several sets in one folder. Every table has the rows "do
+nothing" and "oracle gain" (the input after the gain of each channel that fits
+the truth best), and PSNR-G, the PSNR after such a gain: a result that beats
+doing nothing only before the gain corrected the exposure, not the reflection.
+
+Examples:
+  clearpane evaluate pairs
+  clearpane evaluate pairs --report report.html --csv scores.csv
+  clearpane evaluate pairs --results clean other-program
+      compares finished pictures, NAME_transmission.* or NAME.* in each folder
+  clearpane evaluate pairs --results clean --judge judge.html
+      a blind page for judging by eye; send it to people, keep judge.key.json
+  clearpane evaluate --judge judge.html --judge-answers judge-answers.csv
+      how often they found the reflection gone
+"""
+
+T = TypeVar("T")
+_SHOWN = ("psnr", "psnr_g", "ssim", "lmse", "ncc", "lpips")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure results against photographs taken without the glass."""
+
+    folder: Annotated[Positional[Path | None], arg(metavar="FOLDER", help_behavior_hint="")] = None
+    """Folder with pairs of photographs, or with several test sets."""
+
+    protocol: Annotated[ProtocolName, arg(help_behavior_hint="(default: original)")] = "original"
+    """The size to measure at: original as the files are; multiple-of-32 and long-side-512 shrink input and
+    truth first, as some papers do. Figures of different protocols cannot be compared."""
+
+    model: Annotated[str, arg(metavar="NAME", help_behavior_hint="(default: compact)")] = "compact"
+    """The separator to run when there is no --results."""
+
+    quality: Annotated[Quality, arg(help_behavior_hint="(default: fast)")] = "fast"
+    """best looks at each photograph several times and averages: a little better and several times slower."""
+
+    results: Annotated[tuple[Path, ...], arg(metavar="DIR...", help_behavior_hint="")] = ()
+    """Folders of finished pictures, of any program, to measure instead of running the separator."""
+
+    lpips_weights: Annotated[Path | None, arg(metavar="FILE.safetensors", help_behavior_hint="")] = None
+    """Also measure LPIPS, with these weights: AlexNet or VGG with the linear heads, as the state dictionary
+    of the lpips package has them. Needs PyTorch."""
+
+    csv: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Write the scores of every picture as a table."""
+
+    json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Write everything: means, spreads, intervals and the scores of every picture."""
+
+    report: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None
+    """Write a page with the pictures side by side, worst first. It needs nothing but a browser."""
+
+    judge: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None
+    """Write a page for judging by eye: results and inputs in random order, unnamed, to be answered with yes
+    or no. FILE.key.json, written beside it, says which is which."""
+
+    judge_answers: Annotated[tuple[Path, ...], arg(metavar="FILE.csv...", help_behavior_hint="")] = ()
+    """Count the answers that people saved from the page of --judge; measures nothing."""
+
+    overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Replace the files named above if they are there already."""
+
+
+def run(options: Evaluate) -> int:
+    """Measure, print the tables, write the files asked for; the exit code is 0.
+
+    Raises:
+        ClearpaneError: something the user can put right.
+    """
+    console = Console()
+    if options.judge_answers:
+        if options.judge is None:
+            raise ClearpaneError("--judge-answers needs --judge FILE.html too: the page that was answered")
+        _print_verdicts(console, options.judge_answers, key_path(options.judge))
+        return 0
+    if options.folder is None:
+        raise ClearpaneError("name the folder with the pairs, for example: clearpane evaluate pairs")
+    _check_outputs(options)
+    protocol = PROTOCOLS[options.protocol]
+    pairs = find_pairs(options.folder)
+    lpips = Lpips(options.lpips_weights) if options.lpips_weights else None
+    methods = _methods(options, protocol)
+    report = Report(methods[0].name, protocol, len(pairs)) if options.report else None
+    judge = JudgePage() if options.judge else None
+
+    scores: list[PictureScores] = []
+    for scored, pictures in _progress(score_pairs(pairs, methods, protocol, lpips), len(pairs)):
+        scores.append(scored)
+        if report is not None:
+            report.add(scored, pictures)
+        if judge is not None:
+            judge.add(scored, pictures)
+    summaries = summarise(scores)
+
+    if options.csv:
+        write_text(options.csv, csv_text(scores), overwrite=options.overwrite)
+    if options.json:
+        write_text(options.json, json_text(protocol.name, summaries, scores), overwrite=options.overwrite)
+    if report is not None and options.report:
+        write_text(options.report, report.html(summaries), overwrite=options.overwrite)
+    if judge is not None and options.judge:
+        judge.write(options.judge, overwrite=options.overwrite)
+    _print_tables(console, summaries, protocol)
+    for path in _outputs(options):
+        console.print(f"wrote {path}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _methods(options: Evaluate, protocol: Protocol) -> list[Method]:
+    if not options.results:
+        return [SeparatorMethod(options.model, load_separator(options.model), options.quality)]
+    methods: list[Method] = []
+    for folder in options.results:
+        if not folder.is_dir():
+            raise ClearpaneError(f"{folder}: no such folder; --results names folders of finished pictures")
+        name = folder.resolve().name
+        if name in BASELINES or any(name == m.name for m in methods):
+            name = str(folder)
+        if name in BASELINES or any(name == m.name for m in methods):
+            raise ClearpaneError(f"{folder}: named twice in --results; name it once")
+        methods.append(FolderMethod(name, folder, protocol))
+    return methods
+
+
+def _outputs(options: Evaluate) -> list[Path]:
+    paths = [p for p in (options.csv, options.json, options.report, options.judge) if p is not None]
+    return [*paths, key_path(options.judge)] if options.judge else paths
+
+
+def _check_outputs(options: Evaluate) -> None:
+    """Say what stands in the way before the work is done, not after."""
+    paths = _outputs(options)
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ClearpaneError(f"{path}: named for two outputs; give each its own file")
+        if path.is_dir():
+            raise ClearpaneError(f"{path}: is a folder; name a file in it")
+        if path.exists() and not options.overwrite:
+            raise ClearpaneError(f"{path}: exists already; choose another name or add --overwrite")
+
+
+def _progress(items: Iterable[T], total: int) -> Iterable[T]:
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield from bar.track(items, total=total, description="measuring")
+
+
+def _print_tables(console: Console, summaries: Sequence[SetSummary], protocol: Protocol) -> None:
+    for summary in summaries:
+        keys = [key for key in _SHOWN if key in summary.rows[0].mean]
+        title = "all sets, weighted by their pictures" if summary.name == "all" else summary.name
+        table = Table(
+            title=f"{title}: {summary.pictures} pictures, protocol {protocol.name}", box=box.SIMPLE_HEAD
+        )
+        table.title_justify = "left"
+        table.add_column("")
+        for key in keys:
+            table.add_column(METRICS[key].title, justify="right", no_wrap=True)
+        table.add_column("better than\nnothing", justify="right", no_wrap=True)
+        for row in summary.rows:
+            better = "" if row.better is None else f"{row.better} of {row.pictures}"
+            means = (f"{row.mean[key]:.{METRICS[key].decimals}f}" for key in keys)
+            table.add_row(row.name, *means, better, style="dim" if row.name in BASELINES else None)
+        console.print(table)
+        for row in summary.rows:
+            if row.name not in BASELINES and not row.name.endswith(REFLECTION_SUFFIX):
+                console.print(_against_nothing(row), markup=False, highlight=False, soft_wrap=True)
+        console.print()
+
+
+def _against_nothing(row: RowSummary) -> str:
+    parts = [
+        f"{METRICS[key].title} {over.mean:+.2f} dB [{over.low:+.2f}, {over.high:+.2f}]"
+        for key, over in (row.over_nothing or {}).items()
+        if key in ("psnr", "psnr_g")
+    ]
+    return f"{row.name} over doing nothing: {', '.join(parts)} (95 % intervals, paired bootstrap)"
+
+
+def _print_verdicts(console: Console, answers: Sequence[Path], key: Path) -> None:
+    table = Table(title="Is the reflection gone and the scene intact?", box=box.SIMPLE_HEAD)
+    table.title_justify = "left"
+    for heading in ("", "yes", "success", "95 % interval"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for v in read_verdicts(answers, key):
+        interval = f"{v.rate.low:.0%} to {v.rate.high:.0%}"
+        table.add_row(v.method, f"{v.yes} of {v.answers}", f"{v.rate.mean:.0%}", interval)
+    console.print(table)

@@ -1,0 +1,138 @@
+"""LPIPS (Zhang et al. 2018), with weights that the user brings."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from clearpane.errors import ClearpaneError, MissingExtraError
+
+if TYPE_CHECKING:
+    import torch
+
+# A convolution is (index in torchvision's ``features``, stride, padding); "tap" marks a compared layer.
+_ALEX = (
+    (0, 4, 2),
+    "tap",
+    "pool",
+    (3, 1, 2),
+    "tap",
+    "pool",
+    (6, 1, 1),
+    "tap",
+    (8, 1, 1),
+    "tap",
+    (10, 1, 1),
+    "tap",
+)
+_VGG_STAGES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
+_POOL = {"alex": (3, 2), "vgg": (2, 2)}
+
+
+class Lpips:
+    """Learned perceptual distance, version 0.1, AlexNet or VGG-16: 0 for equal pictures, larger is worse.
+
+    d = sum over layers l of the mean over pixels of w_l . (f_l(x) / |f_l(x)| - f_l(t) / |f_l(t)|)^2
+
+    Args:
+        weights: a safetensors file with the network's convolutions and the linear heads
+            ``lin0.model.1.weight`` to ``lin4.model.1.weight``. The convolutions are named as in torchvision
+            (``features.0.weight``) or as in the lpips package (``net.slice1.0.weight``), whose state
+            dictionary can be saved as it is. The network is told by its shapes.
+
+    Raises:
+        MissingExtraError: PyTorch is not installed.
+        ClearpaneError: the file is not a safetensors file or lacks a tensor.
+    """
+
+    def __init__(self, weights: Path) -> None:
+        try:
+            import torch
+            from safetensors import SafetensorError
+            from safetensors.torch import load_file
+        except ImportError as error:
+            raise MissingExtraError("LPIPS", "train") from error
+        try:
+            tensors = load_file(weights)
+        except (OSError, SafetensorError) as error:
+            raise ClearpaneError(
+                f"{weights}: not a readable safetensors file ({error}); convert the weights"
+            ) from error
+        self._tensors = {_torchvision_name(k): v.float() for k, v in tensors.items()}
+        self._path = weights
+        shape = tuple(self._tensor("features.0.weight").shape)
+        if shape not in {(64, 3, 11, 11), (64, 3, 3, 3)}:
+            raise ClearpaneError(f"{weights}: neither AlexNet nor VGG-16 (first convolution {shape})")
+        self.network = "alex" if shape[2] == 11 else "vgg"
+        self._shift = torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1)
+        self._scale = torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1)
+        self._steps = _ALEX if self.network == "alex" else _vgg_steps()
+        for step in self._steps:
+            if isinstance(step, tuple):
+                self._tensor(f"features.{step[0]}.weight")
+                self._tensor(f"features.{step[0]}.bias")
+        self._heads = [self._tensor(f"lin{i}.model.1.weight") for i in range(5)]
+
+    def __call__(self, result: np.ndarray, truth: np.ndarray) -> float:
+        """The distance of two H x W x 3 pictures, uint8 or sRGB in [0, 1], at least 64 x 64 pixels."""
+        import torch
+
+        with torch.inference_mode():
+            distance = 0.0
+            both = zip(self._features(result), self._features(truth), self._heads, strict=True)
+            for x, t, head in both:
+                difference = (_unit_length(x) - _unit_length(t)) ** 2
+                distance += float(torch.nn.functional.conv2d(difference, head).mean())
+        return distance
+
+    def _features(self, image: np.ndarray) -> "list[torch.Tensor]":
+        import torch
+        from torch.nn import functional as F
+
+        unit = image.astype(np.float32) / (255.0 if image.dtype == np.uint8 else 1.0)
+        x = torch.from_numpy(unit).permute(2, 0, 1)[None]
+        x = (2.0 * x - 1.0 - self._shift) / self._scale
+        taps = []
+        for step in self._steps:
+            if step == "tap":
+                taps.append(x)
+            elif step == "pool":
+                x = F.max_pool2d(x, *_POOL[self.network])
+            elif isinstance(step, tuple):
+                index, stride, padding = step
+                weight, bias = (
+                    self._tensor(f"features.{index}.weight"),
+                    self._tensor(f"features.{index}.bias"),
+                )
+                x = F.relu(F.conv2d(x, weight, bias, stride, padding))
+        return taps
+
+    def _tensor(self, name: str) -> "torch.Tensor":
+        if name not in self._tensors:
+            raise ClearpaneError(
+                f"{self._path}: no tensor {name}; LPIPS needs the network and its linear heads"
+            )
+        return self._tensors[name]
+
+
+def _vgg_steps() -> "tuple[str | tuple[int, int, int], ...]":
+    steps: list[str | tuple[int, int, int]] = []
+    for stage in _VGG_STAGES:
+        steps += ["pool"] if steps else []
+        steps += [(index, 1, 1) for index in stage]
+        steps.append("tap")
+    return tuple(steps)
+
+
+def _torchvision_name(name: str) -> str:
+    """``net.slice2.3.weight`` to ``features.3.weight``, ``lins.0.model...`` to ``lin0.model...``."""
+    parts = name.split(".")
+    if parts[0] == "net" and len(parts) == 4:
+        return f"features.{parts[2]}.{parts[3]}"
+    if parts[0] == "lins":
+        return f"lin{parts[1]}." + ".".join(parts[2:])
+    return name
+
+
+def _unit_length(features: "torch.Tensor") -> "torch.Tensor":
+    return features / ((features**2).sum(dim=1, keepdim=True).sqrt() + 1e-10)

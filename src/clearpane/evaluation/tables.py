@@ -1,0 +1,57 @@
+"""Scores as files that other programs read."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from clearpane.evaluation.scoring import METRICS, PictureScores, SetSummary
+from clearpane.images.writing import atomic_path
+
+
+def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Write a text file whole or not at all (UTF-8).
+
+    Raises:
+        ClearpaneError: it exists and may not be overwritten, or cannot be written.
+    """
+    with atomic_path(path, overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def csv_text(scores: Sequence[PictureScores]) -> str:
+    """One line a picture and row: set, picture, row, then every metric that was computed."""
+    keys = [key for key in METRICS if any(key in row for s in scores for row in s.rows.values())]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["set", "picture", "row", *keys])
+    for s in scores:
+        for name, row in s.rows.items():
+            writer.writerow(
+                [s.pair.dataset, s.pair.name, name, *(f"{row[k]:.6f}" if k in row else "" for k in keys)]
+            )
+    return out.getvalue()
+
+
+def json_text(protocol: str, summaries: Sequence[SetSummary], scores: Sequence[PictureScores]) -> str:
+    """The tables of all sets with spreads and intervals, and every picture's scores."""
+    document = {
+        "protocol": protocol,
+        "metrics": {
+            key: {"title": m.title, "higher_is_better": m.higher_is_better} for key, m in METRICS.items()
+        },
+        "sets": [asdict(summary) for summary in summaries],
+        "pictures": [
+            {
+                "set": s.pair.dataset,
+                "picture": s.pair.name,
+                "input": str(s.pair.input),
+                "transmission": str(s.pair.transmission),
+                "rows": s.rows,
+            }
+            for s in scores
+        ],
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
