@@ -154,7 +154,7 @@ def painting(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def lake(x: Array, y: Array) -> tuple[Array, Array]:
-    """A lake at dusk through a window; the lamps of the room, doubled by the thick glass."""
+    """A lake at dusk through a window; the lamps of the room, doubled by the double glazing."""
     sky = [(0.035, 0.07, 0.19), (0.26, 0.20, 0.30), (0.95, 0.42, 0.16)]
     scene = landscape(x, y, 0.60, sky, (0.92, 0.425))
     path = np.exp(-(((x - 0.92) / (0.015 + 0.12 * np.clip(y - 0.6, 0, 1))) ** 2)) * (y > 0.603)

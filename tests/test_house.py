@@ -1,0 +1,101 @@
+"""What stands around the code agrees with it: versions, links, pins, examples."""
+
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clearpane import __version__
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")])
+SCENES = ("shop", "painting", "lake", "vase")
+
+
+def test_version_is_the_same_everywhere() -> None:
+    citation = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.M)
+    newest = re.search(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert citation is not None and newest is not None
+    assert (citation[1], newest[1]) == (__version__, __version__)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    local = [t.partition("#")[0] for t in targets if not re.match(r"[a-z]+:|#", t)]
+    assert [t for t in local if not (page.parent / t).exists()] == []
+
+
+def test_every_dependency_is_pinned_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    base = _pins("base.txt")
+    assert _names(project["dependencies"]) <= set(base)
+    extras = project["optional-dependencies"]
+    wanted = [requirement for extra in ("photo", "train", "test") for requirement in extras[extra]]
+    tests = _pins("test.txt")
+    assert _names(wanted) | {"ruff", "mypy"} <= set(tests) | set(base)
+    assert not set(tests) & set(base)
+
+
+def test_base_pins_hold_no_torch() -> None:
+    assert not {name for name in _pins("base.txt") if name.startswith(("torch", "nvidia"))}
+
+
+def test_readme_names_only_make_targets_that_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {
+        name
+        for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
+        for name in re.findall(r"^make ([a-z]+)", page.read_text(), re.M)
+    }
+    assert {"demo", "test", "lint"} <= named <= targets
+
+
+def test_import_loads_no_heavy_package() -> None:
+    code = "import sys, clearpane; print(*{m.partition('.')[0] for m in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"torch", "onnxruntime", "OpenImageIO", "imagecodecs", "skimage"} & set(loaded.split())
+
+
+def test_examples_are_few_and_small() -> None:
+    pictures = sorted((ROOT / "examples").glob("*.jpg"))
+    expected = sorted(f"{name}_{kind}.jpg" for name in SCENES for kind in ("input", "transmission"))
+    assert [picture.name for picture in pictures] == expected
+    assert sum(picture.stat().st_size for picture in pictures) < 1.5e6
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_example_is_what_its_script_draws(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    draw = importlib.import_module("draw")
+    b, t, r = draw.layers(name, 150)  # a fifth of the size
+    assert float(r.min()) >= 0 and np.all(t <= b + 1e-6)
+    reflected = (t + r - b).max(axis=2)
+    assert 0.02 < float((reflected > 0.02).mean()) < 0.98, "the reflection covers a part of the picture"
+    for kind, light in (("input", t + r), ("transmission", b)):
+        with Image.open(ROOT / "examples" / f"{name}_{kind}.jpg") as stored:
+            assert stored.size == (1000, 750)
+            small = np.asarray(stored.resize((200, 150), Image.Resampling.BOX), np.float32)
+        drawn = np.asarray(draw.photograph(light, 0), np.float32)
+        assert float(np.abs(drawn - small).mean()) < 3.0
+
+
+def _pins(file: str) -> list[str]:
+    lines = (ROOT / "requirements" / file).read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith(("#", "-r "))]
+    assert all("==" in pin for pin in pins)
+    return [_normal(pin.partition("==")[0]) for pin in pins]
+
+
+def _names(requirements: list[str]) -> set[str]:
+    return {_normal(re.split(r"[<>=!~\[; ]", requirement)[0]) for requirement in requirements}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
