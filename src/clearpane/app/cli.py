@@ -1,0 +1,165 @@
+"""The command ``clearpane``: finds the command asked for and turns errors into one line and an exit code."""
+
+import difflib
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from clearpane._version import __version__
+from clearpane.app.inputs import UsageError
+from clearpane.app.progress import describe_unexpected, print_error
+from clearpane.errors import ClearpaneError, MissingExtraError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command and where it is.
+
+    Its module holds the dataclass named by ``options``, ``run(options) -> int``, which returns the exit code,
+    and ``DESCRIPTION``, shown above the help of the options. ``extra`` is what it needs beyond the base install.
+    """
+
+    name: str
+    summary: str
+    module: str
+    options: str
+    extra: str | None = None
+
+
+# Modules are imported when their command is asked for: training needs packages the base install lacks.
+COMMANDS = (
+    Command("remove", "Take the reflection out of photographs.", "clearpane.app.remove", "Remove"),
+    Command(
+        "doctor",
+        "Check that everything works on this computer.",
+        "clearpane.app.doctor",
+        "Doctor",
+    ),
+    Command(
+        "evaluate",
+        "Measure results against photographs taken without the glass.",
+        "clearpane.app.evaluate",
+        "Evaluate",
+    ),
+    Command(
+        "train compact",
+        "Train the separator that ships with Clearpane.",
+        "clearpane.training.compact",
+        "TrainCompact",
+        extra="train",
+    ),
+)
+
+_HELP = """\
+Clearpane takes the glass away: it removes reflections from photographs
+taken through windows, shop fronts and display cases.
+
+Usage:  clearpane COMMAND ...
+
+{commands}
+
+Examples:
+  clearpane remove window.jpg --output clean
+      writes the picture without the reflection: clean/window_transmission.jpg
+  clearpane remove holiday --output clean --recursive --compare
+      a folder and all folders in it, with before/after pictures
+  clearpane remove window.jpg --output clean --strength 0.6
+      a weaker effect
+  clearpane remove --help
+      all that remove can do
+
+Your own pictures are never changed. Exit codes: 0 all went well, 1 something
+failed (the rest was done), 2 the command was not understood, 130 interrupted.
+
+  -h, --help     show this text
+  --version      show the version
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    ``CLEARPANE_DEBUG=1`` in the environment shows the traceback of an unexpected error.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(help_text(), end="")
+        return 0
+    if words[0] == "--version":
+        print(f"clearpane {__version__}")
+        return 0
+    try:
+        return _dispatch(words)
+    except UsageError as error:
+        print_error(str(error))
+        return 2
+    except ClearpaneError as error:
+        print_error(str(error))
+        return 1
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        return 130
+    except BrokenPipeError:
+        # The reader has gone (as in "| head"); Python would complain once more when it flushes on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        print_error(describe_unexpected(error))
+        return 1
+
+
+def help_text(prefix: str = "") -> str:
+    """The help of all commands, or the list of those whose name starts with ``prefix``."""
+    chosen = [command for command in COMMANDS if command.name.startswith(prefix)]
+    lines = [
+        textwrap.fill(command.summary, 78, initial_indent=f"  {command.name:<15}", subsequent_indent=" " * 17)
+        for command in chosen
+    ]
+    commands = "Commands:\n" + "\n".join(lines)
+    if prefix:
+        return f"Usage:  clearpane {prefix}COMMAND ...\n\n{commands}\n"
+    return _HELP.format(commands=commands)
+
+
+def _dispatch(words: Sequence[str]) -> int:
+    for command in COMMANDS:
+        parts = command.name.split()
+        if list(words[: len(parts)]) == parts:
+            return _run(command, words[len(parts) :])
+    groups = {command.name.split()[0] for command in COMMANDS if " " in command.name}
+    if words[0] in groups and (len(words) == 1 or words[1] in ("-h", "--help")):
+        print(help_text(f"{words[0]} "), end="")
+        return 0
+    asked = " ".join(words[:2]) if words[0] in groups else words[0]
+    near = difflib.get_close_matches(asked, [command.name for command in COMMANDS], n=1)
+    hint = f"did you mean clearpane {near[0]}?" if near else "clearpane --help lists the commands"
+    raise UsageError(f"there is no command {asked!r}; {hint}")
+
+
+def _run(command: Command, words: Sequence[str]) -> int:
+    try:
+        import tyro
+
+        module = import_module(command.module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("clearpane"):
+            raise
+        if command.extra is not None:
+            raise MissingExtraError(f"clearpane {command.name}", command.extra) from error
+        raise ClearpaneError(
+            f"the package {error.name} is missing: pip install --force-reinstall clearpane"
+        ) from error
+    if "-h" in words or "--help" in words:
+        print(module.DESCRIPTION)  # tyro would join its lines and leave the wrapping to the terminal
+    options = tyro.cli(
+        getattr(module, command.options),
+        prog=f"clearpane {command.name}",
+        description="",
+        args=words,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff),
+    )
+    code: int = module.run(options)
+    return code

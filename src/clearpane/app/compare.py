@@ -1,0 +1,48 @@
+"""The before/after picture."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_LONGEST = 1600  # pixels, of a panel's longer side
+_SHORTEST = 320
+_PAPER = (38, 38, 38)
+_INK = (226, 226, 226)
+
+
+def draw_comparison(panels: dict[str, np.ndarray], *, gray: bool = False) -> np.ndarray:
+    """Draw pictures of one size beside each other (panoramas: below each other), each under its label.
+
+    Args:
+        panels: H x W x 3 float32, sRGB in [0, 1] (clipped if not), by label.
+        gray: the panels belong to a grey picture: their channels' mean is drawn.
+
+    Returns:
+        The drawing, h x w x 3 float32 in [0, 1]; a panel's longer side is at most 1600 pixels.
+    """
+    pictures = {label: _fit(pixels, gray) for label, pixels in panels.items()}
+    width, height = next(iter(pictures.values())).size
+    text = max(14, max(width, height) // 36)
+    gap, band = text, 2 * text
+    stacked = width > 2 * height
+    columns, rows = (1, len(pictures)) if stacked else (len(pictures), 1)
+    cell = max(width, 8 * text)  # a tall, narrow picture still needs room for its label
+
+    canvas = Image.new("RGB", (gap + columns * (cell + gap), rows * (band + height) + gap), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(text)
+    for index, (label, picture) in enumerate(pictures.items()):
+        left = gap + (0 if stacked else index) * (cell + gap)
+        top = (index if stacked else 0) * (band + height)
+        draw.text((left, top + band // 2), label, fill=_INK, font=font, anchor="lm")
+        canvas.paste(picture, (left, top + band))
+    return np.asarray(canvas, dtype=np.float32) / 255
+
+
+def _fit(pixels: np.ndarray, gray: bool) -> Image.Image:
+    if gray:
+        pixels = np.broadcast_to(pixels.mean(axis=2, keepdims=True), pixels.shape)
+    picture = Image.fromarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
+    longer = max(picture.size)
+    scale = min(max(longer, _SHORTEST), _LONGEST) / longer
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.LANCZOS)

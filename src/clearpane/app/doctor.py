@@ -1,0 +1,262 @@
+"""``clearpane doctor``: what is installed and usable, and how to get the rest."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib import resources
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from tyro.conf import arg
+
+from clearpane._version import __version__
+from clearpane.errors import ClearpaneError
+from clearpane.separation.base import SEPARATORS, load_separator
+
+DESCRIPTION = """\
+Check that Clearpane works on this computer: the installed packages, the
+devices and models that can be used, and how to get what is missing.
+
+Examples:
+  clearpane doctor
+  clearpane doctor --json
+"""
+
+BASE_PACKAGES = (
+    "numpy",
+    "array-api-compat",
+    "OpenImageIO",
+    "imagecodecs",
+    "pillow",
+    "onnxruntime",
+    "tyro",
+    "rich",
+    "safetensors",
+)
+# Packages and what they are for, by the extra that installs them.
+EXTRAS = {
+    "photo": ("HEIC and camera RAW files", ("pillow-heif", "rawpy")),
+    "train": ("training models", ("torch", "onnx", "onnxscript", "tensorboard")),
+}
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Check that Clearpane works on this computer."""
+
+    json: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Print everything as one JSON object, for scripts and bug reports."""
+
+
+def run(options: Doctor) -> int:
+    """Print the findings. Returns 0 if photographs can be separated here, else 1."""
+    facts = examine()
+    print(json.dumps(facts) if options.json else _as_text(facts))
+    return 0 if facts["works"] else 1
+
+
+def examine() -> dict[str, Any]:
+    """Everything ``clearpane doctor`` says, as one JSON-ready object; ``problems`` is empty if all works."""
+    packages = {name: _version(name) for name in BASE_PACKAGES}
+    problems = [
+        f"the package {name} is missing: pip install --force-reinstall clearpane"
+        for name, found in packages.items()
+        if found is None
+    ]
+    models = {name: _try_model(name) for name in SEPARATORS}
+    problems += [
+        f"the model {name} does not work: {model['error']}"
+        for name, model in models.items()
+        if model["error"]
+    ]
+    files_error = _try_files()
+    if files_error:
+        problems.append(f"pictures cannot be read and written: {files_error}")
+    return {
+        "clearpane": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages,
+        "extras": {name: _extra(name) for name in EXTRAS},
+        "devices": _devices(),
+        "models": models,
+        "disk_free_bytes": {
+            "here": shutil.disk_usage(Path.cwd()).free,
+            "temporary files": shutil.disk_usage(tempfile.gettempdir()).free,
+        },
+        "problems": problems,
+        "works": not problems,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _extra(name: str) -> dict[str, Any]:
+    purpose, needed = EXTRAS[name]
+    packages = {package: _version(package) for package in needed}
+    return {
+        "purpose": purpose,
+        "packages": packages,
+        "installed": None not in packages.values(),
+        "install": f'pip install "clearpane[{name}]"',
+    }
+
+
+def _devices() -> dict[str, Any]:
+    return {
+        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": _memory(),
+        "onnxruntime_providers": _providers(),
+        "torch": _torch(),
+    }
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):  # Windows has no sysconf
+        return None
+
+
+def _providers() -> list[str]:
+    try:
+        import onnxruntime
+    except ImportError:
+        return []
+    return list(onnxruntime.get_available_providers())
+
+
+def _torch() -> dict[str, Any] | None:
+    if find_spec("torch") is None:
+        return None
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return {"version": _version("torch"), "cuda": [], "mps": False, "error": str(error)}
+    cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "version": torch.__version__,
+        "cuda": cuda,
+        "mps": torch.backends.mps.is_available(),
+        "error": None,
+    }
+
+
+def _try_model(name: str) -> dict[str, Any]:
+    started = time.perf_counter()
+    error = None
+    try:
+        picture = np.linspace(0, 1, 32 * 32 * 3, dtype=np.float32).reshape(32, 32, 3)
+        layers = load_separator(name).separate(picture)
+        if layers.transmission.shape != picture.shape or not np.isfinite(layers.transmission).all():
+            error = "its answer to a trial picture makes no sense"
+    except Exception as failure:  # whatever is wrong with the installation is what is asked for here
+        error = _one_line(failure)
+    return {
+        "weights": _weights(name),
+        "trial_seconds": round(time.perf_counter() - started, 3),
+        "error": error,
+    }
+
+
+def _weights(name: str) -> dict[str, dict[str, Any]]:
+    folder = resources.files(f"clearpane.separation.{name}") / "weights"
+    if not folder.is_dir():
+        return {}
+    files = sorted((entry for entry in folder.iterdir() if entry.is_file()), key=lambda entry: entry.name)
+    contents = {entry.name: entry.read_bytes() for entry in files}
+    return {
+        file: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for file, content in contents.items()
+    }
+
+
+def _try_files() -> str | None:
+    try:
+        from clearpane.images.picture import Picture
+        from clearpane.images.reading import read_picture
+        from clearpane.images.writing import WriteOptions, write_picture
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "trial.png"
+            values = np.arange(16 * 16 * 3, dtype=np.float32).reshape(16, 16, 3) / (16 * 16 * 3)
+            write_picture(path, Picture(values, "png", "uint16"), WriteOptions())
+            worst = float(np.abs(read_picture(path).pixels - values).max())
+        return None if worst < 1e-4 else f"a trial picture came back changed by {worst:.4f}"
+    except Exception as failure:
+        return _one_line(failure)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ClearpaneError) else f"{type(error).__name__}: {text}"
+
+
+def _as_text(facts: dict[str, Any]) -> str:
+    lines = [f"Clearpane {facts['clearpane']}, Python {facts['python']}, {facts['platform']}"]
+    for title, rows in _sections(facts).items():
+        lines += ["", title]
+        lines += [f"  {name:<20}{text}" for name, text in rows]
+    lines.append("")
+    if facts["works"]:
+        lines.append("All is well. Try it: clearpane remove PICTURE --output FOLDER")
+    lines += [f"problem: {problem}" for problem in facts["problems"]]
+    return "\n".join(lines)
+
+
+def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    extras = []
+    for name, extra in facts["extras"].items():
+        missing = [package for package, found in extra["packages"].items() if found is None]
+        state = f"missing {', '.join(missing)}" if missing else "installed"
+        extras.append((name, f"{extra['purpose']}: {state}"))
+        if missing:
+            extras.append(("", f"get it: {extra['install']}"))
+
+    devices = facts["devices"]
+    torch = devices["torch"]
+    if torch is None:
+        pytorch = "not installed (only training needs it)"
+    else:
+        gpus = torch["cuda"] + ["Apple GPU"] * torch["mps"] or ["no GPU found"]
+        pytorch = f"{torch['version']}, {torch['error'] or ', '.join(gpus)}"
+
+    models = []
+    for name, model in facts["models"].items():
+        works = f"works (a trial took {model['trial_seconds']:.1f} s)"
+        models.append((name, f"does not work: {model['error']}" if model["error"] else works))
+        for file, weights in model["weights"].items():
+            size = _bytes(weights["bytes"])
+            models.append(("", f"{file}, {size}, sha256 {weights['sha256'][:16]}"))
+
+    return {
+        "Packages": [(name, found or "MISSING") for name, found in facts["packages"].items()],
+        "Optional": extras,
+        "Devices": [
+            ("processor", f"{devices['cpu_cores']} cores"),
+            ("memory", _bytes(devices["memory_bytes"])),
+            ("ONNX Runtime", ", ".join(devices["onnxruntime_providers"]) or "MISSING"),
+            ("PyTorch", pytorch),
+        ],
+        "Models": models,
+        "Free disk space": [(place, _bytes(free)) for place, free in facts["disk_free_bytes"].items()],
+    }
+
+
+def _bytes(count: int | None) -> str:
+    if count is None:
+        return "unknown"
+    return f"{count / 1e9:.0f} GB" if count >= 10e9 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,124 @@
+"""Which pictures a batch works on, and which files it writes for each."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clearpane.errors import ClearpaneError
+from clearpane.images.formats import is_picture_name
+
+_RESULT_NAME = re.compile(r"(?P<original>.+)_(transmission|reflection|compare)")
+
+
+class UsageError(ClearpaneError):
+    """The command asks for something that cannot be meant; nothing was done."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture and the sub-folder of the output it belongs in."""
+
+    source: Path
+    subfolder: Path = Path()
+
+
+@dataclass
+class Inputs:
+    """What was found.
+
+    Attributes:
+        pictures: each once, in the order named, folders sorted by name.
+        problems: (what was named, one line) for what could not be found or opened.
+        results_left_out: how many earlier results in the folders were not taken as pictures.
+    """
+
+    pictures: list[Found] = field(default_factory=list)
+    problems: list[tuple[Path, str]] = field(default_factory=list)
+    results_left_out: int = 0
+
+
+def find_inputs(places: Sequence[Path], output: Path, *, recursive: bool) -> Inputs:
+    """Collect the pictures named by ``places``, files and folders.
+
+    A file is taken whatever its name. In a folder, those names count that a picture can have. Hidden files do
+    not, nor does what looks like a result: ``X_transmission``, ``X_reflection`` or ``X_compare`` beside a
+    picture ``X``, or beside an ``X_input``, as pairs for evaluation are named. An output folder inside a
+    folder is not searched.
+    """
+    inputs = Inputs()
+    seen: set[Path] = set()
+    for place in places:
+        if place.is_dir():
+            found = list(_search(place, output, recursive, inputs))
+            if not found:
+                hint = "" if recursive else "; --recursive looks into its sub-folders too"
+                inputs.problems.append((place, f"{place}: no pictures in this folder{hint}"))
+        elif place.exists():
+            found = [Found(place)]
+        else:
+            found = []
+            inputs.problems.append((place, f"{place}: no such file or folder"))
+        for picture in found:
+            real = picture.source.resolve()
+            if real not in seen:
+                seen.add(real)
+                inputs.pictures.append(picture)
+    return inputs
+
+
+def output_paths(found: Found, output: Path, suffix: str, kinds: Sequence[str]) -> dict[str, Path]:
+    """The files for the results of a picture, by kind; ``suffix`` is the layers' (a comparison is a JPEG)."""
+    folder = output / found.subfolder
+    return {
+        kind: folder / f"{found.source.stem}_{kind}{'.jpg' if kind == 'compare' else suffix}"
+        for kind in kinds
+    }
+
+
+def check_collisions(plans: Sequence[tuple[Found, dict[str, Path]]]) -> None:
+    """Raise UsageError if two pictures would be written to one file, or a result over one of the pictures."""
+    sources = {os.path.normcase(found.source.resolve()) for found, _ in plans}
+    owners: dict[str, Path] = {}
+    for found, outputs in plans:
+        for path in outputs.values():
+            key = os.path.normcase(path.resolve())
+            if key in sources:
+                raise UsageError(
+                    f"the result of {found.source} would replace the picture {path}: choose another --output"
+                )
+            if key in owners:
+                raise UsageError(
+                    f"{owners[key]} and {found.source} would both be written to {path}: "
+                    "rename one, or run them with different --output folders"
+                )
+            owners[key] = found.source
+
+
+def _search(folder: Path, output: Path, recursive: bool, inputs: Inputs) -> Iterator[Found]:
+    def note(error: OSError) -> None:
+        inputs.problems.append((Path(error.filename), f"{error.filename}: {error.strerror or error}"))
+
+    real_output = output.resolve()
+    for place, subfolders, names in os.walk(folder, onerror=note):
+        here = Path(place)
+        subfolders[:] = sorted(
+            name
+            for name in subfolders
+            if recursive and not name.startswith(".") and (here / name).resolve() != real_output
+        )
+        pictures = sorted(
+            here / name for name in names if is_picture_name(here / name) and not name.startswith(".")
+        )
+        stems = {picture.stem for picture in pictures}
+        for picture in pictures:
+            if _is_result(picture.stem, stems):
+                inputs.results_left_out += 1
+            else:
+                yield Found(picture, here.relative_to(folder))
+
+
+def _is_result(stem: str, stems: set[str]) -> bool:
+    match = _RESULT_NAME.fullmatch(stem)
+    return match is not None and not stems.isdisjoint({match["original"], f"{match['original']}_input"})

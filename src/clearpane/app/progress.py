@@ -1,0 +1,131 @@
+"""What a user sees while a batch runs: the bar, a line or JSON line for each picture, errors."""
+
+import json
+import os
+import sys
+import traceback
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from types import TracebackType
+from typing import Literal, Self
+
+Status = Literal["done", "skipped", "failed"]
+
+
+@dataclass
+class PictureFacts:
+    """What became of one picture; ``--json`` prints it as one line.
+
+    Attributes:
+        input: the picture's path.
+        status: ``skipped`` means that all its outputs were there before.
+        outputs: the path of each output, by its kind: transmission, reflection, compare.
+        width, height: pixels, upright; None when the picture was not read.
+        seconds: wall time of reading, separating and writing.
+        warnings: what reading the picture had to leave out.
+        error: why it failed, one line.
+    """
+
+    input: str
+    status: Status = "done"
+    outputs: dict[str, str] = field(default_factory=dict)
+    width: int | None = None
+    height: int | None = None
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+    error: str | None = None
+
+
+class BatchProgress:
+    """Reports a batch: results on standard output, errors and the bar on standard error.
+
+    The bar is drawn only where standard error is a terminal.
+
+    >>> with BatchProgress(total=1, as_json=False) as progress:
+    ...     progress.begin("window.jpg")
+    ...     progress.end(PictureFacts("window.jpg", outputs={"transmission": "out/window_transmission.jpg"}))
+    window.jpg -> out/window_transmission.jpg (0.0 s)
+    """
+
+    def __init__(self, total: int, as_json: bool) -> None:
+        self.as_json = as_json
+        self.counts: dict[Status, int] = {"done": 0, "skipped": 0, "failed": 0}
+        self._total = total
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._bar = None
+        if sys.stderr.isatty() and self._total:
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                SpinnerColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+            from rich.table import Column
+
+            bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+                expand=True,
+                # A picture can take a minute: the default window of 30 s would hold no finished one.
+                speed_estimate_period=3600,
+                # Otherwise what belongs in a pipe would go to the terminal.
+                redirect_stdout=sys.stdout.isatty(),
+            )
+            self._bar = self._stack.enter_context(bar)
+            self._task = bar.add_task("", total=self._total)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def begin(self, name: str) -> None:
+        """Say which picture is being worked on."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=name)
+
+    def end(self, facts: PictureFacts) -> None:
+        """Count and report a picture. Skipped ones get a line only as JSON; they are no part of the total."""
+        self.counts[facts.status] += 1
+        for warning in facts.warnings:
+            print_error(f"{facts.input}: {warning}", kind="warning")
+        if facts.error is not None:
+            print_error(facts.error)
+        if self.as_json:
+            print(json.dumps(asdict(facts)), flush=True)
+        elif facts.status == "done":
+            names = ", ".join(facts.outputs.values())
+            print(f"{facts.input} -> {names} ({facts.seconds:.1f} s)", flush=True)
+        if self._bar is not None and facts.status != "skipped":
+            self._bar.advance(self._task)
+
+
+def print_error(message: str, kind: Literal["error", "warning"] = "error") -> None:
+    """Print one line for the user on standard error."""
+    print(f"{kind}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def describe_unexpected(error: Exception) -> str:
+    """One line about an error that is the program's fault; CLEARPANE_DEBUG=1 prints the traceback too."""
+    if os.environ.get("CLEARPANE_DEBUG") == "1":
+        traceback.print_exception(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory: close other programs, or use a smaller picture"
+    return (
+        f"unexpected {type(error).__name__}: {error}. This is a mistake in Clearpane: "
+        "please report this line and what the same command prints with CLEARPANE_DEBUG=1 set"
+    )

@@ -1,0 +1,268 @@
+"""``clearpane remove``: the reflection out of photographs, one or many."""
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from tyro.conf import Positional, arg
+
+from clearpane.app.compare import draw_comparison
+from clearpane.app.inputs import Found, UsageError, check_collisions, find_inputs, output_paths
+from clearpane.app.progress import BatchProgress, PictureFacts, describe_unexpected
+from clearpane.errors import ClearpaneError
+from clearpane.images.formats import SUFFIXES
+from clearpane.images.picture import Picture
+from clearpane.images.reading import read_picture
+from clearpane.images.writing import WriteOptions, output_suffix, write_picture
+from clearpane.separation.base import Quality, Separator, load_separator
+from clearpane.separation.removal import separate_full_range
+from clearpane.separation.strength import apply_strength, check_mask_size, check_strength
+
+DESCRIPTION = """\
+Take the reflection out of photographs taken through glass.
+
+The result of window.jpg is window_transmission.jpg in the output folder, in
+the same format and depth as the photograph. Your pictures are never changed,
+and what is already in the output folder is kept: run the same command again
+after an interruption and it goes on where it stopped.
+
+Examples:
+  clearpane remove window.jpg --output clean
+  clearpane remove holiday --output clean --recursive --compare
+  clearpane remove window.jpg --output clean --strength 0.6 --overwrite
+  clearpane remove window.jpg --output clean --mask pane.png
+  clearpane remove *.tif --output clean --quality best --reflection
+"""
+
+_SUFFIXES = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Take the reflection out of photographs taken through glass."""
+
+    pictures: Annotated[
+        Positional[tuple[Path, ...]], arg(metavar="PICTURES_OR_FOLDERS...", help_behavior_hint="")
+    ]
+    """Photographs, or folders of them."""
+
+    output: Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
+    """Folder for the results; it is made if it is not there."""
+
+    strength: Annotated[float, arg(metavar="NUMBER", help_behavior_hint="(default: 1)")] = 1.0
+    """How much to take away: 1 all of the reflection, 0.5 half, 0 nothing; below 0 the scene behind the glass
+    fades instead, until -1 shows the reflection alone."""
+
+    mask: Annotated[Path | None, arg(metavar="MASK.png", help_behavior_hint="")] = None
+    """Limit the change to a region: a picture of the photograph's size, white where the reflection goes,
+    black where nothing may change, grey in between. It serves for all photographs of the command."""
+
+    quality: Annotated[Quality, arg(help_behavior_hint="(default: fast)")] = "fast"
+    """best looks at each photograph several times and averages: a little better and several times slower."""
+
+    reflection: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Also write the reflection itself, whole whatever the strength and the mask: window_reflection.jpg."""
+
+    compare: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Also write a before/after picture: window_compare.jpg."""
+
+    recursive: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Also take the pictures in the sub-folders; the output gets the same sub-folders."""
+
+    format: Annotated[
+        Literal["jpeg", "png", "tiff"] | None, arg(metavar="jpeg|png|tiff", help_behavior_hint="")
+    ] = None
+    """The file format of the results. Usually that of the photograph."""
+
+    overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Make results again that are there already. The photographs themselves are never overwritten."""
+
+    json: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Print one line of JSON for each picture, for scripts."""
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of output asked for."""
+        return ["transmission"] + ["reflection"] * self.reflection + ["compare"] * self.compare
+
+    @property
+    def needs_layers(self) -> bool:
+        """Whether the photographs have to be separated at all."""
+        return self.strength != 0 or self.reflection
+
+
+def run(options: Remove) -> int:
+    """Work through all pictures; one that fails does not stop the others.
+
+    Returns:
+        0, or 1 if a picture failed, or 130 if interrupted.
+
+    Raises:
+        UsageError: the options cannot be meant; nothing was done.
+    """
+    _check(options)
+    mask = None if options.mask is None else read_mask(options.mask)
+    inputs = find_inputs(options.pictures, options.output, recursive=options.recursive)
+    plans = [
+        (found, output_paths(found, options.output, _expected_suffix(found.source, options), options.kinds))
+        for found in inputs.pictures
+    ]
+    check_collisions(plans)
+    todo = [found for found, outputs in plans if not _is_finished(outputs, options)]
+
+    with BatchProgress(len(todo), options.json) as progress:
+        try:
+            for place, problem in inputs.problems:
+                progress.end(PictureFacts(str(place), "failed", error=problem))
+            for found, outputs in plans:
+                if _is_finished(outputs, options):
+                    progress.end(PictureFacts(str(found.source), "skipped", _strings(outputs)))
+            if todo:
+                _make_folder(options.output)
+                separator = load_separator() if options.needs_layers else None
+            for found in todo:
+                progress.begin(str(found.source))
+                progress.end(_process(found, separator, mask, options))
+        except KeyboardInterrupt:
+            interrupted = True
+        else:
+            interrupted = False
+    _summarize(progress, options, inputs.results_left_out, len(todo) if interrupted else None)
+    if interrupted:
+        return 130
+    return 1 if progress.counts["failed"] else 0
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a mask as H x W float32 in [0, 1]: the mean of its channels, as stored, times its alpha.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        picture = read_picture(path)
+    except ClearpaneError as error:
+        raise UsageError(f"the mask cannot be used: {error}") from error
+    weights = np.clip(picture.pixels.mean(axis=2), 0, 1)
+    return weights if picture.alpha is None else weights * picture.alpha
+
+
+def _check(options: Remove) -> None:
+    if not options.pictures:
+        raise UsageError("no pictures named; clearpane remove --help shows how")
+    try:
+        check_strength(options.strength)
+    except ClearpaneError as error:
+        raise UsageError(str(error)) from error
+    if options.output.exists() and not options.output.is_dir():
+        raise UsageError(f"--output {options.output} is a file; name a folder")
+
+
+def _expected_suffix(source: Path, options: Remove) -> str:
+    """The suffix of a picture's layers, going by its name; reading may prove the name wrong."""
+    if options.format:
+        return _SUFFIXES[options.format]
+    kind = SUFFIXES.get(source.suffix.lower(), "")
+    return output_suffix(Picture(np.zeros((1, 1, 3), np.float32), kind, "uint8"))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClearpaneError(f"cannot make the output folder {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ClearpaneError(f"cannot write into the output folder {folder}: no permission")
+
+
+def _process(
+    found: Found, separator: Separator | None, mask: np.ndarray | None, options: Remove
+) -> PictureFacts:
+    started = time.perf_counter()
+    facts = PictureFacts(str(found.source))
+    try:
+        picture = read_picture(found.source)
+        facts.height, facts.width = picture.pixels.shape[:2]
+        facts.warnings = list(picture.warnings)
+        suffix = _SUFFIXES[options.format] if options.format else output_suffix(picture)
+        outputs = output_paths(found, options.output, suffix, options.kinds)
+        facts.outputs = _strings(outputs)
+        if _is_finished(outputs, options):
+            facts.status = "skipped"
+        else:
+            _write_results(picture, outputs, separator, mask, options)
+    except ClearpaneError as error:
+        text = str(error)
+        facts.error = text if str(found.source) in text else f"{found.source}: {text}"
+    except Exception as error:
+        facts.error = f"{found.source}: {describe_unexpected(error)}"
+    if facts.error is not None:
+        facts.status = "failed"
+        facts.outputs = {}
+    facts.seconds = round(time.perf_counter() - started, 3)
+    return facts
+
+
+def _write_results(
+    picture: Picture,
+    outputs: dict[str, Path],
+    separator: Separator | None,
+    mask: np.ndarray | None,
+    options: Remove,
+) -> None:
+    before = picture.pixels
+    if mask is not None:
+        check_mask_size(mask, before)
+    panels = {"Before": before, "After": before}
+    if separator is not None:
+        layers = separate_full_range(separator, before, options.quality)
+        panels["After"] = apply_strength(before, layers, options.strength, mask)
+        if options.reflection:
+            panels["Reflection"] = layers.reflection
+
+    writing = WriteOptions(overwrite=options.overwrite)
+    for kind, path in outputs.items():
+        if path.exists() and not options.overwrite:
+            continue  # a run that was cut off had come this far
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "compare":
+            drawing = draw_comparison(panels, gray=picture.is_gray)
+            write_picture(path, Picture(drawing, "jpeg", "uint8", lossless=False), writing)
+        else:
+            layer = panels["After" if kind == "transmission" else "Reflection"]
+            write_picture(path, picture.with_pixels(layer), writing)
+
+
+def _is_finished(outputs: dict[str, Path], options: Remove) -> bool:
+    return not options.overwrite and all(path.exists() for path in outputs.values())
+
+
+def _strings(outputs: dict[str, Path]) -> dict[str, str]:
+    return {kind: str(path) for kind, path in outputs.items()}
+
+
+def _summarize(
+    progress: BatchProgress, options: Remove, left_out: int, interrupted_total: int | None
+) -> None:
+    counts = progress.counts
+    parts = [f"{counts['done']} done"]
+    if counts["skipped"]:
+        parts.append(
+            f"{counts['skipped']} skipped, their results are there already (--overwrite makes them again)"
+        )
+    if left_out:
+        parts.append(f"{left_out} earlier results in the folders not taken as pictures")
+    if counts["failed"]:
+        parts.append(f"{counts['failed']} failed")
+    if interrupted_total is None:
+        print("; ".join(parts), file=sys.stderr)
+    else:
+        again = "the same command without --overwrite" if options.overwrite else "the same command"
+        print(
+            f"interrupted: {counts['done']} of {interrupted_total} done; {again} goes on with the rest",
+            file=sys.stderr,
+        )

@@ -1,0 +1,116 @@
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clearpane.app import doctor
+from clearpane.app.doctor import Doctor, run
+from clearpane.errors import ClearpaneError
+from clearpane.separation.layers import Layers
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+
+
+class Same:
+    def separate(self, image, *, quality="fast"):
+        return Layers(image, np.zeros_like(image))
+
+
+@pytest.fixture(autouse=True)
+def separator(monkeypatch):
+    monkeypatch.setattr(doctor, "load_separator", lambda name: Same())
+
+
+def names(requirements):
+    return {re.split(r"[<>=~ ]", requirement)[0] for requirement in requirements}
+
+
+def test_lists_agree_with_the_package():
+    assert set(doctor.BASE_PACKAGES) == names(PROJECT["dependencies"])
+    extras = {
+        name: names(needed)
+        for name, needed in PROJECT["optional-dependencies"].items()
+        if name not in ("all", "test")
+    }
+    assert {name: set(packages) for name, (_, packages) in doctor.EXTRAS.items()} == extras
+
+
+def test_a_working_installation(capsys):
+    assert run(Doctor()) == 0
+    text = capsys.readouterr().out
+    for word in ("onnxruntime", "cores", "CPUExecutionProvider", "compact", "Free disk space", "All is well"):
+        assert word in text
+    assert max(map(len, text.splitlines()[1:])) <= 80
+
+
+def test_json_is_one_object(capsys):
+    assert run(Doctor(json=True)) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["works"] is True and facts["problems"] == []
+    assert facts["packages"]["numpy"] == np.__version__
+    assert facts["devices"]["cpu_cores"] >= 1
+    assert facts["disk_free_bytes"]["here"] > 0
+
+
+def test_a_missing_extra_is_named_with_its_install_line_and_is_no_problem(monkeypatch, capsys):
+    version = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "rawpy" else version(name))
+    assert run(Doctor()) == 0
+    text = capsys.readouterr().out
+    assert "missing rawpy" in text and 'pip install "clearpane[photo]"' in text
+
+
+def test_a_missing_base_package_is_a_problem(monkeypatch, capsys):
+    version = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "rich" else version(name))
+    assert run(Doctor()) == 1
+    assert "problem: the package rich is missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ClearpaneError("weights are missing"), "weights are missing"), (RuntimeError("bad\nfile"), "bad file")],
+)
+def test_a_model_that_fails_is_a_problem(monkeypatch, capsys, error, said):
+    def fail(name):
+        raise error
+
+    monkeypatch.setattr(doctor, "load_separator", fail)
+    assert run(Doctor()) == 1
+    assert said in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_model_that_answers_nonsense_is_a_problem(monkeypatch, capsys):
+    class Nonsense:
+        def separate(self, image):
+            return Layers(np.full_like(image, np.nan), image)
+
+    monkeypatch.setattr(doctor, "load_separator", lambda name: Nonsense())
+    assert run(Doctor()) == 1
+    assert "makes no sense" in capsys.readouterr().out
+
+
+def test_files_that_do_not_come_back_are_a_problem(monkeypatch):
+    from clearpane.images import reading
+
+    def fail(path):
+        raise OSError("no such codec")
+
+    monkeypatch.setattr(reading, "read_picture", fail)
+    facts = doctor.examine()
+    assert not facts["works"] and "no such codec" in facts["problems"][0]
+
+
+def test_weights_are_listed_with_size_and_checksum(tmp_path, monkeypatch):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "compact.onnx").write_bytes(b"abc")
+    monkeypatch.setattr(doctor.resources, "files", lambda package: tmp_path)
+    assert doctor._weights("compact") == {
+        "compact.onnx": {
+            "bytes": 3,
+            "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+        }
+    }
