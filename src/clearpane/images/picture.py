@@ -15,14 +15,15 @@ class Picture:
     """A picture read from a file, upright and in sRGB.
 
     Attributes:
-        pixels: H x W x 3 float32, sRGB-encoded. Values lie in [0, 1], except that colours outside sRGB (wide-gamut
-            profiles) and light above white (EXR, HDR) go below 0 and above 1, along the sRGB curve extended
-            with odd symmetry.
+        pixels: H x W x 3 float32, sRGB-encoded. Values lie in [0, 1], except that colours outside sRGB
+            (wide-gamut profiles) and light above white (EXR, HDR) go below 0 and above 1, along the sRGB
+            curve extended with odd symmetry.
         format: what the file was: jpeg, png, tiff, webp, exr, hdr, heic or raw.
         sample_type: how the file stored a sample.
         alpha: H x W float32 in [0, 1], or None. The pixels are not multiplied by it.
         is_gray: the file had a single colour channel; the three channels are equal and are written as one.
-        exif: the EXIF block, a TIFF stream without the ``Exif\\0\\0`` prefix. Orientation is 1, the thumbnail is gone.
+        exif: the EXIF block, a TIFF stream without the ``Exif\\0\\0`` prefix. Orientation is 1, the thumbnail
+            is gone.
         icc_profile: the file's own profile, to which the pixels are converted back on writing; None: sRGB.
         xmp: the XMP packet.
         attributes: header entries of EXR and HDR files.

@@ -1,0 +1,322 @@
+"""Each format's samples and metadata, as stored; `reading` makes a picture of them."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.images import metadata, profiles
+
+CheckSize = Callable[[int, int], None]
+"""Given a width and a height before anything is decoded; raises when the picture is too large."""
+
+
+@dataclass
+class Decoded:
+    """A file's content, before colours and orientation are dealt with.
+
+    Attributes:
+        samples: H x W x C uint8, uint16, float16 or float32, as stored.
+        has_alpha: the last channel is alpha.
+        premultiplied: the colours are multiplied by alpha.
+        linear: the samples are linear light with sRGB primaries.
+        orientation: EXIF orientation, 1 to 8, still to be applied.
+    """
+
+    samples: np.ndarray
+    has_alpha: bool = False
+    premultiplied: bool = False
+    linear: bool = False
+    orientation: int = 1
+    exif: bytes | None = None
+    icc_profile: bytes | None = None
+    xmp: bytes | None = None
+    attributes: dict[str, object] = field(default_factory=dict)
+    lossless: bool = True
+    warnings: list[str] = field(default_factory=list)
+
+
+def decode_jpeg(path: Path, check_size: CheckSize) -> Decoded:
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    # the plug-in itself: Image.open has a global size limit of its own, and opens a phone's file as MPO
+    with path.open("rb") as file, JpegImageFile(file) as image:
+        check_size(*image.size)
+        if image.mode not in ("L", "RGB"):
+            raise ClearpaneError(f"{path}: a {image.mode} JPEG; convert it to RGB first")
+        samples = _pillow_samples(image)
+        exif, orientation = metadata.clean_exif(metadata.strip_exif_prefix(image.info.get("exif")))
+        warning, gain_map = None, False
+        if "mp" in image.info or b"hdrgm" in (image.info.get("xmp") or b""):
+            file.seek(0)
+            warning, gain_map = metadata.embedded_extras(_after_first_jpeg(file.read()))
+        return Decoded(
+            samples,
+            orientation=orientation,
+            exif=exif,
+            icc_profile=image.info.get("icc_profile") or _dcf_profile(exif),
+            xmp=metadata.clean_xmp(image.info.get("xmp"), gain_map_dropped=gain_map),
+            lossless=False,
+            warnings=[warning] if warning else [],
+        )
+
+
+def decode_png(path: Path, check_size: CheckSize) -> Decoded:
+    from PIL.PngImagePlugin import PngImageFile
+
+    with path.open("rb") as file, PngImageFile(file) as image:
+        check_size(*image.size)
+        if getattr(image, "is_animated", False):
+            raise ClearpaneError(f"{path}: an animated PNG; save one frame as a picture first")
+        info = dict(image.info)
+    block = info.get("exif")
+    if block is None and "Raw profile type exif" in info:
+        block = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
+    exif, orientation = metadata.clean_exif(metadata.strip_exif_prefix(block))
+    xmp = metadata.clean_xmp(info.get("xmp") or info.get("XML:com.adobe.xmp"), gain_map_dropped=False)
+    decoded = _decode_oiio(path, check_size)
+    decoded.orientation, decoded.exif, decoded.xmp = orientation, exif, xmp
+    decoded.icc_profile = info.get("icc_profile")
+    decoded.attributes = {}
+    return decoded
+
+
+def decode_webp(path: Path, check_size: CheckSize) -> Decoded:
+    from PIL.WebPImagePlugin import WebPImageFile
+
+    with path.open("rb") as file, WebPImageFile(file) as image:
+        check_size(*image.size)
+        if getattr(image, "is_animated", False):
+            raise ClearpaneError(f"{path}: an animated WebP; save one frame as a picture first")
+        samples = _pillow_samples(image)
+        exif, orientation = metadata.clean_exif(metadata.strip_exif_prefix(image.info.get("exif")))
+        file.seek(0)
+        return Decoded(
+            samples,
+            has_alpha=samples.shape[2] == 4,
+            orientation=orientation,
+            exif=exif,
+            icc_profile=image.info.get("icc_profile"),
+            xmp=metadata.clean_xmp(image.info.get("xmp"), gain_map_dropped=False),
+            lossless=b"VP8L" in _riff_chunks(file.read()),
+        )
+
+
+def decode_tiff(path: Path, check_size: CheckSize) -> Decoded:
+    decoded = _decode_oiio(path, check_size)
+    exif, xmp, decoded.orientation = metadata.read_tiff_metadata(path)
+    decoded.exif, _ = metadata.clean_exif(exif)
+    decoded.xmp = metadata.clean_xmp(xmp, gain_map_dropped=False)
+    decoded.attributes = {}
+    return decoded
+
+
+def decode_linear(path: Path, check_size: CheckSize) -> Decoded:
+    """EXR and HDR."""
+    decoded = _decode_oiio(path, check_size)
+    decoded.linear = True
+    orientation = decoded.attributes.pop("Orientation", 1)
+    decoded.orientation = orientation if isinstance(orientation, int) else 1
+    chromaticities = decoded.attributes.pop("chromaticities", None)
+    rec709 = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329)
+    if chromaticities is not None and not np.allclose(np.array(chromaticities), rec709, atol=2e-3):
+        decoded.warnings.append("its primaries are not those of sRGB; colours are taken as sRGB")
+    return decoded
+
+
+def decode_heic(path: Path, check_size: CheckSize) -> Decoded:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise MissingExtraError(f"{path}: reading HEIC", "photo") from error
+    file = pillow_heif.open_heif(path, convert_hdr_to_8bit=False)
+    image: Any = file[file.primary_index]
+    check_size(*image.size)
+    samples = np.asarray(image)
+    samples = samples[:, :, None] if samples.ndim == 2 else samples
+    # libheif has turned the pixels; an orientation left in the EXIF block would turn them twice
+    exif, _ = metadata.clean_exif(metadata.strip_exif_prefix(image.info.get("exif")))
+    warnings = []
+    gain_map = any("hdrgainmap" in str(name).lower() for name in image.info.get("aux") or {})
+    if gain_map:
+        warnings.append("gain map dropped")
+    nclx = image.info.get("nclx_profile") or {}
+    if nclx.get("transfer_characteristics") in (16, 18):
+        warnings.append("its HDR tone curve is taken as sRGB; colours may be off")
+    profile = image.info.get("icc_profile")
+    if not profile and nclx.get("color_primaries") == 12:
+        profile = profiles.display_p3_profile()
+    return Decoded(
+        samples,
+        has_alpha=samples.shape[2] in (2, 4),
+        premultiplied=bool(getattr(image, "premultiplied_alpha", False)),
+        exif=exif,
+        icc_profile=profile or profiles.srgb_profile(),
+        xmp=metadata.clean_xmp(image.info.get("xmp"), gain_map_dropped=gain_map),
+        lossless=False,
+        warnings=warnings,
+    )
+
+
+def decode_raw(path: Path, check_size: CheckSize) -> Decoded:
+    try:
+        import rawpy
+    except ImportError as error:
+        raise MissingExtraError(f"{path}: reading RAW", "photo") from error
+    with path.open("rb") as file, rawpy.imread(file) as raw:
+        check_size(raw.sizes.width, raw.sizes.height)
+        samples = raw.postprocess(
+            use_camera_wb=True, output_bps=16, output_color=rawpy.ColorSpace.sRGB, gamma=(2.4, 12.92)
+        )
+    try:
+        exif, xmp, _ = metadata.read_tiff_metadata(path)
+    except SyntaxError:  # CR3 and RAF are not built as TIFF
+        exif, xmp = None, None
+    exif, _ = metadata.clean_exif(exif)
+    xmp = metadata.clean_xmp(xmp, gain_map_dropped=False)
+    return Decoded(samples, exif=exif, xmp=xmp, icc_profile=profiles.srgb_profile())
+
+
+DECODERS: dict[str, Callable[[Path, CheckSize], Decoded]] = {
+    "jpeg": decode_jpeg,
+    "png": decode_png,
+    "tiff": decode_tiff,
+    "webp": decode_webp,
+    "exr": decode_linear,
+    "hdr": decode_linear,
+    "heic": decode_heic,
+    "raw": decode_raw,
+}
+
+
+def _decode_oiio(path: Path, check_size: CheckSize) -> Decoded:
+    import OpenImageIO as oiio
+
+    config = oiio.ImageSpec()
+    config.attribute("oiio:UnassociatedAlpha", 1)
+    config.attribute("oiio:RawColor", 1)
+    source = oiio.ImageInput.open(str(path), config)
+    if source is None:
+        raise OSError(oiio.geterror())
+    try:
+        spec = source.spec()
+        check_size(spec.width, spec.height)
+        attributes = {a.name: a.value for a in spec.extra_attribs}
+        space = attributes.get("tiff:ColorSpace")
+        if space in ("CMYK", "CIELAB", "ICCLAB", "ITULAB", "LOGLUV", "LOGL", "color separated"):
+            raise ClearpaneError(f"{path}: {space} colours; convert it to RGB first")
+        kind = str(spec.format)
+        kind = kind if kind in ("uint8", "uint16", "half") else "float"
+        samples = source.read_image(0, 0, 0, spec.nchannels, kind)
+        if samples is None:
+            raise OSError(source.geterror())
+        warnings = _further_images(source)
+    finally:
+        source.close()
+    picked, has_alpha = _choose_channels(path, list(spec.channelnames), spec.alpha_channel)
+    samples = samples.reshape(spec.height, spec.width, spec.nchannels)
+    if len(picked) < spec.nchannels:
+        dropped = [name for k, name in enumerate(spec.channelnames) if k not in picked]
+        warnings.append(f"further channels dropped ({', '.join(dropped)})")
+    if picked != list(range(spec.nchannels)):
+        samples = samples[..., picked]
+    icc = attributes.get("ICCProfile")
+    kept = {name: value for name, value in attributes.items() if _is_header_text(name, value)}
+    return Decoded(
+        samples,
+        has_alpha=has_alpha,
+        premultiplied=has_alpha and not attributes.get("oiio:UnassociatedAlpha"),
+        icc_profile=np.asarray(icc, np.uint8).tobytes() if icc is not None else None,
+        attributes=kept,
+        warnings=warnings,
+    )
+
+
+def _further_images(source: Any) -> list[str]:
+    """A warning where full-size pages follow; thumbnails and smaller copies go without a word."""
+    index = 1
+    while source.seek_subimage(index, 0):
+        if not source.spec().get_int_attribute("tiff:subfiletype", 0) & 1:
+            return ["only the first of its pages is read"]
+        index += 1
+    source.geterror()
+    return []
+
+
+def _choose_channels(path: Path, names: list[str], alpha: int) -> tuple[list[int], bool]:
+    """Which channels are red, green, blue (or grey) and alpha."""
+    by_name = {name.upper(): k for k, name in enumerate(names)}
+    if all(c in by_name for c in "RGB"):
+        colour = [by_name[c] for c in "RGB"]
+    elif "Y" in by_name and not ("RY" in by_name and "BY" in by_name):
+        colour = [by_name["Y"]]
+    elif len([k for k in range(len(names)) if k != alpha]) == 1:
+        colour = [k for k in range(len(names)) if k != alpha]
+    else:
+        raise ClearpaneError(f"{path}: its channels are {', '.join(names)}; R, G, B or Y are needed")
+    return ([*colour, alpha], True) if alpha >= 0 else (colour, False)
+
+
+def _is_header_text(name: str, value: object) -> bool:
+    """Whether a header entry describes the picture rather than how it is stored."""
+    stored = (
+        "oiio:",
+        "openexr:",
+        "tiff:",
+        "compression",
+        "planarconfig",
+        "screenWindow",
+        "PixelAspectRatio",
+        "DateTime",
+    )
+    described = isinstance(value, (str, int, float)) or name == "chromaticities"
+    return described and not name.startswith(stored)
+
+
+def _pillow_samples(image: Any) -> np.ndarray:
+    image.load()
+    samples = np.asarray(image)
+    return samples[:, :, None] if samples.ndim == 2 else samples
+
+
+def _after_first_jpeg(data: bytes) -> bytes:
+    """What follows the end of a JPEG file's first picture."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xD9:
+            return data[at + 2 :]
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == 0xDA:  # entropy-coded data: on to the next marker that is neither stuffing nor a restart
+            found = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.S).search(data, at)
+            at = found.start() if found else len(data)
+    return b""
+
+
+def _dcf_profile(exif: bytes | None) -> bytes | None:
+    """Adobe RGB where a camera says so by its file-system name alone (Interoperability index R03)."""
+    from PIL import Image
+
+    if exif is None or b"R03" not in exif:
+        return None
+    block = Image.Exif()
+    block.load(exif)
+    interop = block.get_ifd(0xA005)
+    if str(interop.get(1, "")).startswith("R03"):
+        import imagecodecs
+
+        return imagecodecs.cms_profile("adobergb")
+    return None
+
+
+def _riff_chunks(data: bytes) -> set[bytes]:
+    names, at = set(), 12
+    while at + 8 <= len(data):
+        names.add(data[at : at + 4])
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
+    return names

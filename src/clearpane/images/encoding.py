@@ -1,0 +1,246 @@
+"""Each format's writer. They write to a temporary file; `writing` puts it in place."""
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from clearpane.images import metadata, profiles
+from clearpane.images.picture import Picture, SampleType
+from clearpane.images.reading import BAND_PIXELS
+
+_HOLDS: dict[str, tuple[SampleType, ...]] = {
+    "jpeg": ("uint8",),
+    "webp": ("uint8",),
+    "png": ("uint8", "uint16"),
+    "tiff": ("uint8", "uint16", "half", "float"),
+    "exr": ("half", "float"),
+    "hdr": ("float",),
+}
+_DTYPES = {"uint8": np.uint8, "uint16": np.uint16, "half": np.float16, "float": np.float32}
+_SEGMENT_LIMIT = 65533 - 40
+
+
+def nearest_sample_type(kind: str, wanted: SampleType) -> SampleType:
+    """The smallest sample type of a format that holds what is wanted, else its largest."""
+    order: tuple[SampleType, ...] = ("uint8", "half", "uint16", "float") if kind == "exr" else (
+        "uint8", "uint16", "half", "float")  # fmt: skip
+    wider = [s for s in order[order.index(wanted) :] if s in _HOLDS[kind]]
+    return wider[0] if wider else _HOLDS[kind][-1]
+
+
+class StoredRows:
+    """A picture's rows as a file of a given format stores them, made band by band.
+
+    Attributes:
+        icc_profile: the profile the rows are in and the file should carry, or None.
+        channels: colour channels and alpha.
+    """
+
+    def __init__(self, picture: Picture, kind: str, sample_type: SampleType) -> None:
+        self.picture = picture
+        self.sample_type = sample_type
+        self.height, self.width = picture.pixels.shape[:2]
+        self.linear = kind in ("exr", "hdr")
+        self.gray = picture.is_gray and kind not in ("hdr", "webp")
+        self.has_alpha = picture.alpha is not None and kind not in ("jpeg", "hdr")
+        self.channels = (1 if self.gray else 3) + self.has_alpha
+        self.icc_profile = None if self.linear else picture.icc_profile
+        self._conversion = None
+        if self.icc_profile is not None:
+            if picture.is_gray and not self.gray:
+                self.icc_profile = profiles.srgb_profile()
+            self._conversion = profiles.conversion(
+                self.icc_profile, 1 if self.gray else 3, picture.sample_type
+            )
+            if self._conversion is not None and not self._conversion.invertible:
+                self._conversion = None
+                self.icc_profile = None if self.gray else profiles.srgb_profile()
+
+    def bands(self) -> "list[slice]":
+        rows = max(1, BAND_PIXELS // self.width)
+        return [slice(top, min(top + rows, self.height)) for top in range(0, self.height, rows)]
+
+    def band(self, rows: slice) -> np.ndarray:
+        """H x W x C samples."""
+        pixels = self.picture.pixels[rows]
+        if self._conversion is not None:
+            colour = self._conversion.from_srgb(pixels)
+        else:
+            colour = pixels.astype(np.float32, copy=True)
+            if self.linear:
+                profiles.decode_srgb(colour)
+        if self.gray and colour.shape[2] == 3:
+            colour = colour.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)
+        out = np.empty((*colour.shape[:2], self.channels), _DTYPES[self.sample_type])
+        if self.has_alpha:
+            assert self.picture.alpha is not None
+            alpha = self.picture.alpha[rows]
+            if self.linear:
+                colour *= (np.where(alpha > 0, alpha, 1) if self.picture.format == "exr" else alpha)[
+                    ..., None
+                ]
+            out[..., -1] = self._store(np.array(alpha, np.float32))
+        out[..., : colour.shape[2]] = self._store(colour)
+        return out
+
+    def whole(self) -> np.ndarray:
+        """All rows, H x W x C."""
+        out = np.empty((self.height, self.width, self.channels), _DTYPES[self.sample_type])
+        for rows in self.bands():
+            out[rows] = self.band(rows)
+        return out
+
+    def _store(self, values: np.ndarray) -> np.ndarray:
+        if self.sample_type == "float":
+            return values
+        if self.sample_type == "half":
+            return np.clip(values, -65504, 65504, out=values)
+        np.clip(values, 0, 1, out=values)
+        values *= 255 if self.sample_type == "uint8" else 65535
+        return np.rint(values, out=values)
+
+
+def encode_jpeg(path: Path, rows: StoredRows, quality: int) -> None:
+    image = _pillow_image(rows)
+    image.save(path, "JPEG", quality=quality, subsampling=0, **_pillow_metadata(rows, limit=_SEGMENT_LIMIT))
+
+
+def encode_webp(path: Path, rows: StoredRows, quality: int) -> None:
+    image = _pillow_image(rows)
+    lossless = rows.picture.lossless
+    image.save(
+        path,
+        "WEBP",
+        quality=75 if lossless else quality,
+        lossless=lossless,
+        exact=lossless,
+        **_pillow_metadata(rows),
+    )
+
+
+def encode_png(path: Path, rows: StoredRows, quality: int) -> None:
+    bare = path.with_name(path.stem + "-bare.png")
+    try:
+        _write_oiio(bare, rows, "png", {"png:compressionLevel": 4})
+        with bare.open("rb") as source, path.open("wb") as target:
+            _copy_png(source, target, rows.picture.exif, rows.picture.xmp)
+    finally:
+        bare.unlink(missing_ok=True)
+
+
+def encode_tiff(path: Path, rows: StoredRows, quality: int) -> None:
+    import OpenImageIO as oiio
+
+    oiio.attribute("tiff:half", 1)
+    predictor = 3 if rows.sample_type in ("half", "float") else 2
+    _write_oiio(path, rows, "tiff", {"compression": "zip", "tiff:predictor": predictor, "tiff:zipquality": 4})
+    metadata.add_tiff_metadata(path, rows.picture.exif, rows.picture.xmp)
+
+
+def encode_exr(path: Path, rows: StoredRows, quality: int) -> None:
+    _write_oiio(path, rows, "openexr", {**rows.picture.attributes, "compression": "zip"})
+
+
+def encode_hdr(path: Path, rows: StoredRows, quality: int) -> None:
+    _write_oiio(path, rows, "hdr", {}, _to_rgbe_grid)
+
+
+ENCODERS: dict[str, Callable[[Path, StoredRows, int], None]] = {
+    "jpeg": encode_jpeg,
+    "png": encode_png,
+    "tiff": encode_tiff,
+    "webp": encode_webp,
+    "exr": encode_exr,
+    "hdr": encode_hdr,
+}
+
+
+def _write_oiio(
+    path: Path,
+    rows: StoredRows,
+    plugin: str,
+    attributes: dict[str, Any],
+    adjust: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> None:
+    import OpenImageIO as oiio
+
+    spec = oiio.ImageSpec(rows.width, rows.height, rows.channels, rows.sample_type)
+    spec.channelnames = (("Y",) if rows.gray else ("R", "G", "B")) + (("A",) if rows.has_alpha else ())
+    spec.alpha_channel = rows.channels - 1 if rows.has_alpha else -1
+    if rows.has_alpha and not rows.linear:
+        spec.attribute("oiio:UnassociatedAlpha", 1)
+    for name, value in attributes.items():
+        spec.attribute(name, value)
+    if rows.icc_profile is not None:
+        profile = np.frombuffer(rows.icc_profile, np.uint8)
+        spec.attribute("ICCProfile", oiio.TypeDesc(f"uint8[{profile.size}]"), profile)
+    target: Any = oiio.ImageOutput.create(plugin)
+    if not target.open(str(path), spec):
+        raise OSError(target.geterror())
+    try:
+        for band in rows.bands():
+            samples = rows.band(band)
+            if not target.write_scanlines(band.start, band.stop, 0, adjust(samples) if adjust else samples):
+                raise OSError(target.geterror())
+    except BaseException:
+        target.close()
+        raise
+    if not target.close():
+        raise OSError(target.geterror())
+
+
+def _to_rgbe_grid(linear: np.ndarray) -> np.ndarray:
+    """Round to what RGBE holds (8 bits below the largest channel's exponent); its writer would truncate."""
+    np.maximum(linear, 0, out=linear)
+    _, exponent = np.frexp(linear.max(axis=2, keepdims=True))
+    return np.ldexp(np.rint(np.ldexp(linear, 8 - exponent)), exponent - 8)
+
+
+def _pillow_image(rows: StoredRows) -> Any:
+    from PIL import Image
+
+    samples = rows.whole()
+    return Image.fromarray(samples[..., 0] if rows.channels == 1 else samples)
+
+
+def _pillow_metadata(rows: StoredRows, limit: int | None = None) -> dict[str, bytes]:
+    """EXIF, XMP and profile; a block over the format's limit is left out."""
+    exif = rows.picture.exif
+    entries = {
+        "exif": b"Exif\0\0" + exif if exif else None,
+        "xmp": rows.picture.xmp,
+    }
+    kept = {
+        name: block for name, block in entries.items() if block and (limit is None or len(block) <= limit)
+    }
+    return {**kept, **({"icc_profile": rows.icc_profile} if rows.icc_profile else {})}
+
+
+def _copy_png(source: BinaryIO, target: BinaryIO, exif: bytes | None, xmp: bytes | None) -> None:
+    """Copy a PNG, with EXIF and XMP put in.
+
+    Of OpenImageIO's file only the pixels and the profile are taken: it adds an sRGB chunk beside any profile,
+    and an EXIF chunk of its own.
+    """
+    target.write(source.read(8))
+    name = b""
+    while name != b"IEND":
+        head = source.read(8)
+        if len(head) < 8:
+            raise OSError("the file came out incomplete")
+        size, name = struct.unpack(">I4s", head)
+        body = source.read(size + 4)
+        if name in (b"IHDR", b"iCCP", b"IDAT", b"IEND"):
+            target.write(head + body)
+        if name == b"IHDR" and exif is not None:
+            target.write(_png_chunk(b"eXIf", exif))
+        if name == b"IHDR" and xmp is not None:
+            target.write(_png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
+
+
+def _png_chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

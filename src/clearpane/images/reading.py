@@ -1,0 +1,158 @@
+"""From a file to a picture: upright, in sRGB, at full precision."""
+
+from pathlib import Path
+
+import numpy as np
+
+from clearpane.errors import ClearpaneError
+from clearpane.images import formats, profiles
+from clearpane.images.decoding import DECODERS, Decoded
+from clearpane.images.picture import Picture, SampleType
+
+MAX_PIXELS = 400_000_000
+"""Pictures of more pixels are refused before they are decoded, as decompression bombs."""
+
+BAND_PIXELS = 1 << 20
+"""Colours are converted in bands of rows of about so many pixels, to keep memory low."""
+
+_SAMPLE_TYPES: dict[str, SampleType] = {
+    "uint8": "uint8",
+    "uint16": "uint16",
+    "float16": "half",
+    "float32": "float",
+}
+
+
+def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read JPEG, PNG, TIFF, WebP, EXR, HDR and, with the extra ``[photo]``, HEIC and camera RAW.
+
+    The EXIF orientation is applied, an embedded ICC profile is converted to sRGB in float, alpha is kept
+    apart. EXR and HDR hold linear light, which is encoded along the extended sRGB curve. A file without a
+    profile is sRGB. Of a TIFF of several pages the first is read.
+
+    Raises:
+        ClearpaneError: the file is missing, unreadable, empty, damaged, not a picture, animated, CMYK, or has
+            more than ``max_pixels`` pixels.
+        MissingExtraError: HEIC or RAW without the extra ``[photo]``.
+    """
+    path = Path(path)
+    kind = _sniff(path)
+
+    def check_size(width: int, height: int) -> None:
+        if width < 1 or height < 1:
+            raise ClearpaneError(f"{path}: has no pixels ({width} x {height})")
+        if width * height > max_pixels:
+            raise ClearpaneError(
+                f"{path}: {width} x {height} is more than the limit of {max_pixels / 1e6:g} megapixels; "
+                "make it smaller first"
+            )
+
+    try:
+        decoded = DECODERS[kind](path, check_size)
+    except ClearpaneError:
+        raise
+    except MemoryError as error:
+        raise ClearpaneError(f"{path}: not enough memory to read it; make it smaller first") from error
+    except Exception as error:  # decoders raise almost anything on a damaged file
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise ClearpaneError(
+            f"{path}: truncated or damaged {kind.upper()} file ({reason}); get a fresh copy"
+        ) from error
+    return _finish(decoded, kind, path)
+
+
+def _sniff(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            header = file.read(formats.HEADER_SIZE)
+    except FileNotFoundError as error:
+        raise ClearpaneError(f"{path}: no such file; check the name") from error
+    except IsADirectoryError as error:
+        raise ClearpaneError(f"{path}: is a folder, not a picture; name a file") from error
+    except PermissionError as error:
+        raise ClearpaneError(f"{path}: no permission to read it; change its permissions") from error
+    except (OSError, ValueError) as error:
+        raise ClearpaneError(
+            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})"
+        ) from error
+    if not header:
+        raise ClearpaneError(f"{path}: is empty (0 bytes); get a fresh copy")
+    kind = formats.sniff(header, path.suffix)
+    if kind is None:
+        foreign = formats.foreign_kind(header)
+        what = f"is {foreign}, which is not read" if foreign else "is not a picture that can be read"
+        raise ClearpaneError(f"{path}: {what}; convert it to JPEG, PNG or TIFF")
+    return kind
+
+
+def _finish(decoded: Decoded, kind: str, path: Path) -> Picture:
+    samples = upright(decoded.samples, decoded.orientation)
+    sample_type = _SAMPLE_TYPES[samples.dtype.name]
+    colours = samples.shape[2] - decoded.has_alpha
+    height, width = samples.shape[:2]
+    warnings = list(decoded.warnings)
+    conversion, icc_profile = None, decoded.icc_profile
+    if not decoded.linear:
+        try:
+            conversion = profiles.conversion(icc_profile, colours, sample_type)
+        except ValueError as error:
+            warnings.append(f"its colour profile cannot be used ({error}); taken as sRGB")
+            icc_profile = None
+
+    pixels = np.empty((height, width, 3), np.float32)
+    alpha = np.empty((height, width), np.float32) if decoded.has_alpha else None
+    finite = True
+    rows = max(1, BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        band = slice(top, top + rows)
+        colour = samples[band, :, :colours]
+        if colour.dtype.kind == "f":
+            colour = colour.astype(np.float32)
+            if not np.isfinite(colour).all():
+                finite = False
+                np.nan_to_num(colour, copy=False, nan=0.0, posinf=65504.0, neginf=-65504.0)
+        if alpha is not None:
+            alpha[band] = np.clip(_unit(samples[band, :, -1]), 0, 1)
+            if decoded.premultiplied:
+                coverage = np.where(alpha[band] > 0, alpha[band], 1)[..., None]
+                colour = _unit(colour) / coverage
+        if conversion is not None:
+            pixels[band] = conversion.to_srgb(colour)
+        elif decoded.linear:
+            pixels[band] = profiles.encode_srgb(_unit(colour))
+        else:
+            pixels[band] = _unit(colour)
+    if not finite:
+        warnings.append("values that are not numbers replaced")
+    return Picture(
+        pixels,
+        kind,
+        sample_type,
+        alpha=alpha,
+        is_gray=colours == 1,
+        exif=decoded.exif,
+        icc_profile=icc_profile,
+        xmp=decoded.xmp,
+        attributes=decoded.attributes,
+        lossless=decoded.lossless,
+        source=path,
+        warnings=tuple(warnings),
+    )
+
+
+def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo an EXIF orientation (1 to 8); a view of H x W x C samples, not a copy."""
+    if orientation >= 5:
+        samples = samples.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        samples = samples[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        samples = samples[::-1]
+    return samples
+
+
+def _unit(samples: np.ndarray) -> np.ndarray:
+    """Integers to float32 in [0, 1]; floats as float32."""
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32, copy=False)
+    return np.divide(samples, np.float32(np.iinfo(samples.dtype).max), dtype=np.float32)
