@@ -1,6 +1,7 @@
 """The command ``clearpane``: finds the command asked for and turns errors into one line and an exit code."""
 
 import difflib
+import inspect
 import os
 import sys
 import textwrap
@@ -19,7 +20,7 @@ class Command:
     """A command and where it is.
 
     Its module holds the dataclass named by ``options``, ``run(options) -> int``, which returns the exit code,
-    and ``DESCRIPTION``, shown above the help of the options. ``extra`` is what it needs beyond the base install.
+    and perhaps ``DESCRIPTION``, for the help. ``extra`` is what it needs beyond the base install.
     """
 
     name: str
@@ -152,10 +153,12 @@ def _run(command: Command, words: Sequence[str]) -> int:
         raise ClearpaneError(
             f"the package {error.name} is missing: pip install --force-reinstall clearpane"
         ) from error
+    kind = getattr(module, command.options)
     if "-h" in words or "--help" in words:
-        print(module.DESCRIPTION)  # tyro would join its lines and leave the wrapping to the terminal
+        # tyro would join its lines and leave the wrapping to the terminal.
+        print(getattr(module, "DESCRIPTION", f"{inspect.getdoc(kind)}\n"))
     options = tyro.cli(
-        getattr(module, command.options),
+        kind,
         prog=f"clearpane {command.name}",
         description="",
         args=words,

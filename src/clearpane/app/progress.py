@@ -51,6 +51,7 @@ class BatchProgress:
         self.as_json = as_json
         self.counts: dict[Status, int] = {"done": 0, "skipped": 0, "failed": 0}
         self._total = total
+        self._working = False
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -95,11 +96,15 @@ class BatchProgress:
 
     def begin(self, name: str) -> None:
         """Say which picture is being worked on."""
+        self._working = True
         if self._bar is not None:
             self._bar.update(self._task, description=name)
 
     def end(self, facts: PictureFacts) -> None:
-        """Count and report a picture. Skipped ones get a line only as JSON; they are no part of the total."""
+        """Count and report a picture; those that were skipped get a line only as JSON.
+
+        The bar moves for pictures that were begun, which ``total`` counts.
+        """
         self.counts[facts.status] += 1
         for warning in facts.warnings:
             print_error(f"{facts.input}: {warning}", kind="warning")
@@ -110,8 +115,9 @@ class BatchProgress:
         elif facts.status == "done":
             names = ", ".join(facts.outputs.values())
             print(f"{facts.input} -> {names} ({facts.seconds:.1f} s)", flush=True)
-        if self._bar is not None and facts.status != "skipped":
+        if self._bar is not None and self._working:
             self._bar.advance(self._task)
+        self._working = False
 
 
 def print_error(message: str, kind: Literal["error", "warning"] = "error") -> None:

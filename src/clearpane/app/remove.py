@@ -28,7 +28,8 @@ Take the reflection out of photographs taken through glass.
 The result of window.jpg is window_transmission.jpg in the output folder, in
 the same format and depth as the photograph. Your pictures are never changed,
 and what is already in the output folder is kept: run the same command again
-after an interruption and it goes on where it stopped.
+after an interruption and it goes on where it stopped. In a folder, results
+of earlier runs that lie beside their photograph are left out.
 
 Examples:
   clearpane remove window.jpg --output clean
