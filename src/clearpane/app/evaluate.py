@@ -194,7 +194,9 @@ def _print_tables(console: Console, summaries: Sequence[SetSummary], protocol: P
         keys = [key for key in _SHOWN if key in summary.rows[0].mean]
         title = "all sets, weighted by their pictures" if summary.name == "all" else summary.name
         table = Table(
-            title=f"{title}: {summary.pictures} pictures, protocol {protocol.name}", box=box.SIMPLE_HEAD
+            title=f"{title}: {summary.pictures} pictures, protocol {protocol.name}",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
         )
         table.title_justify = "left"
         table.add_column("")

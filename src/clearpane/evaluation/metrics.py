@@ -59,7 +59,9 @@ def with_gain_and_offset(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
     mean_x, mean_t = x.mean(axis=(0, 1)), t.mean(axis=(0, 1))
     centred = x - mean_x
     variance = np.einsum("hwc,hwc->c", centred, centred)
-    gain = np.divide(np.einsum("hwc,hwc->c", centred, t), variance, out=np.ones(3), where=variance > 0)
+    gain = np.divide(
+        np.einsum("hwc,hwc->c", centred, t), variance, out=np.ones(3), where=np.ptp(x, axis=(0, 1)) > 0
+    )
     return np.clip(centred * gain + mean_t, 0.0, 1.0)
 
 
@@ -121,9 +123,10 @@ def ncc(result: np.ndarray, truth: np.ndarray) -> float:
     0 when either picture is constant.
     """
     x, t = _pair(result, truth)
+    if np.ptp(x) == 0 or np.ptp(t) == 0:
+        return 0.0
     x, t = x - x.mean(), t - t.mean()
-    scale = float(np.sqrt(np.vdot(x, x) * np.vdot(t, t)))
-    return float(np.vdot(x, t)) / scale if scale > 0 else 0.0
+    return float(np.vdot(x, t) / np.sqrt(np.vdot(x, x) * np.vdot(t, t)))
 
 
 def _pair(result: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -85,7 +85,7 @@ class Report:
         return f"""<article class="card" tabindex="-1" aria-label="Picture {number}: {name}">
 <header><span class="rank">{number}</span><h3>{name}</h3><span class="set">{dataset}</span>
 {self._gains(scores)}</header>
-<div class="body"><div class="stage" style="--ratio:{size[0]}/{size[1]}"></div>
+<div class="body"><div class="stage" style="--ratio:{size[0] / size[1]:.5f}"></div>
 <div class="strip">{strip}</div></div>
 <details><summary>Scores</summary><div class="scroll"><table><thead><tr><td></td>{head}</tr></thead>
 <tbody>{rows}</tbody></table></div></details>

@@ -17,7 +17,7 @@ Scores = dict[str, float]
 PictureMetric = Callable[[np.ndarray, np.ndarray], float]
 NOTHING = "do nothing"
 ORACLE_GAIN = "oracle gain"
-ORACLE_LINE = "oracle gain and offset"
+ORACLE_LINE = "oracle gain+offset"
 BASELINES = (NOTHING, ORACLE_GAIN, ORACLE_LINE)
 REFLECTION_SUFFIX = ": reflection"
 
