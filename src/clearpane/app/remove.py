@@ -63,7 +63,7 @@ class Remove:
     black where nothing may change, grey in between. It serves for all photographs of the command."""
 
     quality: Annotated[Quality, arg(help_behavior_hint="(default: fast)")] = "fast"
-    """best looks at each photograph several times and averages: a little better and several times slower."""
+    """best averages several looks at each photograph and takes longer."""
 
     reflection: Annotated[bool, arg(help_behavior_hint="")] = False
     """Also write the reflection itself, whole whatever the strength and the mask: window_reflection.jpg."""
