@@ -1,0 +1,170 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tyro
+from PIL import Image
+
+from clearpane.app import evaluate
+from clearpane.app.evaluate import Evaluate, run
+from clearpane.errors import ClearpaneError
+from clearpane.separation.base import Quality
+from clearpane.separation.layers import Layers
+
+
+class Unveil:
+    """Takes away the veil that ``pairs`` lays over its pictures."""
+
+    def separate(self, image: np.ndarray, *, quality: Quality = "fast") -> Layers:
+        veil = np.float32(0.2 if quality == "best" else 0.1)
+        return Layers(np.clip(image - veil, 0, 1), np.full_like(image, veil))
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for number in range(3):
+        rng = np.random.default_rng(number)
+        scene = np.asarray(
+            Image.fromarray(rng.integers(0, 200, (3, 4, 3), dtype=np.uint8)).resize(
+                (48, 36), Image.Resampling.BILINEAR
+            )
+        )
+        Image.fromarray(scene).save(folder / f"{number}_transmission.png")
+        Image.fromarray(scene + 51).save(folder / f"{number}_input.png")
+    return folder
+
+
+@pytest.fixture
+def results(pairs: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "finished"
+    folder.mkdir()
+    for path in pairs.glob("*_transmission.png"):
+        Image.fromarray(np.asarray(Image.open(path)) + 10).save(folder / path.name)
+    return folder
+
+
+@pytest.fixture
+def separator(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    loaded: list[str] = []
+
+    def load(name: str) -> Unveil:
+        loaded.append(name)
+        return Unveil()
+
+    monkeypatch.setattr(evaluate, "load_separator", load)
+    monkeypatch.setenv("COLUMNS", "100")
+    return loaded
+
+
+def test_runs_the_separator_and_prints_the_table(
+    pairs: Path, separator: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(Evaluate(pairs)) == 0
+    printed = capsys.readouterr().out
+    assert separator == ["compact"]
+    nothing, half = -20 * np.log10(51 / 255), -20 * np.log10(26 / 255)
+    for row, psnr in (("compact", half), ("do nothing", nothing)):
+        (line,) = [ln for ln in printed.splitlines() if ln.strip().startswith(row) and "over" not in ln]
+        assert float(line.removeprefix(" ").removeprefix(row).split()[0]) == pytest.approx(psnr, abs=0.01)
+    assert "3 of 3" in printed
+    assert "oracle gain" in printed
+    assert "compact over doing nothing: PSNR +" in printed
+
+
+def test_quality_reaches_the_separator(pairs: Path, separator: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "s.json"
+    run(Evaluate(pairs, quality="best", json=out))
+    assert json.loads(out.read_text())["sets"][0]["rows"][0]["mean"]["psnr"] == 100
+
+
+def test_results_replace_the_separator_and_all_files_are_written(
+    pairs: Path, results: Path, separator: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = Evaluate(
+        pairs,
+        results=(results,),
+        csv=tmp_path / "s.csv",
+        json=tmp_path / "s.json",
+        report=tmp_path / "r.html",
+        judge=tmp_path / "j.html",
+    )
+    assert run(options) == 0
+    assert separator == []
+    assert (tmp_path / "s.csv").read_text().startswith("set,picture,row,psnr")
+    rows = json.loads((tmp_path / "s.json").read_text())["sets"][0]["rows"]
+    assert rows[0]["name"] == "finished"
+    assert rows[0]["mean"]["psnr"] == pytest.approx(-20 * np.log10(10 / 255), abs=1e-6)
+    assert "worst first" in (tmp_path / "r.html").read_text()
+    assert "finished" not in (tmp_path / "j.html").read_text()
+    key = json.loads((tmp_path / "j.key.json").read_text())
+    assert {entry["method"] for entry in key.values()} == {"finished", "input"}
+    capsys.readouterr()
+
+    answers = tmp_path / "answers.csv"
+    verdict = {"finished": "yes", "input": "no"}
+    answers.write_text("id,answer\n" + "".join(f"{i},{verdict[k['method']]}\n" for i, k in key.items()))
+    assert run(Evaluate(judge=tmp_path / "j.html", judge_answers=(answers,))) == 0
+    printed = capsys.readouterr().out
+    assert "3 of 3" in printed
+    assert "44% to 100%" in printed  # Wilson, 3 of 3
+
+
+def test_nothing_is_overwritten_and_no_time_is_lost_first(
+    pairs: Path, separator: list[str], tmp_path: Path
+) -> None:
+    options = Evaluate(pairs, report=tmp_path / "r.html")
+    (tmp_path / "r.html").write_text("mine")
+    with pytest.raises(ClearpaneError, match=r"r\.html: exists already"):
+        run(options)
+    assert separator == []
+    assert (tmp_path / "r.html").read_text() == "mine"
+    assert run(replace(options, overwrite=True)) == 0
+    assert "<html" in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Evaluate(), "name the folder"),
+        (Evaluate(Path("nowhere")), "nowhere: no such folder"),
+        (Evaluate(judge_answers=(Path("a.csv"),)), "needs --judge"),
+        (Evaluate(Path("p"), csv=Path("x"), json=Path("x")), "named for two outputs"),
+    ],
+)
+def test_what_cannot_be_meant(options: Evaluate, message: str) -> None:
+    with pytest.raises(ClearpaneError, match=message):
+        run(options)
+
+
+def test_result_folders_are_checked(pairs: Path, results: Path) -> None:
+    with pytest.raises(ClearpaneError, match="no such folder; --results"):
+        run(Evaluate(pairs, results=(pairs / "nowhere",)))
+    with pytest.raises(ClearpaneError, match="named twice"):
+        run(Evaluate(pairs, results=(results, results, results)))
+
+
+def test_command_line() -> None:
+    words = [
+        "pairs",
+        "--protocol",
+        "multiple-of-32",
+        "--results",
+        "a",
+        "b",
+        "--judge-answers",
+        "c.csv",
+        "--quality",
+        "best",
+    ]
+    options = tyro.cli(Evaluate, args=words)
+    assert options == Evaluate(
+        Path("pairs"),
+        protocol="multiple-of-32",
+        results=(Path("a"), Path("b")),
+        judge_answers=(Path("c.csv"),),
+        quality="best",
+    )
