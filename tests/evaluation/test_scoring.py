@@ -47,12 +47,8 @@ def make_pairs(folder: Path, count: int, *, reflection: bool = False, seed: int 
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     for number in range(count):
-        scene = np.asarray(
-            Image.fromarray(rng.integers(0, 180, (4, 5, 3), dtype=np.uint8)).resize(
-                (50, 40), Image.Resampling.BILINEAR
-            ),
-            np.float32,
-        )
+        colours = Image.fromarray(rng.integers(0, 180, (4, 5, 3), dtype=np.uint8))
+        scene = np.asarray(colours.resize((50, 40), Image.Resampling.BILINEAR), np.float32)
         veil = np.full_like(scene, 51)
         layers = {"input": scene + veil, "transmission": scene} | ({"reflection": veil} if reflection else {})
         for name, values in layers.items():
