@@ -1,10 +1,11 @@
 """Each format's samples and metadata, as stored; `reading` makes a picture of them."""
 
 import re
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -73,6 +74,8 @@ def decode_png(path: Path, check_size: CheckSize) -> Decoded:
         if getattr(image, "is_animated", False):
             raise ClearpaneError(f"{path}: an animated PNG; save one frame as a picture first")
         info = dict(image.info)
+        file.seek(8)
+        _check_png_chunks(file)
     block = info.get("exif")
     if block is None and "Raw profile type exif" in info:
         block = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
@@ -234,6 +237,19 @@ def _decode_oiio(path: Path, check_size: CheckSize) -> Decoded:
         attributes=kept,
         warnings=warnings,
     )
+
+
+def _check_png_chunks(file: BinaryIO) -> None:
+    """Raise OSError unless every chunk is there and unharmed; libpng would complain on the terminal."""
+    name = b""
+    while name != b"IEND":
+        head = file.read(8)
+        size, name = int.from_bytes(head[:4], "big"), head[4:]
+        body, check = file.read(size), file.read(4)
+        if len(head) < 8 or len(body) < size or len(check) < 4:
+            raise OSError("it ends too early")
+        if zlib.crc32(name + body) != int.from_bytes(check, "big"):
+            raise OSError(f"a wrong checksum in {name.decode('ascii', 'replace')}")
 
 
 def _further_images(source: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """Each format's writer. They write to a temporary file; `writing` puts it in place."""
 
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 from clearpane.images import metadata, profiles
 from clearpane.images.picture import Picture, SampleType
 from clearpane.images.reading import BAND_PIXELS
+from clearpane.optics.color import srgb_to_linear
 
 _HOLDS: dict[str, tuple[SampleType, ...]] = {
     "jpeg": ("uint8",),
@@ -70,9 +72,7 @@ class StoredRows:
         if self._conversion is not None:
             colour = self._conversion.from_srgb(pixels)
         else:
-            colour = pixels.astype(np.float32, copy=True)
-            if self.linear:
-                profiles.decode_srgb(colour)
+            colour = srgb_to_linear(pixels) if self.linear else pixels.astype(np.float32, copy=True)
         if self.gray and colour.shape[2] == 3:
             colour = colour.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)
         out = np.empty((*colour.shape[:2], self.channels), _DTYPES[self.sample_type])
@@ -106,7 +106,11 @@ class StoredRows:
 
 def encode_jpeg(path: Path, rows: StoredRows, quality: int) -> None:
     image = _pillow_image(rows)
-    image.save(path, "JPEG", quality=quality, subsampling=0, **_pillow_metadata(rows, limit=_SEGMENT_LIMIT))
+    encoded = io.BytesIO()  # straight to a file, Pillow would take no notice of a disk that fills up
+    image.save(
+        encoded, "JPEG", quality=quality, subsampling=0, **_pillow_metadata(rows, limit=_SEGMENT_LIMIT)
+    )
+    path.write_bytes(encoded.getbuffer())
 
 
 def encode_webp(path: Path, rows: StoredRows, quality: int) -> None:
@@ -191,6 +195,22 @@ def _write_oiio(
         raise
     if not target.close():
         raise OSError(target.geterror())
+    if rows.linear:
+        _check_last_row(path)  # these two writers do not notice when their last bytes find no room
+
+
+def _check_last_row(path: Path) -> None:
+    import OpenImageIO as oiio
+
+    written: Any = oiio.ImageInput.open(str(path))
+    if written is None:
+        raise OSError("the file came out incomplete")
+    spec = written.spec()
+    last = written.read_scanlines(spec.height - 1, spec.height, 0, 0, spec.nchannels, spec.format)
+    written.geterror()
+    written.close()
+    if last is None:
+        raise OSError("the file came out incomplete")
 
 
 def _to_rgbe_grid(linear: np.ndarray) -> np.ndarray:

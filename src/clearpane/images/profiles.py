@@ -5,42 +5,17 @@ import struct
 import numpy as np
 
 from clearpane.images.picture import SampleType
+from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 
 INVERTIBLE_TO = 0.02
 """A profile whose own round trip is further off than this (of full scale) is not written back."""
-
-
-def encode_srgb(linear: np.ndarray) -> np.ndarray:
-    """Linear light to sRGB, in place, along the curve extended with odd symmetry; float32 of any shape."""
-    negative = np.signbit(linear)
-    np.abs(linear, out=linear)
-    low = linear <= 0.0031308
-    toe = linear[low] * np.float32(12.92)
-    np.power(linear, np.float32(1 / 2.4), out=linear)
-    linear *= np.float32(1.055)
-    linear -= np.float32(0.055)
-    linear[low] = toe
-    return np.negative(linear, out=linear, where=negative)
-
-
-def decode_srgb(encoded: np.ndarray) -> np.ndarray:
-    """The inverse of `encode_srgb`, in place."""
-    negative = np.signbit(encoded)
-    np.abs(encoded, out=encoded)
-    low = encoded <= 0.04045
-    toe = encoded[low] / np.float32(12.92)
-    encoded += np.float32(0.055)
-    encoded /= np.float32(1.055)
-    np.power(encoded, np.float32(2.4), out=encoded)
-    encoded[low] = toe
-    return np.negative(encoded, out=encoded, where=negative)
 
 
 def srgb_profile() -> bytes:
     """An ICC profile of sRGB."""
     import imagecodecs
 
-    return imagecodecs.cms_profile("srgb")
+    return _undated(imagecodecs.cms_profile("srgb"))
 
 
 def rgb_profile(primaries: tuple[float, ...], curve: np.ndarray) -> bytes:
@@ -50,12 +25,14 @@ def rgb_profile(primaries: tuple[float, ...], curve: np.ndarray) -> bytes:
     points = [value for k in range(0, 6, 2) for value in (*primaries[k : k + 2], 1.0)]
     curve = np.asarray(curve, np.float32)
     named = {"gamma": float(curve[0])} if curve.size == 1 else {"transferfunction": curve}
-    return imagecodecs.cms_profile("rgb", whitepoint=[0.3127, 0.3290, 1.0], primaries=points, **named)
+    return _undated(
+        imagecodecs.cms_profile("rgb", whitepoint=[0.3127, 0.3290, 1.0], primaries=points, **named)
+    )
 
 
 def display_p3_profile() -> bytes:
     """Display P3: the P3 primaries, white D65, the sRGB curve."""
-    curve = decode_srgb(np.linspace(0, 1, 4096, dtype=np.float32))
+    curve = srgb_to_linear(np.linspace(0, 1, 4096, dtype=np.float32))
     return rgb_profile((0.680, 0.320, 0.265, 0.690, 0.150, 0.060), curve)
 
 
@@ -103,7 +80,7 @@ class ProfileConversion:
         import imagecodecs
 
         if self._shaper is not None:
-            return encode_srgb(self._shaper.forward(samples))
+            return linear_to_srgb(self._shaper.forward(samples))
         samples = np.ascontiguousarray(samples)
         if self._channels == 1:
             samples = samples.reshape(samples.shape[:2])
@@ -113,13 +90,13 @@ class ProfileConversion:
         )  # fmt: skip
         if self._channels == 1:
             linear[...] = linear[..., 1:2]
-        return encode_srgb(linear)
+        return linear_to_srgb(linear)
 
     def from_srgb(self, pixels: np.ndarray) -> np.ndarray:
         """H x W x 3 float32, extended sRGB, to H x W x C float32 in the profile."""
         import imagecodecs
 
-        linear = decode_srgb(pixels.astype(np.float32, copy=True))
+        linear = srgb_to_linear(pixels)
         if self._shaper is not None:
             return self._shaper.inverse(linear)
         samples = imagecodecs.cms_transform(
@@ -166,6 +143,11 @@ class _MatrixShaper:
         for c, curve in enumerate(self._curves):
             light[..., c] = np.interp(light[..., c], curve, np.linspace(0, 1, curve.size))
         return light
+
+
+def _undated(profile: bytes) -> bytes:
+    """With a fixed date of creation, so that the same picture gives the same file."""
+    return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
 
 
 def _tags(profile: bytes) -> dict[bytes, bytes]:

@@ -8,6 +8,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.images import formats, profiles
 from clearpane.images.decoding import DECODERS, Decoded
 from clearpane.images.picture import Picture, SampleType
+from clearpane.optics.color import linear_to_srgb
 
 MAX_PIXELS = 400_000_000
 """Pictures of more pixels are refused before they are decoded, as decompression bombs."""
@@ -119,7 +120,7 @@ def _finish(decoded: Decoded, kind: str, path: Path) -> Picture:
         if conversion is not None:
             pixels[band] = conversion.to_srgb(colour)
         elif decoded.linear:
-            pixels[band] = profiles.encode_srgb(_unit(colour))
+            pixels[band] = linear_to_srgb(_unit(colour))
         else:
             pixels[band] = _unit(colour)
     if not finite:
