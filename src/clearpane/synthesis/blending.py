@@ -1,0 +1,303 @@
+"""Pictures through glass made by blending two pictures: in linear light, and as the literature does it.
+
+Tensors are 3 x H x W, sRGB in [0, 1] unless the name says linear; all randomness comes from the generator
+given. :func:`linear_light_blend` follows the physics. The others are published training data, for comparison:
+each says where it departs from physics, and which of its layers the authors train towards.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from clearpane.optics.color import linear_to_srgb, srgb_to_linear
+from clearpane.synthesis.draws import normal, truncated_normal, uniform
+from clearpane.synthesis.masks import half_plane_mask, smooth_mask, vignette_mask
+
+# Mean, standard deviation and limits of the gain on red, green and blue.
+RDNET_GAINS = (
+    (1.109, 0.118, (0.82, 1.42)),
+    (1.106, 0.115, (0.85, 1.35)),
+    (1.078, 0.116, (0.85, 1.31)),
+)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """A blended picture and its layers, each 3 x H x W, sRGB in [0, 1].
+
+    Attributes:
+        input: I, the picture through the glass.
+        transmission: T, what passes the glass.
+        reflection: R, what the glass adds.
+        background: B, the scene without the glass.
+    """
+
+    input: Tensor
+    transmission: Tensor
+    reflection: Tensor
+    background: Tensor
+
+
+def gaussian_blur(picture: Tensor, sigma: float, size: int | None = None) -> Tensor:
+    """Blur 3 x H x W with a Gaussian of ``sigma`` pixels, edges reflected.
+
+    Args:
+        picture: C x H x W.
+        sigma: standard deviation in pixels, > 0.
+        size: the odd width of the kernel; by default 3 sigma to either side.
+    """
+    radius = size // 2 if size else math.ceil(3 * sigma)
+    radius = min(radius, min(picture.shape[-2:]) - 1)
+    x = torch.arange(-radius, radius + 1, dtype=picture.dtype)
+    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+    kernel = (kernel / kernel.sum())[None, None]
+    padded = F.pad(picture[:, None], (radius, radius, radius, radius), mode="reflect")
+    return F.conv2d(F.conv2d(padded, kernel[..., None]), kernel[:, :, None])[:, 0]
+
+
+def add_ghost(reflection_linear: Tensor, offset: tuple[int, int], strength: float) -> Tensor:
+    """Add the reflection off the back of the pane: ``R(x) + strength R(x - offset)``, over ``1 + strength``.
+
+    Args:
+        reflection_linear: 3 x H x W, linear light.
+        offset: rows and columns that the ghost is shifted by, in pixels.
+        strength: the ghost's weight against the front's; about 0.9 for clear glass, less for tinted.
+    """
+    dy, dx = offset
+    height, width = reflection_linear.shape[-2:]
+    pad = max(abs(dy), abs(dx))
+    padded = F.pad(reflection_linear[None], (pad, pad, pad, pad), mode="reflect")[0]
+    ghost = padded[:, pad - dy : pad - dy + height, pad - dx : pad - dx + width]
+    return (reflection_linear + strength * ghost) / (1 + strength)
+
+
+@dataclass(frozen=True)
+class LinearLightRanges:
+    """What :func:`linear_light_blend` draws from. The defaults follow the 71 real training pairs' statistics.
+
+    Attributes:
+        exposure: factor on the background, log-uniform: reflections show where the scene behind is dark.
+        transmittance: share of light that passes the glass, uniform.
+        level: the 95th percentile of the added light: (median, standard deviation of the logarithm, maximum).
+        blur_sigma: most defocus of the reflection in pixels; drawn as ``blur_sigma * u^1.5``: often sharp.
+        highlight_gain: the most that clipped highlights of the reflected picture are brightened by.
+        blueness: (mean, deviation) of the logarithm of blue over red in the reflection, often a sky.
+        ghost_chance, mask_chance, edge_chance, veil_chance: how often each is applied.
+        veil: most even light (haze) added, linear.
+    """
+
+    exposure: tuple[float, float] = (0.25, 1.15)
+    transmittance: tuple[float, float] = (0.75, 1.0)
+    level: tuple[float, float, float] = (0.13, 0.9, 0.7)
+    blur_sigma: float = 5.0
+    highlight_gain: float = 6.0
+    blueness: tuple[float, float] = (0.25, 0.35)
+    ghost_chance: float = 0.4
+    mask_chance: float = 0.5
+    edge_chance: float = 0.3
+    veil_chance: float = 0.4
+    veil: float = 0.12
+
+
+def linear_light_blend(
+    background: Tensor, reflected: Tensor, generator: Generator, ranges: LinearLightRanges | None = None
+) -> Blend:
+    """Blend as light adds up: ``I = clip(t B + R)`` in linear light.
+
+    R is the reflected picture with its clipped highlights restored, tinted, defocused, doubled by the pane's
+    back, cut and thinned by masks, and set to a drawn strength, with haze; sums above 1 saturate as on a
+    sensor.
+
+    Against physics: no geometry. The ghost's shift, the defocus and the strength are drawn apart from each
+    other and are the same all over the picture; a pane ties them to its thickness and the angle of view.
+
+    Args:
+        background: 3 x H x W, the scene behind the glass.
+        reflected: 3 x H x W, the scene before the glass.
+        generator: all randomness.
+        ranges: what is drawn from.
+
+    Returns:
+        A blend with ``background`` the B as given but under the drawn exposure, ``transmission`` the T = t B
+        that passes the glass (t with a slight tint), and ``reflection`` all light added, haze included.
+    """
+    r = ranges or LinearLightRanges()
+    height, width = background.shape[-2:]
+
+    def chance(probability: float) -> bool:
+        return uniform(0, 1, generator) < probability
+
+    exposure = math.exp(uniform(math.log(r.exposure[0]), math.log(r.exposure[1]), generator))
+    background_linear = (srgb_to_linear(background) * exposure).clamp(max=1)
+
+    light = srgb_to_linear(reflected)
+    light = light + uniform(0, r.highlight_gain, generator) * (light - 0.7).clamp(min=0)
+    blueness = normal(*r.blueness, generator)
+    light = light * torch.tensor([-blueness / 2, 0.0, blueness / 2]).exp()[:, None, None]
+    sigma = r.blur_sigma * uniform(0, 1, generator) ** 1.5
+    if sigma > 0.3:
+        light = gaussian_blur(light, sigma)
+    if chance(r.ghost_chance):
+        reach = max(1, round(0.03 * min(height, width)))
+        dy, dx = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
+        light = add_ghost(light, (dy, dx), uniform(0.3, 1.0, generator))
+    # A floor of darkness: much of what stands before the glass is in shadow and adds nothing.
+    if chance(0.5):
+        light = (light - uniform(0, 0.6, generator) * light.mean()).clamp(min=0)
+    if chance(r.mask_chance):
+        light = light * smooth_mask(height, width, generator)
+    if chance(r.edge_chance):
+        light = light * half_plane_mask(height, width, generator)
+    median, spread, most = r.level
+    level = min(most, median * math.exp(normal(0, spread, generator)))
+    peak = torch.quantile(light.flatten()[::16], 0.95).clamp(min=0.02)
+    reflection_linear = light * (level / peak)
+    if chance(r.veil_chance):
+        veil = r.veil * uniform(0, 1, generator) ** 2
+        colour = 1 + 0.3 * torch.rand(3, 1, 1, generator=generator)
+        reflection_linear = reflection_linear + veil * colour * (0.5 + smooth_mask(height, width, generator))
+
+    tint = 1 - 0.05 * torch.rand(3, 1, 1, generator=generator)
+    transmission_linear = background_linear * uniform(*r.transmittance, generator) * tint
+    blended = (transmission_linear + reflection_linear).clamp(0, 1)
+    return Blend(
+        input=linear_to_srgb(blended),
+        transmission=linear_to_srgb(transmission_linear),
+        reflection=linear_to_srgb(reflection_linear.clamp(0, 1)),
+        background=linear_to_srgb(background_linear),
+    )
+
+
+def ceilnet_blend(background: Tensor, reflected: Tensor, generator: Generator) -> Blend:
+    """The blend of CEILNet (Fan et al., ICCV 2017), with the numbers of ERRNet (Wei et al., CVPR 2019).
+
+    ``I = clip(B + R)`` with R the reflected picture under an 11 x 11 Gaussian, sigma ~ U(2, 5). If a sum
+    exceeds 1, R is first lowered everywhere by 1.3 times the mean excess of those that do.
+
+    Against physics: sRGB values are added as if they were light, so a reflection washes out bright parts of
+    the scene as strongly as dark ones; lowering R by a constant cuts its dark parts off, where a sensor would
+    saturate; the glass takes no light; always out of focus, never a ghost. The authors' blur darkens a border
+    of 5 pixels (zeros outside); here the picture is reflected at its edge.
+
+    Args:
+        background: 3 x H x W, the scene behind the glass.
+        reflected: 3 x H x W, the scene before the glass.
+        generator: all randomness.
+
+    Returns:
+        A blend with ``transmission`` equal to ``background``, both B as given; the networks learn it and
+        ``reflection``.
+    """
+    reflection = gaussian_blur(reflected, uniform(2, 5, generator), 11)
+    reflection = _lower_excess(background, reflection)
+    blended = (background + reflection).clamp(0, 1)
+    return Blend(input=blended, transmission=background, reflection=reflection, background=background)
+
+
+def zhang_blend(background: Tensor, reflected: Tensor, generator: Generator) -> Blend:
+    """The blend of Zhang, Ng and Chen (CVPR 2018), used by IBCLN (Li et al., CVPR 2020) too.
+
+    ``I^2.2 = clip(a B^2.2 + V R^2.2)`` with a ~ U(0.8, 1); R is blurred with sigma ~ U(1, 5) in a kernel of
+    ``2 ceil(2 sigma) + 1`` pixels. If a sum exceeds 1, its channel of R is first lowered everywhere by
+    U(1.08, 1.18) times the mean excess there. V is a vignette with a random centre, see
+    :func:`~clearpane.synthesis.masks.vignette_mask`.
+
+    Against physics: light does add up here, up to the power of 2.2 in place of the sRGB curve; but R loses a
+    constant where a sensor would saturate, and the vignette and the absorption stand for no pane in
+    particular.
+
+    Arguments as in :func:`ceilnet_blend`.
+
+    Returns:
+        A blend with ``transmission`` the dimmed ``a^(1 / 2.2) B``, and ``background`` the B as given, which
+        the networks learn under the name of transmission. ``reflection`` includes the vignette.
+    """
+    background_power, light = background**2.2, reflected**2.2
+    sigma = uniform(1, 5, generator)
+    light = gaussian_blur(light, sigma, 2 * math.ceil(2 * sigma) + 1)
+    factor = uniform(1.08, 1.18, generator)
+    light = torch.stack([_lower_excess(b, r, factor) for b, r in zip(background_power, light, strict=True)])
+    height, width = background.shape[-2:]
+    light = light * vignette_mask(height, width, generator)
+    transmission_power = uniform(0.8, 1, generator) * background_power
+    return Blend(
+        input=(transmission_power + light).clamp(0, 1) ** (1 / 2.2),
+        transmission=transmission_power ** (1 / 2.2),
+        reflection=light ** (1 / 2.2),
+        background=background,
+    )
+
+
+def dsrnet_blend(background: Tensor, reflected: Tensor, generator: Generator) -> Blend:
+    """The blend of DSRNet (Hu and Guo, ICCV 2023).
+
+    ``T = a B`` and ``R = b G(R)`` with a ~ U(0.8, 1), b ~ U(0.4, 1) and G a Gaussian of 5, 7, 9 or 11 pixels
+    (chances .1, .2, .3, .4), sigma ~ U(2, 5). With a chance of 0.7 they are screened, ``I = T + R - T R``,
+    otherwise added as in :func:`ceilnet_blend`. (The authors' first code always screens; the mix is what
+    RDNet's and GenSIRR's code has.)
+
+    Against physics: sRGB values in place of light. Screening never saturates: it fades the reflection where
+    the scene is bright, which looks much like adding light does, but follows no law of it.
+
+    Arguments as in :func:`ceilnet_blend`.
+
+    Returns:
+        A blend with ``transmission`` the dimmed T, ``background`` the B as given, which the networks learn,
+        and ``reflection`` the layer R. After screening, R is not what was added: ``I - T`` is ``R (1 - T)``.
+    """
+    transmission = uniform(0.8, 1, generator) * background
+    reflection = _dsrnet_reflection(reflected, generator)
+    blended, reflection = _screen_or_add(transmission, reflection, generator)
+    return Blend(input=blended, transmission=transmission, reflection=reflection, background=background)
+
+
+def rdnet_blend(background: Tensor, reflected: Tensor, generator: Generator) -> Blend:
+    """The blend of RDNet (Zhao et al., CVPR 2025), used by GenSIRR (Li et al., CVPR 2026) too.
+
+    As :func:`dsrnet_blend`, but T is B with a gain for each channel, drawn from normal distributions that are
+    cut off: red N(1.109, 0.118) in [0.82, 1.42], green N(1.106, 0.115) in [0.85, 1.35], blue N(1.078, 0.116)
+    in [0.85, 1.31].
+
+    Against physics: as there, and the gains brighten the scene, by some 10 % on average, where glass dims it.
+
+    Arguments as in :func:`ceilnet_blend`.
+
+    Returns:
+        A blend with ``transmission`` the gained T, which the networks learn, ``background`` the B as given,
+        and ``reflection`` the residual ``I - T``. The authors leave values above 1 in I and T; here they are
+        clipped.
+    """
+    gains = [truncated_normal(*distribution, generator) for distribution in RDNET_GAINS]
+    transmission = background * torch.tensor(gains)[:, None, None]
+    blended, _ = _screen_or_add(transmission, _dsrnet_reflection(reflected, generator), generator)
+    transmission = transmission.clamp(max=1)
+    return Blend(
+        input=blended, transmission=transmission, reflection=blended - transmission, background=background
+    )
+
+
+def _dsrnet_reflection(reflected: Tensor, generator: Generator) -> Tensor:
+    size = (5, 7, 9, 11)[int(torch.multinomial(torch.tensor([0.1, 0.2, 0.3, 0.4]), 1, generator=generator))]
+    return uniform(0.4, 1, generator) * gaussian_blur(reflected, uniform(2, 5, generator), size)
+
+
+def _screen_or_add(transmission: Tensor, reflection: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Blend as DSRNet does. Returns the input and the reflection that went into it."""
+    if uniform(0, 1, generator) < 0.7:
+        blended = transmission + reflection - transmission * reflection
+    else:
+        reflection = _lower_excess(transmission, reflection)
+        blended = transmission + reflection
+    return blended.clamp(0, 1), reflection
+
+
+def _lower_excess(transmission: Tensor, reflection: Tensor, factor: float = 1.3) -> Tensor:
+    """Lower the reflection by ``factor`` times the mean excess of the sums above 1, and clip it to [0, 1]."""
+    blended = transmission + reflection
+    excess = blended[blended > 1]
+    if excess.numel():
+        reflection = reflection - factor * (excess.mean() - 1)
+    return reflection.clamp(0, 1)
