@@ -323,3 +323,74 @@ def test_heic_is_read_upright_and_written_as_sixteen_bit_png(tmp_path):
 def test_names_of_pictures():
     assert is_picture_name("a/IMG_1.JPG") and is_picture_name("x.tiff") and is_picture_name("x.dng")
     assert not is_picture_name("jpg") and not is_picture_name("x.gif") and not is_picture_name(".jpg/x")
+
+
+def scanner_profile():
+    """A profile with a table from RGB to Lab and none back."""
+    grid = np.stack(np.meshgrid(*[np.arange(2)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    lightness = grid @ [0.3, 0.6, 0.1] * 0xFF00
+    a = 0x8000 + (grid[:, 0] - grid[:, 1]) * 0x3000
+    b = 0x8000 + (grid[:, 1] - grid[:, 2]) * 0x3000
+    table = np.stack([lightness, a, b], axis=1).astype(">u2").tobytes()
+    identity = struct.pack(">9i", *(65536 * (k % 4 == 0) for k in range(9)))
+    ramps = struct.pack(">2H", 0, 65535) * 3
+    lut = (
+        b"mft2" + bytes(4) + bytes([3, 3, 2, 0]) + identity + struct.pack(">2H", 2, 2) + ramps + table + ramps
+    )
+    lut += bytes(-len(lut) % 4)
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
+    tags = struct.pack(">I", 2) + struct.pack(">4sII", b"A2B0", 156, len(lut))
+    tags += struct.pack(">4sII", b"wtpt", 156 + len(lut), len(white))
+    body = tags + lut + white
+    head = struct.pack(">I4sI", 128 + len(body), bytes(4), 0x02400000) + b"scnrRGB Lab " + bytes(12) + b"acsp"
+    head += bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + body
+
+
+def test_a_table_without_a_way_back_is_read_and_written_as_srgb(tmp_path):
+    Image.fromarray(noise()).save(tmp_path / "a.png", icc_profile=scanner_profile())
+    picture = read_picture(tmp_path / "a.png")
+    assert picture.warnings == () and picture.icc_profile == scanner_profile()
+    assert np.abs(picture.pixels - noise() / 255).max() > 0.1
+    again = read_picture(write_picture(tmp_path / "b.png", picture))
+    assert again.icc_profile == profiles.srgb_profile()
+    assert np.abs(again.pixels - np.clip(picture.pixels, 0, 1)).max() < 0.6 / 255
+
+
+@pytest.mark.parametrize("length", [40, 200, 500])
+def test_a_damaged_profile_is_left_out_with_a_warning(tmp_path, length):
+    Image.fromarray(noise()).save(tmp_path / "a.tif", icc_profile=profiles.display_p3_profile()[:length])
+    picture = read_picture(tmp_path / "a.tif")
+    assert picture.icc_profile is None and "colour profile cannot be used" in picture.warnings[0]
+    np.testing.assert_array_equal(np.rint(picture.pixels * 255), noise())
+
+
+def test_raw_is_developed_upright_in_sixteen_bits(tmp_path):
+    pytest.importorskip("rawpy")
+    tifffile = pytest.importorskip("tifffile")
+    mosaic = np.full((240, 320), 8000, np.uint16)
+    mosaic[:60] //= 4
+    matrix = [value for k in range(9) for value in (int(k % 4 == 0), 1)]
+    dng = [
+        (50706, "B", 4, bytes([1, 4, 0, 0])),
+        (50707, "B", 4, bytes([1, 1, 0, 0])),
+        (33421, "H", 2, (2, 2)),
+        (33422, "B", 4, bytes([0, 1, 1, 2])),
+        (50708, "s", 0, "Camera"),
+        (50714, "H", 1, 0),
+        (50717, "H", 1, 65535),
+        (50721, "2i", 9, tuple(matrix)),
+        (50728, "2I", 3, (1, 1, 1, 1, 1, 1)),
+        (50778, "H", 1, 21),
+        (271, "s", 0, "Maker"),
+        (274, "H", 1, 6),
+    ]
+    tags = [(*tag, True) for tag in dng]
+    tifffile.imwrite(tmp_path / "a.dng", mosaic, photometric=32803, extratags=tags, metadata=None)
+    picture = read_picture(tmp_path / "a.dng")
+    assert (picture.format, picture.sample_type, picture.pixels.shape) == ("raw", "uint16", (320, 240, 3))
+    bright, dark = picture.pixels[160, 60, 1], picture.pixels[160, 220, 1]
+    ratio = (((bright + 0.055) / 1.055) / ((dark + 0.055) / 1.055)) ** 2.4
+    assert ratio == pytest.approx(4, rel=0.02)  # the file's light, through the sRGB curve
+    with Image.open(write_picture(tmp_path / "a.png", picture)) as image:
+        assert image.getexif()[0x010F] == "Maker" and image.getexif().get(0x0112, 1) == 1
