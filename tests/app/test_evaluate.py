@@ -129,6 +129,7 @@ def test_nothing_is_overwritten_and_no_time_is_lost_first(
         (Evaluate(), "name the folder"),
         (Evaluate(Path("nowhere")), "nowhere: no such folder"),
         (Evaluate(judge_answers=(Path("a.csv"),)), "needs --judge"),
+        (Evaluate(Path("p"), csv=Path("no-such-folder/x")), "x: its folder does not exist"),
         (Evaluate(Path("p"), csv=Path("x"), json=Path("x")), "named for two outputs"),
     ],
 )

@@ -108,6 +108,8 @@ def test_reads_the_names_of_the_lpips_package(tmp_path: Path) -> None:
     tensors |= {f"lins.{i}.model.1.weight": head for i, head in enumerate(heads)}
     safetensors_torch.save_file(tensors, tmp_path / "package.safetensors")
     assert Lpips(tmp_path / "package.safetensors")(*pictures()) == plain(*pictures())
+    with pytest.raises(ClearpaneError, match="64 x 64 pixels, got 83 x 63"):
+        plain(*(p[:63] for p in pictures()))
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -176,6 +176,8 @@ def _check_outputs(options: Evaluate) -> None:
             raise ClearpaneError(f"{path}: named for two outputs; give each its own file")
         if path.is_dir():
             raise ClearpaneError(f"{path}: is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise ClearpaneError(f"{path}: its folder does not exist; create {path.parent} first")
         if path.exists() and not options.overwrite:
             raise ClearpaneError(f"{path}: exists already; choose another name or add --overwrite")
 

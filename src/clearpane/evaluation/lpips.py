@@ -74,8 +74,17 @@ class Lpips:
         self._heads = [self._tensor(f"lin{i}.model.1.weight") for i in range(5)]
 
     def __call__(self, result: np.ndarray, truth: np.ndarray) -> float:
-        """The distance of two H x W x 3 pictures, uint8 or sRGB in [0, 1], at least 64 x 64 pixels."""
+        """The distance of two H x W x 3 pictures, uint8 or sRGB in [0, 1].
+
+        Raises:
+            ClearpaneError: they are smaller than 64 x 64 pixels.
+        """
         import torch
+
+        if min(truth.shape[:2]) < 64:
+            raise ClearpaneError(
+                f"LPIPS needs at least 64 x 64 pixels, got {truth.shape[1]} x {truth.shape[0]}"
+            )
 
         with torch.inference_mode():
             distance = 0.0
