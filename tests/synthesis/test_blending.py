@@ -1,0 +1,201 @@
+import numpy as np
+import pytest
+import torch
+
+from clearpane.optics.color import srgb_to_linear
+from clearpane.synthesis import blending
+from clearpane.synthesis.blending import (
+    LinearLightRanges,
+    add_ghost,
+    ceilnet_blend,
+    dsrnet_blend,
+    gaussian_blur,
+    linear_light_blend,
+    rdnet_blend,
+    zhang_blend,
+)
+
+BLENDS = [ceilnet_blend, zhang_blend, dsrnet_blend, rdnet_blend, linear_light_blend]
+LAYERS = ("input", "transmission", "reflection", "background")
+
+# linear_light_blend of seeds 0 to 7: I, T, R and B in one place, the mean of R, the generator's next number.
+DRAWN = [
+    (0.704813, 0.685727, 0.179027, 0.737183, 0.183260, 0.615852),
+    (0.873627, 0.800826, 0.397324, 0.880414, 0.375607, 0.198019),
+    (0.755249, 0.744841, 0.134406, 0.799146, 0.304594, 0.552953),
+    (0.830997, 0.488659, 0.704213, 0.524378, 0.719625, 0.175605),
+    (0.849000, 0.746722, 0.452656, 0.769762, 0.492705, 0.770060),
+    (0.861971, 0.824024, 0.291072, 0.924621, 0.377967, 0.527325),
+    (0.700377, 0.697399, 0.053229, 0.776374, 0.118592, 0.428154),
+    (0.804496, 0.709035, 0.424264, 0.756901, 0.368675, 0.879704),
+]
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def pictures():
+    generator = seeded(99)
+    return torch.rand(3, 24, 32, generator=generator), torch.rand(3, 24, 32, generator=generator)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_linear_light_blend_draws_what_the_shipped_weights_were_trained_with(pictures, seed):
+    generator = seeded(seed)
+    blend = linear_light_blend(*pictures, generator)
+    drawn = [getattr(blend, layer)[0, 5, 7].item() for layer in LAYERS]
+    drawn += [blend.reflection.mean().item(), torch.rand((), generator=generator).item()]
+    assert drawn == pytest.approx(DRAWN[seed], abs=2e-5)
+
+
+@pytest.mark.parametrize("function", BLENDS)
+def test_the_same_seed_gives_the_same_picture_and_another_does_not(pictures, function):
+    first, again, other = (function(*pictures, seeded(seed)) for seed in (5, 5, 6))
+    for layer in LAYERS:
+        assert torch.equal(getattr(first, layer), getattr(again, layer))
+    assert not torch.equal(first.input, other.input)
+
+
+@pytest.mark.parametrize("function", BLENDS)
+@pytest.mark.parametrize("size", [(24, 32), (5, 300)])
+def test_layers_are_pictures_and_the_arguments_stay(function, size):
+    background, reflected = torch.rand(2, 3, *size, generator=seeded(1))
+    copies = background.clone(), reflected.clone()
+    for seed in range(12):
+        blend = function(background, reflected, seeded(seed))
+        for layer in LAYERS:
+            values = getattr(blend, layer)
+            assert values.shape == background.shape
+            assert values.min() >= 0 and values.max() <= 1 + 1e-6
+    assert torch.equal(background, copies[0]) and torch.equal(reflected, copies[1])
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    ("function", "decode"),
+    [(ceilnet_blend, lambda v: v), (zhang_blend, lambda v: v**2.2), (linear_light_blend, srgb_to_linear)],
+)
+def test_the_layers_add_up_where_the_blend_adds(pictures, function, decode, seed):
+    blend = function(*pictures, seeded(seed))
+    total = decode(blend.transmission) + decode(blend.reflection)
+    assert torch.allclose(decode(blend.input), total.clamp(max=1), atol=2e-6)
+
+
+def test_dsrnet_screens_in_7_of_10_cases_and_adds_otherwise(pictures):
+    screened = 0
+    for seed in range(300):
+        blend = dsrnet_blend(*pictures, seeded(seed))
+        sum_, product = blend.transmission + blend.reflection, blend.transmission * blend.reflection
+        is_screen = torch.allclose(blend.input, sum_ - product, atol=1e-6)
+        assert is_screen != torch.allclose(blend.input, sum_.clamp(max=1), atol=1e-6)
+        screened += is_screen
+    assert screened == pytest.approx(210, abs=4 * (300 * 0.7 * 0.3) ** 0.5)
+
+
+def test_dsrnet_s_gain_on_the_transmission(pictures):
+    background = pictures[0]
+    gains = [
+        (dsrnet_blend(*pictures, seeded(seed)).transmission.sum() / background.sum()).item()
+        for seed in range(200)
+    ]
+    assert 0.8 <= min(gains) < 0.81 and 0.99 < max(gains) <= 1
+
+
+def test_rdnet_s_reflection_is_the_residual_and_its_gains_keep_to_their_limits(pictures):
+    background, reflected = pictures[0] * 0.7, pictures[1]
+    gains = []
+    for seed in range(200):
+        blend = rdnet_blend(background, reflected, seeded(seed))
+        assert torch.allclose(blend.reflection, blend.input - blend.transmission, atol=1e-6)
+        gains.append(blend.transmission.sum((1, 2)) / background.sum((1, 2)))
+    gains = torch.stack(gains)
+    assert torch.all(gains > torch.tensor([0.82, 0.85, 0.85]) - 1e-5)
+    assert torch.all(gains < torch.tensor([1.42, 1.35, 1.31]) + 1e-5)
+    assert gains.mean(0).tolist() == pytest.approx([1.109, 1.1, 1.078], abs=0.03)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("function", [ceilnet_blend, zhang_blend, dsrnet_blend, rdnet_blend])
+def test_without_a_reflection_the_input_is_the_transmission(pictures, function, seed):
+    background = pictures[0] * 0.7
+    blend = function(background, torch.zeros_like(background), seeded(seed))
+    assert torch.allclose(blend.input, blend.transmission, atol=1e-6)
+    assert blend.reflection.abs().max() < 1e-6
+    ratio = blend.transmission / background
+    assert torch.allclose(ratio, ratio.mean((1, 2), keepdim=True), atol=1e-4)
+    assert torch.equal(blend.background, background)
+
+
+def test_without_a_reflection_and_with_clear_glass_linear_light_changes_only_the_tint(pictures):
+    background = pictures[0]
+    ranges = LinearLightRanges(exposure=(1.0, 1.0), transmittance=(1.0, 1.0), veil_chance=0)
+    blend = linear_light_blend(background, torch.zeros_like(background), seeded(0), ranges)
+    assert torch.allclose(blend.background, background, atol=1e-5)
+    tint = srgb_to_linear(blend.input) / srgb_to_linear(background)
+    assert torch.allclose(tint, tint.mean((1, 2), keepdim=True), atol=1e-4)
+    assert tint.min() >= 0.95 - 1e-5 and tint.max() <= 1 + 1e-5
+
+
+def test_ceilnet_s_clip_rule_by_hand():
+    # An even reflection stays as it is under the blur. The sums above 1 are 1.1 and 1.3, their mean excess is
+    # 0.2, so R falls by 1.3 x 0.2 = 0.26 everywhere: from 0.4 to 0.14.
+    background = torch.tensor([0.1, 0.5, 0.7, 0.9])[None, :, None].expand(3, 4, 12).clone()
+    blend = ceilnet_blend(background, torch.full((3, 4, 12), 0.4), seeded(0))
+    assert blend.reflection.numpy() == pytest.approx(np.full((3, 4, 12), 0.14), abs=1e-5)
+    assert blend.input[0, :, 0].tolist() == pytest.approx([0.24, 0.64, 0.84, 1.0], abs=1e-5)
+    assert torch.equal(blend.transmission, background)
+
+
+def test_ceilnet_leaves_a_reflection_that_fits():
+    blend = ceilnet_blend(torch.full((3, 12, 12), 0.5), torch.full((3, 12, 12), 0.4), seeded(0))
+    assert blend.reflection.numpy() == pytest.approx(np.full((3, 12, 12), 0.4), abs=1e-6)
+
+
+def test_zhang_lowers_each_channel_by_its_own_excess(monkeypatch):
+    monkeypatch.setattr(blending, "vignette_mask", lambda height, width, generator: torch.ones(height, width))
+    background = torch.tensor([0.2, 0.6, 0.9])[:, None, None].expand(3, 12, 12) ** (1 / 2.2)
+    light = zhang_blend(background, torch.full((3, 12, 12), 0.7 ** (1 / 2.2)), seeded(0)).reflection ** 2.2
+    red, green, blue = light.mean((1, 2)).tolist()
+    assert red == pytest.approx(0.7, abs=1e-5)  # 0.2 + 0.7 fits
+    factor = (0.7 - green) / 0.3  # 0.6 + 0.7 is 0.3 too much
+    assert 1.08 <= factor <= 1.18
+    assert blue == pytest.approx(0.7 - factor * 0.6, abs=1e-5)
+
+
+def reflected_index(i, length):
+    """The index that a picture mirrored at its edge pixels has at i."""
+    while not 0 <= i < length:
+        i = -i if i < 0 else 2 * (length - 1) - i
+    return i
+
+
+@pytest.mark.parametrize(("sigma", "size"), [(0.7, None), (2.5, None), (3.0, 5), (30.0, None)])
+def test_gaussian_blur_against_a_plain_loop(sigma, size):
+    picture = torch.rand(2, 7, 9, generator=seeded(3), dtype=torch.float64)
+    radius = min(size // 2 if size else int(np.ceil(3 * sigma)), 6)  # at most the height less one
+    weights = [
+        [np.exp(-(i * i + j * j) / (2 * sigma**2)) for j in range(-radius, radius + 1)]
+        for i in range(-radius, radius + 1)
+    ]
+    expected = torch.zeros_like(picture)
+    for y in range(7):
+        for x in range(9):
+            for i in range(-radius, radius + 1):
+                for j in range(-radius, radius + 1):
+                    source = picture[:, reflected_index(y + i, 7), reflected_index(x + j, 9)]
+                    expected[:, y, x] += weights[i + radius][j + radius] * source
+    expected /= np.sum(weights)
+    assert torch.allclose(gaussian_blur(picture, sigma, size), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (2, -3), (-4, 1), (0, 5)])
+def test_add_ghost_against_a_plain_loop(offset):
+    picture = torch.rand(3, 8, 9, generator=seeded(4), dtype=torch.float64)
+    expected = torch.zeros_like(picture)
+    for y in range(8):
+        for x in range(9):
+            ghost = picture[:, reflected_index(y - offset[0], 8), reflected_index(x - offset[1], 9)]
+            expected[:, y, x] = (picture[:, y, x] + 0.6 * ghost) / 1.6
+    assert torch.allclose(add_ghost(picture, offset, 0.6), expected, atol=1e-12)
