@@ -18,7 +18,7 @@ class Separator(Protocol):
     def separate(self, image: np.ndarray, *, quality: Quality = "fast") -> Layers:
         """Separate ``image`` (H x W x 3 float32, sRGB) of any size from 16 x 16 up.
 
-        ``quality="best"`` averages the result over a self-ensemble of flips; it takes about four times as long.
+        ``quality="best"`` averages the result over a self-ensemble; it takes twice as long or more.
         """
         ...
 

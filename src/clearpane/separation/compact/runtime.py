@@ -1,0 +1,81 @@
+"""The embedded separator at work: ONNX Runtime, no PyTorch."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from clearpane.errors import ClearpaneError
+from clearpane.separation.base import Quality
+from clearpane.separation.layers import Layers
+from clearpane.separation.resolution import separate_at_resolution
+
+WEIGHTS = Path(__file__).parent / "weights" / "compact.onnx"
+# The pictures it was trained on; larger ones are seen shrunken and corrected at their own resolution.
+WORKING_PIXELS = 1 << 20
+_SMALLEST_SIDE = 16
+
+
+class CompactSeparator:
+    """The network that ships with the package, for CPUs.
+
+    It is trained towards the scene with the glass away, so ``Layers.transmission`` has that brightness.
+
+    Args:
+        weights: the ONNX file.
+        threads: CPU threads; None: as many as the process may use.
+
+    Raises:
+        ClearpaneError: the weights are missing or damaged.
+    """
+
+    def __init__(self, weights: Path = WEIGHTS, threads: int | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0  # 0: the runtime's own choice, all cores
+        options.log_severity_level = 3
+        if not weights.is_file():
+            raise ClearpaneError(f"{weights}: the separator's weights are missing; install clearpane again")
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(weights), options, providers=["CPUExecutionProvider"]
+            )
+            self._multiple = int(self._session.get_modelmeta().custom_metadata_map["multiple"])
+        except Exception as error:  # the runtime's own exceptions share no base class
+            reason = str(error).splitlines()[0]
+            raise ClearpaneError(f"{weights}: the separator's weights cannot be loaded ({reason})") from error
+
+    def separate(self, image: np.ndarray, *, quality: Quality = "fast") -> Layers:
+        """See :meth:`clearpane.separation.base.Separator.separate`. Values outside [0, 1] are clipped.
+
+        Raises:
+            ClearpaneError: the picture is smaller than 16 pixels on a side.
+        """
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"image: expected H x W x 3, got {image.shape}")
+        if min(image.shape[:2]) < _SMALLEST_SIDE:
+            height, width = image.shape[:2]
+            raise ClearpaneError(
+                f"the picture is {width} x {height} pixels; the smallest that can be separated is "
+                f"{_SMALLEST_SIDE} x {_SMALLEST_SIDE}"
+            )
+        network = self._ensemble if quality == "best" else self._network
+        return separate_at_resolution(image, network, WORKING_PIXELS)
+
+    def _network(self, image: np.ndarray) -> Layers:
+        """One pass over h x w x 3 of any size."""
+        height, width = image.shape[:2]
+        pad = ((0, -height % self._multiple), (0, -width % self._multiple), (0, 0))
+        padded = np.pad(np.clip(image, 0, 1), pad, mode="edge").transpose(2, 0, 1)[None]
+        outputs = self._session.run(
+            ["transmission", "reflection"], {"image": np.ascontiguousarray(padded, np.float32)}
+        )
+        transmission, reflection = (x[0].transpose(1, 2, 0)[:height, :width] for x in outputs)
+        return Layers(transmission, reflection)
+
+    def _ensemble(self, image: np.ndarray) -> Layers:
+        """The mean over the picture and its mirror image."""
+        plain, mirrored = self._network(image), self._network(image[:, ::-1])
+        return Layers(
+            (plain.transmission + mirrored.transmission[:, ::-1]) / 2,
+            (plain.reflection + mirrored.reflection[:, ::-1]) / 2,
+        )

@@ -1,0 +1,140 @@
+"""From a separation at a working resolution to the picture's own, whatever its size.
+
+Separators see the whole picture at about the size they were trained on, so that global context is kept.
+What they found is then described as a local gain and offset on the picture itself, ``T = a I + b`` with
+smooth maps a and b, and applied to the full-resolution original: its detail and bit depth stay (He, Sun and
+Tang, "Guided Image Filtering", TPAMI 2013; He and Sun, "Fast Guided Filter", arXiv 1505.00996).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from clearpane.separation.layers import Layers
+from clearpane.separation.strength import row_bands
+
+# Below this variance (sRGB values squared) a window counts as flat, and the correction as an offset.
+_FLAT_VARIANCE = 1e-4
+_SMALLEST_SIDE = 16
+
+
+def working_size(height: int, width: int, pixels: int) -> tuple[int, int]:
+    """The size of ``height x width`` shrunk, in proportion, to at most about ``pixels``; never enlarged."""
+    scale = min(1.0, (pixels / (height * width)) ** 0.5)
+    return (
+        min(height, max(_SMALLEST_SIDE, round(height * scale))),
+        min(width, max(_SMALLEST_SIDE, round(width * scale))),
+    )
+
+
+def shrink(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Shrink H x W x 3 float32 by averaging over areas."""
+    planes = [
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(image[..., c])).resize((width, height), Image.Resampling.BOX)
+        )
+        for c in range(3)
+    ]
+    return np.stack(planes, axis=-1)
+
+
+def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
+    """Mean over the (2 radius + 1)^2 window around each place of H x W x C, cut off at the edges."""
+
+    def sums(x: np.ndarray, axis: int) -> np.ndarray:
+        length = x.shape[axis]
+        cumulative = np.concatenate([np.zeros_like(x.take([0], axis)), x.cumsum(axis)], axis)
+        places = np.arange(length)
+        high = cumulative.take(np.minimum(places + radius + 1, length), axis)
+        return high - cumulative.take(np.maximum(places - radius, 0), axis)
+
+    values = values.astype(np.float64)
+    ones = np.ones((*values.shape[:2], 1))
+    return sums(sums(values, 0), 1) / sums(sums(ones, 0), 1)
+
+
+@dataclass(frozen=True)
+class LocalCorrection:
+    """``layer = gain * image + offset`` for each channel, with maps at the working resolution.
+
+    Attributes:
+        gain, offset: h x w x 3 float32.
+    """
+
+    gain: np.ndarray
+    offset: np.ndarray
+
+    @classmethod
+    def fit(cls, image: np.ndarray, layer: np.ndarray, radius: int) -> "LocalCorrection":
+        """Least squares in the window of ``radius`` around each place, averaged over the windows it is in.
+
+        Args:
+            image, layer: h x w x 3, the picture and one of its layers at the working resolution.
+            radius: of the windows, in pixels; at least 1.
+        """
+        mean_image, mean_layer = box_mean(image, radius), box_mean(layer, radius)
+        variance = box_mean(image.astype(np.float64) ** 2, radius) - mean_image**2
+        covariance = box_mean(image.astype(np.float64) * layer, radius) - mean_image * mean_layer
+        # A flat window keeps the gain of 1: detail that only the original has goes to the layer unchanged.
+        gain = (covariance + _FLAT_VARIANCE) / (variance + _FLAT_VARIANCE)
+        offset = mean_layer - gain * mean_image
+        return cls(box_mean(gain, radius).astype(np.float32), box_mean(offset, radius).astype(np.float32))
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """Apply to the full-resolution picture, H x W x 3 float32; values are clipped to [0, 1]."""
+        height, width = image.shape[:2]
+        result = np.empty_like(image)
+        for rows in row_bands(image):
+            result[rows] = image[rows]
+            result[rows] *= _enlarge_rows(self.gain, rows, height, width)
+            result[rows] += _enlarge_rows(self.offset, rows, height, width)
+            np.clip(result[rows], 0, 1, out=result[rows])
+        return result
+
+
+def _enlarge_rows(values: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
+    """The given rows of h x w x 3 enlarged to height x width x 3, bilinear."""
+    h, w = values.shape[:2]
+    box = (0.0, rows.start * h / height, float(w), rows.stop * h / height)
+    size = (width, rows.stop - rows.start)
+    planes = [
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(values[..., c])).resize(
+                size, Image.Resampling.BILINEAR, box=box
+            )
+        )
+        for c in range(3)
+    ]
+    return np.stack(planes, axis=-1)
+
+
+def separate_at_resolution(
+    image: np.ndarray,
+    separate: Callable[[np.ndarray], Layers],
+    pixels: int,
+    radius: int = 2,
+) -> Layers:
+    """Separate a picture of any size with a function that sees it at up to ``pixels`` pixels.
+
+    Args:
+        image: H x W x 3 float32, sRGB in [0, 1].
+        separate: called once, with the picture or a shrunken copy.
+        pixels: the working resolution.
+        radius: of the windows that the correction is fitted in, in working pixels.
+
+    Returns:
+        Layers of the picture's own size, clipped to [0, 1].
+    """
+    height, width = image.shape[:2]
+    size = working_size(height, width, pixels)
+    if size == (height, width):
+        layers = separate(image)
+        return Layers(np.clip(layers.transmission, 0, 1), np.clip(layers.reflection, 0, 1))
+    small = shrink(image, *size)
+    layers = separate(small)
+    return Layers(
+        LocalCorrection.fit(small, layers.transmission, radius).apply(image),
+        LocalCorrection.fit(small, layers.reflection, radius).apply(image),
+    )

@@ -1,0 +1,219 @@
+"""The recipe of the embedded separator: blends in linear light first, then real pairs beside them.
+
+A run with ``real_share`` 0 sees blends of natural pictures only. A second run started from it (``init``)
+adds the real pairs, whose truths were taken with the glass lifted away (B) and may be shifted by a pixel or
+two.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from clearpane.evaluation.metrics import psnr, psnr_after_gain
+from clearpane.optics.color import srgb_to_linear
+from clearpane.separation.compact.network import CompactNetwork
+from clearpane.synthesis.blending import linear_light_blend, uniform
+from clearpane.training.loop import (
+    AveragedWeights,
+    TrainingState,
+    append_json_line,
+    cosine_learning_rate,
+    load_average,
+    step_generator,
+)
+from clearpane.training.losses import Batch, separation_loss
+from clearpane.training.pictures import Pair, jitter, load_natural, load_pairs, random_crop
+
+DESCRIPTION = """\
+Trains the separator that ships with Clearpane, on the CPU. An interrupted run
+goes on when the same command is given again. The result is OUTPUT/compact.onnx.
+"""
+
+
+@dataclass(frozen=True)
+class TrainCompact:
+    """Train the embedded separator (needs the extra [train])."""
+
+    data: Path
+    """Folder with natural/ (photographs) and real_pairs/train/ (NNN_input.jpg, NNN_transmission.jpg)."""
+    output: Path
+    """Folder of the run: checkpoint.safetensors (the run goes on from it), log.jsonl."""
+    init: Path | None = None
+    """Checkpoint whose averaged weights are the start."""
+    steps: int = 11000
+    """Optimiser steps."""
+    crops: tuple[int, ...] = (128, 192, 256)
+    """Crop sizes in pixels, each for an equal part of the steps; multiples of 32."""
+    pixels_per_step: int = 2**18
+    """Pixels a step sees: the batch shrinks as the crops grow."""
+    learning_rate: float = 6e-4
+    """Peak learning rate; warm-up, then cosine."""
+    real_share: float = 0.0
+    """Share of crops from real pairs."""
+    clean_share: float = 0.08
+    """Share of clean pictures, whose result is the picture itself."""
+    folds: int = 0
+    """Cross-validation: parts that the real pairs are split into (0: train on all)."""
+    fold: int = 0
+    """The part left out of training and evaluated on."""
+    evaluate_every: int = 2000
+    """Steps between evaluations of the averaged weights on the real pairs not trained on."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints."""
+    seed: int = 0
+    """Seed of all randomness."""
+    threads: int = 2
+    """CPU threads."""
+
+
+def draw_batch(
+    recipe: TrainCompact, natural: list[Tensor], pairs: list[Pair], size: int, generator: Generator
+) -> Batch:
+    """Draw one step's crops of ``size`` pixels."""
+
+    def natural_crop(zoom: float = 1.8) -> Tensor:
+        picture = natural[int(torch.randint(len(natural), (), generator=generator))]
+        return random_crop((picture,), size, generator, zoom)[0]
+
+    rows = []
+    for _ in range(max(1, recipe.pixels_per_step // size**2)):
+        kind = uniform(0, 1, generator)
+        if kind < recipe.real_share:
+            pair = pairs[int(torch.randint(len(pairs), (), generator=generator))]
+            photo, truth = jitter(random_crop((pair.input, pair.truth), size, generator), generator)
+            rows.append((photo, truth, torch.zeros_like(photo), torch.nan, True))
+        elif kind < recipe.real_share + recipe.clean_share:
+            clean = natural_crop()
+            rows.append((clean, clean, torch.zeros_like(clean), 1.0, False))
+        else:
+            blend = linear_light_blend(natural_crop(), natural_crop(2.5), generator)
+            noise = 0.02 * uniform(0, 1, generator) ** 2 * torch.randn(blend.input.shape, generator=generator)
+            photo = (blend.input + noise).clamp(0, 1)
+            gain = srgb_to_linear(blend.transmission).sum() / srgb_to_linear(blend.background).sum().clamp(
+                min=1e-6
+            )
+            rows.append((photo, blend.background, blend.reflection, gain.item(), False))
+    photos, targets, reflections, gains, real = zip(*rows, strict=True)
+    return Batch(
+        torch.stack(photos),
+        torch.stack(targets),
+        torch.stack(reflections),
+        torch.tensor(gains),
+        torch.tensor(real),
+    )
+
+
+def new_network() -> CompactNetwork:
+    """The network, laid out in memory as CPUs like it."""
+    network = CompactNetwork()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def held_out_pairs(recipe: TrainCompact, pairs: list[Pair]) -> list[Pair]:
+    """The pairs that a run is evaluated on: its fold; without folds all if it trains on none, else none."""
+    if recipe.folds:
+        return pairs[recipe.fold :: recipe.folds]
+    return [] if recipe.real_share else pairs
+
+
+@torch.no_grad()
+def evaluate_pairs(network: CompactNetwork, pairs: list[Pair]) -> dict[str, float]:
+    """Mean PSNR and PSNR-G of a network on whole real pictures, and of doing nothing."""
+    network.eval()
+    scores = []
+    for pair in pairs:
+        photo = pair.input.float()[None] / 255
+        height, width = photo.shape[-2:]
+        multiple = network.config.multiple
+        padded = F.pad(photo, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        with torch.autocast("cpu", torch.bfloat16):
+            result = network(padded)[0][0, :, :height, :width]
+        pictures = [x.permute(1, 2, 0).numpy() for x in (result.clamp(0, 1), pair.input / 255)]
+        truth = pair.truth.permute(1, 2, 0).numpy() / 255
+        scores.append([metric(p, truth) for p in pictures for metric in (psnr, psnr_after_gain)])
+    network.train()
+    mean = np.asarray(scores).mean(axis=0)
+    better = float(np.mean([s[0] > s[2] for s in scores]))
+    return dict(zip(("psnr", "psnr_g", "nothing", "nothing_g"), mean.tolist(), strict=True), better=better)
+
+
+def train_step(state: TrainingState, batch: Batch, learning_rate: float) -> float:
+    """One optimiser step under bf16 autocast. Returns the loss."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate
+    with torch.autocast("cpu", torch.bfloat16):
+        transmission, reflection = state.model(batch.input.contiguous(memory_format=torch.channels_last))
+    loss = separation_loss(transmission, reflection, batch)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
+    state.optimizer.step()
+    state.average.update(state.model)
+    state.step += 1
+    return loss.item()
+
+
+def run(recipe: TrainCompact) -> int:
+    """Train, or go on from the run's checkpoint, and export the averaged weights. Returns the exit code."""
+    torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    natural = load_natural(recipe.data / "natural")
+    pairs = load_pairs(recipe.data / "real_pairs" / "train")
+    held_out = held_out_pairs(recipe, pairs)
+    pairs = [p for p in pairs if p not in held_out]
+
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    checkpoint = recipe.output / "checkpoint.safetensors"
+    network = new_network()
+    if recipe.init:
+        load_average(network, recipe.init)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), recipe.learning_rate, (0.9, 0.99), weight_decay=1e-3, fused=True
+    )
+    state = TrainingState(network, AveragedWeights(network), optimizer)
+    if checkpoint.exists():
+        state.load(checkpoint)
+    averaged = new_network()
+    started, first, losses, samples = time.monotonic(), state.step, [], 0
+    try:
+        while state.step < recipe.steps:
+            size = recipe.crops[state.step * len(recipe.crops) // recipe.steps]
+            batch = draw_batch(recipe, natural, pairs, size, step_generator(recipe.seed, state.step))
+            learning_rate = cosine_learning_rate(state.step, recipe.steps, recipe.learning_rate)
+            losses.append(train_step(state, batch, learning_rate))
+            samples += len(batch.input)
+            last = state.step == recipe.steps
+            if last or state.step % recipe.checkpoint_every == 0:
+                state.save(checkpoint)
+            if not last and state.step % 50:
+                continue
+            minutes = (time.monotonic() - started) / 60
+            facts: dict[str, float] = {
+                "step": state.step,
+                "crop": size,
+                "loss": float(np.mean(losses)),
+                "samples_per_second": samples / minutes / 60,
+                "minutes_left": minutes / (state.step - first) * (recipe.steps - state.step),
+            }
+            losses.clear()
+            if held_out and (last or state.step % recipe.evaluate_every == 0):
+                averaged.load_state_dict(state.average.weights)
+                facts.update(evaluate_pairs(averaged, held_out))
+            append_json_line(recipe.output / "log.jsonl", facts)
+            print("  ".join(f"{name} {value:.4g}" for name, value in facts.items()), flush=True)
+    except KeyboardInterrupt:
+        state.save(checkpoint)
+        print(f"interrupted at step {state.step}; the same command goes on from there")
+        return 130
+    averaged.load_state_dict(state.average.weights)
+    # Imported here: exporting needs onnx and onnxscript, training does not.
+    from clearpane.separation.compact.export import export_onnx
+
+    print(f"wrote {export_onnx(averaged, recipe.output / 'compact.onnx')}")
+    return 0

@@ -1,0 +1,86 @@
+"""The losses of the embedded separator. Pictures are B x 3 x H x W, sRGB in [0, 1]."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clearpane.optics.color import srgb_to_linear
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops of one step.
+
+    Attributes:
+        input: I, B x 3 x H x W.
+        target: B, the scene without the glass.
+        reflection: R; black for real pairs, where it is not known.
+        transmittance: [B], t of I = t B + R in linear light; NaN for real pairs.
+        real: [B], true for real pairs.
+    """
+
+    input: Tensor
+    target: Tensor
+    reflection: Tensor
+    transmittance: Tensor
+    real: Tensor
+
+
+def best_shift(result: Tensor, target: Tensor, reach: int = 2) -> Tensor:
+    """Shift each target by up to ``reach`` pixels to where it fits the result best (least absolute error).
+
+    Forgives the small misregistration of real pairs. B x 3 x H x W -> the same, edges repeated.
+    """
+    height, width = target.shape[-2:]
+    padded = F.pad(target, (reach,) * 4, mode="replicate")
+    best, least = target, torch.full((len(target),), math.inf)
+    with torch.no_grad():
+        for dy in range(2 * reach + 1):
+            for dx in range(2 * reach + 1):
+                shifted = padded[..., dy : dy + height, dx : dx + width]
+                error = (shifted - result).abs().mean(dim=(1, 2, 3))
+                better = error < least
+                least = torch.where(better, error, least)
+                best = torch.where(better[:, None, None, None], shifted, best)
+    return best
+
+
+def gradient_loss(result: Tensor, target: Tensor, scales: int = 3) -> Tensor:
+    """Mean absolute error of neighbours' differences, summed over ``scales`` resolutions. Returns [B]."""
+    total = torch.zeros(len(result))
+    for scale in range(scales):
+        if scale:
+            result, target = F.avg_pool2d(result, 2), F.avg_pool2d(target, 2)
+        error = result - target
+        total = (
+            total
+            + error.diff(dim=-1).abs().mean(dim=(1, 2, 3))
+            + error.diff(dim=-2).abs().mean(dim=(1, 2, 3))
+        )
+    return total
+
+
+def separation_loss(transmission: Tensor, reflection: Tensor, batch: Batch) -> Tensor:
+    """The loss of one batch.
+
+    ``|T - B| + gradients``, on all; ``0.3 |R - R*|`` and ``0.2 |t B + R - I|`` in linear light where I is not
+    saturated, on synthetic pictures only.
+    """
+    target = torch.where(
+        batch.real[:, None, None, None], best_shift(transmission, batch.target), batch.target
+    )
+    loss = (transmission - target).abs().mean(dim=(1, 2, 3)) + gradient_loss(transmission, target)
+    known = ~batch.real
+    if known.any():
+        photo, gain = batch.input[known], batch.transmittance[known][:, None, None, None]
+        r = reflection[known]
+        total = gain * srgb_to_linear(transmission[known].clamp(0, 1)) + srgb_to_linear(r.clamp(0, 1))
+        residual = (total - srgb_to_linear(photo)).abs() * (photo < 0.98)
+        own = 0.3 * (r - batch.reflection[known]).abs().mean(dim=(1, 2, 3)) + 0.2 * residual.mean(
+            dim=(1, 2, 3)
+        )
+        loss = loss.index_add(0, known.nonzero()[:, 0], own)
+    return loss.mean()

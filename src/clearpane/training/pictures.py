@@ -1,0 +1,104 @@
+"""Training pictures: loaded once into memory, cropped and augmented from a seeded generator."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from clearpane.errors import ClearpaneError
+from clearpane.optics.color import linear_to_srgb, srgb_to_linear
+from clearpane.synthesis.blending import uniform
+
+# Every sixteenth natural picture is never trained on: harm on clean pictures is measured there.
+HELD_OUT_EVERY = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A photograph through glass and its truth, each 3 x H x W uint8."""
+
+    name: str
+    input: Tensor
+    truth: Tensor
+
+
+def _load(path: Path) -> Tensor:
+    try:
+        with Image.open(path) as picture:
+            pixels = np.array(picture.convert("RGB"))
+    except OSError as error:
+        raise ClearpaneError(f"{path}: cannot be read as a training picture ({error})") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def natural_paths(folder: Path, *, held_out: bool = False) -> list[Path]:
+    """The natural pictures of a folder in order, without the held-out ones, or those alone."""
+    paths = sorted(p for p in folder.iterdir() if p.suffix in {".webp", ".jpg", ".png"})
+    if not paths:
+        raise ClearpaneError(f"{folder}: no pictures (webp, jpg, png) to train on")
+    return [p for i, p in enumerate(paths) if (i % HELD_OUT_EVERY == 0) == held_out]
+
+
+def load_natural(folder: Path) -> list[Tensor]:
+    """All natural training pictures, 3 x H x W uint8."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(_load, natural_paths(folder)))
+
+
+def load_pairs(folder: Path) -> list[Pair]:
+    """The real pairs ``*_input.jpg`` and ``*_transmission.jpg`` of a folder, in the order of their names."""
+    inputs = sorted(folder.glob("*_input.jpg"))
+    if not inputs:
+        raise ClearpaneError(f"{folder}: no real pairs (*_input.jpg with *_transmission.jpg)")
+    return [
+        Pair(
+            path.name.removesuffix("_input.jpg"),
+            _load(path),
+            _load(path.with_name(path.name.replace("_input", "_transmission"))),
+        )
+        for path in inputs
+    ]
+
+
+def random_crop(
+    pictures: tuple[Tensor, ...], size: int, generator: Generator, zoom: float = 1.8
+) -> list[Tensor]:
+    """The same random window of several aligned pictures, as float in [0, 1].
+
+    The window is ``size`` to ``zoom * size`` pixels wide (log-uniform, as far as the picture is large
+    enough) and is shrunk to ``size``; it is flipped left to right half the time.
+    """
+    height, width = pictures[0].shape[-2:]
+    largest = min(height, width)
+    window = round(size * math.exp(uniform(0, math.log(zoom), generator)))
+    window = min(window, largest)
+    top = int(torch.randint(height - window + 1, (), generator=generator))
+    left = int(torch.randint(width - window + 1, (), generator=generator))
+    flip = uniform(0, 1, generator) < 0.5
+    crops = []
+    for picture in pictures:
+        crop = picture[:, top : top + window, left : left + window].float() / 255
+        if flip:
+            crop = crop.flip(-1)
+        if window != size:
+            crop = F.interpolate(
+                crop[None], (size, size), mode="bilinear", antialias=True, align_corners=False
+            )[0].clamp(0, 1)
+        crops.append(crop)
+    return crops
+
+
+def jitter(pictures: list[Tensor], generator: Generator) -> list[Tensor]:
+    """The same change of exposure (0.6 to 1.4, linear light) and white balance (+-15 %) on several pictures.
+
+    Channels are shuffled one time in ten.
+    """
+    gain = uniform(0.6, 1.4, generator) * (1 + 0.3 * (torch.rand(3, 1, 1, generator=generator) - 0.5))
+    order = torch.randperm(3, generator=generator) if uniform(0, 1, generator) < 0.1 else torch.arange(3)
+    return [linear_to_srgb((srgb_to_linear(p[order]) * gain).clamp(0, 1)) for p in pictures]
