@@ -169,6 +169,14 @@ def test_metadata_is_kept(tmp_path, suffix):
         assert "ExifTool:Warning" not in facts
 
 
+def test_a_tiff_gets_no_empty_directories(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    for name, block in {"a.tif": exif.tobytes().removeprefix(b"Exif\0\0"), "b.tif": None}.items():
+        with Image.open(write_picture(tmp_path / name, replace(made(".tif", "uint8"), exif=block))) as image:
+            assert not {0x8769, 0x8825, 0x02BC} & set(image.tag_v2)
+
+
 @pytest.mark.parametrize(
     ("suffix", "mode"), [(".jpg", "RGB"), (".png", "RGBA"), (".tif", "RGBA"), (".webp", "RGBA")]
 )
@@ -288,6 +296,30 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):
         temporary.write_text("ours")
         target.write_text("theirs")
     assert target.read_text() == "theirs" and list(tmp_path.iterdir()) == [target]
+
+
+def test_without_links_a_file_is_renamed_and_still_none_replaced(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("pathlib.Path.hardlink_to", refuse)
+    target = tmp_path / "a.json"
+    with atomic_path(target) as temporary:
+        temporary.write_text("ours")
+    assert target.read_text() == "ours" and list(tmp_path.iterdir()) == [target]
+    target.unlink()
+    with pytest.raises(ClearpaneError, match="exists already"), atomic_path(target) as temporary:
+        target.write_text("theirs")
+    assert target.read_text() == "theirs" and list(tmp_path.iterdir()) == [target]
+
+
+def test_jpeg_quality_can_be_chosen(tmp_path):
+    picture = made(".jpg", "uint8", size=(64, 64))
+    sizes = [
+        write_picture(tmp_path / f"{q}.jpg", picture, WriteOptions(jpeg_quality=q)).stat().st_size
+        for q in (60, 95)
+    ]
+    assert sizes[0] < 0.7 * sizes[1]
 
 
 def test_no_permission_is_said(tmp_path, monkeypatch):

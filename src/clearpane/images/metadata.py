@@ -86,8 +86,6 @@ def read_tiff_metadata(path: Path) -> tuple[bytes | None, bytes | None, int]:
         exif.load_from_fp(file)
         orientation = exif.get(_ORIENTATION, 1)
         xmp = exif.get(_XMP)
-        for tag in (_EXIF_IFD, 0x8825):
-            exif.get_ifd(tag)
         for tag in set(exif) - _DESCRIPTIVE:
             del exif[tag]
         block = strip_exif_prefix(exif.tobytes()) if len(exif) else None
@@ -117,8 +115,6 @@ def add_tiff_metadata(path: Path, exif: bytes | None, xmp: bytes | None) -> None
         if exif is not None:
             block = Image.Exif()
             block.load(exif)
-            for tag in (_EXIF_IFD, 0x8825):
-                block.get_ifd(tag)
             for tag in set(block) - _DESCRIPTIVE:
                 del block[tag]
             block.endian = order

@@ -20,13 +20,13 @@ class WriteOptions:
 
     Attributes:
         overwrite: replace an existing file; the file the picture was read from never is.
-        quality: of JPEG and lossy WebP, 1 to 100. JPEG keeps full colour resolution (4:4:4).
+        jpeg_quality: of JPEG and lossy WebP, 1 to 100. JPEG keeps full colour resolution (4:4:4).
         sample_type: how to store a sample; by default as in the file read (HEIC and RAW: uint16), or the
             nearest that the format written can hold.
     """
 
     overwrite: bool = False
-    quality: int = 95
+    jpeg_quality: int = 95
     sample_type: SampleType | None = None
 
 
@@ -64,7 +64,7 @@ def write_picture(path: str | Path, picture: Picture, options: WriteOptions = Wr
     rows = encoding.StoredRows(picture, kind, encoding.nearest_sample_type(kind, wanted))
     with atomic_path(path, options.overwrite) as temporary:
         try:
-            encoding.ENCODERS[kind](temporary, rows, options.quality)
+            encoding.ENCODERS[kind](temporary, rows, options.jpeg_quality)
         except OSError:
             raise
         except MemoryError as error:
@@ -92,11 +92,10 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     try:
         temporary.open("xb").close()
         yield temporary
-        _sync(temporary)
-        if not overwrite:
-            _claim(path)
-        temporary.replace(path)
-        _sync(path.parent)
+        _sync(temporary, os.O_RDWR)
+        _put_in_place(temporary, path, overwrite)
+        with contextlib.suppress(OSError):  # not every system can sync a folder
+            _sync(path.parent)
     except OSError as error:
         raise ClearpaneError(_reason(path, error)) from error
     finally:
@@ -104,20 +103,26 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _claim(path: Path) -> None:
-    """Take the name, so that a file that appeared meanwhile is not replaced."""
-    try:
-        path.open("xb").close()
-    except FileExistsError as error:
-        raise _exists(path) from error
+def _put_in_place(temporary: Path, path: Path, overwrite: bool) -> None:
+    if not overwrite:
+        # a link, unlike a renaming, never replaces a file that appeared meanwhile
+        try:
+            path.hardlink_to(temporary)
+            return
+        except FileExistsError as error:
+            raise _exists(path) from error
+        except OSError:  # a file system without links
+            if os.path.lexists(path):
+                raise _exists(path) from None
+    temporary.replace(path)
 
 
 def _exists(path: Path) -> ClearpaneError:
     return ClearpaneError(f"{path}: exists already; allow overwriting (--overwrite) or choose another name")
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _sync(path: Path, mode: int = os.O_RDONLY) -> None:
+    handle = os.open(path, mode)
     try:
         os.fsync(handle)
     finally:
