@@ -36,7 +36,8 @@ class AveragedWeights:
     def update(self, model: nn.Module) -> None:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        torch._foreach_lerp_(list(self.weights.values()), list(model.state_dict().values()), 1 - decay)
+        current = model.state_dict()
+        torch._foreach_lerp_([self.weights[name] for name in current], list(current.values()), 1 - decay)
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -83,9 +84,14 @@ class TrainingState:
             raise _not_ours(path, error) from error
         self.average.weights = _part(tensors, "average.")
         self.average.updates = int(facts["updates"])
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(tensors, "optimizer.").items():
             index, key = name.split(".", 1)
+            parameter = parameters[int(index)]
+            if value.shape == parameter.shape:
+                # Fused optimisers walk memory: moments must lie in it as their parameter does.
+                value = torch.empty_like(parameter).copy_(value)
             moments.setdefault(int(index), {})[key] = value
         state = self.optimizer.state_dict()
         state["state"] = moments

@@ -34,6 +34,17 @@ def store_as_half(model: onnx.ModelProto) -> None:
     graph.node.extend(nodes)
 
 
+def drop_notes(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes about where each node came from (source lines, paths), in place."""
+    for part in (model, model.graph):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    for entry in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
+        entry.ClearField("metadata_props")
+        entry.ClearField("doc_string")
+    model.graph.ClearField("value_info")
+
+
 def export_onnx(network: CompactNetwork, path: Path, facts: dict[str, str] | None = None) -> Path:
     """Write ``network`` as an ONNX model with fp16 weights.
 
@@ -62,6 +73,7 @@ def export_onnx(network: CompactNetwork, path: Path, facts: dict[str, str] | Non
         )
     assert program is not None
     model = program.model_proto
+    drop_notes(model)
     store_as_half(model)
     for key, value in {"multiple": str(multiple), **(facts or {})}.items():
         model.metadata_props.add(key=key, value=value)

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clearpane.separation.layers import Layers
+from clearpane.separation.resolution import (
+    LocalCorrection,
+    box_mean,
+    separate_at_resolution,
+    shrink,
+    working_size,
+)
+
+
+def textured(height: int, width: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width]
+    wave = 0.5 + 0.3 * np.sin(x / 17.0)[..., None] * np.cos(y / 23.0)[..., None]
+    return np.clip(wave + 0.1 * rng.standard_normal((height, width, 3)), 0.05, 0.95).astype(np.float32)
+
+
+@given(st.integers(16, 9000), st.integers(16, 9000))
+def test_working_size_keeps_the_shape_and_the_bound(height, width):
+    h, w = working_size(height, width, 250_000)
+    assert h <= height and w <= width
+    assert min(h, w) >= 16
+    if min(h, w) > 100:
+        assert h * w <= 250_000 * 1.02
+        assert h / w == pytest.approx(height / width, rel=0.02)
+    if height * width <= 250_000:
+        assert (h, w) == (height, width)
+
+
+def test_shrink_is_the_mean_over_areas():
+    image = textured(48, 60)
+    expected = image.reshape(12, 4, 15, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(shrink(image, 12, 15), expected, atol=1e-6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4))
+def test_box_mean_against_a_plain_loop(height, width, radius):
+    values = np.random.default_rng(height * 100 + width).random((height, width, 2))
+    plain = np.empty_like(values)
+    for y in range(height):
+        for x in range(width):
+            top, left = max(0, y - radius), max(0, x - radius)
+            plain[y, x] = values[top : y + radius + 1, left : x + radius + 1].mean(axis=(0, 1))
+    np.testing.assert_allclose(box_mean(values, radius), plain, atol=1e-12)
+
+
+def test_a_gain_and_offset_is_found_and_applied_at_full_resolution():
+    image = textured(400, 600)
+    small = shrink(image, 100, 150)
+    correction = LocalCorrection.fit(small, 0.8 * small + 0.05, radius=2)
+    # The fit leans towards a gain of 1 by as much as a window is flat.
+    assert np.abs(correction.apply(image) - (0.8 * image + 0.05)).mean() < 2e-3
+
+
+def test_detail_of_the_original_survives_where_the_layer_is_the_picture_itself():
+    image = textured(500, 700)
+    layers = separate_at_resolution(image, lambda small: Layers(small, np.zeros_like(small)), 20_000)
+    np.testing.assert_allclose(layers.transmission, image, atol=1e-3)
+
+
+def test_no_band_of_rows_shows():
+    """Rows are enlarged band by band: the seams between bands are as smooth as the rest."""
+    rng = np.random.default_rng(0)
+    gain = rng.random((20, 30, 3)).astype(np.float32)
+    correction = LocalCorrection(gain, np.zeros_like(gain))
+    tall = correction.apply(np.full((3000, 1500, 3), 0.5, np.float32))
+    steps = np.abs(np.diff(tall, axis=0)).max(axis=(1, 2))
+    band = (1 << 20) // 1500
+    assert steps[band - 1 :: band].max() <= 1.05 * np.median(np.sort(steps)[-200:])
+
+
+def test_a_small_picture_is_passed_straight_through():
+    image = textured(40, 50)
+    seen = []
+
+    def separate(small: np.ndarray) -> Layers:
+        seen.append(small)
+        return Layers(small - 0.2, small + 0.2)
+
+    layers = separate_at_resolution(image, separate, 10_000)
+    assert len(seen) == 1 and seen[0] is image
+    np.testing.assert_array_equal(layers.transmission, np.clip(image - 0.2, 0, 1))
+    np.testing.assert_array_equal(layers.reflection, np.clip(image + 0.2, 0, 1))

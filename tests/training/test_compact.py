@@ -1,0 +1,120 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from clearpane.errors import ClearpaneError
+from clearpane.separation.compact.network import NetworkConfig
+from clearpane.training import compact
+from clearpane.training.compact import TrainCompact, draw_batch, held_out_pairs, run
+from clearpane.training.loop import step_generator
+from clearpane.training.pictures import load_natural, load_pairs, natural_paths, random_crop
+
+SMALL = NetworkConfig(widths=(8, 16), encoder_blocks=(1, 1), decoder_blocks=(1,), gated_from=1)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder laid out as the recipe wants it."""
+    rng = np.random.default_rng(0)
+    natural, pairs = tmp_path / "natural", tmp_path / "real_pairs" / "train"
+    natural.mkdir()
+    pairs.mkdir(parents=True)
+
+    def save(path):
+        coarse = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
+        coarse.resize((64, 48), Image.Resampling.BICUBIC).save(path)
+
+    for index in range(17):
+        save(natural / f"{index:02}.png")
+    for index in range(5):
+        save(pairs / f"{index:03}_input.jpg")
+        save(pairs / f"{index:03}_transmission.jpg")
+    return tmp_path
+
+
+@pytest.fixture
+def small_network(monkeypatch):
+    """The recipe with a small network, and without the slow export."""
+    network = compact.CompactNetwork
+    monkeypatch.setattr(compact, "CompactNetwork", lambda: network(SMALL))
+    monkeypatch.setattr("clearpane.separation.compact.export.export_onnx", lambda network, path: path)
+
+
+def recipe(data, name, **changes) -> TrainCompact:
+    defaults = {"steps": 6, "crops": (32,), "pixels_per_step": 4096, "checkpoint_every": 2, "threads": 1}
+    return TrainCompact(data, data / name, **(defaults | changes))
+
+
+def test_held_out_pictures_are_not_loaded(data):
+    held_out = natural_paths(data / "natural", held_out=True)
+    assert [p.name for p in held_out] == ["00.png", "16.png"]
+    assert len(load_natural(data / "natural")) == 15
+
+
+def test_crops_of_a_pair_stay_aligned(data):
+    picture = load_natural(data / "natural")[0]
+    for step in range(10):
+        first, second = random_crop((picture, picture), 24, step_generator(0, step))
+        assert first.shape == (3, 24, 24)
+        assert torch.equal(first, second)
+
+
+def test_batches_hold_the_stated_shares_and_are_seeded(data):
+    natural, pairs = load_natural(data / "natural"), load_pairs(data / "real_pairs" / "train")
+    settings = recipe(data, "x", real_share=0.5, clean_share=0.25, pixels_per_step=200 * 32**2)
+    batch = draw_batch(settings, natural, pairs, 32, step_generator(0, 0))
+    clean = (batch.input == batch.target).flatten(1).all(1)
+    assert 75 < batch.real.sum() < 125
+    assert 30 < (clean & ~batch.real).sum() < 70
+    again = draw_batch(settings, natural, pairs, 32, step_generator(0, 0))
+    assert torch.equal(batch.input, again.input)
+    other = draw_batch(settings, natural, pairs, 32, step_generator(0, 1))
+    assert not torch.equal(batch.input, other.input)
+
+
+def test_folds_part_the_pairs(data):
+    pairs = load_pairs(data / "real_pairs" / "train")
+    parts = [held_out_pairs(recipe(data, "x", folds=3, fold=k), pairs) for k in range(3)]
+    assert sorted(p.name for part in parts for p in part) == [p.name for p in pairs]
+    assert held_out_pairs(recipe(data, "x"), pairs) == pairs
+    assert held_out_pairs(recipe(data, "x", real_share=0.2), pairs) == []
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(data, small_network, monkeypatch):
+    whole = recipe(data, "whole", real_share=0.3)
+    assert run(whole) == 0
+    step = compact.train_step
+
+    def interrupted(state, batch, rate):
+        if state.step == 3:
+            raise KeyboardInterrupt
+        return step(state, batch, rate)
+
+    parts = recipe(data, "parts", real_share=0.3)
+    monkeypatch.setattr(compact, "train_step", interrupted)
+    assert run(parts) == 130
+    monkeypatch.setattr(compact, "train_step", step)
+    assert run(parts) == 0
+    expected = load_file(whole.output / "checkpoint.safetensors")
+    result = load_file(parts.output / "checkpoint.safetensors")
+    assert all(torch.equal(expected[name], result[name]) for name in expected)
+
+
+def test_training_lowers_the_loss_and_logs_scores_of_pairs_not_trained_on(data, small_network):
+    changes = {"steps": 100, "learning_rate": 5e-3, "folds": 5, "real_share": 0.2, "pixels_per_step": 2048}
+    settings = recipe(data, "run", **changes)
+    assert run(settings) == 0
+    lines = [json.loads(line) for line in (settings.output / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [50, 100]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert {"psnr", "psnr_g", "nothing", "nothing_g"} <= lines[-1].keys()
+
+
+def test_a_folder_without_pictures_is_one_clear_line(tmp_path):
+    (tmp_path / "natural").mkdir()
+    with pytest.raises(ClearpaneError, match="no pictures"):
+        run(TrainCompact(tmp_path, tmp_path / "run"))

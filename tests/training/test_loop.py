@@ -1,0 +1,99 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from clearpane.errors import ClearpaneError
+from clearpane.training.loop import (
+    AveragedWeights,
+    TrainingState,
+    cosine_learning_rate,
+    load_average,
+    step_generator,
+)
+
+
+def new_state() -> TrainingState:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1))
+    return TrainingState(
+        model, AveragedWeights(model), torch.optim.AdamW(model.parameters(), 0.01, fused=True)
+    )
+
+
+def train(state: TrainingState, until: int) -> None:
+    while state.step < until:
+        x = torch.rand(8, 3, generator=step_generator(3, state.step))
+        state.optimizer.zero_grad()
+        state.model(x).square().mean().backward()
+        state.optimizer.step()
+        state.average.update(state.model)
+        state.step += 1
+
+
+def test_a_resumed_run_is_the_uninterrupted_run(tmp_path):
+    whole = new_state()
+    train(whole, 10)
+    first = new_state()
+    train(first, 4)
+    first.save(tmp_path / "run.safetensors")
+    resumed = new_state()
+    resumed.load(tmp_path / "run.safetensors")
+    assert resumed.step == 4
+    train(resumed, 10)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name])
+        assert torch.equal(whole.average.weights[name], resumed.average.weights[name])
+
+
+def test_a_failed_write_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "run.safetensors"
+    state = new_state()
+    state.save(path)
+    before = path.read_bytes()
+
+    def full(*arguments: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("clearpane.training.loop.save_file", full)
+    train(state, 1)
+    with pytest.raises(OSError, match="No space"):
+        state.save(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint at all"])
+def test_a_damaged_checkpoint_is_one_clear_line(tmp_path, damage):
+    path = tmp_path / "run.safetensors"
+    path.write_bytes(damage)
+    with pytest.raises(ClearpaneError, match=r"run\.safetensors: not a checkpoint"):
+        new_state().load(path)
+    with pytest.raises(ClearpaneError, match=r"run\.safetensors: not a checkpoint"):
+        load_average(new_state().model, path)
+
+
+def test_another_networks_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "run.safetensors"
+    new_state().save(path)
+    with pytest.raises(ClearpaneError, match="not a checkpoint of this network"):
+        load_average(nn.Linear(5, 5), path)
+
+
+def test_the_average_by_hand():
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 0.0)
+    average = AveragedWeights(model, decay=0.999)
+    nn.init.constant_(model.weight, 1.0)
+    average.update(model)  # decay 1 / 10
+    assert average.weights["weight"].item() == pytest.approx(0.9)
+    average.update(model)  # decay 2 / 11
+    assert average.weights["weight"].item() == pytest.approx(1 - 0.1 * 2 / 11)
+
+
+def test_learning_rate_warms_up_and_falls_to_its_floor():
+    rates = [cosine_learning_rate(step, 1000, 1e-3) for step in range(1001)]
+    assert rates[0] == pytest.approx(1e-3 / 200)
+    assert max(rates) == rates[200] == pytest.approx(1e-3)
+    assert rates[600] == pytest.approx(1e-3 * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi / 2))))
+    assert rates[1000] == pytest.approx(1e-5)
