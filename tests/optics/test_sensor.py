@@ -123,10 +123,11 @@ def test_the_tone_curve_s_slopes(at, slope):
 
 
 def test_the_tone_curve_s_gradients_match_finite_differences():
-    # 0.27 = s t / (s - 1) is where the other branch's denominator would be zero.
-    values = torch.tensor([0.01, 0.1, 0.27, 0.5, 0.99], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: tone_curve(x, 3.0), (values,))
-    assert tone_curve(values, 3.0).detach().numpy() == pytest.approx(tone_curve(values.detach().numpy(), 3.0))
+    # 0.5 = s t / (s - 1) is where the other branch's denominator is zero.
+    values = torch.tensor([0.01, 0.2, 0.5, 0.8, 0.99], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: tone_curve(x, 2.0, 0.25), (values,))
+    array = values.detach().numpy()
+    assert tone_curve(values, 2.0, 0.25).detach().numpy() == pytest.approx(tone_curve(array, 2.0, 0.25))
 
 
 @pytest.mark.parametrize(("contrast", "pivot"), [(0, 0.2), (-1, 0.2), (2, 0), (2, 1)])
