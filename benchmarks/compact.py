@@ -1,0 +1,143 @@
+"""The embedded separator measured: quality, harm, seconds and memory, and how it sees large pictures.
+
+    python benchmarks/compact.py DATA [--only quality harm speed resolution]
+
+DATA is a folder that holds
+
+    real_pairs/val/NAME_input.jpg and NAME_transmission.jpg   photographs through glass, and their truth
+    natural/*.webp (or .jpg, .png)    pictures without glass: the folder trained on, every sixteenth held out
+
+It prints its tables and writes them to docs/figures/compact.md, the numbers behind them to compact.json.
+Sections that are not measured again are kept from there. The peer, the package fast-reflection-removal, is
+installed on the first run into an environment of its own; without a network its rows are left out. `harm`
+needs the extra [train].
+"""
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from clearpane.errors import ClearpaneError
+from clearpane.evaluation.tables import write_text
+from clearpane.separation.compact.runtime import WEIGHTS, CompactSeparator
+from measuring import FOLDER, Machine, describe_machine
+from peer import THRESHOLDS, FastReflectionRemoval, make_environment
+from quality import harm_table, measure_harm, measure_quality, quality_table
+from resolution import SCENES, measure_pairs, measure_scenes, resolution_tables
+from speed import SIZES, measure_speed, speed_table
+
+SectionName = Literal["quality", "harm", "speed", "resolution"]
+TITLES: dict[SectionName, str] = {
+    "quality": "Quality",
+    "harm": "Harm",
+    "speed": "Seconds and memory",
+    "resolution": "Large pictures",
+}
+TABLES = {
+    "quality": quality_table,
+    "harm": harm_table,
+    "speed": speed_table,
+    "resolution": resolution_tables,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure the embedded separator."""
+
+    data: Positional[Path]
+    """Folder with real_pairs/val and natural."""
+    only: tuple[SectionName, ...] = tuple(TITLES)
+    """Sections to measure."""
+    weights: Path = WEIGHTS
+    """ONNX file to measure; `clearpane remove`, a part of speed, always takes the installed one."""
+    output: Path = FOLDER.parent / "docs" / "figures"
+    """Folder of compact.md and compact.json."""
+    cache: Path = FOLDER.parent / "build" / "benchmarks"
+    """Folder of the peer's environment and results and of the large drawings."""
+    quick: bool = False
+    """A trial on three pictures and small sizes, to see that all of it runs; give it another output."""
+
+
+@dataclass
+class Benchmark:
+    """The sections, measured one by one."""
+
+    options: Options
+    peers: list[FastReflectionRemoval] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.separator = CompactSeparator(self.options.weights)
+        self.pairs = self.options.data / "real_pairs" / "val"
+        self.limit = 3 if self.options.quick else None
+
+    def find_peers(self) -> None:
+        """Install the peer, or say that its rows are left out."""
+        try:
+            python = make_environment(self.options.cache / "fast-reflection-removal")
+        except ClearpaneError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            return
+        results = self.options.cache / "fast-reflection-removal-results"
+        self.peers = [FastReflectionRemoval(python, h, results) for h in THRESHOLDS]
+
+    def measure(self, section: SectionName) -> dict[str, Any]:
+        """The numbers of one section."""
+        options = self.options
+        match section:
+            case "quality":
+                return measure_quality(self.pairs, self.separator, self.peers, self.limit)
+            case "harm":
+                return measure_harm(options.data / "natural", self.separator, self.peers, self.limit)
+            case "speed":
+                sizes = SIZES[:2] if options.quick else SIZES
+                return measure_speed(options.weights, self.peers[0] if self.peers else None, sizes)
+            case "resolution":
+                scenes, height = (SCENES[:1], 1200) if options.quick else (SCENES, 3000)
+                return {
+                    "pairs": measure_pairs(self.pairs, self.separator, self.limit),
+                    "scenes": measure_scenes(options.weights, options.cache / "drawings", scenes, height),
+                }
+
+
+def render(document: dict[str, Any]) -> str:
+    """The tables as one Markdown page, in the sections' own order."""
+    parts = []
+    for name, title in TITLES.items():
+        if name in document:
+            section = document[name]
+            about = f"<sub>Weights {section['weights']}; {Machine(**section['machine'])}.</sub>\n"
+            parts.append(f"### {title}\n\n{TABLES[name](section)}\n{about}")
+    return "\n".join(parts)
+
+
+def main(options: Options) -> int:
+    """Measure, print and write; a section is written as soon as it is done."""
+    numbers = options.output / "compact.json"
+    document = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {}
+    try:
+        benchmark = Benchmark(options)
+        if set(options.only) != {"resolution"}:
+            benchmark.find_peers()
+        weights = hashlib.sha256(options.weights.read_bytes()).hexdigest()[:12]
+        options.output.mkdir(parents=True, exist_ok=True)
+        for name in options.only:
+            section = {"weights": weights, "machine": describe_machine(), **benchmark.measure(name)}
+            print(render({name: section}), flush=True)
+            document[name] = section
+            write_text(numbers, json.dumps(document, indent=1) + "\n", overwrite=True)
+            write_text(options.output / "compact.md", render(document), overwrite=True)
+    except ClearpaneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, description=__doc__)))

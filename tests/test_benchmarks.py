@@ -1,0 +1,83 @@
+"""What the benchmarks compute by themselves; what they measure is the package's own, tested elsewhere."""
+
+import importlib
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clearpane.separation.layers import Layers
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def benchmarks_importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def photo(height, width):
+    return np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
+
+
+def dim(image):
+    """A separation that is the same at every place and size."""
+    return Layers(image * 0.5, image * 0.25)
+
+
+def test_tiles_are_put_together_without_a_seam():
+    image = photo(150, 210)
+    result = importlib.import_module("variants").tiles(image, dim, tile=64, overlap=16)
+    assert result.transmission == pytest.approx(dim(image).transmission, abs=1e-6)
+    assert result.reflection == pytest.approx(dim(image).reflection, abs=1e-6)
+
+
+def test_the_enlarged_residual_is_exact_for_a_constant_change():
+    image = 0.25 + 0.5 * photo(64, 96)
+    result = importlib.import_module("variants").residual(
+        image, lambda small: Layers(small + 0.1, small - 0.2), pixels=32 * 48
+    )
+    assert result.transmission == pytest.approx(image + 0.1, abs=1e-5)
+    assert result.reflection == pytest.approx(image - 0.2, abs=1e-5)
+
+
+def test_every_way_on_the_pairs_runs_the_network_at_the_size_it_says():
+    image = photo(64, 96)
+    for name, way in importlib.import_module("resolution").ways().items():
+        seen = []
+
+        def separate(x, seen=seen):
+            seen.append(x.shape[:2])
+            return dim(x)
+
+        assert way(image, separate).transmission.shape == image.shape
+        divisor = 2 if "at 1/2 of" in name else 4 if "at 1/4 of" in name else 1
+        assert seen == [(64 // divisor, 96 // divisor)], name
+
+
+def test_peak_memory_is_the_child_s_own():
+    measuring = importlib.import_module("measuring")
+    held = np.ones(300 << 17)  # 300 MiB here must not count there
+    small = measuring.measure([sys.executable, "-c", "print('done')"])
+    large = measuring.measure([sys.executable, "-c", "x = b'x' * (200 << 20); print('done')"])
+    assert held[0] == 1 and small.output == "done\n"
+    assert small.peak_bytes < 100 << 20
+    assert large.peak_bytes - small.peak_bytes == pytest.approx(200 << 20, rel=0.2)
+
+
+def test_a_failing_child_is_an_error_with_its_last_line():
+    from clearpane.errors import ClearpaneError
+
+    with pytest.raises(ClearpaneError, match="ValueError: the reason"):
+        importlib.import_module("measuring").measure([sys.executable, "-c", "raise ValueError('the reason')"])
+
+
+def test_bars_are_as_long_as_the_gains():
+    figures = importlib.import_module("figures")
+    rows = {"do nothing": {"psnr": 20.0, "psnr_g": 21.0}, "ours": {"psnr": 22.0, "psnr_g": 20.0}}
+    root = ElementTree.fromstring(figures.draw_gains({"1": rows}, "ours"))
+    up, down = [r for r in root.iter("{http://www.w3.org/2000/svg}rect") if r.get("width") == "12"]
+    assert float(up.get("height")) == pytest.approx(2 * float(down.get("height")), rel=0.01)
+    assert float(up.get("y")) + float(up.get("height")) == pytest.approx(float(down.get("y")), abs=0.11)
