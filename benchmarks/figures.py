@@ -94,9 +94,8 @@ def draw_gains(scores: dict[str, dict[str, dict[str, float]]], method: str) -> s
         colour = "#333" if tick == 0 else "#ddd"
         y = at(tick)
         parts.append(f'<line x1="{left}" x2="{width - 12}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}"/>')
-        parts.append(
-            f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end" fill="#333">{f"{tick:+d}" if tick else 0}</text>'
-        )
+        label = f"{tick:+d}" if tick else "0"
+        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end" fill="#333">{label}</text>')
     for place, name in enumerate(names):
         x = left + step * place + 4
         for index, (gain, (_, _, colour)) in enumerate(zip(gains[name], SERIES, strict=True)):
