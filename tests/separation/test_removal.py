@@ -9,16 +9,15 @@ from clearpane.separation.removal import remove_reflection, separate_full_range
 
 
 class Attenuate:
-    """A stand-in: T has 70 % of the light and R the rest; it insists on the range that separators know."""
+    """A stand-in: T has 70 % of the light and R the rest."""
 
     def __init__(self):
         self.seen = []
 
     def separate(self, image, *, quality="fast"):
         assert image.dtype == np.float32
-        assert image.min() >= 0 and image.max() <= 1
         self.seen.append((image, quality))
-        linear = image**2.4
+        linear = np.clip(image, 0, 1) ** 2.4
         return Layers((0.7 * linear) ** (1 / 2.4), (0.3 * linear) ** (1 / 2.4))
 
 
@@ -47,6 +46,14 @@ def test_highlights_keep_their_intensity_and_are_shared_as_the_clipped_ones():
     )
     ordinary = Attenuate().separate(np.clip(image, 0, 1))
     assert np.array_equal(layers.transmission[:2], ordinary.transmission[:2])
+
+
+def test_a_wide_picture_is_neither_changed_nor_copied_for_the_separator():
+    image = column(-0.5, 0.5, 4.0)
+    separator = Attenuate()
+    separate_full_range(separator, image)
+    assert separator.seen[0][0] is image
+    assert np.array_equal(image, column(-0.5, 0.5, 4.0))
 
 
 def test_both_ends_of_the_range_are_continuous():

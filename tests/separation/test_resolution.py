@@ -38,6 +38,20 @@ def test_shrink_is_the_mean_over_areas():
     np.testing.assert_allclose(shrink(image, 12, 15), expected, atol=1e-6)
 
 
+def test_a_wide_picture_gives_what_the_clipped_one_gives():
+    image = textured(300, 400)
+    image[40:60, 50:90] = 7.0
+    image[140:160, 50:90] = -2.0
+
+    def separate(small: np.ndarray) -> Layers:
+        return Layers(0.7 * small, 0.3 * small)
+
+    wide = separate_at_resolution(image, separate, 10_000)
+    narrow = separate_at_resolution(np.clip(image, 0, 1), separate, 10_000)
+    np.testing.assert_array_equal(wide.transmission, narrow.transmission)
+    np.testing.assert_array_equal(wide.reflection, narrow.reflection)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4))
 def test_box_mean_against_a_plain_loop(height, width, radius):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation import strength as module
+from clearpane.images import tiling
 from clearpane.separation.layers import Layers
 from clearpane.separation.strength import apply_strength
 
@@ -26,6 +26,16 @@ def test_the_ends_and_the_middle_are_exact(photo, layers):
     assert np.array_equal(apply_strength(photo, layers, 0), photo)
     assert np.array_equal(apply_strength(photo, layers, 1), layers.transmission)
     assert np.array_equal(apply_strength(photo, layers, -1), layers.reflection)
+
+
+@pytest.mark.parametrize("strength", [0.6, -0.6])
+def test_a_mixture_may_take_the_place_of_a_layer(photo, layers, strength):
+    mask = np.random.default_rng(2).random(photo.shape[:2], np.float32)
+    expected = apply_strength(photo, layers, strength, mask)
+    reflection = layers.reflection.copy()
+    result = apply_strength(photo, layers, strength, mask, out=layers.transmission)
+    assert result is layers.transmission
+    assert np.array_equal(result, expected) and np.array_equal(layers.reflection, reflection)
 
 
 def test_the_blend_is_linear_in_light():
@@ -73,7 +83,7 @@ def test_grey_mask_weakens_the_strength(photo, layers):
 
 def test_bands_do_not_show(photo, layers, monkeypatch):
     whole = apply_strength(photo, layers, 0.3)
-    monkeypatch.setattr(module, "_BAND_PIXELS", 5 * 36)
+    monkeypatch.setattr(tiling, "BAND_PIXELS", 5 * 36)
     assert np.array_equal(apply_strength(photo, layers, 0.3), whole)
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from clearpane.images.tiling import row_bands
+
 _LONGEST = 1600  # pixels, of a panel's longer side
 _SHORTEST = 320
 _PAPER = (38, 38, 38)
@@ -39,9 +41,11 @@ def draw_comparison(panels: dict[str, np.ndarray], *, gray: bool = False) -> np.
 
 
 def _fit(pixels: np.ndarray, gray: bool) -> Image.Image:
-    if gray:
-        pixels = np.broadcast_to(pixels.mean(axis=2, keepdims=True), pixels.shape)
-    picture = Image.fromarray(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
+    samples = np.empty(pixels.shape, np.uint8)
+    for rows in row_bands(pixels):
+        colour = pixels[rows].mean(axis=2, keepdims=True) if gray else pixels[rows]
+        samples[rows] = np.rint(np.clip(colour, 0, 1) * 255)
+    picture = Image.fromarray(samples)
     longer = max(picture.size)
     scale = min(max(longer, _SHORTEST), _LONGEST) / longer
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

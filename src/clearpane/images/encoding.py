@@ -11,7 +11,7 @@ import numpy as np
 
 from clearpane.images import metadata, profiles
 from clearpane.images.picture import Picture, SampleType
-from clearpane.images.reading import BAND_PIXELS
+from clearpane.images.tiling import row_bands
 from clearpane.optics.color import srgb_to_linear
 
 _HOLDS: dict[str, tuple[SampleType, ...]] = {
@@ -62,10 +62,6 @@ class StoredRows:
                 self._conversion = None
                 self.icc_profile = None if self.gray else profiles.srgb_profile()
 
-    def bands(self) -> "list[slice]":
-        rows = max(1, BAND_PIXELS // self.width)
-        return [slice(top, min(top + rows, self.height)) for top in range(0, self.height, rows)]
-
     def band(self, rows: slice) -> np.ndarray:
         """H x W x C samples."""
         pixels = self.picture.pixels[rows]
@@ -90,7 +86,7 @@ class StoredRows:
     def whole(self) -> np.ndarray:
         """All rows, H x W x C."""
         out = np.empty((self.height, self.width, self.channels), _DTYPES[self.sample_type])
-        for rows in self.bands():
+        for rows in row_bands(self.picture.pixels):
             out[rows] = self.band(rows)
         return out
 
@@ -186,7 +182,7 @@ def _write_oiio(
     if not target.open(str(path), spec):
         raise OSError(target.geterror())
     try:
-        for band in rows.bands():
+        for band in row_bands(rows.picture.pixels):
             samples = rows.band(band)
             if not target.write_scanlines(band.start, band.stop, 0, adjust(samples) if adjust else samples):
                 raise OSError(target.geterror())

@@ -8,13 +8,11 @@ from clearpane.errors import ClearpaneError
 from clearpane.images import formats, profiles
 from clearpane.images.decoding import DECODERS, Decoded
 from clearpane.images.picture import Picture, SampleType
+from clearpane.images.tiling import row_bands
 from clearpane.optics.color import linear_to_srgb
 
 MAX_PIXELS = 400_000_000
 """Pictures of more pixels are refused before they are decoded, as decompression bombs."""
-
-BAND_PIXELS = 1 << 20
-"""Colours are converted in bands of rows of about so many pixels, to keep memory low."""
 
 _SAMPLE_TYPES: dict[str, SampleType] = {
     "uint8": "uint8",
@@ -103,9 +101,7 @@ def _finish(decoded: Decoded, kind: str, path: Path) -> Picture:
     pixels = np.empty((height, width, 3), np.float32)
     alpha = np.empty((height, width), np.float32) if decoded.has_alpha else None
     finite = True
-    rows = max(1, BAND_PIXELS // width)
-    for top in range(0, height, rows):
-        band = slice(top, top + rows)
+    for band in row_bands(pixels):
         colour = samples[band, :, :colours]
         if colour.dtype.kind == "f":
             colour = colour.astype(np.float32)

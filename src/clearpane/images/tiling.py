@@ -1,9 +1,19 @@
-"""Large pictures in overlapping tiles whose weights add up to one."""
+"""Large pictures in pieces: bands of rows, and overlapping tiles whose weights add up to one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+
+BAND_PIXELS = 1 << 20
+"""What works on pixels one by one takes bands of rows of about so many pixels, to keep memory low."""
+
+
+def row_bands(picture: np.ndarray) -> Iterator[slice]:
+    """Slices of rows that cover ``picture`` (H x W or H x W x C), of about ``BAND_PIXELS`` pixels each."""
+    height, width = picture.shape[:2]
+    step = max(1, BAND_PIXELS // width)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ class Separator(Protocol):
     """Splits a photograph into its layers."""
 
     def separate(self, image: np.ndarray, *, quality: Quality = "fast") -> Layers:
-        """Separate ``image`` (H x W x 3 float32, sRGB) of any size from 16 x 16 up.
+        """Separate ``image`` (H x W x 3 float32, sRGB, clipped to [0, 1]) of any size from 16 x 16 up.
 
+        The layers are arrays of their own, the caller's to change; ``image`` is left as it is.
         ``quality="best"`` averages the result over a self-ensemble; it takes twice as long or more.
         """
         ...

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from clearpane.errors import ClearpaneError
+from clearpane.images.tiling import row_bands
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.separation.base import Quality, Separator, load_separator
 from clearpane.separation.layers import Layers
-from clearpane.separation.strength import row_bands
 
 
 def remove_reflection(
@@ -37,8 +37,7 @@ def remove_reflection(
 def separate_full_range(separator: Separator, image: np.ndarray, quality: Quality = "fast") -> Layers:
     """Separate a picture whose values may leave [0, 1], as those of HDR and wide-gamut pictures do.
 
-    Separators know [0, 1]. They are shown C = clip(I, 0, 1), and what was cut off is put back in linear
-    light::
+    Separators see C = clip(I, 0, 1). What was cut off is put back in linear light::
 
         T = T_C I / C,   R = R_C I / C    where I > 1 (C is 1 there)
         T = T_C + I                       where I < 0 (C is 0 there)
@@ -58,11 +57,11 @@ def separate_full_range(separator: Separator, image: np.ndarray, quality: Qualit
     lowest, highest = float(image.min()), float(image.max())
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise ClearpaneError("the picture holds values that are not numbers (NaN or infinity)")
+    layers = separator.separate(image, quality=quality)
     if lowest >= 0 and highest <= 1:
-        return separator.separate(image, quality=quality)
+        return layers
 
-    layers = separator.separate(np.clip(image, 0, 1), quality=quality)
-    transmission, reflection = layers.transmission.copy(), layers.reflection.copy()
+    transmission, reflection = layers.transmission, layers.reflection
     for rows in row_bands(image):
         linear = srgb_to_linear(image[rows])
         gain = np.maximum(linear, 1)
@@ -71,7 +70,7 @@ def separate_full_range(separator: Separator, image: np.ndarray, quality: Qualit
         transmission[rows] = np.where(outside, wide, transmission[rows])
         wide = linear_to_srgb(srgb_to_linear(reflection[rows]) * gain)
         reflection[rows] = np.where(outside, wide, reflection[rows])
-    return Layers(transmission, reflection)
+    return layers
 
 
 def _pixels(photo: str | Path | np.ndarray) -> np.ndarray:

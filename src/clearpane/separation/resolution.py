@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from clearpane.images.tiling import row_bands
 from clearpane.separation.layers import Layers
-from clearpane.separation.strength import row_bands
 
 # Below this variance (sRGB values squared) a window counts as flat, and the correction as an offset.
 _FLAT_VARIANCE = 1e-4
@@ -30,10 +30,10 @@ def working_size(height: int, width: int, pixels: int) -> tuple[int, int]:
 
 
 def shrink(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Shrink H x W x 3 float32 by averaging over areas."""
+    """Shrink H x W x 3 float32, clipped to [0, 1], by averaging over areas."""
     planes = [
         np.asarray(
-            Image.fromarray(np.ascontiguousarray(image[..., c])).resize((width, height), Image.Resampling.BOX)
+            Image.fromarray(np.clip(image[..., c], 0, 1)).resize((width, height), Image.Resampling.BOX)
         )
         for c in range(3)
     ]
@@ -83,11 +83,11 @@ class LocalCorrection:
         return cls(box_mean(gain, radius).astype(np.float32), box_mean(offset, radius).astype(np.float32))
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """Apply to the full-resolution picture, H x W x 3 float32; values are clipped to [0, 1]."""
+        """Apply to the full-resolution picture, H x W x 3 float32; it and the layer are clipped to [0, 1]."""
         height, width = image.shape[:2]
         result = np.empty_like(image)
         for rows in row_bands(image):
-            result[rows] = image[rows]
+            np.clip(image[rows], 0, 1, out=result[rows])
             result[rows] *= _enlarge_rows(self.gain, rows, height, width)
             result[rows] += _enlarge_rows(self.offset, rows, height, width)
             np.clip(result[rows], 0, 1, out=result[rows])
@@ -119,7 +119,7 @@ def separate_at_resolution(
     """Separate a picture of any size with a function that sees it at up to ``pixels`` pixels.
 
     Args:
-        image: H x W x 3 float32, sRGB in [0, 1].
+        image: H x W x 3 float32, sRGB, clipped to [0, 1].
         separate: called once, with the picture or a shrunken copy.
         pixels: the working resolution.
         radius: of the windows that the correction is fitted in, in working pixels.

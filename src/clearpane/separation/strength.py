@@ -1,14 +1,11 @@
 """How much of the reflection goes, and where: between a photograph and its separated layers."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from clearpane.errors import ClearpaneError
+from clearpane.images.tiling import row_bands
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.separation.layers import Layers
-
-_BAND_PIXELS = 1 << 20
 
 
 def apply_strength(
@@ -16,6 +13,7 @@ def apply_strength(
     layers: Layers,
     strength: float = 1.0,
     mask: np.ndarray | None = None,  # [H, W]
+    out: np.ndarray | None = None,  # [H, W, 3]
 ) -> np.ndarray:  # [H, W, 3]
     """Blend a photograph with its layers, in linear light, as the strength slider of a raw editor does.
 
@@ -33,6 +31,8 @@ def apply_strength(
         layers: the layers of ``image``, of its size.
         strength: -1 to 1.
         mask: float32 in [0, 1], 1 where the photograph may change; None: everywhere.
+        out: where a mixture may be put, ``image`` or a layer itself if need be; None: a new array. What is
+            one of them unmixed is returned as it is.
 
     Raises:
         ClearpaneError: the strength or the mask's size is wrong.
@@ -48,7 +48,7 @@ def apply_strength(
     if mask is None and abs(strength) == 1:
         return layer
 
-    result = np.empty_like(image)
+    result = np.empty_like(image) if out is None else out
     for rows in row_bands(image):
         before, after = image[rows], layer[rows]
         if mask is None:
@@ -83,10 +83,3 @@ def check_mask_size(mask: np.ndarray, image: np.ndarray) -> None:
 def _mix_linear(before: np.ndarray, after: np.ndarray, weight: np.ndarray | float) -> np.ndarray:
     start = srgb_to_linear(before)
     return linear_to_srgb(start + weight * (srgb_to_linear(after) - start))
-
-
-def row_bands(image: np.ndarray) -> Iterator[slice]:
-    """Slices of rows that cover ``image``, of about a megapixel each, to bound temporary memory."""
-    height, width = image.shape[:2]
-    step = max(1, _BAND_PIXELS // width)
-    return (slice(top, min(top + step, height)) for top in range(0, height, step))
