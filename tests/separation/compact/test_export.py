@@ -8,7 +8,8 @@ from clearpane.separation.compact.export import export_onnx
 from clearpane.separation.compact.network import CompactNetwork, NetworkConfig
 from clearpane.separation.compact.runtime import CompactSeparator
 
-CONFIG = NetworkConfig(widths=(16, 32, 64), encoder_blocks=(1, 1, 2), decoder_blocks=(1, 1), gated_from=1)
+# The smallest network with both kinds of blocks: the exporter's time grows with their number.
+CONFIG = NetworkConfig(widths=(16, 48), encoder_blocks=(1, 1), decoder_blocks=(1,), gated_from=1)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def exported(tmp_path_factory):
     return network, path
 
 
-@pytest.mark.parametrize(("height", "width"), [(8, 8), (40, 64), (64, 24)])
+@pytest.mark.parametrize(("height", "width"), [(4, 8), (40, 64), (64, 20)])
 def test_onnx_agrees_with_pytorch_at_any_size(exported, height, width):
     network, path = exported
     picture = np.random.default_rng(0).random((1, 3, height, width), dtype=np.float32)
@@ -52,14 +53,14 @@ def test_no_path_of_the_machine_that_exported_it_is_in_the_file(exported):
 def test_the_file_says_what_it_is(exported):
     session = onnxruntime.InferenceSession(str(exported[1]))
     facts = session.get_modelmeta().custom_metadata_map
-    assert facts == {"multiple": "8", "run": "test"}
+    assert facts == {"multiple": "4", "run": "test"}
 
 
 def test_the_runtime_gives_the_networks_result(exported):
     network, path = exported
     image = np.random.default_rng(1).random((21, 35, 3), dtype=np.float32)
     layers = CompactSeparator(path).separate(image)
-    padded = np.pad(image, ((0, 3), (0, 5), (0, 0)), mode="edge").transpose(2, 0, 1)[None]
+    padded = np.pad(image, ((0, 3), (0, 1), (0, 0)), mode="edge").transpose(2, 0, 1)[None]
     with torch.no_grad():
         expected = network(torch.from_numpy(np.ascontiguousarray(padded)))
     for layer, tensor in zip((layers.transmission, layers.reflection), expected, strict=True):
