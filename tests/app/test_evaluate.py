@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,7 +143,22 @@ def test_result_folders_are_checked(pairs: Path, results: Path) -> None:
     with pytest.raises(ClearpaneError, match="no such folder; --results"):
         run(Evaluate(pairs, results=(pairs / "nowhere",)))
     with pytest.raises(ClearpaneError, match="named twice"):
-        run(Evaluate(pairs, results=(results, results, results)))
+        run(Evaluate(pairs, results=(results, results / ".." / "finished")))
+
+
+def test_a_result_folder_named_as_a_row_does_not_take_its_place(
+    pairs: Path, results: Path, tmp_path: Path
+) -> None:
+    folders = [tmp_path / "input", tmp_path / "do nothing", tmp_path / "other" / "finished"]
+    for folder in folders:
+        shutil.copytree(results, folder)
+    judge, out = tmp_path / "j.html", tmp_path / "s.json"
+    assert run(Evaluate(pairs, results=(results, *folders), judge=judge, json=out)) == 0
+    key = json.loads((tmp_path / "j.key.json").read_text())
+    assert {entry["method"] for entry in key.values()} == {"finished", "input", *map(str, folders)}
+    assert len(key) == 3 * 5
+    rows = json.loads(out.read_text())["sets"][0]["rows"]
+    assert [row["name"] for row in rows[:5]] == ["finished", *map(str, folders), "do nothing"]
 
 
 def test_command_line() -> None:

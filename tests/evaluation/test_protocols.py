@@ -89,6 +89,17 @@ def test_sir2_as_its_authors_ship_it(tmp_path: Path) -> None:
     assert [p.reflection and p.reflection.name for p in pairs] == ["ab-11-r-1.png", "r.jpg", "r.jpg"]
 
 
+def test_the_folder_one_stands_in_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(tmp_path / "mine/1_input.png")
+    draw(tmp_path / "mine/1_transmission.png")
+    draw(tmp_path / "mine/sub/input/2.png")
+    draw(tmp_path / "mine/sub/gt/2.png")
+    monkeypatch.chdir(tmp_path / "mine")
+    assert [p.dataset for p in find_pairs(Path())] == ["mine", "sub"]
+    monkeypatch.chdir(tmp_path / "mine" / "sub")
+    assert [p.dataset for p in find_pairs(Path(".."))] == ["mine", "sub"]
+
+
 def test_real20_is_the_published_twenty(tmp_path: Path) -> None:
     for number in (*sorted(REAL20), 1, 2, 90):
         draw(tmp_path / f"real20_420/blended/{number}.jpg")

@@ -193,7 +193,7 @@ def _pairs_in(directory: Path, root: Path) -> Iterator[Pair]:
         name = stem.removesuffix("_input")
         truth = files.get(f"{name}_transmission")
         yield _pair(
-            name, directory.name, path, truth, files.get(f"{name}_reflection"), f"{name}_transmission.*"
+            name, _set_name(directory), path, truth, files.get(f"{name}_reflection"), f"{name}_transmission.*"
         )
     for input_folder, truth_folder in TWIN_FOLDERS.items():
         if (directory / input_folder).is_dir() and (directory / truth_folder).is_dir():
@@ -210,7 +210,7 @@ def _twin_folder_pairs(directory: Path, input_folder: str, truth_folder: str) ->
             continue
         truth = truths.get(stem) or truths.get(_sir2_stem(stem, "g"))
         reflection = reflections.get(stem) or reflections.get(_sir2_stem(stem, "r"))
-        yield _pair(stem, directory.name, path, truth, reflection, f"{truth_folder}/{stem}.*")
+        yield _pair(stem, _set_name(directory), path, truth, reflection, f"{truth_folder}/{stem}.*")
 
 
 def _scene_pairs(directory: Path, files: dict[str, Path], root: Path) -> Iterator[Pair]:
@@ -222,7 +222,12 @@ def _scene_pairs(directory: Path, files: dict[str, Path], root: Path) -> Iterato
         within = within[: within.index(root) + 1]
         top = next((d for d in within if d.name.lower().endswith("dataset")), root)
         name = "-".join([*directory.relative_to(top).parts, stem])
-        yield Pair(name, top.name, path, truth, files.get(_sir2_stem(stem, "r")))
+        yield Pair(name, _set_name(top), path, truth, files.get(_sir2_stem(stem, "r")))
+
+
+def _set_name(directory: Path) -> str:
+    """The folder's name, also where it was given as ``.`` or ``..``."""
+    return directory.resolve().name if directory.name in ("", "..") else directory.name
 
 
 def _pair(
