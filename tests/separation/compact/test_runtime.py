@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -45,6 +47,13 @@ def test_the_number_of_threads_changes_nothing(separator):
     two = CompactSeparator(threads=2).separate(image)
     np.testing.assert_allclose(one.transmission, two.transmission, atol=1e-3)
     np.testing.assert_allclose(one.reflection, two.reflection, atol=1e-3)
+
+
+@pytest.mark.parametrize(("usable", "threads"), [({2}, 1), ({0, 1, 2}, 3), (set(range(8)), 0)])
+def test_a_process_held_to_some_cores_starts_no_more_threads(monkeypatch, usable, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: usable, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert CompactSeparator()._session.get_session_options().intra_op_num_threads == threads
 
 
 def test_best_is_the_mean_over_the_picture_and_its_mirror_image(separator):

@@ -1,5 +1,6 @@
 """The embedded separator at work: ONNX Runtime, no PyTorch."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ class CompactSeparator:
 
     def __init__(self, weights: Path = WEIGHTS, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0  # 0: the runtime's own choice, all cores
+        options.intra_op_num_threads = threads or _default_threads()
         options.log_severity_level = 3
         if not weights.is_file():
             raise ClearpaneError(f"{weights}: the separator's weights are missing; install clearpane again")
@@ -79,3 +80,11 @@ class CompactSeparator:
             (plain.transmission + mirrored.transmission[:, ::-1]) / 2,
             (plain.reflection + mirrored.reflection[:, ::-1]) / 2,
         )
+
+
+def _default_threads() -> int:
+    """0, the runtime's own choice: the machine's cores. Where the process may use fewer, that number."""
+    if not hasattr(os, "sched_getaffinity"):  # Linux only
+        return 0
+    usable = len(os.sched_getaffinity(0))
+    return usable if usable < (os.cpu_count() or usable) else 0
