@@ -115,7 +115,35 @@ def test_training_lowers_the_loss_and_logs_scores_of_pairs_not_trained_on(data, 
     assert {"psnr", "psnr_g", "nothing", "nothing_g"} <= lines[-1].keys()
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crops": (100,)}, "--crops"),
+        ({"crops": ()}, "--crops"),
+        ({"real_share": 0.6, "clean_share": 0.5}, "shares"),
+        ({"clean_share": -0.1}, "shares"),
+        ({"folds": 5, "fold": 5}, "--fold 5"),
+        ({"folds": 1}, "--folds 1"),
+        ({"fold": 2}, "--fold 2"),
+    ],
+)
+def test_a_recipe_that_cannot_be_meant_is_refused_at_once(tmp_path, changes, message):
+    with pytest.raises(ClearpaneError, match=message):
+        run(recipe(tmp_path / "nowhere", "run", **changes))
+
+
+def test_a_truth_of_another_size_is_named(data):
+    path = data / "real_pairs" / "train" / "003_transmission.jpg"
+    Image.new("RGB", (48, 64)).save(path)
+    with pytest.raises(
+        ClearpaneError, match=r"003_input\.jpg: its truth 003_transmission\.jpg has another size"
+    ):
+        load_pairs(path.parent)
+
+
 def test_a_folder_without_pictures_is_one_clear_line(tmp_path):
+    with pytest.raises(ClearpaneError, match=r"natural: no pictures"):
+        run(TrainCompact(tmp_path, tmp_path / "run"))
     (tmp_path / "natural").mkdir()
     with pytest.raises(ClearpaneError, match="no pictures"):
         run(TrainCompact(tmp_path, tmp_path / "run"))

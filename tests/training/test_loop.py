@@ -1,7 +1,9 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from clearpane.errors import ClearpaneError
@@ -47,20 +49,23 @@ def test_a_resumed_run_is_the_uninterrupted_run(tmp_path):
         assert torch.equal(whole.average.weights[name], resumed.average.weights[name])
 
 
-def test_a_failed_write_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [OSError("No space left"), SafetensorError("I/O error: No space left")])
+def test_a_failed_write_leaves_the_earlier_checkpoint_alone(tmp_path, monkeypatch, error):
     path = tmp_path / "run.safetensors"
     state = new_state()
     state.save(path)
     before = path.read_bytes()
 
-    def full(*arguments: object) -> None:
-        raise OSError("No space left on device")
+    def full(tensors: dict, file: Path, facts: dict) -> None:
+        file.write_bytes(b"the first half")
+        raise error
 
     monkeypatch.setattr("clearpane.training.loop.save_file", full)
     train(state, 1)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ClearpaneError, match=r"run\.safetensors: writing failed \(.*No space"):
         state.save(path)
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint at all"])

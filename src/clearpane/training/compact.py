@@ -14,10 +14,12 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import psnr, psnr_after_gain
 from clearpane.optics.color import srgb_to_linear
-from clearpane.separation.compact.network import CompactNetwork
-from clearpane.synthesis.blending import linear_light_blend, uniform
+from clearpane.separation.compact.network import CompactNetwork, NetworkConfig
+from clearpane.synthesis.blending import linear_light_blend
+from clearpane.synthesis.draws import uniform
 from clearpane.training.loop import (
     AveragedWeights,
     TrainingState,
@@ -69,6 +71,21 @@ class TrainCompact:
     """Seed of all randomness."""
     threads: int = 2
     """CPU threads."""
+
+
+def check(recipe: TrainCompact) -> None:
+    """Raise ClearpaneError where a recipe would train on something else than it says."""
+    multiple = NetworkConfig().multiple
+    if not recipe.crops or any(size <= 0 or size % multiple for size in recipe.crops):
+        raise ClearpaneError(f"--crops {recipe.crops}: give multiples of {multiple}")
+    if min(recipe.real_share, recipe.clean_share) < 0 or recipe.real_share + recipe.clean_share > 1:
+        raise ClearpaneError(
+            "--real-share and --clean-share: give shares from 0 to 1 that add up to 1 at most"
+        )
+    if recipe.folds < 0 or recipe.folds == 1 or not 0 <= recipe.fold < max(1, recipe.folds):
+        raise ClearpaneError(
+            f"--folds {recipe.folds} --fold {recipe.fold}: give 2 or more folds and a fold below their number"
+        )
 
 
 def draw_batch(
@@ -124,7 +141,11 @@ def held_out_pairs(recipe: TrainCompact, pairs: list[Pair]) -> list[Pair]:
 
 @torch.no_grad()
 def evaluate_pairs(network: CompactNetwork, pairs: list[Pair]) -> dict[str, float]:
-    """Mean PSNR and PSNR-G of a network on whole real pictures, and of doing nothing."""
+    """Mean PSNR and PSNR-G in dB of a network on whole real pictures, not quantised to 8 bits.
+
+    ``nothing`` and ``nothing_g`` are those of the photographs themselves, ``better`` the share of pictures on
+    which the network has the higher PSNR.
+    """
     network.eval()
     scores = []
     for pair in pairs:
@@ -160,7 +181,12 @@ def train_step(state: TrainingState, batch: Batch, learning_rate: float) -> floa
 
 
 def run(recipe: TrainCompact) -> int:
-    """Train, or go on from the run's checkpoint, and export the averaged weights. Returns the exit code."""
+    """Train, or go on from the run's checkpoint, and export the averaged weights. Returns the exit code.
+
+    Raises:
+        ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
+    """
+    check(recipe)
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     natural = load_natural(recipe.data / "natural")

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clearpane.errors import ClearpaneError
+from clearpane.images.writing import atomic_path
 
 
 def cosine_learning_rate(step: int, steps: int, peak: float, warmup: int = 200, floor: float = 0.01) -> float:
@@ -55,7 +56,11 @@ class TrainingState:
     step: int = 0
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint (safetensors) in one go: temporary file, then rename."""
+        """Write a checkpoint (safetensors), whole or not at all.
+
+        Raises:
+            ClearpaneError: it cannot be written; the earlier checkpoint stays.
+        """
         tensors: dict[str, Tensor] = {}
         for name, value in self.model.state_dict().items():
             tensors[f"model.{name}"] = value
@@ -65,9 +70,11 @@ class TrainingState:
             for key, value in moments.items():
                 tensors[f"optimizer.{index}.{key}"] = value
         facts = {"step": str(self.step), "updates": str(self.average.updates)}
-        temporary = path.with_suffix(".partial")
-        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, facts)
-        temporary.replace(path)
+        with atomic_path(path, overwrite=True) as temporary:
+            try:
+                save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, facts)
+            except SafetensorError as error:  # its own name for what the system says
+                raise OSError(str(error)) from error
 
     def load(self, path: Path) -> None:
         """Take everything back from a checkpoint.
@@ -104,13 +111,15 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def load_average(model: nn.Module, path: Path) -> None:
-    """Load a checkpoint's averaged weights into ``model``, as the start of another stage."""
+    """Load a checkpoint's averaged weights into ``model``, as the start of another stage.
+
+    Raises:
+        ClearpaneError: the checkpoint is damaged or of another network.
+    """
     try:
         model.load_state_dict(_part(load_file(path), "average."))
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise ClearpaneError(
-            f"{path}: not a checkpoint of this network ({str(error).splitlines()[0]})"
-        ) from error
+        raise _not_ours(path, error) from error
 
 
 def _not_ours(path: Path, error: Exception) -> ClearpaneError:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.synthesis.blending import uniform
+from clearpane.synthesis.draws import uniform
 
 # Every sixteenth natural picture is never trained on: harm on clean pictures is measured there.
 HELD_OUT_EVERY = 16
@@ -38,8 +38,12 @@ def _load(path: Path) -> Tensor:
 
 
 def natural_paths(folder: Path, *, held_out: bool = False) -> list[Path]:
-    """The natural pictures of a folder in order, without the held-out ones, or those alone."""
-    paths = sorted(p for p in folder.iterdir() if p.suffix in {".webp", ".jpg", ".png"})
+    """The natural pictures of a folder in order, without the held-out ones, or those alone.
+
+    Raises:
+        ClearpaneError: there are none.
+    """
+    paths = sorted(p for p in folder.glob("*") if p.suffix in {".webp", ".jpg", ".png"})
     if not paths:
         raise ClearpaneError(f"{folder}: no pictures (webp, jpg, png) to train on")
     return [p for i, p in enumerate(paths) if (i % HELD_OUT_EVERY == 0) == held_out]
@@ -52,18 +56,23 @@ def load_natural(folder: Path) -> list[Tensor]:
 
 
 def load_pairs(folder: Path) -> list[Pair]:
-    """The real pairs ``*_input.jpg`` and ``*_transmission.jpg`` of a folder, in the order of their names."""
+    """The real pairs ``*_input.jpg`` and ``*_transmission.jpg`` of a folder, in the order of their names.
+
+    Raises:
+        ClearpaneError: there are none, a file cannot be read, or a pair's pictures differ in size.
+    """
     inputs = sorted(folder.glob("*_input.jpg"))
     if not inputs:
         raise ClearpaneError(f"{folder}: no real pairs (*_input.jpg with *_transmission.jpg)")
-    return [
-        Pair(
-            path.name.removesuffix("_input.jpg"),
-            _load(path),
-            _load(path.with_name(path.name.replace("_input", "_transmission"))),
-        )
-        for path in inputs
-    ]
+    return [_load_pair(path) for path in inputs]
+
+
+def _load_pair(path: Path) -> Pair:
+    name = path.name.removesuffix("_input.jpg")
+    pair = Pair(name, _load(path), _load(path.with_name(f"{name}_transmission.jpg")))
+    if pair.input.shape != pair.truth.shape:
+        raise ClearpaneError(f"{path}: its truth {name}_transmission.jpg has another size")
+    return pair
 
 
 def random_crop(
