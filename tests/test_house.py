@@ -1,5 +1,6 @@
 """What stands around the code agrees with it: versions, links, pins, examples."""
 
+import ast
 import importlib
 import re
 import subprocess
@@ -39,8 +40,28 @@ def test_every_dependency_is_pinned_once() -> None:
     extras = project["optional-dependencies"]
     wanted = [requirement for extra in ("photo", "train", "test") for requirement in extras[extra]]
     tests = _pins("test.txt")
-    assert _names(wanted) | {"ruff", "mypy"} <= set(tests) | set(base)
+    assert _names(wanted) - {"clearpane"} | {"ruff", "mypy"} <= set(tests) | set(base)
     assert not set(tests) & set(base)
+
+
+def test_everything_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    product = _names([*project["dependencies"], *extras["photo"], *extras["train"]])
+    used = {name for path in (ROOT / "src").rglob("*.py") for name in _imports(path, everywhere=True)}
+    assert used - product == set()
+    assert product - used == {"onnxscript"}  # torch.onnx imports it
+    tests = {name for path in (ROOT / "tests").rglob("*.py") for name in _imports(path, everywhere=True)}
+    assert tests - product - _names(extras["test"]) == set()
+
+
+def test_only_training_synthesis_and_networks_import_torch_at_module_level() -> None:
+    package = ROOT / "src" / "clearpane"
+    allowed = re.compile(r"(training|synthesis)/|separation/\w+/(network|export)\.py$")
+    heavy = {"torch", "onnx", "onnxscript"}
+    files = {p.relative_to(package).as_posix(): p for p in package.rglob("*.py")}
+    loads = {name for name, path in files.items() if heavy & _imports(path, everywhere=False)}
+    assert {name for name in loads if not allowed.match(name)} == set()
 
 
 def test_base_pins_hold_no_torch() -> None:
@@ -84,6 +105,22 @@ def test_example_is_what_its_script_draws(name: str, monkeypatch: pytest.MonkeyP
             small = np.asarray(stored.resize((200, 150), Image.Resampling.BOX), np.float32)
         drawn = np.asarray(draw.photograph(light, 0), np.float32)
         assert float(np.abs(drawn - small).mean()) < 3.0
+
+
+_DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "pillow_heif": "pillow-heif"}
+
+
+def _imports(path: Path, *, everywhere: bool) -> set[str]:
+    """The distributions that a file imports: anywhere in it, or when it is imported itself."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    modules = set()
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules.add(node.module)
+    tops = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"clearpane"}
+    return {_normal(_DISTRIBUTIONS.get(top, top)) for top in tops}
 
 
 def _pins(file: str) -> list[str]:

@@ -44,7 +44,7 @@ BASE_PACKAGES = (
 # Packages and what they are for, by the extra that installs them.
 EXTRAS = {
     "photo": ("HEIC and camera RAW files", ("pillow-heif", "rawpy")),
-    "train": ("training models", ("torch", "onnx", "onnxscript", "tensorboard")),
+    "train": ("training models", ("torch", "onnx", "onnxscript")),
 }
 
 
