@@ -32,7 +32,7 @@ clean:  ## Remove .venv and what demo and test made
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else \
 	"Clearpane needs Python 3.11 or newer, this is %d.%d: try make PYTHON=python3.12" % sys.version_info[:2])'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/base-installed: $(PINS) | $(BIN)/python
 	$(PIP) install --quiet -r requirements/base.txt
