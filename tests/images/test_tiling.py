@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clearpane.images.tiling import TileBlender, tile_windows
+from clearpane.images import tiling
+from clearpane.images.tiling import TileBlender, row_bands, tile_windows
 
 sizes = st.integers(16, 150)
 tilings = st.integers(8, 64).flatmap(lambda t: st.tuples(st.just(t), st.integers(0, t // 2)))
@@ -97,3 +98,15 @@ def test_mistakes_are_refused():
         blender.add(first, np.zeros((32, 32, 3), np.float32))
     with pytest.raises(ValueError, match="are missing"):
         blender.result()
+
+
+@pytest.mark.parametrize("multiple", [1, 3, 7])
+def test_bands_cover_the_rows_once_and_stay_small(monkeypatch, multiple):
+    monkeypatch.setattr(tiling, "BAND_PIXELS", 200)
+    picture = np.arange(50 * 30).reshape(50, 30)
+    bands = list(row_bands(picture, multiple))
+    np.testing.assert_array_equal(np.concatenate([picture[rows] for rows in bands]), picture)
+    assert len(bands) > 1
+    for rows in bands[:-1]:
+        assert (rows.stop - rows.start) % multiple == 0
+        assert (rows.stop - rows.start) * 30 <= max(200, multiple * 30)

@@ -41,12 +41,17 @@ def draw_comparison(panels: dict[str, np.ndarray], *, gray: bool = False) -> np.
 
 
 def _fit(pixels: np.ndarray, gray: bool) -> Image.Image:
-    samples = np.empty(pixels.shape, np.uint8)
-    for rows in row_bands(pixels):
-        colour = pixels[rows].mean(axis=2, keepdims=True) if gray else pixels[rows]
-        samples[rows] = np.rint(np.clip(colour, 0, 1) * 255)
-    picture = Image.fromarray(samples)
-    longer = max(picture.size)
+    height, width = pixels.shape[:2]
+    longer = max(height, width)
     scale = min(max(longer, _SHORTEST), _LONGEST) / longer
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+
+    coarse = max(1, longer // (2 * _LONGEST))  # in bands, as no copy of a large picture should be needed
+    parts = []
+    for rows in row_bands(pixels, coarse):
+        colour = pixels[rows].mean(axis=2, keepdims=True) if gray else pixels[rows]
+        samples = np.rint(np.clip(colour, 0, 1) * 255).astype(np.uint8)
+        part = Image.fromarray(np.broadcast_to(samples, (*samples.shape[:2], 3)))
+        parts.append(np.asarray(part.reduce(coarse)))
+    picture = Image.fromarray(np.concatenate(parts))
     return picture.resize(size, Image.Resampling.LANCZOS)

@@ -9,10 +9,13 @@ BAND_PIXELS = 1 << 20
 """What works on pixels one by one takes bands of rows of about so many pixels, to keep memory low."""
 
 
-def row_bands(picture: np.ndarray) -> Iterator[slice]:
-    """Slices of rows that cover ``picture`` (H x W or H x W x C), of about ``BAND_PIXELS`` pixels each."""
+def row_bands(picture: np.ndarray, multiple: int = 1) -> Iterator[slice]:
+    """Slices of rows that cover ``picture`` (H x W or H x W x C), of about ``BAND_PIXELS`` pixels each.
+
+    All but the last have a multiple of ``multiple`` rows.
+    """
     height, width = picture.shape[:2]
-    step = max(1, BAND_PIXELS // width)
+    step = multiple * max(1, BAND_PIXELS // (width * multiple))
     return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
