@@ -1,7 +1,9 @@
 import json
 import os
+import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from PIL import Image
 
 from clearpane.app import remove
+from clearpane.app.compare import draw_comparison
 from clearpane.app.inputs import UsageError
 from clearpane.app.remove import Remove, run
 from clearpane.errors import ClearpaneError
@@ -158,6 +161,56 @@ def test_a_misnamed_picture_is_skipped_too(separator):
     names = listing()
     assert run(options("a.jpg")) == 0
     assert len(separator.calls) == 1 and listing() == names
+
+
+def test_a_misnamed_picture_does_not_pass_for_another(separator):
+    draw("in/b.png").rename("in/b.jpg")
+    draw("in/b.png", seed=1)
+    with pytest.raises(UsageError, match=r"b\.jpg and in/b\.png would both be written to out/b_trans"):
+        run(options("in"))
+    assert not separator.calls
+
+
+def test_results_of_another_run_at_the_same_time_are_left_alone(separator, capsys, monkeypatch):
+    def separate(image, *, quality):
+        Path("out/b_transmission.png").write_text("theirs")
+        return Layers(image, image)
+
+    monkeypatch.setattr(separator, "separate", separate)
+    assert run(options(draw("a.png"), draw("b.png"))) == 0
+    assert Path("out/b_transmission.png").read_text() == "theirs"
+    assert "1 done; 1 skipped" in capsys.readouterr().err
+
+
+def test_places_that_cannot_be_read_or_written_do_not_stop_the_others(separator, capsys):
+    long = "x" * 246 + ".jpg"
+    draw(f"in/{long}")
+    draw("in/day/b.png")
+    Path("in/loop.png").symlink_to("loop.png")
+    draw("in/ü b.png")
+    Path("out").mkdir()
+    Path("out/day").write_text("a file")
+    assert run(options("in", "y" * 300, recursive=True)) == 1
+    assert listing() == ["day", "ü b_transmission.png"]
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 5 and errors[-1] == "1 done; 4 failed"
+    assert not any("unexpected" in line for line in errors)
+    for words in (
+        "y: File name too long",
+        "x_transmission.jpg: writing failed (File name too long); rename",
+        "cannot make the output folder out/day: a file has that name",
+        "in/loop.png: cannot be read",
+    ):
+        assert sum(words in line for line in errors) == 1, words
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_not_waited_for(separator, capsys):
+    draw("in/a.png")
+    os.mkfifo("in/p.png")
+    assert run(options("in")) == 1
+    assert listing() == ["a_transmission.png"]
+    assert "in/p.png: is a pipe" in capsys.readouterr().err
 
 
 def test_overwrite_makes_results_again(separator):
@@ -378,6 +431,32 @@ def test_sixteen_bits_stay(separator):
         assert result.pixels == pytest.approx(values / 2, abs=2 / 65535)
 
 
+@pytest.mark.parametrize(
+    ("asked", "written"), [({}, 1), ({"strength": 0.5}, 1), ({"reflection": True, "compare": True}, 2)]
+)
+def test_a_large_picture_is_held_no_longer_than_needed(separator, monkeypatch, asked, written):
+    """Three arrays of its size while it is worked on, then only the results; each can be over a gigabyte."""
+    held = []
+
+    def write(path, picture, options):
+        held.append(tracemalloc.get_traced_memory()[0])
+        return write_picture(path, picture, options)
+
+    photo = draw("large.jpg", (3000, 2000))
+    run(options(draw("warm.jpg"), reflection=True, compare=True))
+    monkeypatch.setattr(remove, "write_picture", write)
+    tracemalloc.start()
+    try:
+        assert run(options(photo, **asked)) == 0
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    layer = 3000 * 2000 * 3 * 4
+    comparison = 75e6 if "compare" in asked else 0
+    assert peak < 3 * layer + 120e6 + comparison  # and some bands of a megapixel
+    assert max(held) < written * layer + 10e6 + comparison
+
+
 def test_alpha_and_grey_stay(separator):
     photo = draw("clear.png", mode="RGBA")
     grey = draw("grey.png", mode="L")
@@ -426,7 +505,21 @@ def test_comparison_places_panels_beside_each_other_or_below(separator, size, pa
     assert panel[1] * (1 if beside else 2) < height < panel[1] * (1 if beside else 2) + 200
 
 
-def test_a_killed_run_goes_on(tmp_path):
+@pytest.mark.parametrize("gray", [False, True])
+def test_comparison_of_a_large_picture_shows_all_of_it(gray):
+    x, y = np.meshgrid(np.linspace(0, 1, 4001, dtype=np.float32), np.linspace(0, 1, 3003, dtype=np.float32))
+    pixels = np.stack([x, y, 0.5 * (x + y)], axis=2)
+    panel = draw_comparison({"Before": pixels}, gray=gray)[88:-44, 44:-44]
+    assert panel.shape == (1201, 1600, 3)
+    x, y = np.meshgrid(np.linspace(0, 1, 1600), np.linspace(0, 1, 1201))
+    expected = np.stack([x, y, 0.5 * (x + y)], axis=2)
+    expected = np.broadcast_to(expected.mean(axis=2, keepdims=True), expected.shape) if gray else expected
+    assert np.abs(panel - expected).max() < 0.006
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_killed_run_goes_on(number):
     """A real signal to a real process: exit code 130, whole files only, and a second run finishes."""
     for index in range(6):
         draw(f"in/{index}.png", (64, 48), seed=index)
@@ -445,7 +538,7 @@ def test_a_killed_run_goes_on(tmp_path):
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     process.stdout.readline()
-    process.send_signal(2)
+    process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted" in error and "Traceback" not in error

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.images import decoding, profiles
 from clearpane.images.formats import is_picture_name
-from clearpane.images.reading import read_picture
+from clearpane.images.reading import picture_format, read_picture
 from clearpane.images.writing import write_picture
 
 TURNS = Image.Transpose
@@ -73,6 +73,11 @@ def test_sixteen_bits_and_alpha_arrive_unchanged(tmp_path, suffix, channels):
         np.testing.assert_array_equal(np.rint(picture.alpha * 65535), samples[..., -1])
     else:
         assert picture.alpha is None
+
+
+def test_a_format_is_told_by_the_content(tmp_path):
+    Image.fromarray(noise()).save(tmp_path / "a.jpg", "PNG")
+    assert picture_format(tmp_path / "a.jpg") == "png"
 
 
 def test_jpeg_agrees_with_pillow(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,20 +49,23 @@ def find_inputs(places: Sequence[Path], output: Path, *, recursive: bool) -> Inp
     folder is not searched.
     """
     inputs = Inputs()
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for place in places:
-        if place.is_dir():
+        try:
+            is_folder = stat.S_ISDIR(place.stat().st_mode)
+        except OSError as error:
+            reason = "no such file or folder" if isinstance(error, FileNotFoundError) else error.strerror
+            inputs.problems.append((place, f"{place}: {reason}"))
+            continue
+        if is_folder:
             found = list(_search(place, output, recursive, inputs))
             if not found:
                 hint = "" if recursive else "; --recursive looks into its sub-folders too"
                 inputs.problems.append((place, f"{place}: no pictures in this folder{hint}"))
-        elif place.exists():
-            found = [Found(place)]
         else:
-            found = []
-            inputs.problems.append((place, f"{place}: no such file or folder"))
+            found = [Found(place)]
         for picture in found:
-            real = picture.source.resolve()
+            real = os.path.realpath(picture.source)
             if real not in seen:
                 seen.add(real)
                 inputs.pictures.append(picture)
@@ -79,11 +83,11 @@ def output_paths(found: Found, output: Path, suffix: str, kinds: Sequence[str]) 
 
 def check_collisions(plans: Sequence[tuple[Found, dict[str, Path]]]) -> None:
     """Raise UsageError if two pictures would be written to one file, or a result over one of the pictures."""
-    sources = {os.path.normcase(found.source.resolve()) for found, _ in plans}
+    sources = {_key(found.source) for found, _ in plans}
     owners: dict[str, Path] = {}
     for found, outputs in plans:
         for path in outputs.values():
-            key = os.path.normcase(path.resolve())
+            key = _key(path)
             if key in sources:
                 raise UsageError(
                     f"the result of {found.source} would replace the picture {path}: choose another --output"
@@ -96,17 +100,21 @@ def check_collisions(plans: Sequence[tuple[Found, dict[str, Path]]]) -> None:
             owners[key] = found.source
 
 
+def _key(path: Path) -> str:
+    return os.path.normcase(os.path.realpath(path))  # Path.resolve raises where links form a loop
+
+
 def _search(folder: Path, output: Path, recursive: bool, inputs: Inputs) -> Iterator[Found]:
     def note(error: OSError) -> None:
         inputs.problems.append((Path(error.filename), f"{error.filename}: {error.strerror or error}"))
 
-    real_output = output.resolve()
+    real_output = os.path.realpath(output)
     for place, subfolders, names in os.walk(folder, onerror=note):
         here = Path(place)
         subfolders[:] = sorted(
             name
             for name in subfolders
-            if recursive and not name.startswith(".") and (here / name).resolve() != real_output
+            if recursive and not name.startswith(".") and os.path.realpath(here / name) != real_output
         )
         pictures = sorted(
             here / name for name in names if is_picture_name(here / name) and not name.startswith(".")

@@ -1,8 +1,10 @@
 """``clearpane remove``: the reflection out of photographs, one or many."""
 
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,12 +13,12 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 from clearpane.app.compare import draw_comparison
-from clearpane.app.inputs import Found, UsageError, check_collisions, find_inputs, output_paths
+from clearpane.app.inputs import UsageError, check_collisions, find_inputs, output_paths
 from clearpane.app.progress import BatchProgress, PictureFacts, describe_unexpected
 from clearpane.errors import ClearpaneError
 from clearpane.images.formats import SUFFIXES
 from clearpane.images.picture import Picture
-from clearpane.images.reading import read_picture
+from clearpane.images.reading import picture_format, read_picture
 from clearpane.images.writing import WriteOptions, output_suffix, write_picture
 from clearpane.separation.base import Quality, Separator, load_separator
 from clearpane.separation.removal import separate_full_range
@@ -77,7 +79,7 @@ class Remove:
     format: Annotated[
         Literal["jpeg", "png", "tiff"] | None, arg(metavar="jpeg|png|tiff", help_behavior_hint="")
     ] = None
-    """The file format of the results. Usually that of the photograph."""
+    """The file format of the results. Usually that of the photograph; 16-bit PNG for HEIC and camera RAW."""
 
     overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
     """Make results again that are there already. The photographs themselves are never overwritten."""
@@ -109,11 +111,11 @@ def run(options: Remove) -> int:
     mask = None if options.mask is None else read_mask(options.mask)
     inputs = find_inputs(options.pictures, options.output, recursive=options.recursive)
     plans = [
-        (found, output_paths(found, options.output, _expected_suffix(found.source, options), options.kinds))
+        (found, output_paths(found, options.output, _suffix(found.source, options), options.kinds))
         for found in inputs.pictures
     ]
     check_collisions(plans)
-    todo = [found for found, outputs in plans if not _is_finished(outputs, options)]
+    todo = [plan for plan in plans if not _is_finished(plan[1], options)]
 
     with BatchProgress(len(todo), options.json) as progress:
         try:
@@ -125,9 +127,9 @@ def run(options: Remove) -> int:
             if todo:
                 _make_folder(options.output)
                 separator = load_separator() if options.needs_layers else None
-            for found in todo:
+            for found, outputs in todo:
                 progress.begin(str(found.source))
-                progress.end(_process(found, separator, mask, options))
+                progress.end(_process(found.source, outputs, separator, mask, options))
         except KeyboardInterrupt:
             interrupted = True
         else:
@@ -159,21 +161,26 @@ def _check(options: Remove) -> None:
         check_strength(options.strength)
     except ClearpaneError as error:
         raise UsageError(str(error)) from error
-    if options.output.exists() and not options.output.is_dir():
-        raise UsageError(f"--output {options.output} is a file; name a folder")
+    with contextlib.suppress(OSError):  # said when the folder is made
+        if options.output.is_file():
+            raise UsageError(f"--output {options.output} is a file; name a folder")
 
 
-def _expected_suffix(source: Path, options: Remove) -> str:
-    """The suffix of a picture's layers, going by its name; reading may prove the name wrong."""
+def _suffix(source: Path, options: Remove) -> str:
+    """The suffix of a picture's layers. What a file is, its name does not always say."""
     if options.format:
         return _SUFFIXES[options.format]
-    kind = SUFFIXES.get(source.suffix.lower(), "")
-    return output_suffix(Picture(np.zeros((1, 1, 3), np.float32), kind, "uint8"))
+    try:
+        return output_suffix(picture_format(source))
+    except ClearpaneError:  # said when its turn comes
+        return output_suffix(SUFFIXES.get(source.suffix.lower(), ""))
 
 
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ClearpaneError(f"cannot make the output folder {folder}: a file has that name") from error
     except OSError as error:
         raise ClearpaneError(f"cannot make the output folder {folder}: {error.strerror}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -181,26 +188,33 @@ def _make_folder(folder: Path) -> None:
 
 
 def _process(
-    found: Found, separator: Separator | None, mask: np.ndarray | None, options: Remove
+    source: Path,
+    outputs: dict[str, Path],
+    separator: Separator | None,
+    mask: np.ndarray | None,
+    options: Remove,
 ) -> PictureFacts:
     started = time.perf_counter()
-    facts = PictureFacts(str(found.source))
+    facts = PictureFacts(str(source))
     try:
-        picture = read_picture(found.source)
+        missing = {kind: path for kind, path in outputs.items() if options.overwrite or not _exists(path)}
+        facts.outputs = _strings(outputs)
+        if not missing:  # another run was faster
+            facts.status = "skipped"
+            return facts
+        picture = read_picture(source)
         facts.height, facts.width = picture.pixels.shape[:2]
         facts.warnings = list(picture.warnings)
-        suffix = _SUFFIXES[options.format] if options.format else output_suffix(picture)
-        outputs = output_paths(found, options.output, suffix, options.kinds)
-        facts.outputs = _strings(outputs)
-        if _is_finished(outputs, options):
-            facts.status = "skipped"
-        else:
-            _write_results(picture, outputs, separator, mask, options)
+        results = _results(picture, missing, separator, mask, options)
+        del picture  # a large one, and not needed while the results are written
+        for kind, path in missing.items():
+            _make_folder(path.parent)
+            write_picture(path, results.pop(kind), WriteOptions(overwrite=options.overwrite))
     except ClearpaneError as error:
         text = str(error)
-        facts.error = text if str(found.source) in text else f"{found.source}: {text}"
+        facts.error = text if str(source) in text else f"{source}: {text}"
     except Exception as error:
-        facts.error = f"{found.source}: {describe_unexpected(error)}"
+        facts.error = f"{source}: {describe_unexpected(error)}"
     if facts.error is not None:
         facts.status = "failed"
         facts.outputs = {}
@@ -208,38 +222,43 @@ def _process(
     return facts
 
 
-def _write_results(
+def _results(
     picture: Picture,
-    outputs: dict[str, Path],
+    kinds: Collection[str],
     separator: Separator | None,
     mask: np.ndarray | None,
     options: Remove,
-) -> None:
+) -> dict[str, Picture]:
+    """The pictures to be written, by kind."""
     before = picture.pixels
     if mask is not None:
         check_mask_size(mask, before)
-    panels = {"Before": before, "After": before}
-    if separator is not None:
-        layers = separate_full_range(separator, before, options.quality)
-        panels["After"] = apply_strength(before, layers, options.strength, mask)
-        if options.reflection:
-            panels["Reflection"] = layers.reflection
-
-    writing = WriteOptions(overwrite=options.overwrite)
-    for kind, path in outputs.items():
-        if path.exists() and not options.overwrite:
-            continue  # a run that was cut off had come this far
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if kind == "compare":
-            drawing = draw_comparison(panels, gray=picture.is_gray)
-            write_picture(path, Picture(drawing, "jpeg", "uint8", lossless=False), writing)
-        else:
-            layer = panels["After" if kind == "transmission" else "Reflection"]
-            write_picture(path, picture.with_pixels(layer), writing)
+    if separator is None:
+        layers = {"transmission": before}
+    else:
+        found = separate_full_range(separator, before, options.quality)
+        after = apply_strength(before, found, options.strength, mask, out=found.transmission)
+        layers = {"transmission": after, "reflection": found.reflection}
+    results = {kind: picture.with_pixels(layers[kind]) for kind in kinds if kind != "compare"}
+    if "compare" in kinds:
+        titles = {"transmission": "After", "reflection": "Reflection"}
+        panels = {"Before": before} | {
+            titles[kind]: layers[kind] for kind in options.kinds if kind != "compare"
+        }
+        drawing = draw_comparison(panels, gray=picture.is_gray)
+        results["compare"] = Picture(drawing, "jpeg", "uint8", lossless=False)
+    return results
 
 
 def _is_finished(outputs: dict[str, Path], options: Remove) -> bool:
-    return not options.overwrite and all(path.exists() for path in outputs.values())
+    return not options.overwrite and all(_exists(path) for path in outputs.values())
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long, a folder out of bounds: said when it is written
+        return False
 
 
 def _strings(outputs: dict[str, Path]) -> dict[str, str]:

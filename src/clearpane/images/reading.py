@@ -1,5 +1,6 @@
 """From a file to a picture: upright, in sRGB, at full precision."""
 
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         MissingExtraError: HEIC or RAW without the extra ``[photo]``.
     """
     path = Path(path)
-    kind = _sniff(path)
+    kind = picture_format(path)
 
     def check_size(width: int, height: int) -> None:
         if width < 1 or height < 1:
@@ -52,6 +53,8 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         raise
     except MemoryError as error:
         raise ClearpaneError(f"{path}: not enough memory to read it; make it smaller first") from error
+    except UnicodeEncodeError as error:
+        raise ClearpaneError(f"{path}: its name is not valid Unicode; rename it") from error
     except Exception as error:  # decoders raise almost anything on a damaged file
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ClearpaneError(
@@ -60,14 +63,22 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     return _finish(decoded, kind, path)
 
 
-def _sniff(path: Path) -> str:
+def picture_format(path: Path) -> str:
+    """What a file is (see `Picture.format`), by its first bytes; its name tells only RAW from TIFF.
+
+    Raises:
+        ClearpaneError: the file is missing, unreadable, empty or not a picture.
+    """
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ClearpaneError(f"{path}: is a folder, not a picture; name a file")
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+            raise ClearpaneError(f"{path}: is a pipe or a device, not a picture; name a file")
         with path.open("rb") as file:
             header = file.read(formats.HEADER_SIZE)
     except FileNotFoundError as error:
         raise ClearpaneError(f"{path}: no such file; check the name") from error
-    except IsADirectoryError as error:
-        raise ClearpaneError(f"{path}: is a folder, not a picture; name a file") from error
     except PermissionError as error:
         raise ClearpaneError(f"{path}: no permission to read it; change its permissions") from error
     except (OSError, ValueError) as error:

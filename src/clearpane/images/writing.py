@@ -1,6 +1,7 @@
 """From a picture to a file: in its own profile and depth, its metadata kept, whole or not at all."""
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -30,9 +31,13 @@ class WriteOptions:
     sample_type: SampleType | None = None
 
 
-def output_suffix(picture: Picture) -> str:
-    """The file name ending of results: the picture's own format; for HEIC and RAW ``.png`` (16 bits)."""
-    return _SUFFIX_OF.get(picture.format, ".png")
+def output_suffix(kind: str) -> str:
+    """The file name ending of results of a `Picture.format`: its own; for HEIC and RAW ``.png`` (16 bits).
+
+    >>> output_suffix("tiff"), output_suffix("heic")
+    ('.tif', '.png')
+    """
+    return _SUFFIX_OF.get(kind, ".png")
 
 
 def write_picture(path: str | Path, picture: Picture, options: WriteOptions = WriteOptions()) -> Path:
@@ -84,12 +89,12 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         ClearpaneError: ``path`` exists and may not be overwritten, or writing failed.
     """
     path = Path(path)
-    if path.is_dir():
-        raise ClearpaneError(f"{path}: is a folder; name a file")
-    if not overwrite and os.path.lexists(path):
-        raise _exists(path)
     temporary = path.with_name(f".clearpane-{secrets.token_hex(8)}{path.suffix}")
     try:
+        if path.is_dir():
+            raise ClearpaneError(f"{path}: is a folder; name a file")
+        if not overwrite and os.path.lexists(path):
+            raise _exists(path)
         temporary.open("xb").close()
         yield temporary
         _sync(temporary, os.O_RDWR)
@@ -144,4 +149,6 @@ def _reason(path: Path, error: OSError) -> str:
     if isinstance(error, PermissionError):
         return f"{path}: no permission to write there; choose another folder"
     text = " ".join((error.strerror or str(error)).split()) or "unknown error"
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{path}: writing failed ({text}); rename the picture"
     return f"{path}: writing failed ({text}); free some space or choose another disk"
