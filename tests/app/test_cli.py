@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import tomllib
@@ -161,6 +162,20 @@ def test_every_command_exists(command):
 def test_the_installed_script_is_this_command():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["project"]["scripts"]["clearpane"] == "clearpane.app.cli:main"
+
+
+def test_a_name_that_the_terminal_cannot_show_stops_nothing(tmp_path):
+    Image.new("RGB", (20, 20), (90, 90, 90)).save(tmp_path / "schön.png")
+    words = ["-m", "clearpane", "remove", "schön.png", "--output", "out", "--strength", "0"]
+    result = subprocess.run(
+        [sys.executable, *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert result.returncode == 0, result.stderr
+    assert r"sch\xf6n.png -> out" in result.stdout
 
 
 def test_standard_output_holds_only_results(tmp_path):

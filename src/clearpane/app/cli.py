@@ -1,13 +1,18 @@
 """The command ``clearpane``: finds the command asked for and turns errors into one line and an exit code."""
 
+import contextlib
 import difflib
 import inspect
+import io
 import os
+import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from types import FrameType
 
 from clearpane._version import __version__
 from clearpane.app.inputs import UsageError
@@ -86,6 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ``CLEARPANE_DEBUG=1`` in the environment shows the traceback of an unexpected error.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # a file name may hold what the terminal cannot show
     if not words or words[0] in ("-h", "--help"):
         print(help_text(), end="")
         return 0
@@ -93,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"clearpane {__version__}")
         return 0
     try:
-        return _dispatch(words)
+        with _stopped_like_ctrl_c():
+            return _dispatch(words)
     except UsageError as error:
         print_error(str(error))
         return 2
@@ -123,6 +133,27 @@ def help_text(prefix: str = "") -> str:
     if prefix:
         return f"Usage:  clearpane {prefix}COMMAND ...\n\n{commands}\n"
     return _HELP.format(commands=commands)
+
+
+@contextlib.contextmanager
+def _stopped_like_ctrl_c() -> Iterator[None]:
+    """Let a request to end (kill, a closed terminal, a shutdown) clean up as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    here = threading.current_thread() is threading.main_thread()
+    signals = [getattr(signal, name) for name in names if here]
+    # one that is ignored (nohup) stays ignored
+    replaced = [number for number in signals if signal.getsignal(number) is signal.SIG_DFL]
+    for number in replaced:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in replaced:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _dispatch(words: Sequence[str]) -> int:
