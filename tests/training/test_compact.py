@@ -8,11 +8,18 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from clearpane.errors import ClearpaneError
+from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.separation.compact.network import NetworkConfig
 from clearpane.training import compact
 from clearpane.training.compact import TrainCompact, draw_batch, held_out_pairs, run
 from clearpane.training.loop import step_generator
-from clearpane.training.pictures import load_natural, load_pairs, natural_paths, random_crop
+from clearpane.training.pictures import (
+    load_natural,
+    load_pairs,
+    natural_paths,
+    random_crop,
+    transfer_blend,
+)
 
 SMALL = NetworkConfig(widths=(8, 16), encoder_blocks=(1, 1), decoder_blocks=(1,), gated_from=1)
 
@@ -75,6 +82,23 @@ def test_batches_hold_the_stated_shares_and_are_seeded(data):
     again, other = (draw_batch(few, natural, pairs, 32, step_generator(0, step)) for step in (0, 1))
     assert torch.equal(batch.input[:4], again.input)
     assert not torch.equal(again.input, other.input)
+
+
+def test_a_transferred_reflection_is_what_the_pane_added():
+    generator = step_generator(0, 0)
+    truth = torch.full((3, 32, 32), 0.3)
+    added = torch.zeros(3, 32, 32)
+    added[:, 8:24, 8:24] = 0.2
+    photo = linear_to_srgb(srgb_to_linear(truth) + added)
+    background = torch.rand(3, 32, 32, generator=generator)
+    blend, gain = transfer_blend(photo, truth, background, generator)
+    linear = {name: srgb_to_linear(getattr(blend, name)) for name in ("input", "background", "reflection")}
+    # In the middle of the square and outside it the blur of one pixel changes nothing.
+    dimming = (1 - gain) * srgb_to_linear(truth)[0, 0, 0].item()
+    assert linear["reflection"][:, 16, 16].tolist() == pytest.approx([0.2 + dimming] * 3, abs=1e-4)
+    assert linear["reflection"][:, 2, 2].tolist() == pytest.approx([dimming] * 3, abs=1e-4)
+    total = gain * linear["background"] + linear["reflection"]
+    torch.testing.assert_close(linear["input"], total.clamp(max=1), atol=1e-5, rtol=0)
 
 
 def test_folds_part_the_pairs(data):

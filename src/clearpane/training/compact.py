@@ -29,7 +29,14 @@ from clearpane.training.loop import (
     step_generator,
 )
 from clearpane.training.losses import Batch, separation_loss
-from clearpane.training.pictures import Pair, jitter, load_natural, load_pairs, random_crop
+from clearpane.training.pictures import (
+    Pair,
+    jitter,
+    load_natural,
+    load_pairs,
+    random_crop,
+    transfer_blend,
+)
 
 DESCRIPTION = """\
 Trains the separator that ships with Clearpane, on the CPU. An interrupted run
@@ -57,6 +64,8 @@ class TrainCompact:
     """Peak learning rate; warm-up, then cosine."""
     real_share: float = 0.0
     """Share of crops from real pairs."""
+    transfer_share: float = 0.0
+    """Share of crops whose background is natural and whose reflection is a real pair's."""
     clean_share: float = 0.08
     """Share of clean pictures, whose result is the picture itself."""
     folds: int = 0
@@ -78,9 +87,10 @@ def check(recipe: TrainCompact) -> None:
     multiple = NetworkConfig().multiple
     if not recipe.crops or any(size <= 0 or size % multiple for size in recipe.crops):
         raise ClearpaneError(f"--crops {recipe.crops}: give multiples of {multiple}")
-    if min(recipe.real_share, recipe.clean_share) < 0 or recipe.real_share + recipe.clean_share > 1:
+    shares = recipe.real_share, recipe.transfer_share, recipe.clean_share
+    if min(shares) < 0 or sum(shares) > 1:
         raise ClearpaneError(
-            "--real-share and --clean-share: give shares from 0 to 1 that add up to 1 at most"
+            "--real-share, --transfer-share, --clean-share: give shares from 0 to 1, 1 at most together"
         )
     if recipe.folds < 0 or recipe.folds == 1 or not 0 <= recipe.fold < max(1, recipe.folds):
         raise ClearpaneError(
@@ -97,24 +107,31 @@ def draw_batch(
         picture = natural[int(torch.randint(len(natural), (), generator=generator))]
         return random_crop((picture,), size, generator, zoom)[0]
 
-    rows = []
+    def pair_crop() -> tuple[Tensor, Tensor]:
+        pair = pairs[int(torch.randint(len(pairs), (), generator=generator))]
+        photo, truth = jitter(random_crop((pair.input, pair.truth), size, generator), generator)
+        return photo, truth
+
+    rows: list[tuple[Tensor, Tensor, Tensor, float, bool]] = []
     for _ in range(max(1, recipe.pixels_per_step // size**2)):
         kind = uniform(0, 1, generator)
         if kind < recipe.real_share:
-            pair = pairs[int(torch.randint(len(pairs), (), generator=generator))]
-            photo, truth = jitter(random_crop((pair.input, pair.truth), size, generator), generator)
+            photo, truth = pair_crop()
             rows.append((photo, truth, torch.zeros_like(photo), torch.nan, True))
-        elif kind < recipe.real_share + recipe.clean_share:
+        elif kind < recipe.real_share + recipe.transfer_share:
+            photo, truth = pair_crop()
+            blend, gain = transfer_blend(photo, truth, natural_crop(), generator)
+            rows.append((blend.input, blend.background, blend.reflection, gain, False))
+        elif kind < recipe.real_share + recipe.transfer_share + recipe.clean_share:
             clean = natural_crop()
             rows.append((clean, clean, torch.zeros_like(clean), 1.0, False))
         else:
             blend = linear_light_blend(natural_crop(), natural_crop(2.5), generator)
             noise = 0.02 * uniform(0, 1, generator) ** 2 * torch.randn(blend.input.shape, generator=generator)
             photo = (blend.input + noise).clamp(0, 1)
-            gain = srgb_to_linear(blend.transmission).sum() / srgb_to_linear(blend.background).sum().clamp(
-                min=1e-6
-            )
-            rows.append((photo, blend.background, blend.reflection, gain.item(), False))
+            passed = srgb_to_linear(blend.transmission).sum()
+            gain = (passed / srgb_to_linear(blend.background).sum().clamp(min=1e-6)).item()
+            rows.append((photo, blend.background, blend.reflection, gain, False))
     photos, targets, reflections, gains, real = zip(*rows, strict=True)
     return Batch(
         torch.stack(photos),

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
+from clearpane.synthesis.blending import Blend, gaussian_blur
 from clearpane.synthesis.draws import uniform
 
 # Every sixteenth natural picture is never trained on: harm on clean pictures is measured there.
@@ -111,3 +112,36 @@ def jitter(pictures: list[Tensor], generator: Generator) -> list[Tensor]:
     gain = uniform(0.6, 1.4, generator) * (1 + 0.3 * (torch.rand(3, 1, 1, generator=generator) - 0.5))
     order = torch.randperm(3, generator=generator) if uniform(0, 1, generator) < 0.1 else torch.arange(3)
     return [linear_to_srgb((srgb_to_linear(p[order]) * gain).clamp(0, 1)) for p in pictures]
+
+
+def transfer_blend(
+    photo: Tensor, truth: Tensor, background: Tensor, generator: Generator
+) -> tuple[Blend, float]:
+    """Put what the glass added to a real photograph onto another background.
+
+    ``I = clip(t e B + R)`` in linear light, with ``R = blur(max(0, photo - t truth))`` from the real pair, exposure e
+    and transmittance t drawn. R is what light a real pane added, as far as pair and pane allow: where the photograph
+    is saturated it is too weak, and a blur of one pixel hides the pair's misregistration. It serves as an
+    augmentation.
+
+    Args:
+        photo, truth: 3 x H x W, sRGB, a real pair.
+        background: 3 x H x W, sRGB.
+        generator: all randomness.
+
+    Returns:
+        The blend and its t.
+    """
+    transmittance = uniform(0.8, 1.0, generator)
+    exposure = math.exp(uniform(math.log(0.25), math.log(1.15), generator))
+    added = (srgb_to_linear(photo) - transmittance * srgb_to_linear(truth)).clamp(min=0)
+    reflection = gaussian_blur(added, 1.0)
+    background_linear = (exposure * srgb_to_linear(background)).clamp(max=1)
+    transmission = transmittance * background_linear
+    blend = Blend(
+        input=linear_to_srgb((transmission + reflection).clamp(max=1)),
+        transmission=linear_to_srgb(transmission),
+        reflection=linear_to_srgb(reflection.clamp(max=1)),
+        background=linear_to_srgb(background_linear),
+    )
+    return blend, transmittance
