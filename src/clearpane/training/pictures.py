@@ -120,7 +120,7 @@ def transfer_blend(
     """Put what the glass added to a real photograph onto another background.
 
     ``I = clip(t e B + R)`` in linear light, with ``R = blur(max(0, photo - t truth))`` from the real pair,
-    exposure e and transmittance t drawn. R is what light a real pane added, as far as the pair shows it: where
+    exposure e and transmittance t drawn. R is what a real pane added, as far as the pair shows it: where
     the photograph is saturated it is too weak, and a blur of one pixel hides the pair's misregistration. It
     serves as an augmentation.
 
