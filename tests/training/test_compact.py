@@ -49,7 +49,7 @@ def small_network(monkeypatch):
     """The recipe with a small network, and without the slow export."""
     network = compact.CompactNetwork
     monkeypatch.setattr(compact, "CompactNetwork", lambda: network(SMALL))
-    monkeypatch.setattr("clearpane.separation.compact.export.export_onnx", lambda network, path: path)
+    monkeypatch.setattr("clearpane.training.compact.export_onnx", lambda network, path: path)
 
 
 def recipe(data, name, **changes) -> TrainCompact:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import psnr, psnr_after_gain
 from clearpane.optics.color import srgb_to_linear
+from clearpane.separation.compact.export import export_onnx, import_onnx
 from clearpane.separation.compact.network import CompactNetwork, NetworkConfig
 from clearpane.synthesis.blending import linear_light_blend
 from clearpane.synthesis.draws import uniform
@@ -53,7 +54,7 @@ class TrainCompact:
     output: Path
     """Folder of the run: checkpoint.safetensors (the run goes on from it), log.jsonl."""
     init: Path | None = None
-    """Checkpoint whose averaged weights are the start."""
+    """Where to start from: an earlier run's checkpoint (its averaged weights) or an exported compact.onnx."""
     steps: int = 11000
     """Optimiser steps."""
     crops: tuple[int, ...] = (128, 192, 256)
@@ -152,7 +153,9 @@ def new_network() -> CompactNetwork:
 def held_out_pairs(recipe: TrainCompact, pairs: list[Pair]) -> list[Pair]:
     """The pairs that a run is evaluated on: its fold; without folds all if it trains on none, else none."""
     if recipe.folds:
-        return pairs[recipe.fold :: recipe.folds]
+        # Whole blocks: pairs of neighbouring numbers often show one scene.
+        first, last = (len(pairs) * k // recipe.folds for k in (recipe.fold, recipe.fold + 1))
+        return pairs[first:last]
     return [] if recipe.real_share else pairs
 
 
@@ -214,7 +217,9 @@ def run(recipe: TrainCompact) -> int:
     recipe.output.mkdir(parents=True, exist_ok=True)
     checkpoint = recipe.output / "checkpoint.safetensors"
     network = new_network()
-    if recipe.init:
+    if recipe.init and recipe.init.suffix == ".onnx":
+        import_onnx(network, recipe.init)
+    elif recipe.init:
         load_average(network, recipe.init)
     optimizer = torch.optim.AdamW(
         network.parameters(), recipe.learning_rate, (0.9, 0.99), weight_decay=1e-3, fused=True
@@ -255,8 +260,5 @@ def run(recipe: TrainCompact) -> int:
         print(f"interrupted at step {state.step}; the same command goes on from there")
         return 130
     averaged.load_state_dict(state.average.weights)
-    # Imported here: exporting needs onnx and onnxscript, training does not.
-    from clearpane.separation.compact.export import export_onnx
-
     print(f"wrote {export_onnx(averaged, recipe.output / 'compact.onnx')}")
     return 0

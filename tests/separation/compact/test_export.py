@@ -4,7 +4,8 @@ import onnxruntime
 import pytest
 import torch
 
-from clearpane.separation.compact.export import export_onnx
+from clearpane.errors import ClearpaneError
+from clearpane.separation.compact.export import export_onnx, import_onnx
 from clearpane.separation.compact.network import CompactNetwork, NetworkConfig
 from clearpane.separation.compact.runtime import CompactSeparator
 
@@ -66,3 +67,17 @@ def test_the_runtime_gives_the_networks_result(exported):
     for layer, tensor in zip((layers.transmission, layers.reflection), expected, strict=True):
         plain = tensor[0].permute(1, 2, 0)[:21, :35].clamp(0, 1).numpy()
         np.testing.assert_allclose(layer, plain, atol=1e-3)
+
+
+def test_training_can_go_on_from_the_file(exported, tmp_path):
+    network, path = exported
+    loaded = CompactNetwork(CONFIG)
+    import_onnx(loaded, path)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, atol=1e-3, rtol=1e-3)
+    with pytest.raises(ClearpaneError, match="not the weights of this network"):
+        import_onnx(CompactNetwork(), path)
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(b"nothing of the kind")
+    with pytest.raises(ClearpaneError, match=r"damaged\.onnx: not the weights"):
+        import_onnx(loaded, damaged)

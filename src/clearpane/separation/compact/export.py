@@ -8,11 +8,13 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
+from clearpane.errors import ClearpaneError
 from clearpane.images.writing import atomic_path
 from clearpane.separation.compact.network import CompactNetwork
 
 # Smaller tensors (norms, biases, scales) gain nothing and keep their precision.
 _SMALLEST_HALVED = 1024
+_HALF = ".half"
 
 
 def store_as_half(model: onnx.ModelProto) -> None:
@@ -27,8 +29,8 @@ def store_as_half(model: onnx.ModelProto) -> None:
             continue
         name = weight.name
         half = numpy_helper.to_array(weight).astype(np.float16)
-        weight.CopyFrom(numpy_helper.from_array(half, f"{name}.half"))
-        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+        weight.CopyFrom(numpy_helper.from_array(half, name + _HALF))
+        casts.append(helper.make_node("Cast", [name + _HALF], [name], to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -81,3 +83,22 @@ def export_onnx(network: CompactNetwork, path: Path, facts: dict[str, str] | Non
     with atomic_path(path, overwrite=True) as temporary:
         Path(temporary).write_bytes(model.SerializeToString())
     return path
+
+
+def import_onnx(network: CompactNetwork, path: Path) -> None:
+    """Load the weights of a file written by :func:`export_onnx` into ``network``, to train on from them.
+
+    Raises:
+        ClearpaneError: the file is damaged or of another network.
+    """
+    try:
+        stored = {
+            weight.name.removesuffix(_HALF): torch.from_numpy(
+                numpy_helper.to_array(weight).astype(np.float32)
+            )
+            for weight in onnx.load(path).graph.initializer
+        }
+        network.load_state_dict({name: stored[name] for name in network.state_dict()})
+    except Exception as error:  # protobuf's own, and those of names and shapes that do not fit
+        reason = str(error).splitlines()[0]
+        raise ClearpaneError(f"{path}: not the weights of this network ({reason})") from error
