@@ -66,13 +66,14 @@ def gradient_loss(result: Tensor, target: Tensor, scales: int = 3) -> Tensor:
 def separation_loss(transmission: Tensor, reflection: Tensor, batch: Batch) -> Tensor:
     """The loss of one batch.
 
-    ``|T - B| + gradients``, on all; ``0.3 |R - R*|`` and ``0.2 |t B + R - I|`` in linear light where I is not
-    saturated, on synthetic pictures only.
+    On all pictures ``|T - B| + 5 (T - B)^2`` and the gradients; on synthetic ones also ``0.3 |R - R*|`` and,
+    where I is not saturated, ``0.2 |t B + R - I|`` in linear light.
     """
     target = torch.where(
         batch.real[:, None, None, None], best_shift(transmission, batch.target), batch.target
     )
-    loss = (transmission - target).abs().mean(dim=(1, 2, 3)) + gradient_loss(transmission, target)
+    error = transmission - target
+    loss = (error.abs() + 5 * error.square()).mean(dim=(1, 2, 3)) + gradient_loss(transmission, target)
     known = ~batch.real
     if known.any():
         photo, gain = batch.input[known], batch.transmittance[known][:, None, None, None]
