@@ -14,6 +14,7 @@ from clearpane.training import compact
 from clearpane.training.compact import TrainCompact, draw_batch, held_out_pairs, run
 from clearpane.training.loop import step_generator
 from clearpane.training.pictures import (
+    deepen_shadows,
     load_natural,
     load_pairs,
     natural_paths,
@@ -82,6 +83,14 @@ def test_batches_hold_the_stated_shares_and_are_seeded(data):
     again, other = (draw_batch(few, natural, pairs, 32, step_generator(0, step)) for step in (0, 1))
     assert torch.equal(batch.input[:4], again.input)
     assert not torch.equal(again.input, other.input)
+
+
+def test_deepened_shadows_keep_black_white_and_order():
+    ramp = torch.linspace(0, 1, 11).expand(3, 1, 11)
+    for step in range(5):
+        deepened = deepen_shadows(ramp, step_generator(0, step))
+        assert deepened[0, 0, 0] == 0 and deepened[0, 0, -1] == 1
+        assert (deepened <= ramp).all() and (deepened.diff() > 0).all()
 
 
 def test_a_transferred_reflection_is_what_the_pane_added():

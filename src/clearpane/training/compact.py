@@ -19,7 +19,7 @@ from clearpane.evaluation.metrics import psnr, psnr_after_gain
 from clearpane.optics.color import srgb_to_linear
 from clearpane.separation.compact.export import export_onnx, import_onnx
 from clearpane.separation.compact.network import CompactNetwork, NetworkConfig
-from clearpane.synthesis.blending import linear_light_blend
+from clearpane.synthesis.blending import LinearLightRanges, linear_light_blend
 from clearpane.synthesis.draws import uniform
 from clearpane.training.loop import (
     AveragedWeights,
@@ -32,6 +32,7 @@ from clearpane.training.loop import (
 from clearpane.training.losses import Batch, separation_loss
 from clearpane.training.pictures import (
     Pair,
+    deepen_shadows,
     jitter,
     load_natural,
     load_pairs,
@@ -113,6 +114,15 @@ def draw_batch(
         photo, truth = jitter(random_crop((pair.input, pair.truth), size, generator), generator)
         return photo, truth
 
+    def background_crop() -> tuple[Tensor, LinearLightRanges]:
+        if uniform(0, 1, generator) < 0.5:
+            return natural_crop(), LinearLightRanges()
+        return deepen_shadows(natural_crop(), generator), LinearLightRanges(exposure=(0.7, 1.4))
+
+    def add_grain(picture: Tensor) -> Tensor:
+        deviation = 0.02 * uniform(0, 1, generator) ** 2
+        return (picture + deviation * torch.randn(picture.shape, generator=generator)).clamp(0, 1)
+
     rows: list[tuple[Tensor, Tensor, Tensor, float, bool]] = []
     for _ in range(max(1, recipe.pixels_per_step // size**2)):
         kind = uniform(0, 1, generator)
@@ -124,12 +134,12 @@ def draw_batch(
             blend, gain = transfer_blend(photo, truth, natural_crop(), generator)
             rows.append((blend.input, blend.background, blend.reflection, gain, False))
         elif kind < recipe.real_share + recipe.transfer_share + recipe.clean_share:
-            clean = natural_crop()
+            clean = add_grain(background_crop()[0])
             rows.append((clean, clean, torch.zeros_like(clean), 1.0, False))
         else:
-            blend = linear_light_blend(natural_crop(), natural_crop(2.5), generator)
-            noise = 0.02 * uniform(0, 1, generator) ** 2 * torch.randn(blend.input.shape, generator=generator)
-            photo = (blend.input + noise).clamp(0, 1)
+            background, ranges = background_crop()
+            blend = linear_light_blend(background, natural_crop(2.5), generator, ranges)
+            photo = add_grain(blend.input)
             passed = srgb_to_linear(blend.transmission).sum()
             gain = (passed / srgb_to_linear(blend.background).sum().clamp(min=1e-6)).item()
             rows.append((photo, blend.background, blend.reflection, gain, False))

@@ -114,6 +114,14 @@ def jitter(pictures: list[Tensor], generator: Generator) -> list[Tensor]:
     return [linear_to_srgb((srgb_to_linear(p[order]) * gain).clamp(0, 1)) for p in pictures]
 
 
+def deepen_shadows(picture: Tensor, generator: Generator) -> Tensor:
+    """Raise sRGB values to a power of 1 to 2.5, drawn: shadows sink, bright skies and lamps stay bright.
+
+    Without such backgrounds whatever is bright in a dark picture would be a reflection.
+    """
+    return picture ** uniform(1.0, 2.5, generator)
+
+
 def transfer_blend(
     photo: Tensor, truth: Tensor, background: Tensor, generator: Generator
 ) -> tuple[Blend, float]:
