@@ -101,11 +101,11 @@ def test_the_shipped_weights_are_small_and_need_no_network():
 
 @pytest.fixture(scope="module")
 def examples():
-    """The drawn examples at half size: (through glass, truth)."""
+    """The drawn examples: (through glass, truth)."""
 
     def load(name: str) -> np.ndarray:
         with Image.open(EXAMPLES / name) as picture:
-            return np.asarray(picture.reduce(2), np.float32) / 255
+            return np.asarray(picture, np.float32) / 255
 
     names = sorted(path.name for path in EXAMPLES.glob("*_input.jpg"))
     assert len(names) == 4
@@ -119,5 +119,5 @@ def test_the_examples_come_nearer_to_their_truth(separator, examples):
 
 
 def test_a_picture_without_glass_comes_back_much_as_it_was(separator, examples):
-    for _, clean in examples:
-        assert psnr(separator.separate(clean).transmission, clean) > 25
+    unchanged = [psnr(separator.separate(clean).transmission, clean) for _, clean in examples]
+    assert np.mean(unchanged) > 27
