@@ -1,0 +1,278 @@
+"""What a glass scene is: a pane before a camera, a background behind it and a world that it reflects.
+
+World space is the camera's: origin at the lens, OpenCV axes (x right, y down, z forward). Lengths are in
+metres, angles in degrees, as people read and write scenes; radiance is relative to the sensor's white level.
+"""
+
+import json
+import math
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, Self
+
+from clearpane.errors import ClearpaneError
+
+PaneShape = Literal["flat", "wedged", "double", "bent", "lens"]
+
+
+@dataclass(frozen=True)
+class Pane:
+    """The glass. Its front face meets the optical axis ``distance`` before the camera.
+
+    Attributes:
+        shape: ``flat``, plane-parallel; ``wedged``, the back face tilted; ``double``, two flat panes with air
+            between; ``bent``, concentric cylinders with an upright axis; ``lens``, two spherical faces.
+        distance: camera to front face along the optical axis, metres.
+        yaw, pitch: turn of the pane's normal about the camera's y and x axis, degrees; 0 faces the camera.
+        thickness: metres, on the axis; of each pane of a double one.
+        ior: index of refraction.
+        absorption: per metre for red, green and blue (Beer-Lambert).
+        roughness: perceptual, 0 (polished) to 1; the faces' microfacet alpha is its square.
+        wedge_angle, wedge_direction: ``wedged`` only: tilt of the back face, and where in the pane's plane it
+            is thickest (0: to the right, 90: down), degrees.
+        gap: ``double`` only: the air between, metres.
+        front_curvature, back_curvature: ``bent`` and ``lens``: one over the radius, 1/metre, positive where
+            the face is convex towards the camera. A bent pane's back follows from its front.
+        dust: largest share of the front face that dust covers, 0 to 1.
+        dust_seed: which pattern of dust.
+    """
+
+    shape: PaneShape = "flat"
+    distance: float = 1.0
+    yaw: float = 0.0
+    pitch: float = 0.0
+    thickness: float = 0.006
+    ior: float = 1.52
+    absorption: tuple[float, float, float] = (4.0, 2.0, 3.0)
+    roughness: float = 0.0
+    wedge_angle: float = 0.0
+    wedge_direction: float = 0.0
+    gap: float = 0.012
+    front_curvature: float = 0.0
+    back_curvature: float = 0.0
+    dust: float = 0.0
+    dust_seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.distance > 0 and self.thickness > 0, "pane: distance and thickness must be above 0")
+        _require(self.ior > 1, "pane: ior must be above 1")
+        _require(min(self.absorption) >= 0, "pane: absorption must not be negative")
+        _require(0 <= self.roughness <= 1 and 0 <= self.dust <= 1, "pane: roughness and dust lie in 0 to 1")
+        _require(abs(self.yaw) < 90 and abs(self.pitch) < 90, "pane: yaw and pitch lie within 90 degrees")
+        _require(self.gap > 0, "pane: gap must be above 0")
+        if self.shape == "bent":
+            _require(self.front_curvature != 0, "pane: a bent pane needs a front_curvature")
+        steepest = max(abs(self.front_curvature), abs(self.back_curvature))
+        _require(steepest * self.thickness < 0.5, "pane: thicker than half its radius of curvature")
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A thin-lens camera.
+
+    Attributes:
+        field_of_view: across the picture's longer side, degrees.
+        lens_radius: metres; 0 is a pinhole.
+        focus_distance: metres along the axis.
+        vignetting: the corners' loss of light beyond nothing, 0 to 1 (1: black corners).
+        chromatic_aberration: lateral: relative magnification of red over blue, minus 1; 0.002 is two pixels
+            across a thousand.
+        polarizer: direction that a polarising filter passes, degrees from the camera's x axis towards its y
+            axis; none: no filter.
+    """
+
+    field_of_view: float = 50.0
+    lens_radius: float = 0.0
+    focus_distance: float = 3.0
+    vignetting: float = 0.0
+    chromatic_aberration: float = 0.0
+    polarizer: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(0 < self.field_of_view < 120, "camera: field_of_view lies between 0 and 120 degrees")
+        _require(self.lens_radius >= 0, "camera: lens_radius must not be negative")
+        _require(self.focus_distance > 0, "camera: focus_distance must be above 0")
+        _require(0 <= self.vignetting <= 1, "camera: vignetting lies in 0 to 1")
+        _require(abs(self.chromatic_aberration) < 0.05, "camera: chromatic_aberration lies within 0.05")
+
+
+@dataclass(frozen=True)
+class Background:
+    """A picture behind the glass, upright and facing the camera, large enough to fill its view.
+
+    Attributes:
+        picture: file name below the folder of backgrounds; sRGB pictures are decoded to linear light.
+        distance: from the camera along the axis, metres; must lie behind the pane.
+        radiance: factor on the picture's linear values, of which 1 is white.
+        contrast: power of the picture's linear values, at least 1: above it shadows sink, highlights stay.
+        mirrored: left and right exchanged.
+    """
+
+    picture: str
+    distance: float = 3.0
+    radiance: float = 1.0
+    contrast: float = 1.0
+    mirrored: bool = False
+
+    def __post_init__(self) -> None:
+        _require(self.distance > 0 and self.radiance >= 0, "background: distance and radiance above 0")
+        _require(self.contrast >= 1, "background: contrast must be at least 1")
+
+
+@dataclass(frozen=True)
+class Light:
+    """A lamp or a window, painted onto the reflected world at its distance.
+
+    Attributes:
+        shape: ``disc`` (a lamp) or ``rectangle`` (a window).
+        x, y: its centre in the world's picture, each from 0 (left, top) to 1 (right, bottom).
+        width, height: in the same units.
+        radiance: red, green, blue, in units of the world's own (before its ``radiance``).
+    """
+
+    shape: Literal["disc", "rectangle"]
+    x: float
+    y: float
+    width: float
+    height: float
+    radiance: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        _require(min(self.width, self.height) > 0, "light: width and height must be above 0")
+        _require(min(self.radiance) >= 0, "light: radiance must not be negative")
+
+
+@dataclass(frozen=True)
+class ReflectedWorld:
+    """What stands before the glass.
+
+    Attributes:
+        shape: ``screen``, a picture on the mirror image of an upright rectangle that faces the camera and
+            fills its view; ``dome``, an equirectangular HDR map on a sphere about the pane's centre.
+        picture: file name below the folder of backgrounds (screen) or of environments (dome).
+        distance: from the pane's centre, metres: the dome's radius.
+        radiance: of the picture's 95th percentile of brightness: pictures differ in scale, so they are
+            brought to a common one.
+        rotation: of a dome about the upright axis, degrees.
+        highlight_gain: how much brighter than white a screen's clipped highlights were.
+        lights: lamps and windows on it.
+    """
+
+    picture: str
+    shape: Literal["screen", "dome"] = "screen"
+    distance: float = 2.0
+    radiance: float = 1.0
+    rotation: float = 0.0
+    highlight_gain: float = 0.0
+    lights: tuple[Light, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(self.distance > 0, "reflected world: distance must be above 0")
+        _require(
+            self.radiance >= 0 and self.highlight_gain >= 0, "reflected world: radiance must not be negative"
+        )
+
+
+@dataclass(frozen=True)
+class Post:
+    """From the lens's light to a file. Exposure and white balance hold for all layers, the rest for I alone.
+
+    Attributes:
+        exposure: stops.
+        white_balance: gains of red, green and blue.
+        full_well, read_noise: the sensor's noise, see `clearpane.optics.sensor.SensorNoise`; a full well of
+            0 is a sensor without noise.
+        contrast: of the S-shaped tone curve; 1 changes nothing.
+        jpeg_quality: none: not compressed.
+    """
+
+    exposure: float = 0.0
+    white_balance: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    full_well: float = 0.0
+    read_noise: float = 0.0
+    contrast: float = 1.0
+    jpeg_quality: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(min(self.white_balance) > 0 and self.contrast > 0, "post: gains and contrast above 0")
+        _require(self.full_well >= 0 and self.read_noise >= 0, "post: noise must not be negative")
+        _require(self.jpeg_quality is None or 1 <= self.jpeg_quality <= 100, "post: jpeg_quality is 1 to 100")
+
+
+@dataclass(frozen=True)
+class GlassScene:
+    """One photograph through glass, complete.
+
+    Attributes:
+        seed: of what is drawn after rendering (the sensor's noise).
+    """
+
+    background: Background
+    world: ReflectedWorld
+    pane: Pane = field(default_factory=Pane)
+    camera: Camera = field(default_factory=Camera)
+    post: Post = field(default_factory=Post)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(
+            self.background.distance > self.pane.distance + self.pane.thickness,
+            "background: must lie behind the pane",
+        )
+        _require(
+            self.world.shape != "dome" or self.world.distance > 1.1 * self.pane.distance,
+            "reflected world: a dome must hold the camera (1.1 times the pane's distance, or more)",
+        )
+
+    def to_json(self) -> str:
+        """The scene as one line of JSON, keys in the order of the fields."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The scene that `to_json` wrote.
+
+        Raises:
+            ClearpaneError: not JSON, a field that there is not, of a wrong type or out of its range.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ClearpaneError(f"glass scene: not JSON ({error})") from error
+        return _build(cls, data, "glass scene")
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ClearpaneError(f"glass scene: {message}")
+
+
+def _build(kind: Any, value: Any, place: str) -> Any:
+    """A value of the annotated type ``kind`` from parsed JSON, strictly."""
+    if isinstance(kind, type) and is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ClearpaneError(f"{place}: expected an object, got {value!r}")
+        hints = typing.get_type_hints(kind)
+        unknown = set(value) - {f.name for f in fields(kind)}
+        if unknown:
+            raise ClearpaneError(f"{place}: there is no field {sorted(unknown)[0]!r}")
+        try:
+            return kind(**{name: _build(hints[name], v, f"{place}: {name}") for name, v in value.items()})
+        except TypeError as error:
+            raise ClearpaneError(f"{place}: {error}".replace(f"{kind.__name__}.__init__() ", "")) from error
+    origin, options = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal and value in options:
+        return value
+    if origin is types.UnionType:
+        return None if value is None else _build(options[0], value, place)
+    if origin is tuple and isinstance(value, list):
+        kinds = [options[0]] * len(value) if Ellipsis in options else options
+        if len(kinds) == len(value):
+            return tuple(_build(k, v, place) for k, v in zip(kinds, value, strict=True))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and number and math.isfinite(value):
+        return float(value)
+    if kind in (int, str, bool) and type(value) is kind:
+        return value
+    raise ClearpaneError(f"{place}: {value!r} is not what belongs there")
