@@ -1,0 +1,44 @@
+"""How steeply a scene's glass is seen: near grazing a short series of bounces no longer holds."""
+
+import math
+
+import numpy as np
+
+from clearpane.synthesis.geometry import view_tangents
+from clearpane.synthesis.scene import GlassScene
+from clearpane.synthesis.surfaces import meet, pane_surfaces, refract, surface_side
+
+# Rays: a grid over the picture with its corners, and points on the lens's rim besides its middle.
+_GRID = 17
+_RIM = 8
+
+
+def largest_incidence(scene: GlassScene, height: int, width: int) -> float:
+    """Largest angle between the camera's rays and the front face's normal where they meet it, in degrees.
+
+    For pictures height x width, over rays from the lens's middle and rim to a grid over the picture, corners
+    and edges with it. On a flat front face the largest is found exactly; on a curved one it may be a little
+    larger between the rays.
+
+    90 where the pane does not fill the view: a ray passes the rim of a lens or a bent pane, or the edge in
+    which a wedge ends, or finds no back face.
+    """
+    camera = scene.camera
+    across, down = view_tangents(camera.field_of_view, height, width)
+    x, y = np.meshgrid(np.linspace(-across, across, _GRID), np.linspace(-down, down, _GRID))
+    in_focus = camera.focus_distance * np.stack([x, y, np.ones_like(x)], axis=-1).reshape(-1, 3)
+    angles = np.arange(_RIM) * (2 * math.pi / _RIM)
+    rim = camera.lens_radius * np.stack([np.cos(angles), np.sin(angles), np.zeros(_RIM)], axis=-1)
+    lens = np.concatenate([np.zeros((1, 3)), rim if camera.lens_radius > 0 else rim[:0]])
+
+    origin = lens[:, None]
+    direction = in_focus - origin
+    direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
+    front, back = pane_surfaces(scene.pane)[:2]
+    hit = meet(front, origin, direction, forward=True)
+    inside = refract(direction, hit, front.ior_behind / front.ior_before)
+    fills = hit.exists & (surface_side(back, hit.position) > 0)
+    fills &= meet(back, hit.position, inside, forward=True).exists
+    if not fills.all():
+        return 90.0
+    return math.degrees(math.acos(hit.cosine.min()))
