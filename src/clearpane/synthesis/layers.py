@@ -1,5 +1,6 @@
 """The five layers of a rendered glass scene, and the photograph made of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -45,7 +46,12 @@ class SceneLayers:
         """The layers with I as the sum of T and R."""
         return cls(transmission + reflection, transmission, reflection, background, mirror_reflection)
 
-    def __getitem__(self, index: int | slice) -> "SceneLayers":
+    @classmethod
+    def concatenated(cls, parts: Sequence["SceneLayers"]) -> "SceneLayers":
+        """The layers of several batches of scenes, in order."""
+        return cls(*(torch.cat([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+    def __getitem__(self, index: slice) -> "SceneLayers":
         """The layers of some of the scenes."""
         return SceneLayers(*(getattr(self, f.name)[index] for f in fields(self)))
 
