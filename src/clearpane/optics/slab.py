@@ -1,0 +1,233 @@
+"""A plane-parallel pane, exactly and in every order, for NumPy arrays and PyTorch tensors alike.
+
+A ray that meets the pane splits into reflections of order k = 0, 1, 2, ... (k crossings forth and back inside
+the glass; 0 is the front face's) and transmissions of order j = 0, 1, 2, ... (2 j + 1 crossings). All
+reflections leave in one direction, all transmissions in another, the ray's own, each order a step further
+along the pane::
+
+    along the pane, from the point of entry   reflection 2 k x,  transmission (2 j + 1) x,  x = t tan(theta_t)
+    across the ray, from order to order       2 x cos(theta_i)                    see order_separation
+    sideways, from the ray without the pane   t sin(theta_i - theta_t) / cos(theta_t)   see displacement
+
+The steps along the pane run in the direction of the ray's tangential component (:func:`crossing_shift`).
+
+The functions take the reflectance R of one face, so that it is computed once. It is the same from inside the
+glass, where the angle is the refracted one. **s and p stay apart through all bounces**: with
+``R_s, R_p = dielectric_reflectance(cos_theta_i, ior)`` call them once with each, and take the mean of the two
+results for unpolarised light. :func:`averaging_reflectance` is the R of a renderer that averages at every
+bounce instead.
+
+Everything broadcasts: per-ray arrays ``[B, 1, H, W]`` with an absorption or an index ``[B, 3, 1, 1]`` for
+each colour channel. ``ior``, the glass's index over that of the air around it, is > 1. Values out of range
+are not looked for. There is no interference: panes are thousands of wavelengths thick.
+
+Source: Stokes, On the intensity of the light reflected from or transmitted through a pile of plates, Proc.
+Royal Society 11, 1862; Born and Wolf, Principles of Optics, 7th edition, section 1.5.
+"""
+
+from typing import Any, TypeVar
+
+from array_api_compat import array_namespace
+
+from clearpane.optics.fresnel import dielectric_reflectance, refract_cosine
+
+Array = TypeVar("Array", bound=Any)
+
+
+def crossing_attenuation(
+    cos_theta_t: Array, thickness: float | Array, absorption: float | Array
+) -> Array:  # [...] in (0, 1]
+    """Share of the light that one crossing of the glass leaves over (Beer and Lambert's law).
+
+    ``A = exp(-absorption thickness / cos_theta_t)``, along the refracted path.
+
+    Args:
+        cos_theta_t: cosine of the angle inside the glass, in (0, 1]: :func:`~.fresnel.refract_cosine`.
+        thickness: of the pane, in metres, >= 0.
+        absorption: coefficient per metre, >= 0, usually for each colour channel; clear glass 1 to 10, tinted
+            20 to 120.
+
+    Returns:
+        A, of the arguments' common shape.
+
+    >>> import numpy as np
+    >>> crossing_attenuation(np.asarray([1.0, 0.8]), 0.01, 50.0).round(4).tolist()
+    [0.6065, 0.5353]
+    """
+    return array_namespace(cos_theta_t).exp(-(absorption * thickness) / cos_theta_t)
+
+
+def reflection_orders(face: Array, attenuation: float | Array, count: int) -> list[Array]:
+    """Share of the light in the reflections of order 0 to ``count - 1``.
+
+    ``R`` for order 0, ``(1 - R)^2 R^(2k - 1) A^(2k)`` for order k >= 1. Three orders leave out 6e-5 of the
+    incoming light at 60 degrees (index 1.5, no absorption), 6e-4 at 70.
+
+    Args:
+        face: reflectance R of one face for one polarisation, in [0, 1].
+        attenuation: A of one crossing, in [0, 1]: :func:`crossing_attenuation`, or 1 for clear glass.
+        count: how many orders, >= 1.
+
+    Returns:
+        One array for each order: order 0 of the shape of ``face``, the others of the common shape.
+
+    >>> import numpy as np
+    >>> [w.round(6).tolist() for w in reflection_orders(np.asarray([0.04]), 1.0, 3)]
+    [[0.04], [0.036864], [5.9e-05]]
+    """
+    bounces = face * attenuation
+    weights: list[Any] = [face]
+    if count > 1:
+        weights.append((1 - face) ** 2 * attenuation * bounces)
+        ratio = bounces**2
+        for _ in range(2, count):
+            weights.append(weights[-1] * ratio)
+    return weights
+
+
+def transmission_orders(face: Array, attenuation: float | Array, count: int) -> list[Array]:
+    """Share of the light in the transmissions of order 0 to ``count - 1``: ``(1 - R)^2 R^(2j) A^(2j + 1)``.
+
+    Args:
+        face: reflectance R of one face for one polarisation, in [0, 1].
+        attenuation: A of one crossing, in [0, 1]: :func:`crossing_attenuation`, or 1 for clear glass.
+        count: how many orders, >= 1.
+
+    Returns:
+        One array of the common shape for each order.
+
+    >>> import numpy as np
+    >>> [w.round(6).tolist() for w in transmission_orders(np.asarray([0.04]), 1.0, 2)]
+    [[0.9216], [0.001475]]
+    """
+    weights: list[Any] = [(1 - face) ** 2 * attenuation]
+    if count > 1:
+        ratio = (face * attenuation) ** 2
+        for _ in range(1, count):
+            weights.append(weights[-1] * ratio)
+    return weights
+
+
+def slab_reflectance(face: Array, attenuation: float | Array) -> Array:
+    """Share of the light in all reflections: ``R + (1 - R)^2 R A^2 / (1 - R^2 A^2)``.
+
+    Without absorption it is ``2 R / (1 + R)``. Arguments as for :func:`reflection_orders`, whose sum it is.
+
+    >>> import numpy as np
+    >>> slab_reflectance(np.asarray([0.0, 0.04, 1.0]), 1.0).round(5).tolist()
+    [0.0, 0.07692, 1.0]
+    """
+    bounces = face * attenuation
+    return face + (1 - face) ** 2 * attenuation * bounces / _one_minus_square(bounces)
+
+
+def slab_transmittance(face: Array, attenuation: float | Array) -> Array:
+    """Share of the light in all transmissions: ``(1 - R)^2 A / (1 - R^2 A^2)``.
+
+    Without absorption it is ``(1 - R) / (1 + R)``. Arguments as for :func:`transmission_orders`, whose sum it
+    is.
+
+    >>> import numpy as np
+    >>> slab_transmittance(np.asarray([0.0, 0.04, 1.0]), 1.0).round(5).tolist()
+    [1.0, 0.92308, 0.0]
+    """
+    return (1 - face) ** 2 * attenuation / _one_minus_square(face * attenuation)
+
+
+def averaging_reflectance(cos_theta_i: Array, ior: float | Array) -> Array:
+    """Mean of a face's reflectances, ``(R_s + R_p) / 2``: for comparison with renderers without polarisation.
+
+    Renderers such as Mitsuba's rgb variants average at each bounce, as if the light between the faces were
+    unpolarised. Used as ``face`` in the functions above it gives what they show: the ghost of order 1 is 22 %
+    too strong at 60 degrees (index 1.5), the pane's reflectance 0.1638 in the place of 0.1519.
+
+    Args:
+        cos_theta_i: cosine of the angle of incidence, any shape, in [0, 1].
+        ior: index of the glass, > 0.
+
+    >>> import numpy as np
+    >>> averaging_reflectance(np.asarray([0.5, 1.0]), 1.5).round(4).tolist()
+    [0.0892, 0.04]
+    """
+    reflectance_s, reflectance_p = dielectric_reflectance(cos_theta_i, ior)
+    return (reflectance_s + reflectance_p) / 2
+
+
+def crossing_shift(
+    tangential: Array, cos_theta_t: Array, ior: float | Array, thickness: float | Array
+) -> Array:
+    """How far one crossing takes the light along the pane: ``x = thickness tangential / (ior cos_theta_t)``.
+
+    Refraction divides the tangential part of the unit direction by the index, and keeps its direction. So a
+    component of the direction gives that component of the shift, and the sine of the angle of incidence gives
+    its length, ``t tan(theta_t)``. Reflection k leaves ``2 k x`` from the point of entry, transmission j
+    ``(2 j + 1) x`` on the far face.
+
+    Args:
+        tangential: a component, in the pane's plane, of the incoming ray's unit direction, in [-1, 1].
+        cos_theta_t: cosine of the angle inside the glass, in (0, 1].
+        ior: index of the glass, > 1.
+        thickness: of the pane, in metres.
+
+    Returns:
+        Metres, with the sign of ``tangential``; the arguments' common shape.
+
+    >>> import numpy as np
+    >>> cos_theta_t = refract_cosine(np.asarray([0.8]), 1.5)
+    >>> crossing_shift(np.asarray([0.6]), cos_theta_t, 1.5, 0.01).round(5).tolist()
+    [0.00436]
+    """
+    return tangential * thickness / (ior * cos_theta_t)
+
+
+def order_separation(cos_theta_i: Array, ior: float | Array, thickness: float | Array) -> Array:
+    """Distance between neighbouring orders, across the outgoing rays: ``2 t tan(theta_t) cos(theta_i)``.
+
+    Reflection k runs k times as far beside the front face's. The gradient by the cosine grows without bound
+    towards normal incidence, and is zero there.
+
+    Args:
+        cos_theta_i: cosine of the angle of incidence, any shape, in [0, 1].
+        ior: index of the glass, > 1.
+        thickness: of the pane, in metres.
+
+    Returns:
+        Metres, >= 0; largest near 49 degrees, 0.76 of the thickness (index 1.5).
+
+    >>> import numpy as np
+    >>> order_separation(np.asarray([1.0, 0.65, 0.5]), 1.5, 0.01).round(5).tolist()
+    [0.0, 0.00764, 0.00707]
+    """
+    cos_theta_t = refract_cosine(cos_theta_i, ior)
+    return crossing_shift(_sine(cos_theta_i), cos_theta_t, ior, thickness) * cos_theta_i * 2
+
+
+def displacement(cos_theta_i: Array, ior: float | Array, thickness: float | Array) -> Array:
+    """How far the pane moves a transmitted ray sideways: ``t sin(theta_i - theta_t) / cos(theta_t)``.
+
+    The ray keeps its direction; order 0 is meant. The gradient by the cosine is as for
+    :func:`order_separation`, and so are the arguments.
+
+    Returns:
+        Metres, in [0, thickness], across the ray, towards the pane's normal in the point of entry.
+
+    >>> import numpy as np
+    >>> displacement(np.asarray([1.0, 0.5, 0.0]), 1.5, 0.01).round(5).tolist()
+    [0.0, 0.00512, 0.01]
+    """
+    cos_theta_t = refract_cosine(cos_theta_i, ior)
+    return _sine(cos_theta_i) * thickness * (1 - cos_theta_i / (ior * cos_theta_t))
+
+
+def _sine(cosine: Array) -> Array:
+    xp = array_namespace(cosine)
+    square = (1 - cosine) * (1 + cosine)
+    # The root's gradient is infinite at zero, and a where() would turn that into NaN.
+    return xp.where(square > 0, xp.sqrt(xp.where(square > 0, square, 1.0)), 0.0)
+
+
+def _one_minus_square(bounces: Array) -> Array:
+    """``1 - (R A)^2``, and 1 where that is zero: no light enters such a pane."""
+    xp = array_namespace(bounces)
+    rest = (1 - bounces) * (1 + bounces)
+    return xp.where(rest > 0, rest, 1.0)
