@@ -30,7 +30,7 @@ def filtered_weight(weight_s: Array, weight_p: Array, cos2_psi: float | Array) -
     The stop of exposure that the filter costs is counted in, as said above.
 
     Args:
-        weight_s: the path's weight for s-polarised light, >= 0, as from :func:`~.slab.reflection_orders`.
+        weight_s: the path's weight for s-polarised light, >= 0, as from :func:`~.slab.slab_orders`.
         weight_p: the same for p-polarised light.
         cos2_psi: squared cosine of the angle between s direction and filter axis, in [0, 1], as from
             :func:`filter_alignment`. 1/2 everywhere is the picture without filter.

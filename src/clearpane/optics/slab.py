@@ -57,11 +57,12 @@ def crossing_attenuation(
     return array_namespace(cos_theta_t).exp(-(absorption * thickness) / cos_theta_t)
 
 
-def reflection_orders(face: Array, attenuation: float | Array, count: int) -> list[Array]:
-    """Share of the light in the reflections of order 0 to ``count - 1``.
+def slab_orders(face: Array, attenuation: float | Array, count: int) -> tuple[list[Array], list[Array]]:
+    """Share of the light in the reflections and in the transmissions of order 0 to ``count - 1``.
 
-    ``R`` for order 0, ``(1 - R)^2 R^(2k - 1) A^(2k)`` for order k >= 1. Three orders leave out 6e-5 of the
-    incoming light at 60 degrees (index 1.5, no absorption), 6e-4 at 70.
+    Reflections: ``R`` for order 0, ``(1 - R)^2 R^(2k - 1) A^(2k)`` for order k >= 1; transmissions:
+    ``(1 - R)^2 R^(2j) A^(2j + 1)``. Three orders leave out 6e-5 of the incoming light in the reflection at 60
+    degrees (index 1.5, no absorption), 6e-4 at 70.
 
     Args:
         face: reflectance R of one face for one polarisation, in [0, 1].
@@ -69,49 +70,29 @@ def reflection_orders(face: Array, attenuation: float | Array, count: int) -> li
         count: how many orders, >= 1.
 
     Returns:
-        One array for each order: order 0 of the shape of ``face``, the others of the common shape.
+        ``(reflections, transmissions)``, an array for each order: reflection 0 of the shape of ``face``, all
+        others of the common shape.
 
     >>> import numpy as np
-    >>> [w.round(6).tolist() for w in reflection_orders(np.asarray([0.04]), 1.0, 3)]
+    >>> reflections, transmissions = slab_orders(np.asarray([0.04]), 1.0, 3)
+    >>> [weight.round(6).tolist() for weight in reflections]
     [[0.04], [0.036864], [5.9e-05]]
+    >>> [weight.round(6).tolist() for weight in transmissions]
+    [[0.9216], [0.001475], [2e-06]]
     """
-    bounces = face * attenuation
-    weights: list[Any] = [face]
-    if count > 1:
-        weights.append((1 - face) ** 2 * attenuation * bounces)
-        ratio = bounces**2
-        for _ in range(2, count):
-            weights.append(weights[-1] * ratio)
-    return weights
-
-
-def transmission_orders(face: Array, attenuation: float | Array, count: int) -> list[Array]:
-    """Share of the light in the transmissions of order 0 to ``count - 1``: ``(1 - R)^2 R^(2j) A^(2j + 1)``.
-
-    Args:
-        face: reflectance R of one face for one polarisation, in [0, 1].
-        attenuation: A of one crossing, in [0, 1]: :func:`crossing_attenuation`, or 1 for clear glass.
-        count: how many orders, >= 1.
-
-    Returns:
-        One array of the common shape for each order.
-
-    >>> import numpy as np
-    >>> [w.round(6).tolist() for w in transmission_orders(np.asarray([0.04]), 1.0, 2)]
-    [[0.9216], [0.001475]]
-    """
-    weights: list[Any] = [(1 - face) ** 2 * attenuation]
-    if count > 1:
-        ratio = (face * attenuation) ** 2
-        for _ in range(1, count):
-            weights.append(weights[-1] * ratio)
-    return weights
+    # What leaves the glass does so by turns through the far and the near face, each time R A of the last.
+    step = face * attenuation
+    leaving: list[Any] = [(1 - face) ** 2 * attenuation]
+    while len(leaving) < 2 * count - 1:
+        leaving.append(leaving[-1] * step)
+    return [face, *leaving[1::2]], leaving[0::2]
 
 
 def slab_reflectance(face: Array, attenuation: float | Array) -> Array:
     """Share of the light in all reflections: ``R + (1 - R)^2 R A^2 / (1 - R^2 A^2)``.
 
-    Without absorption it is ``2 R / (1 + R)``. Arguments as for :func:`reflection_orders`, whose sum it is.
+    Without absorption it is ``2 R / (1 + R)``. It is the sum of :func:`slab_orders`' reflections, with
+    the same arguments.
 
     >>> import numpy as np
     >>> slab_reflectance(np.asarray([0.0, 0.04, 1.0]), 1.0).round(5).tolist()
@@ -124,8 +105,8 @@ def slab_reflectance(face: Array, attenuation: float | Array) -> Array:
 def slab_transmittance(face: Array, attenuation: float | Array) -> Array:
     """Share of the light in all transmissions: ``(1 - R)^2 A / (1 - R^2 A^2)``.
 
-    Without absorption it is ``(1 - R) / (1 + R)``. Arguments as for :func:`transmission_orders`, whose sum it
-    is.
+    Without absorption it is ``(1 - R) / (1 + R)``. It is the sum of :func:`slab_orders`' transmissions,
+    with the same arguments.
 
     >>> import numpy as np
     >>> slab_transmittance(np.asarray([0.0, 0.04, 1.0]), 1.0).round(5).tolist()
