@@ -41,4 +41,4 @@ def largest_incidence(scene: GlassScene, height: int, width: int) -> float:
     fills &= meet(back, hit.position, inside, forward=True).exists
     if not fills.all():
         return 90.0
-    return math.degrees(math.acos(hit.cosine.min()))
+    return math.degrees(math.acos(min(1.0, hit.cosine.min())))

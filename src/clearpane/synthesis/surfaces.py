@@ -56,7 +56,7 @@ class Hit(Generic[Array]):
         distance: [...], along the ray, in lengths of its direction.
         position: [..., 3].
         normal: [..., 3], unit, on the side to which the ray goes.
-        cosine: [...], of the angle of incidence, in [0, 1].
+        cosine: [...], of the angle of incidence, in [0, 1] but for rounding.
     """
 
     exists: Array
@@ -139,7 +139,7 @@ def meet(surface: Surface[Array], origin: Array, direction: Array, forward: bool
     normal = surface.normal - surface.curvature[..., None] * _across(surface, position - surface.vertex)
     exists = exists & (_dot(normal, surface.normal) > 0)
     normal = xp.where(exists[..., None], way * normal, direction)
-    return Hit(exists, distance, position, normal, xp.clip(_dot(normal, direction), 0.0, 1.0))
+    return Hit(exists, distance, position, normal, xp.clip(_dot(normal, direction), 0.0, None))
 
 
 def refract(direction: Array, hit: Hit[Array], ior: Array) -> Array:  # [..., 3]
