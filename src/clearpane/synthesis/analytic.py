@@ -31,8 +31,7 @@ from clearpane.optics.slab import (
     averaging_reflectance,
     crossing_attenuation,
     crossing_shift,
-    reflection_orders,
-    transmission_orders,
+    slab_orders,
 )
 from clearpane.synthesis.geometry import COVER
 from clearpane.synthesis.layers import SceneLayers
@@ -202,7 +201,8 @@ def _flat_orders(
     base = (origin + rays.directions * distance[..., None]) / (tangents * distance)[..., None]
     background = look_up(p.background, base)
     transmission = torch.zeros_like(background)
-    for order, weight in enumerate(transmitted):
+    # T's orders fall off as R^2: one fewer reaches as far as R's.
+    for order, weight in enumerate(transmitted[: max(1, options.orders - 1)]):
         shift = seen((2 * order + 1) * step - p.normal * p.thickness) / (tangents * distance)
         places = base if order < 1 else base.mean(dim=2, keepdim=True)
         transmission = transmission + weight * look_up(p.background, places + shift[:, :, None])
@@ -228,27 +228,19 @@ def _flat_orders(
 def _order_weights(
     p: SceneTensors, unit: Tensor, cos_i: Tensor, attenuation: Tensor, options: AnalyticOptions
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Weights of R's K orders and of T's: [B, 1 or 3, H, W] each."""
-    # T's orders fall off as R^2: one fewer reaches as far as R's.
-    counts = options.orders, max(1, options.orders - 1)
+    """Weights of the K orders of R and of T: [B, 1 or 3, H, W] each."""
     if not options.polarized:
-        face = averaging_reflectance(cos_i, p.ior)
-        return reflection_orders(face, attenuation, counts[0]), transmission_orders(
-            face, attenuation, counts[1]
-        )
-    faces = dielectric_reflectance(cos_i, p.ior)
+        return slab_orders(averaging_reflectance(cos_i, p.ior), attenuation, options.orders)
     alignment: float | Tensor = 0.5
     if p.filter_axis is not None:
         psi = filter_alignment(*(v.movedim(1, -1) for v in (unit, p.normal, p.filter_axis)))[:, None]
         alignment = torch.where(p.filtered, psi, 0.5)
-
-    def joined(orders: tuple[list[Tensor], ...]) -> list[Tensor]:
-        return [filtered_weight(s, q, alignment) for s, q in zip(*orders, strict=True)]
-
-    return (
-        joined(tuple(reflection_orders(face, attenuation, counts[0]) for face in faces)),
-        joined(tuple(transmission_orders(face, attenuation, counts[1]) for face in faces)),
+    s, q = (slab_orders(face, attenuation, options.orders) for face in dielectric_reflectance(cos_i, p.ior))
+    reflected, transmitted = (
+        [filtered_weight(*pair, alignment) for pair in zip(*orders, strict=True)]
+        for orders in zip(s, q, strict=True)
     )
+    return reflected, transmitted
 
 
 def _dome_looks(p: SceneTensors, rays: _Rays, step: Tensor, orders: int) -> Iterator[Tensor]:
