@@ -38,7 +38,7 @@ def test_every_dependency_is_pinned_once() -> None:
     base = _pins("base.txt")
     assert _names(project["dependencies"]) <= set(base)
     extras = project["optional-dependencies"]
-    wanted = [requirement for extra in ("photo", "train", "test") for requirement in extras[extra]]
+    wanted = [requirement for extra in ("photo", "train", "synthesis", "test") for requirement in extras[extra]]
     tests = _pins("test.txt")
     assert _names(wanted) - {"clearpane"} | {"ruff", "mypy"} <= set(tests) | set(base)
     assert not set(tests) & set(base)
@@ -47,7 +47,7 @@ def test_every_dependency_is_pinned_once() -> None:
 def test_everything_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    product = _names([*project["dependencies"], *extras["photo"], *extras["train"]])
+    product = _names([*project["dependencies"], *extras["photo"], *extras["train"], *extras["synthesis"]])
     used = {name for path in (ROOT / "src").rglob("*.py") for name in _imports(path, everywhere=True)}
     assert used - product == set()
     assert product - used == {"onnxscript"}  # torch.onnx imports it

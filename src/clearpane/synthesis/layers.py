@@ -66,7 +66,7 @@ def layer_picture(layer: Tensor, post: Post) -> Tensor:
 
 
 def photograph(layer: Tensor, post: Post, seed: int) -> Tensor:
-    """What the camera saves of a layer, usually I: noise, saturation, tone, sRGB, 8 bits, JPEG.
+    """What the camera saves of a layer, usually I: noise, saturation, tone, sRGB and perhaps JPEG (8 bits).
 
     Args:
         layer: 3 x H x W, linear light at the photograph's exposure.
