@@ -25,9 +25,20 @@ def test_yaw_adds_to_the_view():
 @pytest.mark.parametrize("curvature", [0.5, -0.5])
 def test_bent_pane(curvature):
     # Sine rule in the triangle of camera, centre of curvature and point: sin(i) = |c| (distance + 1 / c) sin.
-    expected = math.asin(abs(curvature) * abs(1 + 1 / curvature) * math.sin(math.radians(25)))
+    sine = abs(curvature) * abs(1 + 1 / curvature) * math.sin(math.radians(25))
+    # Between concentric faces radius times index times sine is kept: a convex one's inner face is steeper.
+    inner = 1 / curvature - Pane().thickness
+    expected = math.asin(sine * max(1, 1 / (curvature * inner)))
     pane = Pane("bent", front_curvature=curvature)
     assert incidence(pane, height=1, width=1000) == pytest.approx(math.degrees(expected), abs=1e-3)
+
+
+def test_back_face_of_a_prism():
+    # Along the axis, by Snell: asin(ior sin(wedge)); beyond the critical angle of 41.14 degrees no light.
+    narrow = Camera(field_of_view=1e-3)
+    expected = math.degrees(math.asin(1.52 * math.sin(math.radians(35))))
+    assert incidence(Pane("wedged", wedge_angle=35), narrow) == pytest.approx(expected, abs=1e-2)
+    assert incidence(Pane("wedged", wedge_angle=41.2), narrow) == 90
 
 
 def test_wide_lens_sees_steeper():

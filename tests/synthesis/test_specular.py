@@ -199,6 +199,15 @@ def test_no_light_past_the_rim():
     assert not any(path.exists.any() or path.weight.any() for path in outside.values())
 
 
+def test_ghost_is_trapped_where_a_lens_grows_thicker():
+    pane = Pane("lens", distance=0.3, front_curvature=-2.0, back_curvature=2.0, ior=1.5, absorption=CLEAR)
+    near, far = (enumerate_paths(pane, at_angle(degrees), 7) for degrees in (10, 16))
+    assert near[1,].exists.all() and far[0,].exists.all() and not far[1,].exists.any()
+    # All that the back face reflects is lost there: (1 - R) R, a little more than at normal incidence.
+    lost = 1 - sum(totals(far))
+    assert 0.04 * 0.96 < float(lost.min()) <= float(lost.max()) < 0.045
+
+
 # --- polarisation ---
 
 

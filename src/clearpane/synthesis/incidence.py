@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from clearpane.optics.fresnel import refract_cosine
 from clearpane.synthesis.geometry import view_tangents
 from clearpane.synthesis.scene import GlassScene
 from clearpane.synthesis.surfaces import meet, pane_surfaces, refract, surface_side
@@ -14,14 +15,15 @@ _RIM = 8
 
 
 def largest_incidence(scene: GlassScene, height: int, width: int) -> float:
-    """Largest angle between the camera's rays and the front face's normal where they meet it, in degrees.
+    """Largest angle, in air, between the camera's rays and the normals of the faces they pass, in degrees.
 
-    For pictures height x width, over rays from the lens's middle and rim to a grid over the picture, corners
-    and edges with it. On a flat front face the largest is found exactly; on a curved one it may be a little
-    larger between the rays.
+    The faces are the first pane's front, where a ray comes in, and its back, where what goes straight through
+    comes out. For pictures height x width, over rays from the lens's middle and rim to a grid over the
+    picture, corners and edges with it. For flat faces the largest is found exactly; on curved ones it may be
+    a little larger between the rays.
 
-    90 where the pane does not fill the view: a ray passes the rim of a lens or a bent pane, or the edge in
-    which a wedge ends, or finds no back face.
+    90 where the back face reflects totally, or the pane does not fill the view: a ray passes the rim of a
+    lens or a bent pane, or the edge in which a wedge ends, or finds no back face.
     """
     camera = scene.camera
     across, down = view_tangents(camera.field_of_view, height, width)
@@ -37,8 +39,9 @@ def largest_incidence(scene: GlassScene, height: int, width: int) -> float:
     front, back = pane_surfaces(scene.pane)[:2]
     hit = meet(front, origin, direction, forward=True)
     inside = refract(direction, hit, front.ior_behind / front.ior_before)
-    fills = hit.exists & (surface_side(back, hit.position) > 0)
-    fills &= meet(back, hit.position, inside, forward=True).exists
+    out = meet(back, hit.position, inside, forward=True)
+    fills = hit.exists & (surface_side(back, hit.position) > 0) & out.exists
     if not fills.all():
         return 90.0
-    return math.degrees(math.acos(min(1.0, hit.cosine.min())))
+    cosine_out = refract_cosine(out.cosine, back.ior_behind / back.ior_before)
+    return math.degrees(math.acos(min(1.0, hit.cosine.min(), cosine_out.min())))

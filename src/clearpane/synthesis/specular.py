@@ -11,8 +11,12 @@ radiance. The factor ior^2 of each refraction (`clearpane.optics.fresnel.dielect
 as paths begin and end in air.
 
 There is no interference. Left out are light that meets the pane again after it has left (two ends of a
-hollow face), light that would leave through a lens's rim, and the shift of phase between s and p under total
-reflection, which no ray from air meets between plane-parallel faces.
+hollow face), the shift of phase between s and p under total reflection, which no ray from air meets between
+plane-parallel faces, and light that leaves through the rim. Where a lens grows thicker outwards, the back
+face's reflection is tilted further at each crossing, until it is reflected totally and runs to the rim. No
+number of reflections brings it back; there the weights sum up to less than 1. With a black rim that is right:
+of a biconcave lens (curvatures of 2 per metre, 0.3 m from the camera, 24 degrees of view, uniform world) a
+path tracer's R was the paths' sum within its noise of 0.3 %. With a polished rim it was 3.8 % brighter.
 
 Source: Born and Wolf, Principles of Optics, 7th edition, section 1.5; Chipman, Mechanics of polarization ray
 tracing, Optical Engineering 34, 1995 (the field as a vector in space).
