@@ -51,6 +51,20 @@ COMMANDS = (
         "Evaluate",
     ),
     Command(
+        "synthesize",
+        "Make a data set of photographs through glass, with their layers.",
+        "clearpane.app.synthesize",
+        "Synthesize",
+        extra="synthesis",
+    ),
+    Command(
+        "preview",
+        "Draw a contact sheet of such a data set.",
+        "clearpane.app.preview",
+        "Preview",
+        extra="synthesis",
+    ),
+    Command(
         "train compact",
         "Train the separator that ships with Clearpane.",
         "clearpane.training.compact",

@@ -1,0 +1,276 @@
+"""``clearpane synthesize``: a data set of photographs through glass with their layers."""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tyro.conf import arg
+
+from clearpane.app.inputs import UsageError
+from clearpane.app.progress import print_error
+from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.synthesis.datacard import data_card
+from clearpane.synthesis.dataset import CARD, DataSet, ShardEntry
+from clearpane.synthesis.layers import LETTERS
+from clearpane.synthesis.online import SampleStream
+from clearpane.synthesis.parallel import workers
+from clearpane.synthesis.ranges import SceneRanges
+from clearpane.synthesis.recipe import Recipe, SampleMaker, read_ranges
+from clearpane.synthesis.samples import Renderer, SampleOptions
+from clearpane.synthesis.shards import EncodedSample, Format
+from clearpane.synthesis.sources import Sources
+
+DESCRIPTION = """\
+Make a data set of photographs through glass: random scenes are rendered with
+their layers, I the photograph, T transmission, R reflection, B background and
+MR mirror reflection, and packed into WebDataset shards, beside a manifest
+with checksums and a data card. Run the same command again after an
+interruption and it goes on where it stopped, with a larger --count and the
+data set grows: the result is the same, byte for byte, as made at once.
+
+Examples:
+  clearpane synthesize --output glass --count 1000 --backgrounds photos
+  clearpane synthesize --output glass --count 1000 --backgrounds photos \\
+      --environments hdris --size 512 --layers I,T,R --workers 8
+  clearpane synthesize --output reference --count 50 --backgrounds photos \\
+      --renderer mitsuba --samples 1024 --format exr
+  clearpane preview glass --output sheet.jpg
+      look at what was made
+"""
+
+
+@dataclass(frozen=True)
+class Synthesize:
+    """Make a data set of photographs through glass."""
+
+    output: Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
+    """Folder for the data set; it is made if it is not there."""
+
+    count: Annotated[int, arg(metavar="N", help_behavior_hint="(required)")]
+    """How many samples."""
+
+    backgrounds: Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
+    """Folder of photographs, its sub-folders included: what is behind the glass, and what it reflects."""
+
+    environments: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder of equirectangular HDR maps (.hdr, .exr): surroundings that the glass reflects. Without it all
+    reflections are of photographs, and no pane is bent."""
+
+    renderer: Annotated[Renderer, arg(help_behavior_hint="(default: analytic)")] = "analytic"
+    """analytic is exact and fast; mitsuba is a path tracer, slow, for reference, and knows no polarising
+    filters."""
+
+    layers: Annotated[str, arg(metavar="LETTERS", help_behavior_hint="(default: I,T,R,B,MR)")] = ",".join(
+        LETTERS
+    )
+    """Which layers to keep."""
+
+    size: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 256)")] = 256
+    """Width and height of the pictures."""
+
+    seed: Annotated[int, arg(metavar="K", help_behavior_hint="(default: 0)")] = 0
+    """Which random scenes; the same seed on the same pictures gives the same data set."""
+
+    workers: Annotated[int | None, arg(metavar="W", help_behavior_hint="(default: all cores)")] = None
+    """How many processes draw samples. It does not change the result."""
+
+    format: Annotated[Format, arg(help_behavior_hint="(default: png16)")] = "png16"
+    """Of the layers T, R, B, MR: 16-bit PNG, sRGB, clipped at white; or OpenEXR, half floats, linear light,
+    unclipped. The photograph is a PNG."""
+
+    samples: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 256)")] = 256
+    """With mitsuba: paths for each pixel and layer; more are slower and less noisy."""
+
+    denoise: Annotated[bool, arg(help_behavior_hint="")] = False
+    """With mitsuba: denoise R."""
+
+    ranges: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None
+    """Draw scenes from other ranges: an object such as {"yaw": [0, 30], "dome_chance": 1}. The data card
+    lists all names and the values used."""
+
+    samples_per_shard: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 100)")] = 100
+    """How many samples a file holds."""
+
+    overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Remove the data set that is in the folder first."""
+
+
+def run(options: Synthesize) -> int:
+    """Draw what is missing of the data set.
+
+    Returns:
+        0, or 1 if it could not be finished, or 130 if interrupted; whole shards are kept.
+
+    Raises:
+        ClearpaneError: nothing was done.
+    """
+    recipe = _recipe(options)
+    sources = Sources.open(options.backgrounds, options.environments)
+    data_set = DataSet.prepare(
+        options.output, recipe.facts(sources), options.count, overwrite=options.overwrite
+    )
+    missing = sum(len(shard.samples) for shard in data_set.missing())
+    held = data_set.held
+    if held and missing:
+        print(f"{options.output}: going on, {held} of {options.count} samples are there")
+    try:
+        if missing:
+            _draw(
+                SampleMaker(recipe, sources), data_set, min(options.workers or os.cpu_count() or 1, missing)
+            )
+        data_set.write_card(data_card(data_set, _command(options, recipe)))
+    except (ClearpaneError, KeyboardInterrupt) as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        if not interrupted:
+            print_error(str(error))
+        again = "the same command without --overwrite" if options.overwrite else "the same command"
+        print(
+            f"{'interrupted' if interrupted else 'stopped'}: {data_set.held} of {options.count} samples are "
+            f"kept; {again} goes on with the rest",
+            file=sys.stderr,
+        )
+        return 130 if interrupted else 1
+    size = sum(entry.bytes for entry in data_set.entries.values())
+    print(
+        f"{options.output}: {data_set.held} samples in {len(data_set.entries)} shards, {_bytes(size)}"
+        f"{'' if missing else ', all there already'}; described in {CARD}"
+    )
+    return 0
+
+
+def _recipe(options: Synthesize) -> Recipe:
+    smallest = {"count": 1, "size": 16, "seed": 0, "workers": 1, "samples": 1, "samples_per_shard": 1}
+    for name, least in smallest.items():
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name.replace('_', '-')} {value}: give {least} or more")
+    asked = [letter.strip().upper() for letter in options.layers.split(",")]
+    if not set(asked) <= set(LETTERS):
+        raise UsageError(f"--layers {options.layers}: choose from {','.join(LETTERS)}, separated by commas")
+    needed = ("webdataset", "mitsuba", "drjit") if options.renderer == "mitsuba" else ("webdataset",)
+    if any(find_spec(package) is None for package in needed):
+        raise MissingExtraError("clearpane synthesize", "synthesis")
+    ranges = SceneRanges() if options.ranges is None else read_ranges(options.ranges)
+    if options.renderer == "mitsuba":
+        ranges = replace(ranges, polarizer_chance=0.0)
+    stream = SampleStream(
+        options.seed,
+        ranges,
+        SampleOptions(options.size, options.size, options.renderer, options.samples, options.denoise),
+    )
+    letters = tuple(letter for letter in LETTERS if letter in asked)
+    return Recipe(stream, letters, options.format, options.samples_per_shard)
+
+
+def _draw(maker: SampleMaker, data_set: DataSet, processes: int) -> None:
+    shards = data_set.missing()
+    indices = (index for shard in shards for index in shard.samples)
+    with (
+        _DrawingProgress(data_set.held, data_set.count) as progress,
+        workers(maker.shared_by(processes), processes) as ordered,
+    ):
+        samples = progress.counted(ordered(indices))
+        for shard in shards:
+            progress.report(data_set.write(shard, islice(samples, len(shard.samples))))
+
+
+class _DrawingProgress:
+    """A line for each shard on standard output; a bar on standard error, where that is a terminal."""
+
+    def __init__(self, held: int, total: int) -> None:
+        self._held, self._done, self._total = held, held, total
+        self._stack = ExitStack()
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar = Progress(
+            TextColumn("drawing"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            speed_estimate_period=3600,  # one path-traced sample can take minutes
+            disable=not sys.stderr.isatty(),
+            redirect_stdout=sys.stdout.isatty(),
+        )
+        self._stack.enter_context(self._bar)
+        self._task = self._bar.add_task("", total=self._total, completed=self._held)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def counted(self, samples: Iterator[EncodedSample]) -> Iterator[EncodedSample]:
+        """The same samples; the bar moves on."""
+        for sample in samples:
+            self._done += 1
+            self._bar.advance(self._task)
+            yield sample
+
+    def report(self, entry: ShardEntry) -> None:
+        """Say that a shard is written, and how long the rest may take."""
+        seconds = (time.monotonic() - self._started) * (self._total - self._done) / (self._done - self._held)
+        left = f", about {_duration(seconds)} left" if self._done < self._total else ""
+        print(
+            f"{entry.name}: {entry.samples} samples, {_bytes(entry.bytes)} "
+            f"({self._done} of {self._total}{left})",
+            flush=True,
+        )
+
+
+def _command(options: Synthesize, recipe: Recipe) -> str:
+    """The command as the data card gives it: all that the samples depend on, folders by their names alone."""
+    defaults = Recipe()
+    stream = recipe.stream
+    chosen = {
+        "output": "DIR",
+        "count": options.count,
+        "backgrounds": options.backgrounds.resolve().name,
+        "environments": options.environments and options.environments.resolve().name,
+        "renderer": options.renderer,
+        "layers": ",".join(recipe.letters) if recipe.letters != defaults.letters else None,
+        "size": options.size,
+        "seed": options.seed,
+        "format": options.format if options.format != defaults.format else None,
+        "samples": stream.options.samples if options.renderer == "mitsuba" else None,
+        "ranges": options.ranges and options.ranges.name,
+        "samples-per-shard": recipe.samples_per_shard
+        if recipe.samples_per_shard != defaults.samples_per_shard
+        else None,
+    }
+    words = [
+        word for name, value in chosen.items() if value is not None for word in (f"--{name}", str(value))
+    ]
+    if options.denoise and options.renderer == "mitsuba":
+        words.append("--denoise")
+    return shlex.join(["clearpane", "synthesize", *words])
+
+
+def _bytes(number: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number / 1e3:.0f} kB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,39 @@
+import math
+import multiprocessing
+import os
+import time
+
+import pytest
+import torch
+
+from clearpane.errors import ClearpaneError
+from clearpane.synthesis.parallel import workers
+
+
+def test_results_come_in_order_from_several_processes() -> None:
+    with workers(math.sqrt, 2) as ordered:
+        assert list(ordered(range(20))) == [math.sqrt(number) for number in range(20)]
+    assert not multiprocessing.active_children()
+
+
+def test_one_worker_is_this_process_with_one_thread() -> None:
+    before = torch.get_num_threads()
+    with workers(lambda number: (number, os.getpid(), torch.get_num_threads()), 1) as ordered:
+        assert list(ordered([5])) == [(5, os.getpid(), 1)]
+    assert torch.get_num_threads() == before
+
+
+def test_a_killed_worker_is_said_in_one_line() -> None:
+    with (
+        pytest.raises(ClearpaneError, match="ended from outside.*--workers"),
+        workers(os._exit, 2) as ordered,
+    ):
+        list(ordered(range(3)))
+
+
+def test_leaving_does_not_wait_for_the_work() -> None:
+    with pytest.raises(KeyboardInterrupt), workers(time.sleep, 2) as ordered:
+        results = ordered([0, 3600, 3600, 3600, 3600, 3600])
+        next(results)
+        raise KeyboardInterrupt
+    assert not multiprocessing.active_children()
