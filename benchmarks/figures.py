@@ -23,8 +23,8 @@ from clearpane.images.writing import atomic_path
 from clearpane.separation.compact.runtime import WEIGHTS, CompactSeparator
 from measuring import FOLDER
 from quality import FAST
-from resolution import SCENES
 
+SCENES = ("shop", "painting", "window", "vase")
 COLUMNS = ("photograph", "transmission", "reflection")
 PANEL, GAP, BAND = (480, 360), 8, 34
 PAPER, INK = (255, 255, 255), (60, 60, 60)

@@ -92,16 +92,16 @@ def measure_pairs(folder: Path, separator: CompactSeparator, limit: int | None) 
 
 
 def _drawing() -> ModuleType:
-    examples = str(FOLDER.parent / "examples")
-    if examples not in sys.path:
-        sys.path.insert(0, examples)
+    drawings = str(FOLDER / "drawings")
+    if drawings not in sys.path:
+        sys.path.insert(0, drawings)
     return importlib.import_module("draw")
 
 
 def draw_pair(name: str, height: int, cache: Path) -> tuple[Path, Path]:
-    """An example scene drawn at a height, as uint8 arrays in files: the photograph and its truth.
+    """A scene of `drawings` at a height, as uint8 arrays in files: the photograph and its truth.
 
-    The examples are drawn twice as fine and averaged; at such sizes their edges are soft enough without.
+    One sample a pixel: at such sizes the edges are soft enough.
     """
     paths = cache / f"{name}-{height}-input.npy", cache / f"{name}-{height}-truth.npy"
     if not all(path.is_file() for path in paths):
@@ -174,7 +174,7 @@ def resolution_tables(section: Mapping[str, Section]) -> str:
         "result takes that road, which shows what the road itself costs. The change against the network run "
         "directly is paired, with its 95 % bootstrap interval, dB.\n\n"
         + table(["", "PSNR", "PSNR-G", "SSIM", "change in PSNR", "PSNR to the direct result"], pair_lines)
-        + f"\nScenes of `examples/` drawn at {scenes['width']} x {scenes['height']}, against their truth; "
+        + f"\nScenes of `benchmarks/drawings` at {scenes['width']} x {scenes['height']}, against the truth; "
         "the columns with their names are PSNR; seconds and peak memory are means over the scenes.\n\n"
         + table(["", "PSNR", "PSNR-G", *scenes["scenes"], "s", "GB"], scene_lines)
     )

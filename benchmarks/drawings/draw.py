@@ -1,16 +1,11 @@
-"""Draw the example pictures: four scenes behind glass, with the light that the glass reflects added to them.
-
-    python examples/draw.py [FOLDER]      (numpy and pillow only; every run draws the same pictures)
+"""Four scenes behind glass, drawn at any size, with their truth; large pictures take seconds, no renderer.
 
 A scene is drawn twice in linear light: B, what is behind the glass, and M, what a mirror in its place would
-show. The pane makes the photograph I = T + R of them. `NAME_input.jpg` is I; `NAME_transmission.jpg` is B,
-the scene with the glass taken away, which is what the published benchmarks photograph as their truth.
+show. The pane makes the photograph I = T + R of them. They look like drawings: do not read much into scores.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -71,35 +66,9 @@ SCENES: dict[str, tuple[Scene, Pane]] = {
 }
 
 
-def layers(name: str, height: int) -> tuple[Array, Array, Array]:
-    """B, T and R of a scene, linear, height x 4/3 height x 3."""
-    draw, pane = SCENES[name]
-    fine = 2 * height  # drawn twice as fine, then averaged
-    y, x = np.mgrid[0:fine, 0 : fine * 4 // 3].astype(np.float32)
-    x, y = (x + 0.5) / fine, (y + 0.5) / fine
-    scene, mirror = draw(x, y)
-    transmitted, reflected = behind_glass(x, y, scene, mirror, pane)
-    shape = (height, 2, height * 4 // 3, 2, 3)
-    b, t, r = (layer.reshape(shape).mean((1, 3)) for layer in (scene, transmitted, reflected))
-    return b, t, r
-
-
 def photograph(light: Array, seed: int) -> Image.Image:
     """An 8-bit sRGB picture with the sensor's shot and read noise."""
     sigma = np.sqrt(4e-5 * np.maximum(light, 0) + 1e-6)
     light = np.clip(light + sigma * np.random.default_rng(seed).standard_normal(light.shape), 0, 1)
     encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return Image.fromarray(np.round(255 * encoded).astype(np.uint8))
-
-
-def main(folder: Path) -> None:
-    for seed, name in enumerate(SCENES):
-        b, t, r = layers(name, 750)
-        for picture, light in (("input", t + r), ("transmission", b)):
-            photograph(light, 2 * seed + (picture == "input")).save(
-                folder / f"{name}_{picture}.jpg", quality=88
-            )
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
