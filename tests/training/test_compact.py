@@ -10,11 +10,15 @@ from safetensors.torch import load_file
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.separation.compact.network import NetworkConfig
+from clearpane.synthesis.scene import Background, GlassScene, ReflectedWorld
+from clearpane.synthesis.shards import StoredSample, encode_sample, write_shard
 from clearpane.training import compact
-from clearpane.training.compact import TrainCompact, draw_batch, held_out_pairs, run
+from clearpane.training.compact import TrainCompact, TrainingPictures, draw_batch, held_out_pairs, run
 from clearpane.training.loop import step_generator
 from clearpane.training.pictures import (
+    GlassPictures,
     deepen_shadows,
+    load_glass_scenes,
     load_natural,
     load_pairs,
     natural_paths,
@@ -73,16 +77,49 @@ def test_crops_of_a_pair_stay_aligned(data):
 
 
 def test_batches_hold_the_stated_shares_and_are_seeded(data):
-    natural, pairs = load_natural(data / "natural"), load_pairs(data / "real_pairs" / "train")
-    settings = recipe(data, "x", real_share=0.5, clean_share=0.25, pixels_per_step=200 * 32**2)
-    batch = draw_batch(settings, natural, pairs, 32, step_generator(0, 0))
+    pairs = load_pairs(data / "real_pairs" / "train")
+    shown = [torch.full((3, 48, 64), value, dtype=torch.uint8) for value in (153, 102, 51)]
+    pictures = TrainingPictures(load_natural(data / "natural"), pairs, [GlassPictures(*shown, 0.9)])
+    shares = {"real_share": 0.4, "clean_share": 0.2, "glass_share": 0.2, "glass": data}
+    settings = recipe(data, "x", **shares, pixels_per_step=200 * 32**2)
+    batch = draw_batch(settings, pictures, 32, step_generator(0, 0))
     clean = (batch.input == batch.target).flatten(1).all(1)
-    assert 75 < batch.real.sum() < 125
-    assert 30 < (clean & ~batch.real).sum() < 70
+    rendered = (batch.transmittance == 0.9) & (batch.input - 0.6 < 1e-6).flatten(1).all(1)
+    assert 60 < batch.real.sum() < 100
+    assert 22 < (clean & ~batch.real).sum() < 60
+    assert 22 < rendered.sum() < 60
+    torch.testing.assert_close(batch.target[rendered].mean(), torch.tensor(0.4))
+    torch.testing.assert_close(batch.reflection[rendered].mean(), torch.tensor(0.2))
     few = replace(settings, pixels_per_step=4 * 32**2)
-    again, other = (draw_batch(few, natural, pairs, 32, step_generator(0, step)) for step in (0, 1))
+    again, other = (draw_batch(few, pictures, 32, step_generator(0, step)) for step in (0, 1))
     assert torch.equal(batch.input[:4], again.input)
     assert not torch.equal(again.input, other.input)
+
+
+def test_glass_scenes_are_read_from_a_data_set(tmp_path):
+    layers = {
+        letter: np.full((8, 12, 3), light, np.float32)
+        for letter, light in (("T", 0.4), ("R", 0.1), ("B", 0.5))
+    }
+    scene = GlassScene(Background("a"), ReflectedWorld("b"))
+    photo = np.full((8, 12, 3), 0.7, np.float32)
+
+    def write(letters):
+        kept = {letter: layers[letter] for letter in letters}
+        stored = StoredSample("00000000", scene, photo, kept, None)
+        write_shard(tmp_path / "shard-000000.tar", [encode_sample(stored, "png16")])
+
+    with pytest.raises(ClearpaneError, match="clearpane synthesize"):
+        load_glass_scenes(tmp_path)
+    write("TRB")
+    (glass,) = load_glass_scenes(tmp_path)
+    assert glass.transmittance == pytest.approx(0.8, abs=1e-3)
+    for found, expected in ((glass.input, 0.7), (glass.background, linear_to_srgb(np.float64(0.5)))):
+        assert found.shape == (3, 8, 12)
+        assert found.float().mean().item() == pytest.approx(255 * float(expected), abs=0.6)
+    write("TB")
+    with pytest.raises(ClearpaneError, match="layers I, T, R and B"):
+        load_glass_scenes(tmp_path)
 
 
 def test_deepened_shadows_keep_black_white_and_order():

@@ -8,6 +8,7 @@ two.
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,14 +32,18 @@ from clearpane.training.loop import (
 )
 from clearpane.training.losses import Batch, separation_loss
 from clearpane.training.pictures import (
+    GlassPictures,
     Pair,
     deepen_shadows,
     jitter,
+    load_glass_scenes,
     load_natural,
     load_pairs,
     random_crop,
     transfer_blend,
 )
+
+T = TypeVar("T")
 
 DESCRIPTION = """\
 Trains the separator that ships with Clearpane, on the CPU. An interrupted run
@@ -68,6 +73,10 @@ class TrainCompact:
     """Share of crops from real pairs."""
     transfer_share: float = 0.0
     """Share of crops whose background is natural and whose reflection is a real pair's."""
+    glass: Path | None = None
+    """Data set of glass scenes, made by clearpane synthesize with --layers I,T,R,B; for --glass-share."""
+    glass_share: float = 0.0
+    """Share of crops from rendered glass scenes."""
     clean_share: float = 0.08
     """Share of clean pictures, whose result is the picture itself."""
     folds: int = 0
@@ -89,28 +98,37 @@ def check(recipe: TrainCompact) -> None:
     multiple = NetworkConfig().multiple
     if not recipe.crops or any(size <= 0 or size % multiple for size in recipe.crops):
         raise ClearpaneError(f"--crops {recipe.crops}: give multiples of {multiple}")
-    shares = recipe.real_share, recipe.transfer_share, recipe.clean_share
+    shares = recipe.real_share, recipe.transfer_share, recipe.glass_share, recipe.clean_share
     if min(shares) < 0 or sum(shares) > 1:
-        raise ClearpaneError(
-            "--real-share, --transfer-share, --clean-share: give shares from 0 to 1, 1 at most together"
-        )
+        raise ClearpaneError("--real-share and the other shares: give 0 to 1, 1 at most together")
+    if recipe.glass_share and not recipe.glass:
+        raise ClearpaneError("--glass-share needs --glass, the data set of glass scenes")
     if recipe.folds < 0 or recipe.folds == 1 or not 0 <= recipe.fold < max(1, recipe.folds):
         raise ClearpaneError(
             f"--folds {recipe.folds} --fold {recipe.fold}: give 2 or more folds and a fold below their number"
         )
 
 
-def draw_batch(
-    recipe: TrainCompact, natural: list[Tensor], pairs: list[Pair], size: int, generator: Generator
-) -> Batch:
+@dataclass(frozen=True, eq=False)
+class TrainingPictures:
+    """All that crops are drawn from."""
+
+    natural: list[Tensor]
+    pairs: list[Pair]
+    glass: list[GlassPictures]
+
+
+def draw_batch(recipe: TrainCompact, pictures: TrainingPictures, size: int, generator: Generator) -> Batch:
     """Draw one step's crops of ``size`` pixels."""
 
+    def one_of(items: list[T]) -> T:
+        return items[int(torch.randint(len(items), (), generator=generator))]
+
     def natural_crop(zoom: float = 1.8) -> Tensor:
-        picture = natural[int(torch.randint(len(natural), (), generator=generator))]
-        return random_crop((picture,), size, generator, zoom)[0]
+        return random_crop((one_of(pictures.natural),), size, generator, zoom)[0]
 
     def pair_crop() -> tuple[Tensor, Tensor]:
-        pair = pairs[int(torch.randint(len(pairs), (), generator=generator))]
+        pair = one_of(pictures.pairs)
         photo, truth = jitter(random_crop((pair.input, pair.truth), size, generator), generator)
         return photo, truth
 
@@ -133,7 +151,12 @@ def draw_batch(
             photo, truth = pair_crop()
             blend, gain = transfer_blend(photo, truth, natural_crop(), generator)
             rows.append((blend.input, blend.background, blend.reflection, gain, False))
-        elif kind < recipe.real_share + recipe.transfer_share + recipe.clean_share:
+        elif kind < recipe.real_share + recipe.transfer_share + recipe.glass_share:
+            glass = one_of(pictures.glass)
+            layers = glass.input, glass.background, glass.reflection
+            photo, background, reflection = random_crop(layers, size, generator)
+            rows.append((photo, background, reflection, glass.transmittance, False))
+        elif kind < recipe.real_share + recipe.transfer_share + recipe.glass_share + recipe.clean_share:
             clean = add_grain(background_crop()[0])
             rows.append((clean, clean, torch.zeros_like(clean), 1.0, False))
         else:
@@ -222,7 +245,11 @@ def run(recipe: TrainCompact) -> int:
     natural = load_natural(recipe.data / "natural")
     pairs = load_pairs(recipe.data / "real_pairs" / "train")
     held_out = held_out_pairs(recipe, pairs)
-    pairs = [p for p in pairs if p not in held_out]
+    pictures = TrainingPictures(
+        natural,
+        [p for p in pairs if p not in held_out],
+        load_glass_scenes(recipe.glass) if recipe.glass and recipe.glass_share else [],
+    )
 
     recipe.output.mkdir(parents=True, exist_ok=True)
     checkpoint = recipe.output / "checkpoint.safetensors"
@@ -242,7 +269,7 @@ def run(recipe: TrainCompact) -> int:
     try:
         while state.step < recipe.steps:
             size = recipe.crops[state.step * len(recipe.crops) // recipe.steps]
-            batch = draw_batch(recipe, natural, pairs, size, step_generator(recipe.seed, state.step))
+            batch = draw_batch(recipe, pictures, size, step_generator(recipe.seed, state.step))
             learning_rate = cosine_learning_rate(state.step, recipe.steps, recipe.learning_rate)
             losses.append(train_step(state, batch, learning_rate))
             samples += len(batch.input)

@@ -15,6 +15,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.synthesis.blending import Blend, gaussian_blur
 from clearpane.synthesis.draws import uniform
+from clearpane.synthesis.shards import StoredSample, read_shards
 
 # Every sixteenth natural picture is never trained on: harm on clean pictures is measured there.
 HELD_OUT_EVERY = 16
@@ -74,6 +75,48 @@ def _load_pair(path: Path) -> Pair:
     if pair.input.shape != pair.truth.shape:
         raise ClearpaneError(f"{path}: its truth {name}_transmission.jpg has another size")
     return pair
+
+
+@dataclass(frozen=True, eq=False)
+class GlassPictures:
+    """A rendered glass scene: photograph, background and reflection, 3 x H x W uint8, and t of T = t B."""
+
+    input: Tensor
+    background: Tensor
+    reflection: Tensor
+    transmittance: float
+
+
+def load_glass_scenes(folder: Path) -> list[GlassPictures]:
+    """The glass scenes of a data set that ``clearpane synthesize`` made with the layers I, T, R and B.
+
+    Raises:
+        ClearpaneError: there is no such data set, it lacks one of the layers, or a shard cannot be read.
+    """
+    shards = sorted(folder.glob("shard-*.tar"))
+    if not shards:
+        raise ClearpaneError(f"{folder}: no shards of glass scenes; make them with clearpane synthesize")
+    return [_glass_pictures(folder, sample) for sample in read_shards(shards)]
+
+
+def _glass_pictures(folder: Path, sample: StoredSample) -> GlassPictures:
+    if sample.photograph is None or not {"T", "R", "B"} <= set(sample.layers):
+        raise ClearpaneError(
+            f"{folder}: training needs the layers I, T, R and B; make it with --layers I,T,R,B"
+        )
+
+    def stored(srgb: np.ndarray) -> Tensor:
+        return (
+            torch.from_numpy((srgb.clip(0, 1) * 255).round().astype(np.uint8)).permute(2, 0, 1).contiguous()
+        )
+
+    layers = sample.layers
+    return GlassPictures(
+        stored(sample.photograph),
+        stored(linear_to_srgb(layers["B"])),
+        stored(linear_to_srgb(layers["R"])),
+        float(layers["T"].sum() / max(layers["B"].sum(), 1e-6)),
+    )
 
 
 def random_crop(
