@@ -87,3 +87,11 @@ def test_lights_are_painted_where_they_are(shape: str, share: float) -> None:
 def test_texture_size_keeps_the_form() -> None:
     assert texture_size(192, 256) == (384, 512)
     assert texture_size(256, 128, 300) == (300, 150)
+
+
+def test_a_screen_is_deepened_and_tinted_under_its_lights() -> None:
+    look = ReflectedWorld("b", contrast=2.0, tint=(0.5, 1.0, 2.0))
+    found = scene_textures(replace(SCENE, world=look), PICTURE, PICTURE, 30, 50).world
+    expected = PICTURE**2 * torch.tensor([0.5, 1.0, 2.0])[:, None, None]
+    ratio = found / expected
+    torch.testing.assert_close(ratio, torch.full_like(ratio, ratio[0, 0, 0].item()))

@@ -63,6 +63,8 @@ class SceneRanges:
         reflection_level_limits: smallest and largest of it.
         dome_gain: factor on a dome's level: the part of a map that the glass shows is seldom its brightest.
         dome_chance: how often a flat pane reflects an environment, not a picture on a screen.
+        world_contrast: power of a screen's linear values.
+        blueness: mean and deviation of the logarithm of blue over red in a screen's tint.
         highlight_gain: how much brighter than white the clipped highlights of a screen's picture were.
         lamp_chance, window_chance: how often the reflected world has one to three lamps, a window.
         lamp_radiance, window_radiance: in units of the world's 95th percentile, log.
@@ -118,6 +120,8 @@ class SceneRanges:
     reflection_level_limits: Annotated[Range, Limits(_ABOVE_ZERO)] = (0.005, 0.5)
     dome_gain: Annotated[float, Limits(_ABOVE_ZERO, 100)] = 1.6
     dome_chance: Chance = 0.25
+    world_contrast: Annotated[Range, Limits(1, 10)] = (1.0, 2.5)
+    blueness: Annotated[tuple[float, float], Limits(-5, 5)] = (0.5, 0.35)
     highlight_gain: Annotated[Range, Limits(0)] = (0.0, 10.0)
     lamp_chance: Chance = 0.2
     lamp_radiance: Annotated[Range, Limits(_ABOVE_ZERO)] = (2.0, 20.0)
@@ -142,6 +146,8 @@ class SceneRanges:
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
             _check(name, getattr(self, name), hint.__metadata__[0])
+        if self.blueness[1] < 0:
+            raise _error("blueness", self.blueness, "a mean, and a deviation of at least 0")
         if not self.reflection_level[0] > 0:
             raise _error("reflection_level", self.reflection_level, "a median above 0, and a deviation")
         if self.wedged_chance + self.double_chance + self.bent_chance + self.lens_chance > 1 + 1e-9:
@@ -159,8 +165,12 @@ def _check(name: str, value: Any, limits: Limits) -> None:
     ends = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(x, int | float) and math.isfinite(x) for x in ends):
         raise _error(name, value, "finite numbers")
-    # A median and a deviation are no range.
-    if isinstance(value, tuple) and name != "reflection_level" and (len(value) != 2 or value[0] > value[1]):
+    # A middle and a deviation are no range.
+    if (
+        isinstance(value, tuple)
+        and name not in ("reflection_level", "blueness")
+        and (len(value) != 2 or value[0] > value[1])
+    ):
         raise _error(name, value, "(low, high) with low not above high")
     low, high = limits.at_least, limits.at_most
     if min(ends) < low or max(ends) > high:

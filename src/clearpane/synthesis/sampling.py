@@ -91,7 +91,7 @@ def sample_scene(
     lights = _draw_lights(draw, ranges, is_dome)
     world_picture = draw.choice(names.environments if is_dome else _others(names.backgrounds, picture))
     rotation = draw.uniform((0.0, 360.0)) if is_dome else 0.0
-    highlight_gain = 0.0 if is_dome else draw.uniform(ranges.highlight_gain)
+    look = (1.0, (1.0, 1.0, 1.0), 0.0) if is_dome else _draw_screen_look(draw, ranges)
     level = _draw_level(draw, ranges, is_dome)
     post = _draw_post(draw, ranges)
     for _ in range(_TRIES):
@@ -113,7 +113,7 @@ def sample_scene(
                 before,
                 radiance,
                 rotation,
-                highlight_gain,
+                *look,
                 lights,
             ),
             pane,
@@ -272,6 +272,13 @@ def _draw_level(draw: _Draw, r: SceneRanges, is_dome: bool) -> float:
     low, high = r.reflection_level_limits
     median, deviation = r.reflection_level
     return min(max(draw.log_normal(median * (r.dome_gain if is_dome else 1.0), deviation), low), high)
+
+
+def _draw_screen_look(draw: _Draw, r: SceneRanges) -> tuple[float, tuple[float, float, float], float]:
+    """A screen's contrast, tint and highlight gain."""
+    contrast = draw.uniform(r.world_contrast)
+    blue = draw.log_normal(math.exp(r.blueness[0] / 2), r.blueness[1] / 2)
+    return contrast, (_rounded(1 / blue), 1.0, blue), draw.uniform(r.highlight_gain)
 
 
 def _draw_lights(draw: _Draw, r: SceneRanges, is_dome: bool) -> tuple[Light, ...]:

@@ -155,6 +155,8 @@ class ReflectedWorld:
         radiance: of the picture's 95th percentile of brightness: pictures differ in scale, so they are
             brought to a common one.
         rotation: of a dome about the upright axis, degrees.
+        contrast: power of a screen's linear values, at least 1: much of what stands before a glass is dark.
+        tint: factors on red, green and blue: often a sky's.
         highlight_gain: how much brighter than white a screen's clipped highlights were.
         lights: lamps and windows on it.
     """
@@ -164,6 +166,8 @@ class ReflectedWorld:
     distance: float = 2.0
     radiance: float = 1.0
     rotation: float = 0.0
+    contrast: float = 1.0
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
     highlight_gain: float = 0.0
     lights: tuple[Light, ...] = ()
 
@@ -172,6 +176,8 @@ class ReflectedWorld:
         _require(
             self.radiance >= 0 and self.highlight_gain >= 0, "reflected world: radiance must not be negative"
         )
+        _require(self.contrast >= 1, "reflected world: contrast must be at least 1")
+        _require(min(self.tint) > 0, "reflected world: tint must be above 0")
 
 
 @dataclass(frozen=True)

@@ -82,11 +82,12 @@ def _background_texture(background: Background, picture: Tensor) -> Tensor:
 
 
 def _world_texture(world: ReflectedWorld, picture: Tensor) -> Tensor:
-    light = picture
+    light = picture if world.contrast == 1 else picture.clamp(0, 1) ** world.contrast
     if world.highlight_gain:
         light = light + world.highlight_gain * (light - 0.7).clamp(min=0)
     brightness = torch.quantile(light.mean(dim=0).flatten()[::7], 0.95).clamp(min=1e-4)
     light = light * (world.radiance / brightness)
+    light = light * torch.tensor(world.tint)[:, None, None]
     for lamp in world.lights:
         light = _paint(light, lamp, world.radiance)
     return light

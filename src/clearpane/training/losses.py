@@ -68,8 +68,8 @@ def separation_loss(transmission: Tensor, reflection: Tensor, batch: Batch) -> T
 
     On all pictures ``|T - B| + 2 e + 0.02 log(1 + e / 3e-4)``, e the mean squared error of the crop, and the
     gradients; on synthetic ones also ``0.3 |R - R*|`` and, where I is not saturated, ``0.2 |t B + R - I|`` in
-    linear light. The logarithm is, up to 35 dB, the PSNR that results are measured by: a picture that is nearly
-    right already weighs more, so that it is left alone.
+    linear light. The logarithm is, up to 35 dB, the PSNR that results are measured by: a picture that is
+    nearly right already weighs more, so that it is left alone.
     """
     target = torch.where(
         batch.real[:, None, None, None], best_shift(transmission, batch.target), batch.target
