@@ -130,7 +130,10 @@ def test_ctrl_c_leaves_whole_shards_only(made_of: list[str], tmp_path: Path) -> 
     assert printed == (
         f"interrupted: {data_set.held} of 4000 samples are kept; the same command goes on with the rest\n"
     )
-    assert set(contents(tmp_path / "out")) == {"manifest.json", *data_set.entries}
+    names = set(contents(tmp_path / "out")) - {"manifest.json"}
+    assert len(names - set(data_set.entries)) <= 1, "one shard may have been finished but not listed"
+    for name in names:
+        assert len(list(read_shards([tmp_path / "out" / name]))) == 2
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -76,6 +76,7 @@ def test_whole_shards_are_kept_and_the_rest_is_made_again(tmp_path: Path) -> Non
     damaged = broken / "shard-000002.tar"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
     (broken / ".clearpane-0123.tar").write_bytes(b"left by a killed run")
+    (broken / "shard-000003.tar").write_bytes(b"whole, but killed before the manifest was written")
     kept = (broken / "shard-000001.tar").stat()
     made = make(broken, 8)
     assert [shard.name for shard in made] == ["shard-000000.tar", "shard-000002.tar"]

@@ -84,6 +84,13 @@ def test_facts_about_a_sample() -> None:
     assert encoded.light["T"] == pytest.approx(before.layers["T"].mean())
 
 
+def test_what_is_not_finite_is_not_stored() -> None:
+    before = sample(letters="T R")
+    before.layers["R"][0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match=r'sample 00000000: R is not finite; .*"seed": 0'):
+        encode_sample(before, "png16")
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_shard_is_the_same_whenever_and_wherever_it_is_written(
     format: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

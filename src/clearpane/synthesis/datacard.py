@@ -62,8 +62,8 @@ its own (SHA-256) is
 {_lines(files)}
 
 - Layers but I: {_FORMATS[recipe["format"]]}.
-- They are free of noise and tone curve, at the photograph's exposure and white balance. In linear light, T + R is
-  what the sensor saw.
+- They are free of noise and tone curve, at the photograph's exposure and white balance. In linear light,
+  T + R is what the sensor saw.
 - Rendered {_RENDERERS[recipe["renderer"]]}.
 
 `KEY.json` is the scene (metres, degrees); `KEY.txt`, where I, T and R are there, the caption of the panel

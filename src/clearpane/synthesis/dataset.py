@@ -125,8 +125,10 @@ class DataSet:
                 (folder / MANIFEST).unlink(missing_ok=True)
                 for shard in folder.glob(_SHARDS):
                     shard.unlink()
-            kept = cls._kept(folder, recipe, count)
-            data_set = cls(folder, recipe, count, kept)
+            data_set = cls(folder, recipe, count, cls._kept(folder, recipe, count))
+            for shard in folder.glob(_SHARDS):  # damaged, or not yet in the manifest when a run was stopped
+                if shard.name not in data_set.entries:
+                    shard.unlink()
             if data_set.missing():
                 (folder / CARD).unlink(missing_ok=True)
         except FileExistsError as error:

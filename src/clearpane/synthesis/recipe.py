@@ -79,6 +79,7 @@ class SampleMaker:
 
         Raises:
             ClearpaneError: a picture cannot be read, or the ranges allow no scene.
+            ValueError: the renderer gave values that are not finite.
         """
         if self.recipe.stream.options.renderer == "mitsuba":
             import drjit

@@ -79,7 +79,16 @@ def encode_sample(sample: StoredSample, format: Format) -> EncodedSample:
     ``i.png`` is the photograph, ``json`` the scene, ``txt`` the caption; ``t``, ``r``, ``b`` and ``mr`` are
     the layers: ``.png`` for ``png16`` (16 bits, the sRGB curve, clipped at 1), ``.exr`` for ``exr`` (half
     floats, linear light). Letters are small because the webdataset package gives file endings so.
+
+    Raises:
+        ValueError: a picture holds values that are not finite.
     """
+    pictures = {"I": sample.photograph, **sample.layers}
+    for letter, pixels in pictures.items():
+        if pixels is not None and not np.isfinite(pixels).all():
+            raise ValueError(
+                f"sample {sample.key}: {letter} is not finite; its scene: {sample.scene.to_json()}"
+            )
     files = {"json": f"{sample.scene.to_json()}\n".encode()}
     if sample.caption is not None:
         files["txt"] = f"{sample.caption}\n".encode()
