@@ -45,7 +45,7 @@ BASE_PACKAGES = (
 EXTRAS = {
     "photo": ("HEIC and camera RAW files", ("pillow-heif", "rawpy")),
     "train": ("training models", ("torch", "onnx", "onnxscript")),
-    "synthesis": ("rendering glass scenes", ("torch", "mitsuba", "mitsuba-oidn", "webdataset")),
+    "synthesis": ("rendering glass scenes", ("torch", "mitsuba", "drjit", "mitsuba-oidn", "webdataset")),
 }
 
 
