@@ -37,6 +37,7 @@ from clearpane.synthesis.geometry import COVER
 from clearpane.synthesis.layers import SceneLayers
 from clearpane.synthesis.lookup import (
     SceneTensors,
+    dome_places,
     look_before,
     look_behind,
     look_up,
@@ -245,19 +246,31 @@ def _order_weights(
 
 def _dome_looks(p: SceneTensors, rays: _Rays, step: Tensor, orders: int) -> Iterator[Tensor]:
     """The dome as order 0, 1, ... of a flat pane's reflection shows it: [B, 3, H, W] each."""
-    ox, oy = rays.origin
+    subsampled = dome_places(p, *_mirrored(p, rays.origin, rays.directions))
+    yield look_up_dome(p, subsampled)
+    point, leaving = _mirrored(p, rays.origin, rays.centres[:, :, None])
+    first = dome_places(p, point, leaving)
+    for order in range(1, orders):
+        shifted = dome_places(p, point + 2 * order * step[:, :, None], leaving)
+        if order == 1:
+            shift = shifted - first
+            shift[:, 0] -= torch.round(shift[:, 0])  # across the map's edge
+            shifted = subsampled + shift
+        yield look_up_dome(p, shifted)
+
+
+def _mirrored(p: SceneTensors, origin: tuple[float, float], directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays [B, 2, S, H, W] (z = 1) meet the front face, from the pane's centre, and where they go on.
+
+    [B, 3, S, H, W] each, the directions unit.
+    """
     normal = p.normal[..., None]
-    direction = torch.cat([rays.directions, torch.ones_like(rays.directions[:, :1])], dim=1)
-    origin = torch.tensor([ox, oy, 0.0], device=normal.device).reshape(1, 3, 1, 1, 1)
+    ray = torch.cat([directions, torch.ones_like(directions[:, :1])], dim=1)
+    lens = torch.tensor([*origin, 0.0], device=normal.device).reshape(1, 3, 1, 1, 1)
     centre = torch.cat([torch.zeros_like(p.pane_distance).expand(-1, 2, 1, 1), p.pane_distance], dim=1)
-    along = (direction * normal).sum(dim=1, keepdim=True)
-    hit = ((centre[..., None] - origin) * normal).sum(dim=1, keepdim=True) / along
-    point = origin + hit * direction - centre[..., None]
-    leaving = F.normalize(direction - 2 * along * normal, dim=1)
-    for order in range(orders):
-        if order == 2:
-            point, leaving = (x.mean(dim=2, keepdim=True) for x in (point, leaving))
-        yield look_up_dome(p, point + 2 * order * step[:, :, None], leaving)
+    along = (ray * normal).sum(dim=1, keepdim=True)
+    hit = ((centre[..., None] - lens) * normal).sum(dim=1, keepdim=True) / along
+    return lens + hit * ray - centre[..., None], F.normalize(ray - 2 * along * normal, dim=1)
 
 
 def _traced_orders(

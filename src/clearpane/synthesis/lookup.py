@@ -84,17 +84,33 @@ def look_up(texture: Tensor, position: Tensor) -> Tensor:
     return found.reshape(batch, 3, samples, height, width).mean(dim=2)
 
 
-def look_up_dome(p: SceneTensors, point: Tensor, direction: Tensor) -> Tensor:
-    """The dome from points near its centre: [B, 3, S, H, W] each, relative to it, unit directions."""
+def dome_places(p: SceneTensors, point: Tensor, direction: Tensor) -> Tensor:
+    """Where on the dome's map rays end: [B, 3, S, H, W] each -> [B, 2, S, H, W].
+
+    Args:
+        p: the scenes.
+        point: beginnings near the dome's centre, relative to it.
+        direction: unit.
+
+    Returns:
+        u in turns, from the left edge of the map (any whole number may be added), and v from -1 at its top to
+        1 at its bottom.
+    """
     radius = p.world_distance[..., None]
     forward = (point * direction).sum(dim=1, keepdim=True)
     distance = torch.sqrt((forward**2 - (point**2).sum(dim=1, keepdim=True) + radius**2).clamp(min=1e-9))
     x, y, z = (point + (distance - forward) * direction).unbind(dim=1)
-    turns = (torch.atan2(x, z) - p.dome_rotation) / (2 * math.pi) + 0.5
-    columns = p.world.shape[-1]
-    # The map has one more column at either side.
-    u = (2 * (turns - torch.floor(turns)) - 1) * ((columns - 2) / columns)
+    u = (torch.atan2(x, z) - p.dome_rotation) / (2 * math.pi) + 0.5
     v = torch.asin((y / radius[:, 0]).clamp(-1, 1)) * (2 / math.pi)
+    return torch.stack([u, v], dim=1)
+
+
+def look_up_dome(p: SceneTensors, places: Tensor) -> Tensor:
+    """The dome at places of its map, mean over the subsamples: [B, 2, S, H, W] -> [B, 3, H, W]."""
+    turns, v = places.unbind(dim=1)
+    columns = p.world.shape[-1]
+    # The texture has one more column at either side.
+    u = (2 * (turns - torch.floor(turns)) - 1) * ((columns - 2) / columns)
     return look_up(p.world, torch.stack([u, v], dim=1))
 
 
@@ -116,7 +132,8 @@ def look_before(p: SceneTensors, origin: Tensor, direction: Tensor) -> Tensor:
         # Every subsample as a picture of its own.
         points = (origin - centre.reshape(3)).movedim(-1, 1)[:, :, None]
         directions = direction.movedim(-1, 1)[:, :, None]
-        return torch.cat([look_up_dome(p, a[None], b[None]) for a, b in zip(points, directions, strict=True)])
+        places = (dome_places(p, a[None], b[None]) for a, b in zip(points, directions, strict=True))
+        return torch.cat([look_up_dome(p, place) for place in places])
     centre, across, down = p.screen
     normal = torch.linalg.cross(across, down)
     along = (direction * normal).sum(dim=-1)
