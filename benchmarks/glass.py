@@ -78,12 +78,12 @@ def scenes(sources: Sources) -> dict[str, GlassScene]:
     return {
         "clear": GlassScene(
             Background(one(0.02), 3.0),
-            ReflectedWorld(one(0.75), "screen", 2.0, radiance=1.5),
+            ReflectedWorld(one(0.75), "screen", 2.0, radiance=0.9),
             Pane(yaw=35, pitch=8, thickness=0.010),
         ),
         "tinted": GlassScene(
             Background(one(0.12), 4.0),
-            ReflectedWorld(ENVIRONMENT, "dome", 2.5, radiance=2.0, rotation=120),
+            ReflectedWorld(ENVIRONMENT, "dome", 2.5, radiance=1.5, rotation=120),
             Pane(yaw=-25, pitch=-5, thickness=0.008, ior=1.55, absorption=(60.0, 25.0, 40.0)),
         ),
     }
