@@ -270,7 +270,9 @@ def _mirrored(p: SceneTensors, origin: tuple[float, float], directions: Tensor) 
     centre = torch.cat([torch.zeros_like(p.pane_distance).expand(-1, 2, 1, 1), p.pane_distance], dim=1)
     along = (ray * normal).sum(dim=1, keepdim=True)
     hit = ((centre[..., None] - lens) * normal).sum(dim=1, keepdim=True) / along
-    return lens + hit * ray - centre[..., None], F.normalize(ray - 2 * along * normal, dim=1)
+    # a mirrored ray is as long as it was; F.normalize is slow along this axis
+    length = torch.sqrt((directions**2).sum(dim=1, keepdim=True) + 1)
+    return lens + hit * ray - centre[..., None], (ray - 2 * along * normal) / length
 
 
 def _traced_orders(
