@@ -88,9 +88,10 @@ def layers_integrator(pane: Pane, air: Air, part: str, depth: int) -> Any:
             solid = first.is_valid()
             clear = dr.select(solid, dr.exp(-first.t / air.distance), 1)
             light = dr.minimum(light, BRIGHTEST) * clear + mi.Color3f(air.light) * (1 - clear)
-            bsdf = first.bsdf()
-            albedo = bsdf.eval_diffuse_reflectance(first, active & solid)
-            albedo = dr.select(solid, dr.clip(albedo, 0, 1), mi.Color3f(1))
+            albedo = mi.Color3f(1)
+            if _any(solid):
+                albedo = first.bsdf().eval_diffuse_reflectance(first, active & solid)
+                albedo = dr.select(solid, dr.clip(albedo, 0, 1), mi.Color3f(1))
             normal = dr.select(solid, first.sh_frame.n, mi.Vector3f(0))
             weight = throughput.y
             values = [*(throughput * light), *(weight * albedo), *(weight * normal), weight]
@@ -110,6 +111,8 @@ def layers_integrator(pane: Pane, air: Air, part: str, depth: int) -> Any:
             near.maxt = si.t * (1 - 1e-5)
             hit = active & si.is_valid()
             hit = dr.select(scene.ray_test(near, hit), False, hit)
+            if not _any(hit):
+                return throughput, ray, hit
             cosine = si.wi.z
             fresnel, _, _, _ = mi.fresnel(cosine, pane.ior)
             outside = cosine > 0
@@ -124,3 +127,8 @@ def layers_integrator(pane: Pane, air: Air, part: str, depth: int) -> Any:
             return dr.select(hit, throughput * weight, throughput), ray, hit
 
     return Layers()
+
+
+def _any(mask: Any) -> bool:
+    """False where a scalar variant has no surface to ask; the others ask for many rays at once."""
+    return mask if isinstance(mask, bool) else True

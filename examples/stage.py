@@ -46,7 +46,9 @@ class Stage:
     air: Air = field(default_factory=Air)
 
     def load_world(self) -> Any:
-        return mi.load_dict({"type": "scene", **{f"thing{i}": thing for i, thing in enumerate(self.world)}})
+        return mi.load_dict(
+            {"type": "scene", **{f"thing{i}": thing for i, thing in enumerate(self.world)}}, parallel=False
+        )
 
     def load_glass(self, ior: float) -> Any:
         left, bottom, right, top = self.opening

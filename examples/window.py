@@ -33,7 +33,7 @@ def _mountains() -> list[Any]:
     """Three ranges, one behind another, with a gap for the lake; snow where it is high and not too steep."""
     ranges: list[Any] = []
     for k, (near, deep, high, gap) in enumerate(
-        ((-1500, 1500, 430, 0.75), (-3200, 2600, 1050, 0.62), (-7000, 4200, 2250, 0.12))
+        ((-1500, 1500, 430, 0.75), (-3200, 2600, 1050, 0.55), (-7000, 4200, 2750, 0.0))
     ):
         wide = -2.6 * near + 2500
         rows, columns = 240, 420

@@ -41,8 +41,9 @@ def render(monkeypatch: pytest.MonkeyPatch):
     mi = pytest.importorskip("mitsuba")
     monkeypatch.syspath_prepend(str(EXAMPLES))
     before = mi.variant()
+    mi.set_variant("scalar_rgb")  # is everywhere, and has nothing to compile
     script = importlib.import_module("render")
-    script.choose_variant()
+    monkeypatch.setattr(script, "choose_variant", lambda: None)
     yield script
     if before:
         mi.set_variant(before)
@@ -93,7 +94,7 @@ def test_the_script_writes_the_same_pictures_again(render, data: Path, tmp_path:
             pixels.append(np.asarray(stored, np.int16))
     assert pixels[0].shape == (24, 32, 3)
     assert pixels[0].std() > 5
-    assert np.abs(pixels[0] - pixels[1]).max() <= 2  # threads add light up in no fixed order
+    assert np.array_equal(*pixels)
 
 
 def test_a_missing_folder_is_one_line(render, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
