@@ -252,3 +252,9 @@ def test_missing_package_names_the_extra(monkeypatch, package, denoise):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match="synthesis"):
         path_trace_layer(glass_scene(), white(), replace(OPTIONS, samples=1, denoise=denoise), "R")
+
+
+def test_rough_glass_under_a_dome_is_finite_in_every_variant():
+    scene = glass_scene(Pane(yaw=-31.0, roughness=0.054, distance=0.8))
+    found = path_trace_layer(scene, white(), PathTracingOptions(32, 32, samples=16, variant="auto"), "R")
+    assert found.isfinite().all() and found.mean() > 0.05

@@ -169,7 +169,8 @@ def _description(
         case "MR":
             things = {**mitsuba_scene.mirror(view), **mitsuba_scene.world(view, picture)}
     integrator: dict[str, Any] = {
-        "type": "volpath",
+        # Under rough glass the plain one gives NaN in LLVM variants (Mitsuba 3.9).
+        "type": "volpathmis" if view.scene.pane.roughness > 0 else "volpath",
         "max_depth": options.max_depth,
         "rr_depth": options.max_depth + 1,  # no roulette: long paths carry as much light as short ones
         # A screen beside a slanted pane may stand in the view; only its reflection counts.
