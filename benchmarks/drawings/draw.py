@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
-
 from brushes import Array, box
+from PIL import Image
 from scenes import lake, painting, shop, vase
 
 

@@ -4,7 +4,6 @@ B is what is behind the glass, M what a mirror in the glass's place would show.
 """
 
 import numpy as np
-
 from brushes import (
     Array,
     Vessel,

@@ -1,6 +1,7 @@
 """Samples made while a network trains: the same whatever the number of workers."""
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,16 @@ def batches(sources: Sources, start: int, count: int, workers: int) -> list[dict
     return list(itertools.islice(loader, count))
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As a loader's workers have: sums over several threads differ in the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_workers_and_starts_change_nothing(sources: Sources) -> None:
     alone = batches(sources, 0, 4, 0)
     shared = batches(sources, 0, 4, 2)

@@ -43,7 +43,8 @@ class GlassSceneDataset(Dataset[dict[str, Tensor | str | int]]):
 
     ``dataset[k]`` is sample k, for any k >= 0: I (as the camera saves it), T, R, B and MR, each 3 x H x W
     sRGB in [0, 1], ``scene``, its JSON, and ``index``. A loader given the indices keeps to their order,
-    whatever the number of its workers; to go on with sample n, start there::
+    whatever the number of its workers, and the samples are the same, but for the last bit where this process
+    renders them with several threads. To go on with sample n, start there::
 
         sources.backgrounds.preload()
         loader = DataLoader(dataset, batch_size=8, sampler=itertools.count(n), num_workers=2)

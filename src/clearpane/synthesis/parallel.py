@@ -68,10 +68,9 @@ def workers(work: Work[R], count: int) -> Iterator[Callable[[Iterable[int]], Ite
     try:
         yield ordered
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
-            process.join()
+        pool.shutdown(cancel_futures=True)  # the pool's own thread waits for their end
 
 
 def _begin(work: Work[Any]) -> None:

@@ -65,11 +65,7 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class SampleMaker:
-    """Makes any sample of a data set: the work of its worker processes.
-
-    >>> SampleMaker(recipe, sources)(42).key  # doctest: +SKIP
-    '00000042'
-    """
+    """Makes any sample of a data set: the work of its worker processes."""
 
     recipe: Recipe
     sources: Sources
