@@ -48,6 +48,7 @@ TITLES: dict[SectionName, str] = {
 
 # Without a sun, which would make all PSNR that of its few pixels.
 ENVIRONMENT = "potsdamer_platz_1k.hdr"
+EXAMPLES = FOLDER.parent / "examples"
 
 
 @dataclass(frozen=True)
@@ -68,30 +69,31 @@ class Options:
     """A trial with few samples and small pictures, to see that all of it runs; give it another output."""
 
 
-def scenes(sources: Sources) -> dict[str, GlassScene]:
-    """The scenes that are measured: a clear pane before a screen, a tinted one in a dome."""
-    backgrounds = sources.names.backgrounds
-
-    def one(share: float) -> str:
-        return backgrounds[int(share * len(backgrounds))]
-
+def scenes(behind: str, mirrored: str, behind_tinted: str) -> dict[str, GlassScene]:
+    """A clear pane before a screen and a tinted one in a dome, by the names of their pictures."""
     return {
         "clear": GlassScene(
-            Background(one(0.02), 3.0),
-            ReflectedWorld(one(0.75), "screen", 2.0, radiance=0.9),
+            Background(behind, 3.0),
+            ReflectedWorld(mirrored, "screen", 2.0, radiance=0.9),
             Pane(yaw=35, pitch=8, thickness=0.010),
         ),
         "tinted": GlassScene(
-            Background(one(0.12), 4.0),
+            Background(behind_tinted, 4.0),
             ReflectedWorld(ENVIRONMENT, "dome", 2.5, radiance=1.5, rotation=120),
             Pane(yaw=-25, pitch=-5, thickness=0.008, ior=1.55, absorption=(60.0, 25.0, 40.0)),
         ),
     }
 
 
-def sheet_scenes(sources: Sources) -> dict[str, GlassScene]:
+def measured_scenes(sources: Sources) -> dict[str, GlassScene]:
+    """The scenes that figures are of."""
+    names = sources.names.backgrounds
+    return scenes(*(names[int(share * len(names))] for share in (0.02, 0.75, 0.12)))
+
+
+def sheet_scenes() -> dict[str, GlassScene]:
     """The scenes of the picture sheet, with more shapes."""
-    flat = scenes(sources)
+    flat = scenes(*(f"{name}_transmission.jpg" for name in ("vase", "painting", "shop")))
     tinted = flat["tinted"]
     return {
         **flat,
@@ -125,7 +127,7 @@ def measure_agreement(sources: Sources, options: Options) -> dict[str, Any]:
     size, samples = (32, 64) if options.quick else (128, 256)
     counts = {"T": 2, "R": 4} if options.quick else {"T": 16, "R": 64}
     rows = []
-    for name, scene in scenes(sources).items():
+    for name, scene in measured_scenes(sources).items():
         textures = textures_of(scene, sources, size, size)
         for variant in ("llvm_ad_rgb", "llvm_ad_mono_polarized"):
             polarized = variant.endswith("polarized")
@@ -198,7 +200,7 @@ def measure_speed(sources: Sources, options: Options) -> dict[str, Any]:
     counts = {"T": 8, "R": 16, "B": 4, "MR": 4} if options.quick else {"T": 32, "R": 64, "B": 8, "MR": 8}
     analytic = AnalyticOptions(size, size, polarized=False)
     rows = []
-    for name, scene in scenes(sources).items():
+    for name, scene in measured_scenes(sources).items():
         textures = textures_of(scene, sources, size, size)
         layers = analytic_layers(scene, sources, analytic)
         fast = _seconds(lambda s=scene, t=textures: render_analytic([s], [t], analytic), 11)
@@ -227,7 +229,7 @@ def measure_speed(sources: Sources, options: Options) -> dict[str, Any]:
 
 def _rates(sources: Sources, size: int) -> dict[str, float]:
     """Five-layer sets a second on one core: pinhole, and two ways of defocus."""
-    chosen = list(scenes(sources).values())
+    chosen = list(measured_scenes(sources).values())
     textures = [textures_of(scene, sources, size, size) for scene in chosen]
     blurred = [replace(s, camera=Camera(lens_radius=0.01, focus_distance=3.0)) for s in chosen]
     cases: dict[str, tuple[Sequence[GlassScene], AnalyticOptions]] = {
@@ -281,11 +283,12 @@ def speed_table(section: dict[str, Any]) -> str:
 
 
 def measure_sheet(sources: Sources, options: Options) -> dict[str, Any]:
-    """Draw glass.jpg."""
+    """Draw glass.jpg, of pictures that are the project's own."""
+    sources = replace(sources, backgrounds=Sources.open(EXAMPLES).backgrounds)
     height, width = (30, 40) if options.quick else (120, 160)
     parts = 2 if options.quick else 4
     pictures = {}
-    for name, scene in sheet_scenes(sources).items():
+    for name, scene in sheet_scenes().items():
         textures = textures_of(scene, sources, height, width)
         path = PathTracingOptions(height, width, 64 if options.quick else 512, "llvm_ad_rgb")
         slow = {letter: traced(scene, textures, path, letter, parts, options.cache).mean for letter in LAYERS}

@@ -85,6 +85,20 @@ def test_another_networks_checkpoint_is_refused(tmp_path):
         load_average(nn.Linear(5, 5), path)
 
 
+def test_parts_that_an_earlier_network_lacked_keep_their_own_weights(tmp_path):
+    path = tmp_path / "run.safetensors"
+    state = new_state()
+    train(state, 2)
+    state.save(path)
+    grown = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1), nn.Linear(1, 1))
+    own = grown[2].weight.clone()
+    load_average(grown, path, optional=("2.",))
+    assert torch.equal(grown[2].weight, own)
+    assert torch.equal(grown[0].weight, state.average.weights["0.weight"])
+    with pytest.raises(ClearpaneError, match="not a checkpoint of this network"):
+        load_average(grown, path, optional=("3.",))
+
+
 def test_the_average_by_hand():
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 0.0)

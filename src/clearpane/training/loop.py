@@ -110,14 +110,19 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def load_average(model: nn.Module, path: Path) -> None:
+def load_average(model: nn.Module, path: Path, optional: tuple[str, ...] = ()) -> None:
     """Load a checkpoint's averaged weights into ``model``, as the start of another stage.
+
+    Args:
+        optional: beginnings of names that the checkpoint may lack; the model keeps its own weights there.
 
     Raises:
         ClearpaneError: the checkpoint is damaged or of another network.
     """
     try:
-        model.load_state_dict(_part(load_file(path), "average."))
+        weights = _part(load_file(path), "average.")
+        own = {name: p for name, p in model.state_dict().items() if name.startswith(optional)}
+        model.load_state_dict(own | weights)
     except (SafetensorError, RuntimeError, OSError) as error:
         raise _not_ours(path, error) from error
 

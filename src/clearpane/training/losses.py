@@ -18,7 +18,7 @@ class Batch:
         input: I, B x 3 x H x W.
         target: B, the scene without the glass.
         reflection: R; black for real pairs, where it is not known.
-        transmittance: [B], t of I = t B + R in linear light; NaN for real pairs.
+        transmittance: [B, 3], t of I = t B + R in linear light; NaN for real pairs.
         real: [B], true for real pairs.
     """
 
@@ -80,7 +80,7 @@ def separation_loss(transmission: Tensor, reflection: Tensor, batch: Batch) -> T
     loss = loss + gradient_loss(transmission, target)
     known = ~batch.real
     if known.any():
-        photo, gain = batch.input[known], batch.transmittance[known][:, None, None, None]
+        photo, gain = batch.input[known], batch.transmittance[known][..., None, None]
         r = reflection[known]
         total = gain * srgb_to_linear(transmission[known].clamp(0, 1)) + srgb_to_linear(r.clamp(0, 1))
         residual = (total - srgb_to_linear(photo)).abs() * (photo < 0.98)

@@ -79,21 +79,28 @@ def _load_pair(path: Path) -> Pair:
 
 @dataclass(frozen=True, eq=False)
 class GlassPictures:
-    """A rendered glass scene: photograph, background and reflection, 3 x H x W uint8, and t of T = t B."""
+    """A rendered glass scene.
+
+    Attributes:
+        input: I as the camera saved it, 3 x H x W uint8.
+        background: T / t, B where T shows it: glass shifts it by up to some pixels. 3 x H x W uint8.
+        reflection: R, 3 x H x W uint8.
+        transmittance: [3], t, the mean of T over that of B.
+    """
 
     input: Tensor
     background: Tensor
     reflection: Tensor
-    transmittance: float
+    transmittance: Tensor
 
 
 def load_glass_scenes(folder: Path) -> list[GlassPictures]:
-    """The glass scenes of a data set that ``clearpane synthesize`` made with the layers I, T, R and B.
+    """The glass scenes of the data sets in a folder, made by ``clearpane synthesize`` with I, T, R and B.
 
     Raises:
         ClearpaneError: there is no such data set, it lacks one of the layers, or a shard cannot be read.
     """
-    shards = sorted(folder.glob("shard-*.tar"))
+    shards = sorted(folder.rglob("shard-*.tar"))
     if not shards:
         raise ClearpaneError(f"{folder}: no shards of glass scenes; make them with clearpane synthesize")
     return [_glass_pictures(folder, sample) for sample in read_shards(shards)]
@@ -110,12 +117,14 @@ def _glass_pictures(folder: Path, sample: StoredSample) -> GlassPictures:
             torch.from_numpy((srgb.clip(0, 1) * 255).round().astype(np.uint8)).permute(2, 0, 1).contiguous()
         )
 
-    layers = sample.layers
+    transmission, background, reflection = (sample.layers[letter] for letter in "TBR")
+    light = np.maximum(background.sum(axis=(0, 1)), 1e-6)
+    transmittance = np.maximum(transmission.sum(axis=(0, 1)) / light, 0.05).astype(np.float32)
     return GlassPictures(
         stored(sample.photograph),
-        stored(linear_to_srgb(layers["B"])),
-        stored(linear_to_srgb(layers["R"])),
-        float(layers["T"].sum() / max(layers["B"].sum(), 1e-6)),
+        stored(linear_to_srgb(transmission / transmittance)),
+        stored(linear_to_srgb(reflection)),
+        torch.from_numpy(transmittance),
     )
 
 

@@ -3,7 +3,9 @@ import torch
 
 from clearpane.separation.compact.network import ChannelNorm, CompactNetwork, NetworkConfig, gate
 
-SMALL = NetworkConfig(widths=(8, 8, 16), encoder_blocks=(1, 1, 2), decoder_blocks=(1, 1), gated_from=1)
+SMALL = NetworkConfig((8, 8, 16), (1, 1, 2), decoder_blocks=(1, 1), gated_from=1, features=False)
+# The smallest with ImageNet's features.
+INFORMED = NetworkConfig((8,) * 5, encoder_blocks=(0,) * 5, decoder_blocks=(0,) * 4)
 
 
 def perturbed(config: NetworkConfig = SMALL) -> CompactNetwork:
@@ -16,9 +18,10 @@ def perturbed(config: NetworkConfig = SMALL) -> CompactNetwork:
     return network.eval()
 
 
-def test_starts_as_the_identity_with_no_reflection():
-    picture = torch.rand(2, 3, 16, 24)
-    transmission, reflection = CompactNetwork(SMALL)(picture)
+@pytest.mark.parametrize("config", [SMALL, INFORMED])
+def test_starts_as_the_identity_with_no_reflection(config):
+    picture = torch.rand(2, 3, 32, 64)
+    transmission, reflection = CompactNetwork(config)(picture)
     assert torch.equal(transmission, picture)
     assert torch.equal(reflection, torch.zeros_like(picture))
 
@@ -59,8 +62,20 @@ def test_gradients_reach_every_parameter():
 
 def test_a_config_whose_lengths_disagree_is_refused():
     with pytest.raises(ValueError, match="decoder_blocks"):
-        NetworkConfig(widths=(8, 16), encoder_blocks=(1, 1), decoder_blocks=(1, 1))
+        NetworkConfig(widths=(8, 16), encoder_blocks=(1, 1), decoder_blocks=(1, 1), features=False)
+    with pytest.raises(ValueError, match="5 levels"):
+        NetworkConfig(widths=(8, 16), encoder_blocks=(1, 1), decoder_blocks=(1,))
 
 
-def test_the_shipped_size_fits_twelve_megabytes_in_half_precision():
-    assert 2 * sum(p.numel() for p in CompactNetwork().parameters()) < 12e6
+def test_features_inform_every_level_and_are_not_learnt():
+    network = perturbed(INFORMED)
+    picture = torch.rand(1, 3, 64, 64)
+    before = network(picture)[0]
+    network(picture)[0].square().mean().backward()
+    assert all(p.grad is None for p in network.features.parameters())
+    for convolution in network.inject:
+        assert convolution.weight.grad.any()
+        kept = convolution.weight.data.clone()
+        convolution.weight.data.zero_()
+        assert not torch.equal(network(picture)[0], before)
+        convolution.weight.data.copy_(kept)

@@ -1,4 +1,4 @@
-"""From the trained network to the ONNX file that ships: fp16 storage, fp32 arithmetic."""
+"""From the trained network to the ONNX file that ships: 8- and 16-bit storage, fp32 arithmetic."""
 
 import warnings
 from pathlib import Path
@@ -12,28 +12,53 @@ from clearpane.errors import ClearpaneError
 from clearpane.images.writing import atomic_path
 from clearpane.separation.compact.network import CompactNetwork
 
-# Smaller tensors (norms, biases, scales) gain nothing and keep their precision.
+# Weights of so many elements and more are stored with 8 bits, others with 16; the smallest (norms, biases,
+# scales) gain nothing and keep their precision.
+_SMALLEST_EIGHTH = 40_000
 _SMALLEST_HALVED = 1024
-_HALF = ".half"
+_HALF, _INTEGER, _SCALE = ".half", ".int8", ".scale"
 
 
-def store_as_half(model: onnx.ModelProto) -> None:
-    """Store the large fp32 weights of ``model`` as fp16, in place, each followed by a cast back to fp32.
+def store_small(model: onnx.ModelProto) -> None:
+    """Store the large fp32 weights of ``model`` with fewer bits, in place, each followed by its way back.
 
-    The runtime folds the casts when it loads the model, so that it computes in fp32 at full speed.
+    8 bits: ``w = s q``, q from -127 to 127, s the largest ``|w| / 127`` of each output channel.
+    The runtime folds these nodes when it loads the model, so that it computes in fp32 at full speed.
     """
     graph = model.graph
-    casts = []
+    nodes, weights = [], []
     for weight in graph.initializer:
-        if weight.data_type != onnx.TensorProto.FLOAT or np.prod(weight.dims) < _SMALLEST_HALVED:
-            continue
-        name = weight.name
-        half = numpy_helper.to_array(weight).astype(np.float16)
-        weight.CopyFrom(numpy_helper.from_array(half, name + _HALF))
-        casts.append(helper.make_node("Cast", [name + _HALF], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
+        name, values, size = weight.name, numpy_helper.to_array(weight), int(np.prod(weight.dims))
+        if weight.data_type != onnx.TensorProto.FLOAT or size < _SMALLEST_HALVED:
+            weights.append(weight)
+        elif size < _SMALLEST_EIGHTH:
+            weights.append(numpy_helper.from_array(values.astype(np.float16), name + _HALF))
+            nodes.append(helper.make_node("Cast", [name + _HALF], [name], to=onnx.TensorProto.FLOAT))
+        else:
+            scale = abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True) / np.float32(127)
+            integers = np.round(values / np.maximum(scale, 1e-30)).astype(np.int8)
+            weights.append(numpy_helper.from_array(integers, name + _INTEGER))
+            weights.append(numpy_helper.from_array(scale, name + _SCALE))
+            cast = name + ".float"
+            nodes.append(helper.make_node("Cast", [name + _INTEGER], [cast], to=onnx.TensorProto.FLOAT))
+            nodes.append(helper.make_node("Mul", [cast, name + _SCALE], [name]))
+    nodes.extend(graph.node)
+    del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
+    graph.initializer.extend(weights)
+
+
+def stored_weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """The weights of a model that went through :func:`store_small`, by their own names, as fp32."""
+    stored = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
+    weights = {}
+    for name, values in stored.items():
+        if name.endswith(_INTEGER):
+            own = name.removesuffix(_INTEGER)
+            weights[own] = values.astype(np.float32) * stored[own + _SCALE]
+        else:
+            weights[name.removesuffix(_HALF)] = values.astype(np.float32)
+    return weights
 
 
 def drop_notes(model: onnx.ModelProto) -> None:
@@ -48,7 +73,7 @@ def drop_notes(model: onnx.ModelProto) -> None:
 
 
 def export_onnx(network: CompactNetwork, path: Path, facts: dict[str, str] | None = None) -> Path:
-    """Write ``network`` as an ONNX model with fp16 weights.
+    """Write ``network`` as an ONNX model with weights of 8 and 16 bits.
 
     Input ``image``: 1 x 3 x H x W, sRGB in [0, 1], H and W multiples of the metadata entry ``multiple``.
     Outputs ``transmission`` and ``reflection``: 1 x 3 x H x W.
@@ -76,7 +101,7 @@ def export_onnx(network: CompactNetwork, path: Path, facts: dict[str, str] | Non
     assert program is not None
     model = program.model_proto
     drop_notes(model)
-    store_as_half(model)
+    store_small(model)
     for key, value in {"multiple": str(multiple), **(facts or {})}.items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model)
@@ -92,13 +117,8 @@ def import_onnx(network: CompactNetwork, path: Path) -> None:
         ClearpaneError: the file is damaged or of another network.
     """
     try:
-        stored = {
-            weight.name.removesuffix(_HALF): torch.from_numpy(
-                numpy_helper.to_array(weight).astype(np.float32)
-            )
-            for weight in onnx.load(path).graph.initializer
-        }
-        network.load_state_dict({name: stored[name] for name in network.state_dict()})
+        stored = stored_weights(onnx.load(path))
+        network.load_state_dict({name: torch.from_numpy(stored[name]) for name in network.state_dict()})
     except Exception as error:  # protobuf's own, and those of names and shapes that do not fit
         reason = str(error).splitlines()[0]
         raise ClearpaneError(f"{path}: not the weights of this network ({reason})") from error

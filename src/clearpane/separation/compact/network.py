@@ -3,7 +3,8 @@
 The pixels are folded 2 x 2 into channels, so that the work happens at half resolution and below. The two
 upper levels are plain residual convolutions (fastest where the channels are few), the lower ones NAFNet's
 gated blocks (Chen et al., "Simple Baselines for Image Restoration", ECCV 2022), whose channel attention
-averages over the whole picture: exposure and haze are global.
+averages over the whole picture: exposure and haze are global. On its way down the U-Net is told what the
+picture shows, by the features of a network trained on ImageNet.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from clearpane.separation.compact.features import CHANNELS, ImageNetFeatures
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,20 @@ class NetworkConfig:
         encoder_blocks: blocks of each level on the way down (the last entry: the lowest level, once).
         decoder_blocks: blocks of each level but the lowest on the way up.
         gated_from: the first level (from 0) built of gated blocks; those above are residual convolutions.
+        features: add ImageNet's features to all levels but the first; there must be five.
     """
 
     widths: tuple[int, ...] = (32, 64, 128, 256, 320)
     encoder_blocks: tuple[int, ...] = (0, 1, 2, 3, 2)
     decoder_blocks: tuple[int, ...] = (1, 1, 1, 2)
     gated_from: int = 2
+    features: bool = True
 
     def __post_init__(self) -> None:
         if not len(self.widths) == len(self.encoder_blocks) == len(self.decoder_blocks) + 1:
             raise ValueError("encoder_blocks needs one entry a level, decoder_blocks one fewer")
+        if self.features and len(self.widths) != len(CHANNELS) + 1:
+            raise ValueError(f"features need {len(CHANNELS) + 1} levels, these are {len(self.widths)}")
 
     @property
     def multiple(self) -> int:
@@ -83,10 +90,11 @@ class GatedBlock(nn.Module):
         return x + y * self.scale2
 
 
-def silence(convolution: nn.Conv2d) -> None:
+def silenced(convolution: nn.Conv2d) -> nn.Conv2d:
     """Set a convolution to return zero, so that what it is added to starts as the identity."""
     for parameter in convolution.parameters():
         nn.init.zeros_(parameter)
+    return convolution
 
 
 class ResidualBlock(nn.Module):
@@ -95,8 +103,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        silence(self.conv2)
+        self.conv2 = silenced(nn.Conv2d(channels, channels, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(F.relu(self.conv1(x)))
@@ -123,19 +130,27 @@ class CompactNetwork(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairs)
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairs)
         self.decoder = nn.ModuleList(level(i, n) for i, n in enumerate(config.decoder_blocks))
-        self.head = nn.Conv2d(widths[0], 24, 3, padding=1)
-        silence(self.head)
+        self.head = silenced(nn.Conv2d(widths[0], 24, 3, padding=1))
+        if config.features:
+            self.features = ImageNetFeatures().requires_grad_(False)
+            self.inject = nn.ModuleList(
+                silenced(nn.Conv2d(channels, width, 1))
+                for channels, width in zip(CHANNELS, widths[1:], strict=True)
+            )
 
     def forward(
         self,
         image: Tensor,  # B x 3 x H x W, sRGB in [0, 1]; H and W multiples of config.multiple
     ) -> tuple[Tensor, Tensor]:  # transmission, reflection: B x 3 x H x W, sRGB, not clipped
+        features = self.features(image) if self.config.features else []
         x = self.stem(F.pixel_unshuffle(image - 0.5, 2))
         skips = []
         for index, down in enumerate(self.down):
             x = self.encoder[index](x)
             skips.append(x)
             x = down(x)
+            if features:
+                x = x + self.inject[index](features[index])
         x = self.encoder[-1](x)
         for index in reversed(range(len(self.up))):
             x = F.pixel_shuffle(self.up[index](x), 2) + skips[index]
