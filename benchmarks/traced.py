@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from clearpane.images.writing import atomic_path
-from clearpane.synthesis import mitsuba_scene, path_tracing
+from clearpane.synthesis import faces, geometry, mitsuba_scene, path_tracing
 from clearpane.synthesis.path_tracing import Letter, PathTracingOptions, path_trace_layer
 from clearpane.synthesis.scene import GlassScene
 from clearpane.synthesis.textures import SceneTextures
+
+_CODE = faces, geometry, mitsuba_scene, path_tracing  # what a path-traced layer is made by
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +106,7 @@ def traced(
 
 def _key(scene: GlassScene, textures: SceneTextures, options: PathTracingOptions, letter: Letter) -> str:
     """Changes with all that the layer depends on, the renderer's code with it."""
-    code: Sequence[bytes] = [Path(str(m.__file__)).read_bytes() for m in (mitsuba_scene, path_tracing)]
+    code: Sequence[bytes] = [Path(str(m.__file__)).read_bytes() for m in _CODE]
     light = textures.background if letter in ("T", "B") else textures.world
     words = [scene.to_json().encode(), repr(options).encode(), letter.encode(), light.numpy().tobytes()]
     return hashlib.sha256(b"\0".join([*code, *words])).hexdigest()[:20]

@@ -151,6 +151,20 @@ def test_an_unreadable_map_is_one_line(
     assert set(contents(tmp_path / "out")) == {"manifest.json"}
 
 
+def test_nothing_is_removed_for_a_data_set_that_cannot_be_made(
+    made_of: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert synthesize(out, *made_of, "--count", "2", "--workers", "1") == 0
+    before = contents(out)
+    (tmp_path / "ranges.json").write_text(json.dumps(PLAIN | {"yaw": [86, 88]}))
+    capsys.readouterr()
+    assert synthesize(out, *made_of, "--count", "2", "--workers", "1", "--overwrite") == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: scene ranges") and "75 degrees" in error
+    assert contents(out) == before
+
+
 def test_a_full_disk_is_one_line(
     made_of: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,6 +187,7 @@ def test_a_full_disk_is_one_line(
         (["--size", "8"], 2, "--size 8: give 16 or more"),
         (["--samples-per-shard", "0"], 2, "--samples-per-shard 0: give 1 or more"),
         (["--workers", "0"], 2, "--workers 0: give 1 or more"),
+        (["--denoise"], 2, "--denoise: only of --renderer mitsuba"),
         (["--layers", "I,X"], 2, "--layers I,X: choose from I,T,R,B,MR"),
         (["--backgrounds", "{tmp}/none"], 1, "no such folder"),
         (["--backgrounds", "{tmp}/empty"], 1, "no pictures in it"),

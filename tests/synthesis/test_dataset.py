@@ -19,7 +19,12 @@ RECIPE: dict[str, Any] = {
     "layers": ["I", "T", "R"],
     "format": "png16",
     "samples_per_shard": 3,
-    "ranges": {"yaw": [0.0, 60.0], "dome_chance": 0.3, "reflection_level": [0.13, 0.9]},
+    "ranges": {
+        "yaw": [0.0, 60.0],
+        "dome_chance": 0.3,
+        "reflection_level": [0.13, 0.9],
+        "blueness": [0.5, 0.35],
+    },
     "backgrounds": {"folder": "natural", "pictures": 2, "sha256": "ab"},
     "environments": None,
 }
@@ -137,6 +142,24 @@ def test_a_failed_shard_leaves_nothing(tmp_path: Path) -> None:
     assert set(before) - set(unfinished) == {"DATASET.md"}, "a card of fewer samples would not hold any more"
 
 
+def test_a_shard_without_its_line_in_the_manifest_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_set = DataSet.prepare(tmp_path, RECIPE, 6)
+    first, second = data_set.missing()
+    data_set.write(first, drawn(first.samples))
+    before = contents(tmp_path)
+
+    def full(self: DataSet) -> None:
+        raise ClearpaneError("manifest.json: writing failed")
+
+    with monkeypatch.context() as patch, pytest.raises(ClearpaneError, match="manifest"):
+        patch.setattr(DataSet, "_write_manifest", full)
+        data_set.write(second, drawn(second.samples))
+    assert contents(tmp_path) == before
+    assert data_set.held == 3
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     data_set = DataSet.prepare(tmp_path, RECIPE, 6)
@@ -186,6 +209,7 @@ def test_the_card_says_what_the_manifest_holds(tmp_path: Path) -> None:
         "| yaw | 0 to 60 |",
         "| dome_chance | 0.3 |",
         "| reflection_level | median 0.13, deviation of the logarithm 0.9 |",
+        "| blueness | mean of the logarithm 0.5, its deviation 0.35 |",
         "| backgrounds | natural | 2 | `ab` |",
     ):
         assert line in card

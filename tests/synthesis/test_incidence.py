@@ -1,14 +1,15 @@
 import math
+from dataclasses import replace
 
 import pytest
 
-from clearpane.synthesis.incidence import largest_incidence
+from clearpane.synthesis.incidence import view_of_pane
 from clearpane.synthesis.scene import Background, Camera, GlassScene, Pane, ReflectedWorld
 
 
 def incidence(pane=None, camera=None, height=192, width=256):
     scene = GlassScene(Background("b"), ReflectedWorld("w"), pane or Pane(), camera or Camera())
-    return largest_incidence(scene, height, width)
+    return view_of_pane(scene, height, width).incidence
 
 
 def test_flat_pane_is_steepest_in_the_corners():
@@ -74,3 +75,15 @@ def test_pane_that_does_not_fill_the_view(pane):
 )
 def test_and_one_that_does(pane):
     assert incidence(pane, Camera(field_of_view=3)) < 75
+
+
+def test_the_farthest_glass_by_hand():
+    # A ray at 25 degrees and a pane turned away by 30: they meet at d cos(30) / cos(30 + 25) along the ray.
+    scene = GlassScene(Background("b"), ReflectedWorld("w"), Pane(yaw=30, distance=1, thickness=1e-6))
+    along = math.cos(math.radians(30)) / math.cos(math.radians(55))
+    farthest = view_of_pane(scene, 1, 1000).farthest
+    assert farthest == pytest.approx(along * math.cos(math.radians(25)), rel=1e-3)
+    double = replace(scene, pane=Pane("double", distance=1, thickness=0.004, gap=0.02))
+    assert view_of_pane(double, 48, 64).farthest == pytest.approx(1.028, abs=1e-9)
+    passed = replace(scene, pane=Pane("lens", front_curvature=3.0, back_curvature=3.0))
+    assert view_of_pane(passed, 48, 64).farthest == math.inf

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from clearpane.errors import ClearpaneError
-from clearpane.synthesis.incidence import largest_incidence
+from clearpane.synthesis.faces import pane_grid
+from clearpane.synthesis.incidence import view_of_pane
 from clearpane.synthesis.ranges import SceneRanges
 from clearpane.synthesis.sampling import SourceNames, axis_reflectance, sample_scene, scene_seed
 from clearpane.synthesis.scene import GlassScene, Pane
@@ -72,12 +73,28 @@ def test_numbers_stay_within_their_ranges(scenes: list[GlassScene]) -> None:
 
 
 def test_no_ray_grazes_the_glass(scenes: list[GlassScene]) -> None:
-    assert max(largest_incidence(scene, 48, 64) for scene in scenes) <= 75
+    assert max(view_of_pane(scene, 48, 64).incidence for scene in scenes) <= 75
 
 
 def test_steep_panes_are_rejected_not_avoided(scenes: list[GlassScene]) -> None:
     """Some of the scenes come close to the limit."""
-    assert max(largest_incidence(scene, 48, 64) for scene in scenes) > 70
+    assert max(view_of_pane(scene, 48, 64).incidence for scene in scenes) > 70
+
+
+def test_glass_stands_before_what_is_seen_through_it_and_in_it(scenes: list[GlassScene]) -> None:
+    reaches = []
+    for scene in scenes:
+        farthest = view_of_pane(scene, 48, 64).farthest
+        reaches.append(farthest / scene.background.distance)
+        if scene.world.shape == "screen":
+            reaches.append(farthest / (scene.pane.distance + scene.world.distance))
+    assert 0.8 < max(reaches) < 1
+
+
+def test_the_path_tracer_takes_what_is_drawn() -> None:
+    curved = replace(RANGES, bent_chance=0.5, lens_chance=0.5, wedged_chance=0, double_chance=0)
+    for index in range(40):
+        assert pane_grid(sample_scene(scene_seed(0, index), NAMES, curved), 256, 256)
 
 
 def test_shapes_come_as_often_as_asked(scenes: list[GlassScene]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import webdataset
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
 
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import srgb_to_linear
@@ -124,6 +125,27 @@ def test_shards_are_read_in_order_and_in_part(tmp_path: Path) -> None:
     assert [s.scene.seed for s in read_shards(paths)] == [0, 1, 2, 3, 4, 5]
     chosen = read_shards(paths, {sample_key(1), sample_key(5)}.__contains__)
     assert [s.key for s in chosen] == ["00000001", "00000005"]
+
+
+class _Keys(Dataset[list[str]]):
+    """Reads a whole shard, as any data set of a loader may."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> list[str]:
+        return [s.key for s in read_shards([self.path])]
+
+
+def test_every_worker_of_a_loader_reads_whole_shards_wherever_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "my:set #{1..2}" / "a.tar"
+    path.parent.mkdir()
+    write_shard(path, [encode_sample(sample(i, "T R"), "png16") for i in range(2)])
+    loader = DataLoader(_Keys(path), batch_size=None, num_workers=2)
+    assert list(loader) == [["00000000", "00000001"]] * 2
 
 
 def test_the_stock_webdataset_reads_them(tmp_path: Path) -> None:

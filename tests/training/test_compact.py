@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.separation.compact.network import NetworkConfig
-from clearpane.synthesis.scene import Background, GlassScene, ReflectedWorld
+from clearpane.synthesis.scene import Background, GlassScene, Post, ReflectedWorld
 from clearpane.synthesis.shards import StoredSample, encode_sample, write_shard
 from clearpane.training import compact
 from clearpane.training.compact import TrainCompact, TrainingPictures, draw_batch, held_out_pairs, run
@@ -99,26 +99,29 @@ def test_batches_hold_the_stated_shares_and_are_seeded(data):
 
 
 def test_glass_scenes_are_read_from_a_data_set(tmp_path):
-    layers = {
-        letter: np.full((8, 12, 3), light, np.float32)
-        for letter, light in (("T", 0.4), ("R", 0.1), ("B", 0.5))
-    }
+    layers = {letter: np.full((8, 12, 3), light, np.float32) for letter, light in (("R", 0.1), ("B", 0.5))}
+    layers["B"][:, :4] = 0.2
+    layers["T"] = 0.8 * layers["B"]
     scene = GlassScene(Background("a"), ReflectedWorld("b"))
     photo = np.full((8, 12, 3), 0.7, np.float32)
 
-    def write(letters):
+    def write(letters, contrast=1.0):
         kept = {letter: layers[letter] for letter in letters}
-        stored = StoredSample("00000000", scene, photo, kept, None)
+        stored = StoredSample("00000000", replace(scene, post=Post(contrast=contrast)), photo, kept, None)
         write_shard(tmp_path / "shard-000000.tar", [encode_sample(stored, "png16")])
 
     with pytest.raises(ClearpaneError, match="clearpane synthesize"):
         load_glass_scenes(tmp_path)
+    write("TRB", contrast=1.2)
+    assert load_glass_scenes(tmp_path) == []
+    layers["T"] = np.roll(layers["T"], 1, axis=1)
     write("TRB")
     (glass,) = load_glass_scenes(tmp_path)
     assert glass.transmittance.tolist() == pytest.approx([0.8] * 3, abs=1e-3)
-    for found, expected in ((glass.input, 0.7), (glass.background, linear_to_srgb(np.float64(0.5)))):
-        assert found.shape == (3, 8, 12)
-        assert found.float().mean().item() == pytest.approx(255 * float(expected), abs=0.6)
+    assert torch.equal(glass.input, torch.full((3, 8, 12), round(255 * 0.7), dtype=torch.uint8))
+    # B where T shows it: one pixel to the right.
+    expected = np.roll(linear_to_srgb(layers["B"].astype(np.float64)), 1, axis=1).transpose(2, 0, 1) * 255
+    np.testing.assert_allclose(glass.background.numpy(), expected, atol=0.6)
     write("TB")
     with pytest.raises(ClearpaneError, match="layers I, T, R and B"):
         load_glass_scenes(tmp_path)
@@ -154,7 +157,8 @@ def test_folds_part_the_pairs(data):
     parts = [held_out_pairs(recipe(data, "x", folds=3, fold=k), pairs) for k in range(3)]
     assert sorted(p.name for part in parts for p in part) == [p.name for p in pairs]
     assert held_out_pairs(recipe(data, "x"), pairs) == pairs
-    assert held_out_pairs(recipe(data, "x", real_share=0.2), pairs) == []
+    for share in ("real_share", "transfer_share"):
+        assert held_out_pairs(recipe(data, "x", **{share: 0.2}), pairs) == []
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(data, small_network, monkeypatch):
@@ -175,6 +179,13 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(data, small_network, mon
     expected = load_file(whole.output / "checkpoint.safetensors")
     result = load_file(parts.output / "checkpoint.safetensors")
     assert all(torch.equal(expected[name], result[name]) for name in expected)
+
+
+def test_a_folder_of_another_run_is_refused(data, small_network):
+    assert run(recipe(data, "run")) == 0
+    assert run(recipe(data, "run", threads=2)) == 0
+    with pytest.raises(ClearpaneError, match=r"another run \(seed: 0 there, 1 asked for\)"):
+        run(recipe(data, "run", seed=1))
 
 
 def test_training_lowers_the_loss_and_logs_scores_of_pairs_not_trained_on(data, small_network):

@@ -117,6 +117,8 @@ def run(options: Synthesize) -> int:
     """
     recipe = _recipe(options)
     sources = Sources.open(options.backgrounds, options.environments)
+    if options.overwrite:
+        SampleMaker(recipe, sources)(0)  # what makes all samples impossible is found before any is removed
     data_set = DataSet.prepare(
         options.output, recipe.facts(sources), options.count, overwrite=options.overwrite
     )
@@ -161,6 +163,8 @@ def _recipe(options: Synthesize) -> Recipe:
     needed = ("webdataset", "mitsuba", "drjit") if options.renderer == "mitsuba" else ("webdataset",)
     if any(find_spec(package) is None for package in needed):
         raise MissingExtraError("clearpane synthesize", "synthesis")
+    if options.renderer != "mitsuba" and options.denoise:
+        raise UsageError("--denoise: only of --renderer mitsuba; the analytic layers have no noise")
     ranges = SceneRanges() if options.ranges is None else read_ranges(options.ranges)
     if options.renderer == "mitsuba":
         ranges = replace(ranges, polarizer_chance=0.0)

@@ -11,8 +11,9 @@ once a pixel, at its centre. The texture is looked up at every subsample, and at
 hardly shows: reflections from order 2 and transmissions from order 1, below 1 % of the light.
 
 What is not exact, and said where it is done: rough faces (a blur of each order, `rough`), defocus as a blur
-of planes (``lens_samples`` of 0; more follow every ray), and what the series leaves out (three orders: 6e-5
-of the light at 60 degrees, 6e-4 at 70).
+of planes (``lens_samples`` of 0; more follow every ray), and what the series leaves out. Three orders, IOR
+1.52, no absorption: of the incoming light 6e-5 of R and 4e-4 of T at 60 degrees, 6e-4 and 2.4e-3 at 70. Of a
+double pane's R and T up to three reflections leave out 0.8 % at 60 degrees, 3 % at 70.
 """
 
 import math

@@ -7,7 +7,9 @@ from typing import Any
 from clearpane.synthesis.dataset import MANIFEST, DataSet
 
 _RENDERERS = {
-    "analytic": "exactly, by following every ray's specular paths through the glass; no noise of a renderer",
+    "analytic": "by following every ray's specular paths through the glass, without noise; exact but "
+    "for bounces beyond three orders, defocus (a blur of each layer as one plane) and rough glass (a blur of "
+    "each order)",
     "mitsuba": "by path tracing with Mitsuba 3; a little noise of the renderer is left in T and R",
 }
 _LAYERS = {
@@ -21,6 +23,8 @@ _FORMATS = {
     "png16": "16-bit PNG with the sRGB curve, clipped at white; undo the curve for linear light",
     "exr": "OpenEXR, half floats, linear light, not clipped: I before the sensor is T + R",
 }
+
+_CLIPPED = {"png16": ", where neither is clipped", "exr": ""}
 
 
 def data_card(data_set: DataSet, command: str) -> str:
@@ -63,7 +67,7 @@ its own (SHA-256) is
 
 - Layers but I: {_FORMATS[recipe["format"]]}.
 - They are free of noise and tone curve, at the photograph's exposure and white balance. In linear light,
-  T + R is what the sensor saw.
+  T + R is what the sensor saw{_CLIPPED[recipe["format"]]}.
 - Rendered {_RENDERERS[recipe["renderer"]]}.
 
 `KEY.json` is the scene (metres, degrees); `KEY.txt`, where I, T and R are there, the caption of the panel
@@ -131,6 +135,8 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def _range(name: str, value: Any) -> str:
+    if name == "blueness":
+        return f"mean of the logarithm {value[0]:g}, its deviation {value[1]:g}"
     if name == "reflection_level":
         return f"median {value[0]:g}, deviation of the logarithm {value[1]:g}"
     if isinstance(value, list):

@@ -187,7 +187,7 @@ class DataSet:
         """Write a shard whole, then the manifest.
 
         Raises:
-            ClearpaneError: writing failed; neither file is changed.
+            ClearpaneError: writing failed; the manifest is as before, and the shard is not there.
         """
         panes: Counter[str] = Counter()
         worlds: Counter[str] = Counter()
@@ -213,7 +213,12 @@ class DataSet:
             {letter: round(total / len(shard.samples), 6) for letter, total in light.items()},
         )
         self.entries[shard.name] = entry
-        self._write_manifest()
+        try:
+            self._write_manifest()
+        except BaseException:  # Ctrl-C too: what the manifest does not vouch for is not there
+            del self.entries[shard.name]
+            (self.folder / shard.name).unlink(missing_ok=True)
+            raise
         return entry
 
     def write_card(self, text: str) -> None:

@@ -1,6 +1,10 @@
-"""How steeply a scene's glass is seen: near grazing a short series of bounces no longer holds."""
+"""How a scene's glass is seen: how steeply, and how far it reaches.
+
+Near grazing a short series of bounces no longer holds; a pane must not cut through what is behind it.
+"""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,16 +18,29 @@ _GRID = 17
 _RIM = 8
 
 
-def largest_incidence(scene: GlassScene, height: int, width: int) -> float:
-    """Largest angle, in air, between the camera's rays and the normals of the faces they pass, in degrees.
+@dataclass(frozen=True)
+class PaneView:
+    """How the pane is seen.
 
-    The faces are the first pane's front, where a ray comes in, and its back, where what goes straight through
-    comes out. For pictures height x width, over rays from the lens's middle and rim to a grid over the
-    picture, corners and edges with it. For flat faces the largest is found exactly; on curved ones it may be
-    a little larger between the rays.
+    Attributes:
+        incidence: the largest angle, in air, between the camera's rays and the normals of the faces they
+            pass, degrees. The faces are the first pane's front, where a ray comes in, and its back, where
+            what goes straight through comes out. For flat faces the largest is found exactly; on curved ones
+            it may be a little larger between the rays. 90 where the back face reflects totally, or the pane
+            does not fill the view: a ray passes the rim of a lens or a bent pane, or the edge in which a
+            wedge ends, or finds no back face.
+        farthest: depth (z) of the farthest glass that is seen, metres; infinite where the pane does not fill
+            the view.
+    """
 
-    90 where the back face reflects totally, or the pane does not fill the view: a ray passes the rim of a
-    lens or a bent pane, or the edge in which a wedge ends, or finds no back face.
+    incidence: float
+    farthest: float
+
+
+def view_of_pane(scene: GlassScene, height: int, width: int) -> PaneView:
+    """Follow rays to the pane for pictures height x width.
+
+    They go from the lens's middle and rim to a grid over the picture, corners and edges with it.
     """
     camera = scene.camera
     across, down = view_tangents(camera.field_of_view, height, width)
@@ -36,12 +53,18 @@ def largest_incidence(scene: GlassScene, height: int, width: int) -> float:
     origin = lens[:, None]
     direction = in_focus - origin
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
-    front, back = pane_surfaces(scene.pane)[:2]
+    surfaces = pane_surfaces(scene.pane)
+    front, back = surfaces[:2]
     hit = meet(front, origin, direction, forward=True)
     inside = refract(direction, hit, front.ior_behind / front.ior_before)
     out = meet(back, hit.position, inside, forward=True)
     fills = hit.exists & (surface_side(back, hit.position) > 0) & out.exists
     if not fills.all():
-        return 90.0
+        return PaneView(90.0, math.inf)
+    farthest = max(hit.position[..., 2].max(), out.position[..., 2].max())
+    if len(surfaces) > 2:  # between two panes rays go on as they came, beside by less than the glass is thick
+        last = meet(surfaces[-1], origin, direction, forward=True)
+        farthest = max(farthest, last.position[..., 2].max()) if last.exists.all() else math.inf
     cosine_out = refract_cosine(out.cosine, back.ior_behind / back.ior_before)
-    return math.degrees(math.acos(min(1.0, hit.cosine.min(), cosine_out.min())))
+    steepest = math.degrees(math.acos(min(1.0, hit.cosine.min(), cosine_out.min())))
+    return PaneView(steepest, float(farthest))

@@ -58,7 +58,7 @@ class PathTracingOptions:
 def path_trace(scene: GlassScene, textures: SceneTextures, options: PathTracingOptions) -> SceneLayers:
     """A scene's layers as radiance, 1 x 3 x H x W, before the camera's own effects.
 
-    Dust, vignetting, chromatic aberration and exposure are `clearpane.synthesis.layers.apply_camera`'s. A
+    Dust, vignetting, chromatic aberration and exposure are `clearpane.synthesis.camera.apply_camera`'s. A
     polarising filter counts with its stop of exposure given back, as in `clearpane.optics.polarization`.
 
     Raises:

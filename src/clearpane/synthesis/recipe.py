@@ -1,9 +1,10 @@
 """What a data set is made by: all that its samples depend on, and the drawing of one of them."""
 
+import contextlib
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.synthesis.layers import LETTERS
 from clearpane.synthesis.online import SampleStream, draw_sample
 from clearpane.synthesis.ranges import SceneRanges
-from clearpane.synthesis.samples import Sample
+from clearpane.synthesis.samples import Renderer, Sample
 from clearpane.synthesis.shards import (
     EncodedSample,
     Format,
@@ -77,11 +78,8 @@ class SampleMaker:
             ClearpaneError: a picture cannot be read, or the ranges allow no scene.
             ValueError: the renderer gave values that are not finite.
         """
-        if self.recipe.stream.options.renderer == "mitsuba":
-            import drjit
-
-            drjit.set_thread_count(1)  # the order in which threads add up light would show in the last bits
-        sample = draw_sample(index, self.sources, self.recipe.stream)
+        with _one_thread(self.recipe.stream.options.renderer):
+            sample = draw_sample(index, self.sources, self.recipe.stream)
         return encode_sample(stored_sample(index, sample, self.recipe.letters), self.recipe.format)
 
     def shared_by(self, workers: int) -> "SampleMaker":
@@ -91,6 +89,22 @@ class SampleMaker:
             self.sources.environments and _with_cache(self.sources.environments, _PICTURE_MEMORY // workers),
         )
         return replace(self, sources=sources)
+
+
+@contextlib.contextmanager
+def _one_thread(renderer: Renderer) -> Iterator[None]:
+    """Keep the path tracer to one thread: the order in which several add up light shows in the last bits."""
+    if renderer != "mitsuba":
+        yield
+        return
+    import drjit
+
+    before = drjit.thread_count()
+    drjit.set_thread_count(1)
+    try:
+        yield
+    finally:
+        drjit.set_thread_count(before)
 
 
 def stored_sample(index: int, sample: Sample, letters: Iterable[str]) -> StoredSample:

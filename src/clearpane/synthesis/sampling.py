@@ -15,8 +15,9 @@ import numpy as np
 from clearpane.errors import ClearpaneError
 from clearpane.optics.fresnel import dielectric_reflectance, refract_cosine
 from clearpane.optics.slab import crossing_attenuation, slab_reflectance, slab_transmittance
+from clearpane.synthesis.faces import pane_grid
 from clearpane.synthesis.geometry import pane_normal
-from clearpane.synthesis.incidence import largest_incidence
+from clearpane.synthesis.incidence import view_of_pane
 from clearpane.synthesis.ranges import Range, SceneRanges
 from clearpane.synthesis.scene import (
     Background,
@@ -72,7 +73,10 @@ def scene_seed(seed: int, index: int) -> int:
 def sample_scene(
     seed: int, names: SourceNames, ranges: SceneRanges, height: int = 256, width: int = 256
 ) -> GlassScene:
-    """Draw a scene for pictures height x width, in which no ray meets the glass at over 75 degrees.
+    """Draw a scene for pictures height x width.
+
+    No ray meets the glass at over 75 degrees, the pane fills the view, and what is seen of it stands before
+    the background and, in the mirror, before the screen.
 
     Its own ``seed`` is the one given: drawn again from it, it is the same.
 
@@ -121,9 +125,23 @@ def sample_scene(
             post,
             seed,
         )
-        if largest_incidence(scene, height, width) <= LARGEST_INCIDENCE:
+        if _can_be_rendered(scene, height, width):
             return scene
     raise ClearpaneError(_impossible(ranges, shape, is_dome))
+
+
+def _can_be_rendered(scene: GlassScene, height: int, width: int) -> bool:
+    view = view_of_pane(scene, height, width)
+    nearest = scene.background.distance
+    if scene.world.shape == "screen":
+        nearest = min(nearest, scene.pane.distance + scene.world.distance)
+    if view.incidence > LARGEST_INCIDENCE or view.farthest >= nearest:
+        return False
+    try:
+        pane_grid(scene, height, width)
+    except ClearpaneError:
+        return False
+    return True
 
 
 def axis_reflectance(pane: Pane) -> float:

@@ -150,18 +150,17 @@ def read_shards(
     """
     import tarfile
 
-    webdataset = _webdataset()
-    for path in map(str, paths):
-        samples = iter(webdataset.WebDataset([path], shardshuffle=False))
-        while True:
-            try:
-                raw = next(samples, None)
-            except (OSError, ValueError, EOFError, tarfile.TarError) as error:
-                raise ClearpaneError(f"{path}: cannot be read as a shard; make it again") from error
-            if raw is None:
-                break
-            if wanted(raw["__key__"]):
-                yield decode_sample(raw)
+    reading = _webdataset().tariterators
+    for path in map(Path, paths):
+        try:
+            # Not as a WebDataset: it takes paths for URLs, and parts shards between a loader's workers.
+            with path.open("rb") as file:
+                opened = [{"url": str(path), "stream": file}]
+                for raw in reading.group_by_keys(reading.tar_file_expander(opened)):
+                    if wanted(raw["__key__"]):
+                        yield decode_sample(raw)
+        except (OSError, ValueError, EOFError, tarfile.TarError) as error:
+            raise ClearpaneError(f"{path}: cannot be read as a shard ({error}); make it again") from error
 
 
 def write_shard(path: Path, samples: Iterable[EncodedSample]) -> None:

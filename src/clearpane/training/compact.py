@@ -5,8 +5,9 @@ adds the real pairs, whose truths were taken with the glass lifted away (B) and 
 two.
 """
 
+import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,6 +45,8 @@ from clearpane.training.pictures import (
 )
 
 T = TypeVar("T")
+# Of a recipe, what may change while a run is interrupted.
+_FREE = {"data", "output", "glass", "features", "evaluate_every", "checkpoint_every", "threads"}
 
 DESCRIPTION = """\
 Trains the separator that ships with Clearpane, on the CPU. An interrupted run
@@ -205,12 +208,12 @@ def start_network(recipe: TrainCompact) -> CompactNetwork:
 
 
 def held_out_pairs(recipe: TrainCompact, pairs: list[Pair]) -> list[Pair]:
-    """The pairs that a run is evaluated on: its fold; without folds all if it trains on none, else none."""
+    """The pairs that a run is evaluated on: its fold; without folds all if it uses none, else none."""
     if recipe.folds:
         # Whole blocks: pairs of neighbouring numbers often show one scene.
         first, last = (len(pairs) * k // recipe.folds for k in (recipe.fold, recipe.fold + 1))
         return pairs[first:last]
-    return [] if recipe.real_share else pairs
+    return [] if recipe.real_share or recipe.transfer_share else pairs
 
 
 @torch.no_grad()
@@ -277,7 +280,9 @@ def run(recipe: TrainCompact) -> int:
     checkpoint = recipe.output / "checkpoint.safetensors"
     learnt = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learnt, recipe.learning_rate, (0.9, 0.99), weight_decay=1e-3, fused=True)
-    state = TrainingState(network, AveragedWeights(network), optimizer)
+    own = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
+    recipe_json = json.loads(json.dumps(own, default=str))
+    state = TrainingState(network, AveragedWeights(network), optimizer, recipe=recipe_json)
     if checkpoint.exists():
         state.load(checkpoint)
     averaged = new_network()

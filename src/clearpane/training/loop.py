@@ -2,8 +2,9 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -48,12 +49,19 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 @dataclass
 class TrainingState:
-    """All that a run needs to go on: the model, its average, the optimiser, and the steps done."""
+    """All that a run needs to go on.
+
+    Attributes:
+        model, average, optimizer: with their weights and moments.
+        step: how many are done.
+        recipe: what the run is made by, as JSON holds it; a checkpoint of another one is not gone on with.
+    """
 
     model: nn.Module
     average: AveragedWeights
     optimizer: torch.optim.Optimizer
     step: int = 0
+    recipe: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint (safetensors), whole or not at all.
@@ -69,7 +77,11 @@ class TrainingState:
         for index, moments in self.optimizer.state_dict()["state"].items():
             for key, value in moments.items():
                 tensors[f"optimizer.{index}.{key}"] = value
-        facts = {"step": str(self.step), "updates": str(self.average.updates)}
+        facts = {
+            "step": str(self.step),
+            "updates": str(self.average.updates),
+            "recipe": json.dumps(self.recipe),
+        }
         with atomic_path(path, overwrite=True) as temporary:
             try:
                 save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, facts)
@@ -80,14 +92,15 @@ class TrainingState:
         """Take everything back from a checkpoint.
 
         Raises:
-            ClearpaneError: the checkpoint is damaged or of another network.
+            ClearpaneError: the checkpoint is damaged, of another network or of another recipe.
         """
         try:
             with safe_open(path, "pt") as file:
                 facts = file.metadata()
+            self._check_recipe(path, json.loads(facts["recipe"]))
             tensors = load_file(path)
             self.model.load_state_dict(_part(tensors, "model."))
-        except (SafetensorError, RuntimeError, OSError) as error:
+        except (SafetensorError, RuntimeError, OSError, TypeError, KeyError) as error:
             raise _not_ours(path, error) from error
         self.average.weights = _part(tensors, "average.")
         self.average.updates = int(facts["updates"])
@@ -104,6 +117,15 @@ class TrainingState:
         state["state"] = moments
         self.optimizer.load_state_dict(state)
         self.step = int(facts["step"])
+
+    def _check_recipe(self, path: Path, there: dict[str, Any]) -> None:
+        for name in {**there, **self.recipe}:
+            old, new = there.get(name), self.recipe.get(name)
+            if old != new:
+                raise ClearpaneError(
+                    f"{path}: is of another run ({name}: {old} there, {new} asked for); "
+                    "choose another folder, or remove it"
+                )
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -97,13 +97,16 @@ class GlassPictures:
 def load_glass_scenes(folder: Path) -> list[GlassPictures]:
     """The glass scenes of the data sets in a folder, made by ``clearpane synthesize`` with I, T, R and B.
 
+    Those whose camera has a tone curve are left out: I = t B + R does not hold in what it saves.
+
     Raises:
         ClearpaneError: there is no such data set, it lacks one of the layers, or a shard cannot be read.
     """
     shards = sorted(folder.rglob("shard-*.tar"))
     if not shards:
         raise ClearpaneError(f"{folder}: no shards of glass scenes; make them with clearpane synthesize")
-    return [_glass_pictures(folder, sample) for sample in read_shards(shards)]
+    samples = read_shards(shards)
+    return [_glass_pictures(folder, sample) for sample in samples if sample.scene.post.contrast == 1]
 
 
 def _glass_pictures(folder: Path, sample: StoredSample) -> GlassPictures:

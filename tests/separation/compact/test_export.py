@@ -108,3 +108,27 @@ def test_training_goes_on_from_the_file_alone(exported, tmp_path):
     damaged.write_bytes(b"nothing of the kind")
     with pytest.raises(ClearpaneError, match=r"damaged\.onnx: not the weights"):
         import_onnx(loaded, damaged)
+
+
+def test_a_network_with_imagenets_features_is_stored_whole(tmp_path):
+    """At the thresholds that ship: what rounding changes is small, and the runtime adds nothing to it."""
+    torch.manual_seed(2)
+    network = CompactNetwork(NetworkConfig((8,) * 5, encoder_blocks=(0,) * 5, decoder_blocks=(0,) * 4))
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if not name.startswith("features."):
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    path = export_onnx(network.eval(), tmp_path / "informed.onnx")
+    rounded = CompactNetwork(network.config).eval()
+    import_onnx(rounded, path)
+    picture = torch.rand(1, 3, 64, 96)
+    session = onnxruntime.InferenceSession(str(path))
+    (found,) = session.run(["transmission"], {"image": picture.numpy()})
+    with torch.no_grad():
+        exact, stored = network(picture)[0], rounded(picture)[0]
+        network.inject[-1].weight.zero_()
+        uninformed = network(picture)[0]
+    change = (exact - picture).square().mean()
+    np.testing.assert_allclose(found, stored.numpy(), atol=1e-3)
+    assert 0 < (exact - stored).square().mean() < 1e-3 * change
+    assert (exact - uninformed).abs().max() > 1e-4
