@@ -115,9 +115,9 @@ def examples():
 def test_the_examples_come_nearer_to_their_truth(separator, examples):
     before = [psnr(photo, truth) for photo, truth in examples]
     after = [psnr(separator.separate(photo).transmission, truth) for photo, truth in examples]
-    assert np.mean(after) > np.mean(before) + 1.5
+    assert np.mean(after) > np.mean(before) + 2.5
 
 
 def test_a_picture_without_glass_comes_back_much_as_it_was(separator, examples):
     unchanged = [psnr(separator.separate(clean).transmission, clean) for _, clean in examples]
-    assert np.mean(unchanged) > 32
+    assert np.mean(unchanged) > 40
