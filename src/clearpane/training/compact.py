@@ -48,6 +48,11 @@ T = TypeVar("T")
 # Of a recipe, what may change while a run is interrupted.
 _FREE = {"data", "output", "glass", "features", "evaluate_every", "checkpoint_every", "threads"}
 
+# How often the background of a blend is the truth of a real pair, where these are trained on.
+_TRUTH_CHANCE = 0.25
+# The learning rate of ImageNet's features, as a part of the others'.
+_FEATURES_RATE = 0.1
+
 DESCRIPTION = """\
 Trains the separator that ships with Clearpane, on the CPU. An interrupted run
 goes on when the same command is given again. The result is OUTPUT/compact.onnx.
@@ -78,7 +83,7 @@ class TrainCompact:
     real_share: float = 0.0
     """Share of crops from real pairs."""
     transfer_share: float = 0.0
-    """Share of crops whose background is natural and whose reflection is a real pair's."""
+    """Share of crops whose reflection is a real pair's, on another background."""
     glass: Path | None = None
     """Data set of glass scenes, made by clearpane synthesize with --layers I,T,R,B; for --glass-share."""
     glass_share: float = 0.0
@@ -138,10 +143,16 @@ def draw_batch(recipe: TrainCompact, pictures: TrainingPictures, size: int, gene
         photo, truth = jitter(random_crop((pair.input, pair.truth), size, generator), generator)
         return photo, truth
 
+    def scene_crop() -> Tensor:
+        """What may lie behind glass: a natural picture or, where real pairs are trained on, a truth."""
+        if recipe.real_share + recipe.transfer_share > 0 and uniform(0, 1, generator) < _TRUTH_CHANCE:
+            return random_crop((one_of(pictures.pairs).truth,), size, generator)[0]
+        return natural_crop()
+
     def background_crop() -> tuple[Tensor, LinearLightRanges]:
         if uniform(0, 1, generator) < 0.5:
-            return natural_crop(), LinearLightRanges()
-        return deepen_shadows(natural_crop(), generator), LinearLightRanges(exposure=(0.7, 1.4))
+            return scene_crop(), LinearLightRanges()
+        return deepen_shadows(scene_crop(), generator), LinearLightRanges(exposure=(0.7, 1.4))
 
     def add_grain(picture: Tensor) -> Tensor:
         deviation = 0.02 * uniform(0, 1, generator) ** 2
@@ -155,7 +166,7 @@ def draw_batch(recipe: TrainCompact, pictures: TrainingPictures, size: int, gene
             rows.append((photo, truth, torch.zeros_like(photo), torch.nan, True))
         elif kind < recipe.real_share + recipe.transfer_share:
             photo, truth = pair_crop()
-            blend, gain = transfer_blend(photo, truth, natural_crop(), generator)
+            blend, gain = transfer_blend(photo, truth, scene_crop(), generator)
             rows.append((blend.input, blend.background, blend.reflection, gain, False))
         elif kind < recipe.real_share + recipe.transfer_share + recipe.glass_share:
             glass = one_of(pictures.glass)
@@ -241,10 +252,23 @@ def evaluate_pairs(network: CompactNetwork, pairs: list[Pair]) -> dict[str, floa
     return dict(zip(("psnr", "psnr_g", "nothing", "nothing_g"), mean.tolist(), strict=True), better=better)
 
 
+def new_optimizer(network: CompactNetwork) -> torch.optim.Optimizer:
+    """AdamW; ImageNet's features learn with a tenth of the learning rate, so as not to forget."""
+    groups: dict[float, list[nn.Parameter]] = {1.0: [], _FEATURES_RATE: []}
+    for name, parameter in network.named_parameters():
+        groups[_FEATURES_RATE if name.startswith("features.") else 1.0].append(parameter)
+    return torch.optim.AdamW(
+        [{"params": parameters, "rate": rate} for rate, parameters in groups.items() if parameters],
+        betas=(0.9, 0.99),
+        weight_decay=1e-3,
+        fused=True,
+    )
+
+
 def train_step(state: TrainingState, batch: Batch, learning_rate: float) -> float:
     """One optimiser step under bf16 autocast. Returns the loss."""
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group["rate"]
     with torch.autocast("cpu", torch.bfloat16):
         transmission, reflection = state.model(batch.input.contiguous(memory_format=torch.channels_last))
     loss = separation_loss(transmission, reflection, batch)
@@ -278,8 +302,7 @@ def run(recipe: TrainCompact) -> int:
 
     recipe.output.mkdir(parents=True, exist_ok=True)
     checkpoint = recipe.output / "checkpoint.safetensors"
-    learnt = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learnt, recipe.learning_rate, (0.9, 0.99), weight_decay=1e-3, fused=True)
+    optimizer = new_optimizer(network)
     own = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
     recipe_json = json.loads(json.dumps(own, default=str))
     state = TrainingState(network, AveragedWeights(network), optimizer, recipe=recipe_json)

@@ -132,7 +132,7 @@ class CompactNetwork(nn.Module):
         self.decoder = nn.ModuleList(level(i, n) for i, n in enumerate(config.decoder_blocks))
         self.head = silenced(nn.Conv2d(widths[0], 24, 3, padding=1))
         if config.features:
-            self.features = ImageNetFeatures().requires_grad_(False)
+            self.features = ImageNetFeatures()
             self.inject = nn.ModuleList(
                 silenced(nn.Conv2d(channels, width, 1))
                 for channels, width in zip(CHANNELS, widths[1:], strict=True)
