@@ -1,17 +1,18 @@
 """The embedded separator measured: quality, harm, seconds and memory, and how it sees large pictures.
 
-    python benchmarks/compact.py DATA [--only quality harm speed resolution]
+    python benchmarks/compact.py DATA [--only quality harm rendered confidence speed resolution]
 
 DATA is a folder that holds
 
     real_pairs/val/NAME_input.jpg and NAME_transmission.jpg   photographs through glass, and their truth
     real_pairs/train/                 the same, for choosing between ways to treat large pictures
     natural/*.webp (or .jpg, .png)    pictures without glass: the folder trained on, every sixteenth held out
+    environments/*.hdr                surroundings that curved panes reflect
 
 It prints its tables and writes them to docs/figures/compact.md, the numbers behind them to compact.json.
 Sections that are not measured again are kept from there. The peer, the package fast-reflection-removal, is
 installed on the first run into an environment of its own; without a network its rows are left out. `harm`
-needs the extra [train].
+and `rendered` need the extra [train], `rendered` also [synthesis].
 """
 
 import hashlib
@@ -27,22 +28,28 @@ from tyro.conf import Positional
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.tables import write_text
 from clearpane.separation.compact.runtime import WEIGHTS, CompactSeparator
+from confidence import confidence_table, measure_confidence
 from measuring import FOLDER, Machine, describe_machine
 from peer import THRESHOLDS, FastReflectionRemoval, make_environment
 from quality import harm_table, measure_harm, measure_quality, quality_table
 from resolution import SCENES, measure_pairs, measure_scenes, resolution_tables
+from scenes import SCENE_SETS, measure_rendered, rendered_table
 from speed import SIZES, measure_speed, speed_table
 
-SectionName = Literal["quality", "harm", "speed", "resolution"]
+SectionName = Literal["quality", "harm", "rendered", "confidence", "speed", "resolution"]
 TITLES: dict[SectionName, str] = {
     "quality": "Quality",
     "harm": "Harm",
+    "rendered": "Rendered scenes",
+    "confidence": "Confidence",
     "speed": "Seconds and memory",
     "resolution": "Large pictures",
 }
 TABLES = {
     "quality": quality_table,
     "harm": harm_table,
+    "rendered": rendered_table,
+    "confidence": confidence_table,
     "speed": speed_table,
     "resolution": resolution_tables,
 }
@@ -53,7 +60,7 @@ class Options:
     """Measure the embedded separator."""
 
     data: Positional[Path]
-    """Folder with real_pairs/val, real_pairs/train and natural."""
+    """Folder with real_pairs/val, real_pairs/train, natural and environments."""
     only: tuple[SectionName, ...] = tuple(TITLES)
     """Sections to measure."""
     weights: Path = WEIGHTS
@@ -97,6 +104,13 @@ class Benchmark:
                 return measure_quality(self.pairs, self.separator, self.peers, self.limit)
             case "harm":
                 return measure_harm(options.data / "natural", self.separator, self.peers, self.limit)
+            case "rendered":
+                sets = SCENE_SETS[:1] if options.quick else SCENE_SETS
+                return measure_rendered(
+                    options.data, self.separator, options.cache / "rendered", sets, self.limit
+                )
+            case "confidence":
+                return measure_confidence(self.pairs, self.separator, self.limit)
             case "speed":
                 sizes = SIZES[:2] if options.quick else SIZES
                 return measure_speed(options.weights, self.peers[0] if self.peers else None, sizes)
@@ -126,7 +140,7 @@ def main(options: Options) -> int:
     document = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {}
     try:
         benchmark = Benchmark(options)
-        if set(options.only) != {"resolution"}:
+        if {"quality", "harm", "speed"} & set(options.only):
             benchmark.find_peers()
         weights = hashlib.sha256(options.weights.read_bytes()).hexdigest()[:12]
         options.output.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 
 
 class Same:
-    def separate(self, image, *, quality="fast"):
+    def separate(self, image, *, quality="fast", confidence=False):
         return Layers(image, np.zeros_like(image))
 
 

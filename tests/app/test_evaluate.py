@@ -18,7 +18,7 @@ from clearpane.separation.layers import Layers
 class Unveil:
     """Takes away the veil that ``pairs`` lays over its pictures."""
 
-    def separate(self, image: np.ndarray, *, quality: Quality = "fast") -> Layers:
+    def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
         veil = np.float32(51 / 255 if quality == "best" else 21 / 255)
         return Layers(np.clip(image - veil, 0, 1), np.full_like(image, veil))
 

@@ -27,9 +27,10 @@ class Halve:
     def __init__(self):
         self.calls = []
 
-    def separate(self, image, *, quality="fast"):
+    def separate(self, image, *, quality="fast", confidence=False):
         self.calls.append(quality)
-        return Layers(image * np.float32(0.5), image * np.float32(0.25))
+        doubt = np.full(image.shape[:2], 0.25, np.float32) if confidence else None
+        return Layers(image * np.float32(0.5), image * np.float32(0.25), doubt)
 
 
 @pytest.fixture
@@ -82,6 +83,17 @@ def test_all_outputs_of_one_picture(separator, capsys):
     assert "1 done" in captured.err
 
 
+def test_a_confidence_is_a_grey_png_whatever_the_photograph(separator):
+    assert run(options(draw("window.jpg"), confidence=True)) == 0
+    assert listing() == ["window_confidence.png", "window_transmission.jpg"]
+    assert Image.open("out/window_confidence.png").mode == "L"
+    assert stored("out/window_confidence.png") == pytest.approx(np.full((16, 24), 64), abs=1)
+    # The map is the separator's, so it is asked even where the strength leaves the photograph as it is.
+    assert run(options("window.jpg", output="kept", strength=0, confidence=True)) == 0
+    assert listing("kept") == ["window_confidence.png", "window_transmission.jpg"]
+    assert len(separator.calls) == 2
+
+
 def test_only_the_transmission_is_usual(separator):
     run(options(draw("window.jpg")))
     assert listing() == ["window_transmission.jpg"]
@@ -101,7 +113,7 @@ def test_a_bad_picture_does_not_stop_the_others(separator, capsys):
 
 
 def test_a_separator_that_fails_is_reported_with_the_picture(separator, capsys, monkeypatch):
-    def separate(image, *, quality):
+    def separate(image, *, quality, confidence):
         raise ClearpaneError("too small")
 
     monkeypatch.setattr(separator, "separate", separate)
@@ -113,7 +125,7 @@ def test_a_separator_that_fails_is_reported_with_the_picture(separator, capsys, 
 def test_an_unexpected_error_is_one_line_and_others_go_on(separator, capsys, monkeypatch):
     good = separator.separate
 
-    def separate(image, *, quality):
+    def separate(image, *, quality, confidence):
         if image.shape[1] == 30:
             raise ZeroDivisionError("oh\nno")
         return good(image, quality=quality)
@@ -172,7 +184,7 @@ def test_a_misnamed_picture_does_not_pass_for_another(separator):
 
 
 def test_results_of_another_run_at_the_same_time_are_left_alone(separator, capsys, monkeypatch):
-    def separate(image, *, quality):
+    def separate(image, *, quality, confidence):
         Path("out/b_transmission.png").write_text("theirs")
         return Layers(image, image)
 
@@ -224,7 +236,7 @@ def test_overwrite_makes_results_again(separator):
 def test_interruption_keeps_what_is_done_and_goes_on_later(separator, capsys, monkeypatch):
     good = separator.separate
 
-    def separate(image, *, quality):
+    def separate(image, *, quality, confidence):
         if len(separator.calls) == 2:
             raise KeyboardInterrupt
         return good(image, quality=quality)
@@ -528,7 +540,7 @@ def test_a_killed_run_goes_on(number):
         "from clearpane.app import remove, cli\n"
         "from clearpane.separation.layers import Layers\n"
         "class Slow:\n"
-        "    def separate(self, image, *, quality):\n"
+        "    def separate(self, image, *, quality, confidence):\n"
         "        time.sleep(0.4)\n"
         "        return Layers(image, image)\n"
         "remove.load_separator = Slow\n"

@@ -35,7 +35,7 @@ class Darken:
 
     veil: float = 0.2
 
-    def separate(self, image: np.ndarray, *, quality: Quality = "fast") -> Layers:
+    def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
         assert image.dtype == np.float32
         assert image.max() <= 1
         transmission = np.clip(image - self.veil, 0, 1)

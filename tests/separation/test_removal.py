@@ -14,7 +14,7 @@ class Attenuate:
     def __init__(self):
         self.seen = []
 
-    def separate(self, image, *, quality="fast"):
+    def separate(self, image, *, quality="fast", confidence=False):
         assert image.dtype == np.float32
         self.seen.append((image, quality))
         linear = np.clip(image, 0, 1) ** 2.4

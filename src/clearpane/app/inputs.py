@@ -10,7 +10,7 @@ from pathlib import Path
 from clearpane.errors import ClearpaneError
 from clearpane.images.formats import is_picture_name
 
-_RESULT_NAME = re.compile(r"(?P<original>.+)_(transmission|reflection|compare)")
+_RESULT_NAME = re.compile(r"(?P<original>.+)_(transmission|reflection|confidence|compare)")
 
 
 class UsageError(ClearpaneError):
@@ -44,9 +44,9 @@ def find_inputs(places: Sequence[Path], output: Path, *, recursive: bool) -> Inp
     """Collect the pictures named by ``places``, files and folders.
 
     A file is taken whatever its name. In a folder, those names count that a picture can have. Hidden files do
-    not, nor does what looks like a result: ``X_transmission``, ``X_reflection`` or ``X_compare`` beside a
-    picture ``X``, or beside an ``X_input``, as pairs for evaluation are named. An output folder inside a
-    folder is not searched.
+    not, nor does what looks like a result: ``X_transmission``, ``X_reflection``, ``X_confidence`` or
+    ``X_compare`` beside a picture ``X``, or beside an ``X_input``, as pairs for evaluation are named. An
+    output folder inside a folder is not searched.
     """
     inputs = Inputs()
     seen: set[str] = set()
@@ -73,12 +73,10 @@ def find_inputs(places: Sequence[Path], output: Path, *, recursive: bool) -> Inp
 
 
 def output_paths(found: Found, output: Path, suffix: str, kinds: Sequence[str]) -> dict[str, Path]:
-    """The files for the results of a picture, by kind; ``suffix`` is the layers' (a comparison is a JPEG)."""
+    """The files for the results of a picture, by kind; ``suffix`` is the layers'."""
     folder = output / found.subfolder
-    return {
-        kind: folder / f"{found.source.stem}_{kind}{'.jpg' if kind == 'compare' else suffix}"
-        for kind in kinds
-    }
+    suffixes = {"compare": ".jpg", "confidence": ".png"}
+    return {kind: folder / f"{found.source.stem}_{kind}{suffixes.get(kind, suffix)}" for kind in kinds}
 
 
 def check_collisions(plans: Sequence[tuple[Found, dict[str, Path]]]) -> None:

@@ -70,6 +70,11 @@ class Remove:
     reflection: Annotated[bool, arg(help_behavior_hint="")] = False
     """Also write the reflection itself, whole whatever the strength and the mask: window_reflection.jpg."""
 
+    confidence: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Also write a map of how far the result can be believed, window_confidence.png: white where the scene
+    behind the glass was recovered, black where it had to be made up. The value is the probability that a
+    pixel is right to a tenth of the range."""
+
     compare: Annotated[bool, arg(help_behavior_hint="")] = False
     """Also write a before/after picture: window_compare.jpg."""
 
@@ -90,12 +95,17 @@ class Remove:
     @property
     def kinds(self) -> list[str]:
         """The kinds of output asked for."""
-        return ["transmission"] + ["reflection"] * self.reflection + ["compare"] * self.compare
+        return (
+            ["transmission"]
+            + ["reflection"] * self.reflection
+            + ["confidence"] * self.confidence
+            + ["compare"] * self.compare
+        )
 
     @property
     def needs_layers(self) -> bool:
         """Whether the photographs have to be separated at all."""
-        return self.strength != 0 or self.reflection
+        return self.strength != 0 or self.reflection or self.confidence
 
 
 def run(options: Remove) -> int:
@@ -233,21 +243,29 @@ def _results(
     before = picture.pixels
     if mask is not None:
         check_mask_size(mask, before)
+    confidence = None
     if separator is None:
         layers = {"transmission": before}
     else:
-        found = separate_full_range(separator, before, options.quality)
+        found = separate_full_range(separator, before, options.quality, "confidence" in kinds)
         after = apply_strength(before, found, options.strength, mask, out=found.transmission)
         layers = {"transmission": after, "reflection": found.reflection}
-    results = {kind: picture.with_pixels(layers[kind]) for kind in kinds if kind != "compare"}
+        confidence = found.confidence
+    results = {kind: picture.with_pixels(layers[kind]) for kind in kinds if kind in layers}
+    if confidence is not None:
+        results["confidence"] = _gray_picture(confidence)
     if "compare" in kinds:
         titles = {"transmission": "After", "reflection": "Reflection"}
-        panels = {"Before": before} | {
-            titles[kind]: layers[kind] for kind in options.kinds if kind != "compare"
-        }
+        panels = {"Before": before} | {titles[kind]: layers[kind] for kind in options.kinds if kind in layers}
         drawing = draw_comparison(panels, gray=picture.is_gray)
         results["compare"] = Picture(drawing, "jpeg", "uint8", lossless=False)
     return results
+
+
+def _gray_picture(plane: np.ndarray) -> Picture:
+    """H x W values in [0, 1] as an 8-bit grey picture."""
+    pixels = np.broadcast_to(plane[..., None], (*plane.shape, 3))
+    return Picture(pixels, "png", "uint8", is_gray=True)
 
 
 def _is_finished(outputs: dict[str, Path], options: Remove) -> bool:

@@ -15,11 +15,12 @@ SEPARATORS = ("compact",)
 class Separator(Protocol):
     """Splits a photograph into its layers."""
 
-    def separate(self, image: np.ndarray, *, quality: Quality = "fast") -> Layers:
+    def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
         """Separate ``image`` (H x W x 3 float32, sRGB, clipped to [0, 1]) of any size from 16 x 16 up.
 
         The layers are arrays of their own, the caller's to change; ``image`` is left as it is.
         ``quality="best"`` averages the result over a self-ensemble; it takes twice as long or more.
+        With ``confidence``, ``Layers.confidence`` is filled; that takes a second look at the picture.
         """
         ...
 

@@ -15,10 +15,13 @@ class Layers:
         transmission: the scene behind the glass. Embedded separators are trained towards the brightness of
             the scene without the glass (B in docs/conventions.md), the panel towards the physical T.
         reflection: what the glass adds on top, as seen on the glass: in linear light about I - T.
+        confidence: H x W float32 in [0, 1], where asked for: the probability that the transmission was
+            recovered and not invented (see `clearpane.separation.confidence`).
     """
 
     transmission: np.ndarray
     reflection: np.ndarray
+    confidence: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name in ("transmission", "reflection"):
@@ -27,3 +30,7 @@ class Layers:
                 raise ValueError(f"{name}: expected H x W x 3, got {shape}")
         if self.transmission.shape != self.reflection.shape:
             raise ValueError(f"layers differ in size: {self.transmission.shape} and {self.reflection.shape}")
+        if self.confidence is not None and self.confidence.shape != self.transmission.shape[:2]:
+            raise ValueError(
+                f"confidence: expected {self.transmission.shape[:2]}, got {self.confidence.shape}"
+            )

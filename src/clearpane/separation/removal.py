@@ -15,6 +15,7 @@ def remove_reflection(
     photo: str | Path | np.ndarray,
     *,
     quality: Quality = "fast",
+    confidence: bool = False,
     separator: Separator | None = None,
 ) -> Layers:
     """Separate a photograph taken through glass into the scene behind the glass and the reflection on it.
@@ -23,6 +24,7 @@ def remove_reflection(
         photo: a picture file, or H x W x 3 sRGB values: floating point in [0, 1] (beyond for HDR), or uint8
             or uint16 over their whole range.
         quality: ``"best"`` averages over a self-ensemble and takes longer.
+        confidence: also say where the transmission was recovered, and where invented: ``Layers.confidence``.
         separator: one from :func:`load_separator`, to load it once for many photographs; None: the default.
 
     Returns:
@@ -31,10 +33,12 @@ def remove_reflection(
     Raises:
         ClearpaneError: the picture cannot be read or separated.
     """
-    return separate_full_range(separator or load_separator(), _pixels(photo), quality)
+    return separate_full_range(separator or load_separator(), _pixels(photo), quality, confidence)
 
 
-def separate_full_range(separator: Separator, image: np.ndarray, quality: Quality = "fast") -> Layers:
+def separate_full_range(
+    separator: Separator, image: np.ndarray, quality: Quality = "fast", confidence: bool = False
+) -> Layers:
     """Separate a picture whose values may leave [0, 1], as those of HDR and wide-gamut pictures do.
 
     Separators see C = clip(I, 0, 1). What was cut off is put back in linear light::
@@ -49,7 +53,7 @@ def separate_full_range(separator: Separator, image: np.ndarray, quality: Qualit
     Args:
         separator: any separator.
         image: H x W x 3 float32, sRGB, the curve extended beyond 1 and as an odd function below 0.
-        quality: see :class:`~clearpane.separation.base.Separator`.
+        quality, confidence: see :class:`~clearpane.separation.base.Separator`.
 
     Raises:
         ClearpaneError: the picture holds values that are not finite.
@@ -57,7 +61,7 @@ def separate_full_range(separator: Separator, image: np.ndarray, quality: Qualit
     lowest, highest = float(image.min()), float(image.max())
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         raise ClearpaneError("the picture holds values that are not numbers (NaN or infinity)")
-    layers = separator.separate(image, quality=quality)
+    layers = separator.separate(image, quality=quality, confidence=confidence)
     if lowest >= 0 and highest <= 1:
         return layers
 

@@ -94,20 +94,19 @@ class LocalCorrection:
         return result
 
 
-def _enlarge_rows(values: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
-    """The given rows of h x w x 3 enlarged to height x width x 3, bilinear."""
-    h, w = values.shape[:2]
+def _enlarge(plane: np.ndarray, height: int, width: int, rows: slice | None = None) -> np.ndarray:
+    """The given rows of an h x w plane enlarged to height x width, bilinear; None: all."""
+    h, w = plane.shape
+    rows = rows or slice(0, height)
     box = (0.0, rows.start * h / height, float(w), rows.stop * h / height)
+    picture = Image.fromarray(np.ascontiguousarray(plane))
     size = (width, rows.stop - rows.start)
-    planes = [
-        np.asarray(
-            Image.fromarray(np.ascontiguousarray(values[..., c])).resize(
-                size, Image.Resampling.BILINEAR, box=box
-            )
-        )
-        for c in range(3)
-    ]
-    return np.stack(planes, axis=-1)
+    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR, box=box))
+
+
+def _enlarge_rows(values: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
+    """The given rows of h x w x 3 enlarged to height x width x 3."""
+    return np.stack([_enlarge(values[..., c], height, width, rows) for c in range(3)], axis=-1)
 
 
 def separate_at_resolution(
@@ -120,7 +119,8 @@ def separate_at_resolution(
 
     Args:
         image: H x W x 3 float32, sRGB, clipped to [0, 1].
-        separate: called once, with the picture or a shrunken copy.
+        separate: called once, with the picture or a shrunken copy. If the layers come with a confidence,
+            that is enlarged with them.
         pixels: the working resolution.
         radius: of the windows that the correction is fitted in, in working pixels.
 
@@ -131,10 +131,11 @@ def separate_at_resolution(
     size = working_size(height, width, pixels)
     if size == (height, width):
         layers = separate(image)
-        return Layers(np.clip(layers.transmission, 0, 1), np.clip(layers.reflection, 0, 1))
+        return Layers(np.clip(layers.transmission, 0, 1), np.clip(layers.reflection, 0, 1), layers.confidence)
     small = shrink(image, *size)
     layers = separate(small)
     return Layers(
         LocalCorrection.fit(small, layers.transmission, radius).apply(image),
         LocalCorrection.fit(small, layers.reflection, radius).apply(image),
+        None if layers.confidence is None else _enlarge(layers.confidence, height, width),
     )

@@ -11,6 +11,7 @@ from PIL import Image
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import psnr
 from clearpane.separation.compact.runtime import WEIGHTS, CompactSeparator
+from clearpane.separation.resolution import separate_at_resolution
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -61,16 +62,30 @@ def test_a_process_held_to_some_cores_starts_no_more_threads(monkeypatch, usable
     assert CompactSeparator()._session.get_session_options().intra_op_num_threads == threads
 
 
-def test_best_is_the_mean_over_the_picture_and_its_mirror_image(separator):
+def test_best_is_the_mean_over_the_picture_its_mirror_image_and_a_smaller_one(separator):
     image = picture(64, 96)
-    mirrored = np.ascontiguousarray(image[:, ::-1])
     best = separator.separate(image, quality="best").transmission
-    np.testing.assert_allclose(
-        best, separator.separate(mirrored, quality="best").transmission[:, ::-1], atol=1e-4
-    )
     plain = separator._network(image).transmission
-    flipped = separator._network(mirrored).transmission[:, ::-1]
-    np.testing.assert_allclose(best, np.clip((plain + flipped) / 2, 0, 1), atol=1e-4)
+    flipped = separator._network(np.ascontiguousarray(image[:, ::-1])).transmission[:, ::-1]
+    smaller = separate_at_resolution(image, separator._network, 48 * 72).transmission
+    np.testing.assert_allclose(best, np.clip((plain + flipped + 2 * smaller) / 4, 0, 1), atol=1e-4)
+
+
+@pytest.mark.parametrize("quality", ["fast", "best"])
+def test_a_confidence_comes_with_the_same_layers(separator, quality):
+    image = picture(64, 96)
+    plain, confident = (
+        separator.separate(image, quality=quality, confidence=asked) for asked in (False, True)
+    )
+    assert plain.confidence is None
+    np.testing.assert_array_equal(confident.transmission, plain.transmission)
+    assert confident.confidence.shape == (64, 96) and confident.confidence.dtype == np.float32
+    assert 0 < confident.confidence.min() < confident.confidence.max() < 1
+
+
+def test_the_confidence_of_a_large_picture_has_its_size(separator, monkeypatch):
+    monkeypatch.setattr("clearpane.separation.compact.runtime.WORKING_PIXELS", 48 * 64)
+    assert separator.separate(picture(96, 128), confidence=True).confidence.shape == (96, 128)
 
 
 def test_too_small_a_picture_is_refused(separator):

@@ -1,6 +1,8 @@
 """The embedded separator at work: ONNX Runtime, no PyTorch."""
 
 import os
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import onnxruntime
 
 from clearpane.errors import ClearpaneError
 from clearpane.separation.base import Quality
+from clearpane.separation.confidence import confidence_map
 from clearpane.separation.layers import Layers
 from clearpane.separation.resolution import separate_at_resolution
 
@@ -15,6 +18,8 @@ WEIGHTS = Path(__file__).parent / "weights" / "compact.onnx"
 # Larger pictures are seen shrunken, and corrected at their own resolution.
 WORKING_PIXELS = 1 << 20
 _SMALLEST_SIDE = 16
+# How much smaller quality "best" sees the picture a second time.
+_SMALLER = 0.75
 
 
 class CompactSeparator:
@@ -48,7 +53,7 @@ class CompactSeparator:
             reason = str(error).splitlines()[0]
             raise ClearpaneError(f"{weights}: the separator's weights cannot be loaded ({reason})") from error
 
-    def separate(self, image: np.ndarray, *, quality: Quality = "fast") -> Layers:
+    def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
         """See :meth:`clearpane.separation.base.Separator.separate`. Values outside [0, 1] are clipped.
 
         Raises:
@@ -62,8 +67,26 @@ class CompactSeparator:
                 f"the picture is {width} x {height} pixels; the smallest that can be separated is "
                 f"{_SMALLEST_SIDE} x {_SMALLEST_SIDE}"
             )
-        network = self._ensemble if quality == "best" else self._network
-        return separate_at_resolution(image, network, WORKING_PIXELS)
+        look = partial(self._look, quality=quality, with_confidence=confidence)
+        return separate_at_resolution(image, look, WORKING_PIXELS)
+
+    def _look(self, image: np.ndarray, quality: Quality, with_confidence: bool) -> Layers:
+        """The layers of h x w x 3 at the working resolution."""
+        plain = self._network(image)
+        if quality == "fast" and not with_confidence:
+            return plain
+        mirrored = self._mirrored(image)
+        layers = plain
+        if quality == "best":
+            pixels = round(_SMALLER**2 * image.shape[0] * image.shape[1])
+            smaller = separate_at_resolution(image, self._network, pixels)
+            layers = Layers(
+                (plain.transmission + mirrored.transmission + 2 * smaller.transmission) / 4,
+                (plain.reflection + mirrored.reflection + 2 * smaller.reflection) / 4,
+            )
+        return (
+            replace(layers, confidence=confidence_map(image, plain, mirrored)) if with_confidence else layers
+        )
 
     def _network(self, image: np.ndarray) -> Layers:
         """One pass over h x w x 3 of any size."""
@@ -78,13 +101,10 @@ class CompactSeparator:
         transmission, reflection = (x[0].transpose(1, 2, 0)[:height, :width] for x in outputs)
         return Layers(transmission, reflection)
 
-    def _ensemble(self, image: np.ndarray) -> Layers:
-        """The mean over the picture and its mirror image."""
-        plain, mirrored = self._network(image), self._network(image[:, ::-1])
-        return Layers(
-            (plain.transmission + mirrored.transmission[:, ::-1]) / 2,
-            (plain.reflection + mirrored.reflection[:, ::-1]) / 2,
-        )
+    def _mirrored(self, image: np.ndarray) -> Layers:
+        """The layers of the mirror image, mirrored back."""
+        layers = self._network(image[:, ::-1])
+        return Layers(layers.transmission[:, ::-1], layers.reflection[:, ::-1])
 
 
 def _default_threads() -> int:
