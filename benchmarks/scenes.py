@@ -113,7 +113,7 @@ def _draw(scene_set: SceneSet, count: int, folder: Path, backgrounds: Path, data
     command = [sys.executable, "-m", "clearpane", "synthesize", "--output", folder, "--count", count]
     command += ["--backgrounds", backgrounds, "--environments", data / "environments", "--ranges", ranges]
     command += ["--layers", "I,T,R,B", "--size", _SIZE, "--seed", _SEED]
-    command += ["--workers", len(os.sched_getaffinity(0)), "--renderer", *scene_set.renderer]
+    command += ["--workers", os.cpu_count(), "--renderer", *scene_set.renderer]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -15,6 +15,7 @@ from clearpane.synthesis.shards import StoredSample, encode_sample, write_shard
 from clearpane.training import compact
 from clearpane.training.compact import TrainCompact, TrainingPictures, draw_batch, held_out_pairs, run
 from clearpane.training.loop import step_generator
+from clearpane.training.losses import separation_loss
 from clearpane.training.pictures import (
     GlassPictures,
     deepen_shadows,
@@ -96,6 +97,19 @@ def test_batches_hold_the_stated_shares_and_are_seeded(data):
     again, other = (draw_batch(few, pictures, 32, step_generator(0, step)) for step in (0, 1))
     assert torch.equal(batch.input[:4], again.input)
     assert not torch.equal(again.input, other.input)
+
+
+@pytest.mark.parametrize("blend", ["ceilnet", "zhang", "dsrnet", "rdnet"])
+def test_blends_of_the_literature_have_a_reflection_but_no_t(data, blend):
+    pictures = TrainingPictures(load_natural(data / "natural"), [], [])
+    settings = recipe(data, "x", blend=blend, clean_share=0.0, pixels_per_step=8 * 32**2)
+    batch = draw_batch(settings, pictures, 32, step_generator(0, 0))
+    assert batch.transmittance.isnan().all() and not batch.real.any()
+    assert (batch.reflection.flatten(1).amax(1) > 0.05).all()
+    assert (batch.input - batch.target).abs().mean() > 0.01
+    result = batch.input.clone().requires_grad_()
+    separation_loss(result, batch.reflection, batch).backward()
+    assert result.grad.isfinite().all() and result.grad.any()
 
 
 def test_glass_scenes_are_read_from_a_data_set(tmp_path):

@@ -38,7 +38,7 @@ def mixed_batch() -> tuple[Batch, torch.Tensor]:
     background, reflection = 0.6 * smooth(1), 0.4 * smooth(2)
     photo = linear_to_srgb(0.9 * srgb_to_linear(background) + srgb_to_linear(reflection))
     real = torch.tensor([False, True])
-    return Batch(photo, background, reflection, torch.tensor([0.9, torch.nan]), real), reflection
+    return Batch(photo, background, reflection, torch.tensor([[0.9] * 3, [torch.nan] * 3]), real), reflection
 
 
 def test_the_truth_has_no_loss():

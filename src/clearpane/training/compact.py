@@ -9,7 +9,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,14 @@ from clearpane.evaluation.metrics import psnr, psnr_after_gain
 from clearpane.optics.color import srgb_to_linear
 from clearpane.separation.compact.export import export_onnx, import_onnx
 from clearpane.separation.compact.network import CompactNetwork, NetworkConfig
-from clearpane.synthesis.blending import LinearLightRanges, linear_light_blend
+from clearpane.synthesis.blending import (
+    LinearLightRanges,
+    ceilnet_blend,
+    dsrnet_blend,
+    linear_light_blend,
+    rdnet_blend,
+    zhang_blend,
+)
 from clearpane.synthesis.draws import uniform
 from clearpane.training.loop import (
     AveragedWeights,
@@ -45,6 +52,7 @@ from clearpane.training.pictures import (
 )
 
 T = TypeVar("T")
+_LITERATURE = {"ceilnet": ceilnet_blend, "zhang": zhang_blend, "dsrnet": dsrnet_blend, "rdnet": rdnet_blend}
 # Of a recipe, what may change while a run is interrupted.
 _FREE = {"data", "output", "glass", "features", "evaluate_every", "checkpoint_every", "threads"}
 
@@ -88,6 +96,9 @@ class TrainCompact:
     """Data set of glass scenes, made by clearpane synthesize with --layers I,T,R,B; for --glass-share."""
     glass_share: float = 0.0
     """Share of crops from rendered glass scenes."""
+    blend: Literal["linear-light", "ceilnet", "zhang", "dsrnet", "rdnet"] = "linear-light"
+    """How the natural pictures of all other crops are blended; but for the first, ways of the literature, to
+    compare with."""
     clean_share: float = 0.08
     """Share of clean pictures, whose result is the picture itself."""
     folds: int = 0
@@ -176,6 +187,11 @@ def draw_batch(recipe: TrainCompact, pictures: TrainingPictures, size: int, gene
         elif kind < recipe.real_share + recipe.transfer_share + recipe.glass_share + recipe.clean_share:
             clean = add_grain(background_crop()[0])
             rows.append((clean, clean, torch.zeros_like(clean), 1.0, False))
+        elif recipe.blend in _LITERATURE:
+            blend = _LITERATURE[recipe.blend](scene_crop(), natural_crop(2.5), generator)
+            # What the papers learn; their sums are not those of light, so there is no t.
+            target = blend.transmission if recipe.blend == "rdnet" else blend.background
+            rows.append((add_grain(blend.input), target, blend.reflection, torch.nan, False))
         else:
             background, ranges = background_crop()
             blend = linear_light_blend(background, natural_crop(2.5), generator, ranges)

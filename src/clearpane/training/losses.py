@@ -18,7 +18,7 @@ class Batch:
         input: I, B x 3 x H x W.
         target: B, the scene without the glass.
         reflection: R; black for real pairs, where it is not known.
-        transmittance: [B, 3], t of I = t B + R in linear light; NaN for real pairs.
+        transmittance: [B, 3], t of I = t B + R in linear light; NaN where that is not known or does not hold.
         real: [B], true for real pairs.
     """
 
@@ -67,9 +67,9 @@ def separation_loss(transmission: Tensor, reflection: Tensor, batch: Batch) -> T
     """The loss of one batch.
 
     On all pictures ``|T - B| + 2 e + 0.02 log(1 + e / 3e-4)``, e the mean squared error of the crop, and the
-    gradients; on synthetic ones also ``0.3 |R - R*|`` and, where I is not saturated, ``0.2 |t B + R - I|`` in
-    linear light. The logarithm is, up to 35 dB, the PSNR that results are measured by: a picture that is
-    nearly right already weighs more, so that it is left alone.
+    gradients; on synthetic ones also ``0.3 |R - R*|`` and, where t is known and I is not saturated,
+    ``0.2 |t B + R - I|`` in linear light. The logarithm is, up to 35 dB, the PSNR that results are measured
+    by: a picture that is nearly right already weighs more, so that it is left alone.
     """
     target = torch.where(
         batch.real[:, None, None, None], best_shift(transmission, batch.target), batch.target
@@ -80,12 +80,12 @@ def separation_loss(transmission: Tensor, reflection: Tensor, batch: Batch) -> T
     loss = loss + gradient_loss(transmission, target)
     known = ~batch.real
     if known.any():
-        photo, gain = batch.input[known], batch.transmittance[known][..., None, None]
-        r = reflection[known]
-        total = gain * srgb_to_linear(transmission[known].clamp(0, 1)) + srgb_to_linear(r.clamp(0, 1))
-        residual = (total - srgb_to_linear(photo)).abs() * (photo < 0.98)
-        own = 0.3 * (r - batch.reflection[known]).abs().mean(dim=(1, 2, 3)) + 0.2 * residual.mean(
-            dim=(1, 2, 3)
-        )
-        loss = loss.index_add(0, known.nonzero()[:, 0], own)
+        own = (reflection - batch.reflection)[known].abs().mean(dim=(1, 2, 3))
+        loss = loss.index_add(0, known.nonzero()[:, 0], 0.3 * own)
+    lawful = known & ~batch.transmittance.isnan().any(dim=1)
+    if lawful.any():
+        photo, gain = batch.input[lawful], batch.transmittance[lawful][..., None, None]
+        passed, added = (srgb_to_linear(x[lawful].clamp(0, 1)) for x in (transmission, reflection))
+        residual = (gain * passed + added - srgb_to_linear(photo)).abs() * (photo < 0.98)
+        loss = loss.index_add(0, lawful.nonzero()[:, 0], 0.2 * residual.mean(dim=(1, 2, 3)))
     return loss.mean()
