@@ -4,7 +4,7 @@
 
 FOLD.onnx is a network trained with `--folds 3 --fold 0`: it has not seen the pairs of that fold, which the
 logistic model of `clearpane.separation.confidence` is fitted to. The numbers to put there are printed, with
-those of leaving out one picture at a time.
+those of leaving out a block of pairs at a time: neighbours often show one scene.
 """
 
 import sys
@@ -22,12 +22,13 @@ from clearpane.errors import ClearpaneError
 from clearpane.evaluation.bootstrap import bootstrap_mean
 from clearpane.evaluation.protocols import PROTOCOLS, Pair, find_pairs, read_pair
 from clearpane.separation.compact.runtime import CompactSeparator
-from clearpane.separation.confidence import SIGNS, TOLERANCE, signs
+from clearpane.separation.confidence import CUES, TOLERANCE, cues
 from clearpane.separation.layers import Layers
 from markdown import interval, table
 
 # Pixels of each picture, drawn once: pictures count alike whatever their size.
 PIXELS = 10_000
+BLOCKS = 5
 BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 
@@ -85,7 +86,7 @@ def describe(believed: Sequence[np.ndarray], errors: Sequence[np.ndarray]) -> di
 
 def measure_confidence(folder: Path, separator: CompactSeparator, limit: int | None) -> dict[str, Any]:
     """Compare the map with the true error on the pairs of ``folder``, at most ``limit`` of them."""
-    believed, errors = [], []
+    believed, errors, changes = [], [], []
     for seed, pair in enumerate(find_pairs(folder)[:limit]):
         photo, truth = (
             picture.astype(np.float32) / 255 for picture in read_pair(pair, PROTOCOLS["original"])[:2]
@@ -96,7 +97,12 @@ def measure_confidence(folder: Path, separator: CompactSeparator, limit: int | N
         drawn = _drawn(error.size, seed)
         believed.append(layers.confidence.ravel()[drawn])
         errors.append(error[drawn])
-    return {"set": f"{folder.parent.name}/{folder.name}", **describe(believed, errors)}
+        changes.append(np.abs(layers.transmission - photo).mean(axis=2).ravel()[drawn])
+    return {
+        "set": f"{folder.parent.name}/{folder.name}",
+        **describe(believed, errors),
+        "change_alone": rank_correlation(np.concatenate(changes), np.concatenate(errors)),
+    }
 
 
 def confidence_table(section: dict[str, Any]) -> str:
@@ -109,13 +115,15 @@ def confidence_table(section: dict[str, Any]) -> str:
         ]
         for b in section["bins"]
     ]
+    alone = section.get("change_alone")
+    baseline = "" if alone is None else f" (|T - I| alone: {alone:.2f})"
     return (
-        f"Rank correlation (Spearman) of 1 - confidence with the true error of the transmission on "
+        "Rank correlation (Spearman) of 1 - confidence with the true error of the transmission on "
         f"{section['pictures']} photographs (`{section['set']}`), {PIXELS:,} pixels of each: "
-        f"{section['pooled']:.2f} over all pixels; within a photograph {interval(section['within'])} (mean, "
-        f"95 % bootstrap over the photographs). A pixel is right within {TOLERANCE:g} of the range; "
-        f"{100 * section['right']:.0f} % are; confidence and share differ by "
-        f"{100 * section['calibration_error']:.0f} points in the mean.\n\n"
+        f"{section['pooled']:.2f} over all pixels{baseline}; within a photograph "
+        f"{interval(section['within'])} (mean, 95 % bootstrap over the photographs). A pixel is right within "
+        f"{TOLERANCE:g} of the range; {100 * section['right']:.0f} % are; confidence and share of right ones "
+        f"differ by {100 * section['calibration_error']:.0f} points in the mean (ECE).\n\n"
         + table(["confidence", "pixels", "mean confidence", "right"], rows)
     )
 
@@ -124,20 +132,23 @@ def fit_logistic(features: np.ndarray, labels: np.ndarray, steps: int = 30) -> n
     """Logistic regression by Newton's method: n x k features, n labels of 0 or 1.
 
     Returns:
-        The intercept and the k weights, with a slight penalty on the latter.
+        The intercept and the k weights.
     """
-    features = np.concatenate([np.ones((len(features), 1)), features], axis=1)
-    penalty = 1e-3 * len(features) * np.diag([0.0] + [1.0] * (features.shape[1] - 1))
-    weights = np.zeros(features.shape[1])
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    design = np.concatenate([np.ones((len(features), 1)), (features - mean) / deviation], axis=1)
+    # So slight that it shows only where the labels could be told apart without error.
+    penalty = 1e-6 * len(features) * np.diag([0.0] + [1.0] * features.shape[1])
+    weights = np.zeros(design.shape[1])
     for _ in range(steps):
-        p = 1 / (1 + np.exp(-features @ weights))
-        hessian = (features * (p * (1 - p))[:, None]).T @ features + penalty
-        weights += np.linalg.solve(hessian, features.T @ (labels - p) - penalty @ weights)
-    return weights
+        p = 1 / (1 + np.exp(-design @ weights))
+        hessian = (design * (p * (1 - p))[:, None]).T @ design + penalty
+        weights += np.linalg.solve(hessian, design.T @ (labels - p) - penalty @ weights)
+    slopes = weights[1:] / deviation
+    return np.array([weights[0] - slopes @ mean, *slopes])
 
 
 def _observe(pair: Pair, separator: CompactSeparator, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The signs and errors of drawn pixels, as `CompactSeparator` sees them."""
+    """The cues and errors of drawn pixels, as `CompactSeparator` sees them."""
     photo, truth = (
         picture.astype(np.float32) / 255 for picture in read_pair(pair, PROTOCOLS["original"])[:2]
     )
@@ -145,7 +156,7 @@ def _observe(pair: Pair, separator: CompactSeparator, seed: int) -> tuple[np.nda
     back = Layers(mirrored.transmission[:, ::-1], mirrored.reflection[:, ::-1])
     error = np.abs(layers.transmission - truth).mean(axis=2).ravel()
     drawn = _drawn(error.size, seed)
-    return signs(photo, layers, back).reshape(-1, len(SIGNS))[drawn], error[drawn]
+    return cues(photo, layers, back).reshape(-1, len(CUES))[drawn], error[drawn]
 
 
 @dataclass(frozen=True)
@@ -166,27 +177,28 @@ def main(options: Options) -> int:
     """Fit, and print the numbers."""
     try:
         pairs = find_pairs(options.data / "real_pairs" / "train")
+        if not 0 <= options.fold < options.folds <= len(pairs) // BLOCKS:
+            raise ClearpaneError(f"--folds {options.folds} --fold {options.fold}: there is no such fold")
         first, last = (len(pairs) * k // options.folds for k in (options.fold, options.fold + 1))
         separator = CompactSeparator(options.weights)
         observed = [_observe(pair, separator, k) for k, pair in enumerate(pairs[first:last])]
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    features, errors = ([o[k] for o in observed] for k in (0, 1))
+    features, errors = (np.stack([o[k] for o in observed]) for k in (0, 1))
 
-    def fitted(left_out: int | None) -> np.ndarray:
-        kept = [k for k in range(len(observed)) if k != left_out]
-        labels = np.concatenate([errors[k] for k in kept]) <= TOLERANCE
-        return fit_logistic(np.concatenate([features[k] for k in kept]), labels.astype(float))
+    def fitted(kept: np.ndarray) -> np.ndarray:
+        return fit_logistic(np.concatenate(features[kept]), (np.concatenate(errors[kept]) <= TOLERANCE) * 1.0)
 
-    believed = []
-    for k in range(len(observed)):
-        weights = fitted(k)
-        believed.append(1 / (1 + np.exp(-(weights[0] + features[k] @ weights[1:]))))
-    print(confidence_table({"set": "each left out in turn", **describe(believed, errors)}))
-    weights = fitted(None)
+    everything = np.arange(len(observed))
+    believed = np.empty_like(errors)
+    for block in np.array_split(everything, BLOCKS):
+        weights = fitted(np.setdiff1d(everything, block))
+        believed[block] = 1 / (1 + np.exp(-(weights[0] + features[block] @ weights[1:])))
+    print(confidence_table({"set": "a block left out at a time", **describe(believed, errors)}))
+    weights = fitted(everything)
     print(f"INTERCEPT = {weights[0]:.2f}")
-    print(f"WEIGHTS = ({', '.join(f'{w:.2f}' for w in weights[1:])})  # {', '.join(SIGNS)}")
+    print(f"WEIGHTS = ({', '.join(f'{w:.2f}' for w in weights[1:])})  # {', '.join(CUES)}")
     return 0
 
 

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from clearpane.optics.color import srgb_to_linear
-from clearpane.separation.confidence import INTERCEPT, SIGNS, WEIGHTS, confidence_map, signs
+from clearpane.separation.confidence import CUES, INTERCEPT, WEIGHTS, confidence_map, cues
 from clearpane.separation.layers import Layers
 
 
@@ -14,22 +13,27 @@ def flat(value):
     return np.full((24, 30, 3), value, np.float32)
 
 
-def test_signs_of_flat_pictures_in_closed_form():
-    found = signs(flat(0.5), layers(flat(0.6)), layers(flat(0.57)))
-    more = float(srgb_to_linear(np.array(0.6)) - srgb_to_linear(np.array(0.5)))
-    expected = [np.log(0.03 + 0.01), np.log(0.1 + 0.01), 0.5, 0.0, np.log(more + 0.01)]
-    assert found.shape == (24, 30, len(SIGNS))
+def test_cues_of_flat_pictures_in_closed_form():
+    found = cues(flat(0.5), layers(flat(0.6)), layers(flat(0.57)))
+    expected = [np.log(0.03 + 0.01), np.log(0.1 + 0.01)]
+    assert found.shape == (24, 30, len(CUES))
     np.testing.assert_allclose(found, np.broadcast_to(expected, found.shape), atol=1e-4)
     score = INTERCEPT + np.dot(expected, WEIGHTS)
-    map_ = confidence_map(flat(0.5), layers(flat(0.6)), layers(flat(0.57)))
-    np.testing.assert_allclose(map_, 1 / (1 + np.exp(-score)), atol=1e-4)
-    assert map_.dtype == np.float32
+    believed = confidence_map(flat(0.5), layers(flat(0.6)), layers(flat(0.57)))
+    np.testing.assert_allclose(believed, 1 / (1 + np.exp(-score)), atol=1e-4)
+    assert believed.dtype == np.float32
 
 
-def test_what_changes_more_is_believed_less():
+@pytest.mark.parametrize("transmissions", [(0.6, 0.5, 0.3), (0.6, 0.7, 0.95)])
+def test_what_changes_more_is_believed_less(transmissions):
     photo = flat(0.6)
-    believed = [confidence_map(photo, layers(flat(t)), layers(flat(t)))[0, 0] for t in (0.6, 0.5, 0.3)]
+    believed = [confidence_map(photo, layers(flat(t)), layers(flat(t)))[0, 0] for t in transmissions]
     assert 1 > believed[0] > believed[1] > believed[2] > 0
+
+
+def test_what_the_mirror_image_denies_is_believed_less():
+    agreed, denied = (confidence_map(flat(0.6), layers(flat(0.5)), layers(flat(t)))[0, 0] for t in (0.5, 0.4))
+    assert denied < agreed
 
 
 def test_a_window_reaches_no_further_than_four_pixels():

@@ -13,11 +13,20 @@ from clearpane.separation.compact.network import NetworkConfig
 from clearpane.synthesis.scene import Background, GlassScene, Post, ReflectedWorld
 from clearpane.synthesis.shards import StoredSample, encode_sample, write_shard
 from clearpane.training import compact
-from clearpane.training.compact import TrainCompact, TrainingPictures, draw_batch, held_out_pairs, run
-from clearpane.training.loop import step_generator
-from clearpane.training.losses import separation_loss
+from clearpane.training.compact import (
+    TrainCompact,
+    TrainingPictures,
+    draw_batch,
+    held_out_pairs,
+    new_optimizer,
+    run,
+    train_step,
+)
+from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
+from clearpane.training.losses import Batch, separation_loss
 from clearpane.training.pictures import (
     GlassPictures,
+    Pair,
     deepen_shadows,
     load_glass_scenes,
     load_natural,
@@ -110,6 +119,39 @@ def test_blends_of_the_literature_have_a_reflection_but_no_t(data, blend):
     result = batch.input.clone().requires_grad_()
     separation_loss(result, batch.reflection, batch).backward()
     assert result.grad.isfinite().all() and result.grad.any()
+
+
+def test_truths_are_backgrounds_where_real_pairs_are_trained_on(data):
+    """Truths are red here and natural pictures blue: targets of synthetic crops tell which they are."""
+    size = (48, 64)
+    red, blue = (torch.zeros(3, *size, dtype=torch.uint8) for _ in range(2))
+    red[0], blue[2] = 200, 200
+    pictures = TrainingPictures([blue], [Pair("a", red, red)], [])
+
+    def red_share(**shares):
+        settings = recipe(data, "x", clean_share=0.0, pixels_per_step=200 * 32**2, **shares)
+        batch = draw_batch(settings, pictures, 32, step_generator(0, 0))
+        targets = batch.target[~batch.real].mean((2, 3))
+        return (targets[:, 0] > targets[:, 2]).float().mean().item()
+
+    assert red_share() == 0
+    assert 0.15 < red_share(real_share=0.1) < 0.36
+    # A transfer takes its background likewise; channels are shuffled for the real pair alone.
+    assert 0.15 < red_share(transfer_share=0.5) < 0.36
+
+
+def test_the_features_learn_with_a_tenth_of_the_rate():
+    network = compact.CompactNetwork()
+    optimizer = new_optimizer(network)
+    slow = {id(p) for p in network.features.parameters()}
+    for group in optimizer.param_groups:
+        assert all((id(p) in slow) == (group["rate"] == 0.1) for p in group["params"])
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(network.parameters()))
+    picture = torch.rand(1, 3, 64, 64)
+    state = TrainingState(network, AveragedWeights(network), optimizer)
+    no_glass = Batch(picture, picture, 0 * picture, torch.ones(1, 3), torch.tensor([False]))
+    train_step(state, no_glass, 1e-3)
+    assert sorted(g["lr"] for g in optimizer.param_groups) == pytest.approx([1e-4, 1e-3])
 
 
 def test_glass_scenes_are_read_from_a_data_set(tmp_path):

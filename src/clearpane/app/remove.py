@@ -71,9 +71,9 @@ class Remove:
     """Also write the reflection itself, whole whatever the strength and the mask: window_reflection.jpg."""
 
     confidence: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Also write a map of how far the result can be believed, window_confidence.png: white where the scene
-    behind the glass was recovered, black where it had to be made up. The value is the probability that a
-    pixel is right to a tenth of the range."""
+    """Also write a map of where the removal can be believed, whatever the strength and the mask:
+    window_confidence.png, white where it is likely right, dark where much had to be guessed. The value is the
+    estimated probability that a pixel is right to a tenth of the range."""
 
     compare: Annotated[bool, arg(help_behavior_hint="")] = False
     """Also write a before/after picture: window_compare.jpg."""

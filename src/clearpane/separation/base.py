@@ -20,7 +20,8 @@ class Separator(Protocol):
 
         The layers are arrays of their own, the caller's to change; ``image`` is left as it is.
         ``quality="best"`` averages the result over a self-ensemble; it takes twice as long or more.
-        With ``confidence``, ``Layers.confidence`` is filled; that takes a second look at the picture.
+        With ``confidence``, ``Layers.confidence`` is filled, which takes a second look at the picture; it is
+        that of quality "fast".
         """
         ...
 

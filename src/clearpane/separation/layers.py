@@ -15,8 +15,8 @@ class Layers:
         transmission: the scene behind the glass. Embedded separators are trained towards the brightness of
             the scene without the glass (B in docs/conventions.md), the panel towards the physical T.
         reflection: what the glass adds on top, as seen on the glass: in linear light about I - T.
-        confidence: H x W float32 in [0, 1], where asked for: the probability that the transmission was
-            recovered and not invented (see `clearpane.separation.confidence`).
+        confidence: H x W float32 in [0, 1], where asked for: the estimated probability that the transmission
+            is within 0.1 of the truth (see `clearpane.separation.confidence`).
     """
 
     transmission: np.ndarray

@@ -94,10 +94,9 @@ class LocalCorrection:
         return result
 
 
-def _enlarge(plane: np.ndarray, height: int, width: int, rows: slice | None = None) -> np.ndarray:
-    """The given rows of an h x w plane enlarged to height x width, bilinear; None: all."""
+def _enlarge_plane(plane: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
+    """The given rows of an h x w plane enlarged to height x width, bilinear."""
     h, w = plane.shape
-    rows = rows or slice(0, height)
     box = (0.0, rows.start * h / height, float(w), rows.stop * h / height)
     picture = Image.fromarray(np.ascontiguousarray(plane))
     size = (width, rows.stop - rows.start)
@@ -106,7 +105,16 @@ def _enlarge(plane: np.ndarray, height: int, width: int, rows: slice | None = No
 
 def _enlarge_rows(values: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
     """The given rows of h x w x 3 enlarged to height x width x 3."""
-    return np.stack([_enlarge(values[..., c], height, width, rows) for c in range(3)], axis=-1)
+    return np.stack([_enlarge_plane(values[..., c], rows, height, width) for c in range(3)], axis=-1)
+
+
+def _enlarge_confidence(confidence: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """An h x w map enlarged to the picture's H x W."""
+    height, width = image.shape[:2]
+    result = np.empty((height, width), np.float32)
+    for rows in row_bands(image):
+        result[rows] = _enlarge_plane(confidence, rows, height, width)
+    return result
 
 
 def separate_at_resolution(
@@ -137,5 +145,5 @@ def separate_at_resolution(
     return Layers(
         LocalCorrection.fit(small, layers.transmission, radius).apply(image),
         LocalCorrection.fit(small, layers.reflection, radius).apply(image),
-        None if layers.confidence is None else _enlarge(layers.confidence, height, width),
+        None if layers.confidence is None else _enlarge_confidence(layers.confidence, image),
     )

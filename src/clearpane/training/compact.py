@@ -1,8 +1,8 @@
 """The recipe of the embedded separator: blends in linear light first, then real pairs beside them.
 
-A run with ``real_share`` 0 sees blends of natural pictures only. A second run started from it (``init``)
-adds the real pairs, whose truths were taken with the glass lifted away (B) and may be shifted by a pixel or
-two.
+A run whose shares of real pairs, transfers and glass scenes are 0 sees blends of natural pictures only. A
+second run started from it (``init``) adds the others. The truths of real pairs were taken with the glass
+lifted away (B) and may be shifted by a pixel or two.
 """
 
 import json
@@ -188,7 +188,7 @@ def draw_batch(recipe: TrainCompact, pictures: TrainingPictures, size: int, gene
             clean = add_grain(background_crop()[0])
             rows.append((clean, clean, torch.zeros_like(clean), 1.0, False))
         elif recipe.blend in _LITERATURE:
-            blend = _LITERATURE[recipe.blend](scene_crop(), natural_crop(2.5), generator)
+            blend = _LITERATURE[recipe.blend](background_crop()[0], natural_crop(2.5), generator)
             # What the papers learn; their sums are not those of light, so there is no t.
             target = blend.transmission if recipe.blend == "rdnet" else blend.background
             rows.append((add_grain(blend.input), target, blend.reflection, torch.nan, False))

@@ -11,7 +11,7 @@ from PIL import Image
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import psnr
 from clearpane.separation.compact.runtime import WEIGHTS, CompactSeparator
-from clearpane.separation.resolution import separate_at_resolution
+from clearpane.separation.resolution import separate_at_resolution, shrink
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -85,7 +85,13 @@ def test_a_confidence_comes_with_the_same_layers(separator, quality):
 
 def test_the_confidence_of_a_large_picture_has_its_size(separator, monkeypatch):
     monkeypatch.setattr("clearpane.separation.compact.runtime.WORKING_PIXELS", 48 * 64)
-    assert separator.separate(picture(96, 128), confidence=True).confidence.shape == (96, 128)
+    image = picture(96, 128)
+    large = separator.separate(image, confidence=True).confidence
+    small = separator.separate(shrink(image, 48, 64), confidence=True).confidence
+    assert large.shape == (96, 128) and large.flags.writeable
+    np.testing.assert_allclose(
+        large.reshape(48, 2, 64, 2).mean((1, 3))[2:-2, 2:-2], small[2:-2, 2:-2], atol=0.03
+    )
 
 
 def test_too_small_a_picture_is_refused(separator):

@@ -78,6 +78,7 @@ class CompactSeparator:
         mirrored = self._mirrored(image)
         layers = plain
         if quality == "best":
+            # A picture too small for it is seen at its own size once more.
             pixels = round(_SMALLER**2 * image.shape[0] * image.shape[1])
             smaller = separate_at_resolution(image, self._network, pixels)
             layers = Layers(
