@@ -46,8 +46,11 @@ class Stage:
     air: Air = field(default_factory=Air)
 
     def load_world(self) -> Any:
+        # In parallel, or merged, things come in any order, and the noise with them.
         return mi.load_dict(
-            {"type": "scene", **{f"thing{i}": thing for i, thing in enumerate(self.world)}}, parallel=False
+            {"type": "scene", **{f"thing{i}": thing for i, thing in enumerate(self.world)}},
+            parallel=False,
+            optimize=False,
         )
 
     def load_glass(self, ior: float) -> Any:

@@ -141,7 +141,8 @@ def _render(
     light = picture if view.channel is None else picture[..., view.channel]
     if not light.any():  # a light that is black everywhere makes Mitsuba divide by zero
         return np.zeros((options.height, options.width, 3 if view.channel is None else 1), np.float32)
-    scene = mi.load_dict(_description(view, picture, options, letter))
+    # In parallel, or merged, a scene's parts come in any order, and the noise with them.
+    scene = mi.load_dict(_description(view, picture, options, letter), parallel=False, optimize=False)
     chunk = max(1, _PASS // (options.height * options.width))
     passes = -(-options.samples // chunk)
     counts = [options.samples // passes + (i < options.samples % passes) for i in range(passes)]
