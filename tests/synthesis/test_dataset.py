@@ -160,6 +160,24 @@ def test_a_shard_without_its_line_in_the_manifest_is_not_kept(
     assert data_set.held == 3
 
 
+def test_ctrl_c_when_the_manifest_is_just_written_keeps_its_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_set = DataSet.prepare(tmp_path, RECIPE, 6)
+    (first, _) = data_set.missing()
+    write = DataSet._write_manifest
+
+    def interrupted(self: DataSet) -> None:
+        write(self)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(DataSet, "_write_manifest", interrupted)
+        data_set.write(first, drawn(first.samples))
+    assert data_set.held == 3 and DataSet.load(tmp_path).held == 3
+    assert (tmp_path / first.name).is_file()
+
+
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     data_set = DataSet.prepare(tmp_path, RECIPE, 6)

@@ -215,9 +215,10 @@ class DataSet:
         self.entries[shard.name] = entry
         try:
             self._write_manifest()
-        except BaseException:  # Ctrl-C too: what the manifest does not vouch for is not there
-            del self.entries[shard.name]
-            (self.folder / shard.name).unlink(missing_ok=True)
+        except BaseException:  # Ctrl-C too, which may come when the manifest is just written
+            if shard.name not in self.load(self.folder).entries:
+                del self.entries[shard.name]
+                (self.folder / shard.name).unlink(missing_ok=True)
             raise
         return entry
 
