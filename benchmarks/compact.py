@@ -32,8 +32,8 @@ from confidence import confidence_table, measure_confidence
 from measuring import FOLDER, Machine, describe_machine
 from peer import THRESHOLDS, FastReflectionRemoval, make_environment
 from quality import harm_table, measure_harm, measure_quality, quality_table
+from rendered_scenes import SCENE_SETS, measure_rendered, rendered_table
 from resolution import SCENES, measure_pairs, measure_scenes, resolution_tables
-from scenes import SCENE_SETS, measure_rendered, rendered_table
 from speed import SIZES, measure_speed, speed_table
 
 SectionName = Literal["quality", "harm", "rendered", "confidence", "speed", "resolution"]

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from brushes import Array, box
 from PIL import Image
+
+from brushes import Array, box
 from scenes import lake, painting, shop, vase
 
 

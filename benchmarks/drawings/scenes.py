@@ -4,6 +4,7 @@ B is what is behind the glass, M what a mirror in the glass's place would show.
 """
 
 import numpy as np
+
 from brushes import (
     Array,
     Vessel,
