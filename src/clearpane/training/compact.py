@@ -48,6 +48,7 @@ from clearpane.training.pictures import (
     load_natural,
     load_pairs,
     random_crop,
+    remix,
     transfer_blend,
 )
 
@@ -58,6 +59,8 @@ _FREE = {"data", "output", "glass", "features", "evaluate_every", "checkpoint_ev
 
 # How often the background of a blend is the truth of a real pair, where these are trained on.
 _TRUTH_CHANCE = 0.25
+# How often a real pair's reflection is made weaker or stronger.
+_REMIX_CHANCE = 0.5
 # The learning rate of ImageNet's features, as a part of the others'.
 _FEATURES_RATE = 0.1
 
@@ -152,6 +155,8 @@ def draw_batch(recipe: TrainCompact, pictures: TrainingPictures, size: int, gene
     def pair_crop() -> tuple[Tensor, Tensor]:
         pair = one_of(pictures.pairs)
         photo, truth = jitter(random_crop((pair.input, pair.truth), size, generator), generator)
+        if uniform(0, 1, generator) < _REMIX_CHANCE:
+            photo = remix(photo, truth, generator)
         return photo, truth
 
     def scene_crop() -> Tensor:

@@ -169,6 +169,21 @@ def jitter(pictures: list[Tensor], generator: Generator) -> list[Tensor]:
     return [linear_to_srgb((srgb_to_linear(p[order]) * gain).clamp(0, 1)) for p in pictures]
 
 
+def remix(photo: Tensor, truth: Tensor, generator: Generator) -> Tensor:
+    """A real pair's photograph with less or more of what the glass did, in linear light.
+
+    ``I' = B + a (I - B)`` with a drawn from 0.3 to 1.3. Where I = t B + R this is again a photograph through
+    glass, ``I' = (1 - a + a t) B + a R``: the mixing that GenSIRR's encoder is taught to be equivariant to.
+
+    Args:
+        photo, truth: 3 x H x W, sRGB in [0, 1].
+        generator: all randomness.
+    """
+    scene = srgb_to_linear(truth)
+    mixed = torch.lerp(scene, srgb_to_linear(photo), uniform(0.3, 1.3, generator))
+    return linear_to_srgb(mixed.clamp(0, 1))
+
+
 def deepen_shadows(picture: Tensor, generator: Generator) -> Tensor:
     """Raise sRGB values to a power of 1 to 2.5, drawn: shadows sink, bright skies and lamps stay bright.
 
