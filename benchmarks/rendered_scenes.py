@@ -13,7 +13,7 @@ import numpy as np
 
 from clearpane.errors import MissingExtraError
 from clearpane.evaluation.bootstrap import bootstrap_mean
-from clearpane.evaluation.harm import harm, summarise_harm
+from clearpane.evaluation.harm import Harm, harm, summarise_harm
 from clearpane.evaluation.metrics import psnr, to_8bit
 from clearpane.separation.compact.runtime import CompactSeparator
 from glass_sets import copy_pictures, draw_glass_set
@@ -42,47 +42,71 @@ SCENE_SETS = (
 )
 
 
-def measure_rendered(
-    data: Path, separator: CompactSeparator, cache: Path, sets: Sequence[SceneSet], limit: int | None
-) -> dict[str, Any]:
-    """Score the separator on the sets, at most ``limit`` scenes of each.
+def draw_scene_sets(data: Path, cache: Path, sets: Sequence[SceneSet], limit: int | None) -> dict[str, Path]:
+    """The folders of the sets by name, at most ``limit`` scenes of each; drawn, or gone on with.
 
     Raises:
         MissingExtraError: [train] or [synthesis] is not installed.
         ClearpaneError: a set cannot be drawn.
     """
     try:
-        from clearpane.training.pictures import load_glass_scenes, natural_paths
+        from clearpane.training.pictures import natural_paths
     except ModuleNotFoundError as error:
         raise MissingExtraError("the benchmark of rendered scenes", "train") from error
 
-    held_out = natural_paths(data / "natural", held_out=True)
-    backgrounds = copy_pictures(held_out, cache / "held_out")
-    rows = []
+    backgrounds = copy_pictures(natural_paths(data / "natural", held_out=True), cache / "held_out")
+    folders = {}
     for scene_set in sets:
         count = min(scene_set.count, limit or scene_set.count)
         folder = cache / f"{scene_set.name.replace(',', '').replace(' ', '_')}_{count}"
         environments, renderer, ranges = data / "environments", scene_set.renderer, scene_set.ranges
         draw_glass_set(folder, count, _SIZE, _SEED, backgrounds, environments, renderer, ranges)
-        before, after, harms = [], [], []
-        for scene in load_glass_scenes(folder):
-            photo, truth = (
-                x.permute(1, 2, 0).numpy().astype(np.float32) / 255 for x in (scene.input, scene.background)
-            )
-            result = separator.separate(photo).transmission
-            before.append(psnr(to_8bit(photo), to_8bit(truth)))
-            after.append(psnr(to_8bit(result), to_8bit(truth)))
-            harms.append(harm(result, truth))
-        gains = np.subtract(after, before)
+        folders[scene_set.name] = folder
+    return folders
+
+
+@dataclass(frozen=True, eq=False)
+class SceneScores:
+    """A separator on a set of scenes: PSNR of photographs and of results in dB, and the harm done."""
+
+    before: np.ndarray
+    after: np.ndarray
+    harms: list[Harm]
+
+
+def score_scenes(folder: Path, separator: CompactSeparator) -> SceneScores:
+    """Score a separator on the scenes of one set."""
+    from clearpane.training.pictures import load_glass_scenes
+
+    before, after, harms = [], [], []
+    for scene in load_glass_scenes(folder):
+        photo, truth = (
+            x.permute(1, 2, 0).numpy().astype(np.float32) / 255 for x in (scene.input, scene.background)
+        )
+        result = separator.separate(photo).transmission
+        before.append(psnr(to_8bit(photo), to_8bit(truth)))
+        after.append(psnr(to_8bit(result), to_8bit(truth)))
+        harms.append(harm(result, truth))
+    return SceneScores(np.array(before), np.array(after), harms)
+
+
+def measure_rendered(
+    data: Path, separator: CompactSeparator, cache: Path, sets: Sequence[SceneSet], limit: int | None
+) -> dict[str, Any]:
+    """Score the separator on the sets, at most ``limit`` scenes of each; raises as ``draw_scene_sets``."""
+    rows = []
+    for name, folder in draw_scene_sets(data, cache, sets, limit).items():
+        scores = score_scenes(folder, separator)
+        gains = scores.after - scores.before
         rows.append(
             {
-                "name": scene_set.name,
-                "scenes": len(before),
-                "nothing": float(np.mean(before)),
-                "psnr": float(np.mean(after)),
+                "name": name,
+                "scenes": len(gains),
+                "nothing": float(scores.before.mean()),
+                "psnr": float(scores.after.mean()),
                 "gain": asdict(bootstrap_mean(gains)),
                 "better": int((gains > 0).sum()),
-                "false_removal_rate": summarise_harm(harms).false_removal_rate,
+                "false_removal_rate": summarise_harm(scores.harms).false_removal_rate,
             }
         )
     return {"rows": rows}
