@@ -27,6 +27,7 @@ from clearpane.training.losses import Batch, separation_loss
 from clearpane.training.pictures import (
     GlassPictures,
     Pair,
+    add_bright_things,
     deepen_shadows,
     load_glass_scenes,
     load_natural,
@@ -190,6 +191,22 @@ def test_deepened_shadows_keep_black_white_and_order():
         deepened = deepen_shadows(ramp, step_generator(0, step))
         assert deepened[0, 0, 0] == 0 and deepened[0, 0, -1] == 1
         assert (deepened <= ramp).all() and (deepened.diff() > 0).all()
+
+
+def test_bright_things_are_added_to_parts_of_a_picture():
+    dark = torch.full((3, 64, 96), 0.2)
+    brightest, kept = [], []
+    for step in range(30):
+        picture = add_bright_things(dark, step_generator(0, step))
+        assert torch.equal(picture, add_bright_things(dark, step_generator(0, step)))
+        assert picture.shape == dark.shape and picture.min() >= 0 and picture.max() <= 1
+        changed = (picture - dark).abs().amax(dim=0) > 0.05
+        assert changed.any()
+        brightest.append(picture.max().item())
+        kept.append((~changed).float().mean().item())
+    # Labels and lamps are near white, walls less so; most of the picture stays.
+    assert np.mean(np.array(brightest) > 0.6) > 0.7
+    assert np.mean(kept) > 0.6
 
 
 def test_a_remixed_pair_is_a_pair_with_another_share_of_the_pane():

@@ -42,6 +42,7 @@ from clearpane.training.losses import Batch, separation_loss
 from clearpane.training.pictures import (
     GlassPictures,
     Pair,
+    add_bright_things,
     deepen_shadows,
     jitter,
     load_glass_scenes,
@@ -59,6 +60,8 @@ _FREE = {"data", "output", "glass", "features", "evaluate_every", "checkpoint_ev
 
 # How often the background of a blend is the truth of a real pair, where these are trained on.
 _TRUTH_CHANCE = 0.25
+# How often labels, lamps and lit walls are added to the background of a blend or to a clean picture.
+_BRIGHT_THINGS_CHANCE = 0.3
 # How often a real pair's reflection is made weaker or stronger.
 _REMIX_CHANCE = 0.5
 # The learning rate of ImageNet's features, as a part of the others'.
@@ -166,9 +169,11 @@ def draw_batch(recipe: TrainCompact, pictures: TrainingPictures, size: int, gene
         return natural_crop()
 
     def background_crop() -> tuple[Tensor, LinearLightRanges]:
-        if uniform(0, 1, generator) < 0.5:
-            return scene_crop(), LinearLightRanges()
-        return deepen_shadows(scene_crop(), generator), LinearLightRanges(exposure=(0.7, 1.4))
+        deep = uniform(0, 1, generator) < 0.5
+        scene = deepen_shadows(scene_crop(), generator) if deep else scene_crop()
+        if uniform(0, 1, generator) < _BRIGHT_THINGS_CHANCE:
+            scene = add_bright_things(scene, generator)
+        return scene, LinearLightRanges(exposure=(0.7, 1.4)) if deep else LinearLightRanges()
 
     def add_grain(picture: Tensor) -> Tensor:
         deviation = 0.02 * uniform(0, 1, generator) ** 2

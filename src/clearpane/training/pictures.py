@@ -192,6 +192,70 @@ def deepen_shadows(picture: Tensor, generator: Generator) -> Tensor:
     return picture ** uniform(1.0, 2.5, generator)
 
 
+def add_bright_things(picture: Tensor, generator: Generator) -> Tensor:
+    """Paste one to three labels, lamps or lit parts of a wall into a picture, in linear light.
+
+    They stand behind the glass and belong to the scene: negatives against taking whatever is bright, sharp
+    or of another colour for a reflection.
+
+    Args:
+        picture: 3 x H x W, sRGB in [0, 1].
+        generator: all randomness.
+    """
+    light = srgb_to_linear(picture)
+    height, width = picture.shape[-2:]
+    size = min(height, width)
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    things = (_add_label, _add_lamp, _light_up)
+    for _ in range(int(torch.randint(1, 4, (), generator=generator))):
+        angle = uniform(-0.35, 0.35, generator)
+        x = (columns - uniform(0, width, generator)) / size
+        y = (rows - uniform(0, height, generator)) / size
+        u, v = math.cos(angle) * x + math.sin(angle) * y, math.cos(angle) * y - math.sin(angle) * x
+        thing = things[int(torch.randint(len(things), (), generator=generator))]
+        light = thing(light, u, v, uniform(0.2, 0.8, generator) / size, generator)
+    return linear_to_srgb(light.clamp(0, 1))
+
+
+def _rectangle(u: Tensor, v: Tensor, width: float, height: float, edge: float) -> Tensor:
+    """1 inside a rectangle around the origin, 0 outside, over ``edge``."""
+    return torch.sigmoid((width / 2 - u.abs()) / edge) * torch.sigmoid((height / 2 - v.abs()) / edge)
+
+
+def _add_label(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
+    """A card with lines of something like lettering: dark on light, or light on a colour."""
+    width, height = uniform(0.08, 0.5, generator), uniform(0.05, 0.3, generator)
+    light_letters = uniform(0, 1, generator) < 0.4
+    colour = torch.rand(3, 1, 1, generator=generator) if light_letters else torch.tensor(1.0)
+    card = colour * uniform(0.4, 1, generator) * (1 + 0.2 * (torch.rand(3, 1, 1, generator=generator) - 0.5))
+    ink = uniform(0.7, 1, generator) if light_letters else uniform(0, 0.2, generator)
+    lines, letters = (int(n) for n in torch.randint(2, 7, (2,), generator=generator))
+    pattern = torch.rand(2 * lines + 1, 6 * letters + 2, generator=generator) < 0.55
+    pattern[::2], pattern[:, 0], pattern[:, -1] = False, False, False
+    row = ((v / height + 0.5) * len(pattern)).long().clamp(0, len(pattern) - 1)
+    column = ((u / width + 0.5) * pattern.shape[1]).long().clamp(0, pattern.shape[1] - 1)
+    return torch.lerp(
+        light, torch.where(pattern[row, column], ink, card), _rectangle(u, v, width, height, edge)
+    )
+
+
+def _add_lamp(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
+    """A warm or white disc, brighter than white, with its halo."""
+    radius, warmth = uniform(0.01, 0.1, generator), uniform(-0.1, 0.6, generator)
+    distance = (u.square() + (uniform(0.6, 1.6, generator) * v).square()).sqrt()
+    halo = uniform(0, 0.4, generator) * torch.exp(-(distance - radius).clamp(min=0) / (1.5 * radius))
+    lamp = uniform(0.8, 4, generator) * torch.sigmoid((radius - distance) / edge) + halo
+    return light + lamp * torch.tensor([1.0, 1 - 0.4 * warmth, 1 - 0.9 * warmth])[:, None, None]
+
+
+def _light_up(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
+    """A part of the scene under a light of its own."""
+    width, height = uniform(0.2, 1, generator), uniform(0.2, 1, generator)
+    tint = 1 + 0.3 * (torch.rand(3, 1, 1, generator=generator) - 0.5)
+    gain = uniform(1.5, 5, generator) * tint
+    return light * torch.lerp(torch.tensor(1.0), gain, _rectangle(u, v, width, height, edge))
+
+
 def transfer_blend(
     photo: Tensor, truth: Tensor, background: Tensor, generator: Generator
 ) -> tuple[Blend, float]:
