@@ -204,9 +204,9 @@ def test_bright_things_are_added_to_parts_of_a_picture():
         assert changed.any()
         brightest.append(picture.max().item())
         kept.append((~changed).float().mean().item())
-    # Labels and lamps are near white, walls less so; most of the picture stays.
+    # Labels, lamps and skies are near white, walls less so; about half of the picture stays.
     assert np.mean(np.array(brightest) > 0.6) > 0.7
-    assert np.mean(kept) > 0.6
+    assert np.mean(kept) > 0.5
 
 
 def test_a_remixed_pair_is_a_pair_with_another_share_of_the_pane():

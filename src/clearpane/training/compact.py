@@ -60,7 +60,7 @@ _FREE = {"data", "output", "glass", "features", "evaluate_every", "checkpoint_ev
 
 # How often the background of a blend is the truth of a real pair, where these are trained on.
 _TRUTH_CHANCE = 0.25
-# How often labels, lamps and lit walls are added to the background of a blend or to a clean picture.
+# How often labels, lamps, lit walls and skies are added to the background of a blend or to a clean picture.
 _BRIGHT_THINGS_CHANCE = 0.3
 # How often a real pair's reflection is made weaker or stronger.
 _REMIX_CHANCE = 0.5

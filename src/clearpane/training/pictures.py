@@ -193,7 +193,7 @@ def deepen_shadows(picture: Tensor, generator: Generator) -> Tensor:
 
 
 def add_bright_things(picture: Tensor, generator: Generator) -> Tensor:
-    """Paste one to three labels, lamps or lit parts of a wall into a picture, in linear light.
+    """Paste one to three labels, lamps, lit parts of a wall or skies into a picture, in linear light.
 
     They stand behind the glass and belong to the scene: negatives against taking whatever is bright, sharp
     or of another colour for a reflection.
@@ -206,7 +206,7 @@ def add_bright_things(picture: Tensor, generator: Generator) -> Tensor:
     height, width = picture.shape[-2:]
     size = min(height, width)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    things = (_add_label, _add_lamp, _light_up)
+    things = (_add_label, _add_lamp, _light_up, _add_sky)
     for _ in range(int(torch.randint(1, 4, (), generator=generator))):
         angle = uniform(-0.35, 0.35, generator)
         x = (columns - uniform(0, width, generator)) / size
@@ -254,6 +254,24 @@ def _light_up(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Gener
     tint = 1 + 0.3 * (torch.rand(3, 1, 1, generator=generator) - 0.5)
     gain = uniform(1.5, 5, generator) * tint
     return light * torch.lerp(torch.tensor(1.0), gain, _rectangle(u, v, width, height, edge))
+
+
+def _add_sky(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
+    """An even sky above a skyline: clear and blue, white, or glowing at the horizon, with clouds or none."""
+    waves = 2 ** torch.arange(6) * 3.0
+    heights = 0.15 * torch.rand(6, 1, 1, generator=generator) / waves[:, None, None] * 3
+    phases = 2 * math.pi * torch.rand(6, 1, 1, generator=generator)
+    skyline = (heights * torch.sin(waves[:, None, None] * u + phases)).sum(dim=0)
+    above = (skyline - v) / 0.8  # 0 at the skyline, about 1 at the top of the picture
+    blue = uniform(0, 1.2, generator)
+    colour = uniform(0.25, 1, generator) * torch.tensor([math.exp(-blue), math.exp(-blue / 2), 1.0])
+    glow = torch.rand(3, generator=generator) * uniform(0, 0.5, generator)
+    sky = colour[:, None, None] + glow[:, None, None] * torch.exp(-3 * above.clamp(min=0))
+    if uniform(0, 1, generator) < 0.4:
+        noise = torch.rand(1, 1, 4, 9, generator=generator)
+        cloud = F.interpolate(noise, u.shape, mode="bicubic", align_corners=True)[0]
+        sky = torch.lerp(sky, torch.tensor(uniform(0.5, 1, generator)), (2 * cloud - 1).clamp(0, 1))
+    return torch.lerp(light, sky, torch.sigmoid((skyline - v) / edge))
 
 
 def transfer_blend(
