@@ -1,14 +1,16 @@
-"""The figures: what becomes of the example pictures, and the gain picture by picture.
+"""The figures: what becomes of the example pictures, the gain picture by picture, and the ablation.
 
     python benchmarks/figures.py [--weights FILE]
 
-writes docs/figures/compact_examples.jpg and, from the numbers in compact.json, docs/figures/compact_gain.svg.
+writes docs/figures/compact_examples.jpg and, from the numbers in compact.json and ablation.json,
+compact_gain.svg and ablation.svg.
 """
 
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -39,7 +41,7 @@ class Options:
     weights: Path = WEIGHTS
     """ONNX file to run on the examples."""
     output: Path = FOLDER.parent / "docs" / "figures"
-    """Folder of the figures; compact.json is read there."""
+    """Folder of the figures; compact.json and ablation.json are read there."""
 
 
 def draw_examples(separator: CompactSeparator) -> Image.Image:
@@ -108,19 +110,81 @@ def draw_gains(scores: dict[str, dict[str, dict[str, float]]], method: str) -> s
     return "\n".join([*parts, "</svg>\n"])
 
 
+def draw_ablation(runs: list[dict[str, Any]]) -> str:
+    """An SVG with a row for each mix, a dot for each run: its mean gain over doing nothing on both sets.
+
+    Args:
+        runs: as ablation.json holds them.
+    """
+    sets = (("train", "71 training pairs, not trained on", "#0072b2"), ("val", "18 of val", "#e69f00"))
+    mixes = list(dict.fromkeys(run["mix"] for run in runs))
+
+    def gain(run: dict[str, Any], subset: str) -> float:
+        return float(np.mean([s["psnr"] - s["nothing"] for s in run[subset].values()]))
+
+    gains = [gain(run, subset) for run in runs for subset, _, _ in sets]
+    unit = 0.2
+    low, high = (int(f(x / unit)) for f, x in ((np.floor, min(0, *gains)), (np.ceil, max(0, *gains))))
+    left, top, step, width = 290, 62, 34, 420
+    bottom = top + step * len(mixes)
+
+    def at(value: float) -> float:
+        return left + (value / unit - low) * width / (high - low)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 30}" height="{bottom + 40}" '
+        'font-family="sans-serif" font-size="12">',
+        '<rect width="100%" height="100%" fill="#fff"/>',
+        '<text x="12" y="18" fill="#333">Trained on: gain in PSNR over doing nothing, dB; '
+        "a dot is a run, its mean over the pictures</text>",
+    ]
+    for index, (_, title, colour) in enumerate(sets):
+        x = left + 220 * index
+        parts.append(f'<circle cx="{x}" cy="38" r="5" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 10}" y="42" fill="#333">{title}</text>')
+    for tick in range(low, high + 1):
+        x, colour = at(tick * unit), "#333" if tick == 0 else "#ddd"
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}" stroke="{colour}"/>')
+        label = f"{tick * unit:+.1f}" if tick else "0"
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" fill="#333">{label}</text>')
+    for row, mix in enumerate(mixes):
+        middle = top + step * (row + 0.5)
+        parts.append(f'<text x="{left - 14}" y="{middle + 4:.1f}" text-anchor="end" fill="#333">{mix}</text>')
+        for index, (subset, _, colour) in enumerate(sets):
+            for run in runs:
+                if run["mix"] == mix:
+                    place = f'cx="{at(gain(run, subset)):.1f}" cy="{middle - 5 + 10 * index:.1f}"'
+                    parts.append(f'<circle {place} r="4" fill="{colour}" fill-opacity="0.8"/>')
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def read_numbers(file: Path, script: str) -> dict[str, Any]:
+    """What a benchmark has written.
+
+    Raises:
+        ClearpaneError: it has not been run.
+    """
+    if not file.is_file():
+        raise ClearpaneError(f"{file} is not there: run benchmarks/{script} first")
+    numbers: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return numbers
+
+
 def main(options: Options) -> int:
-    """Draw both figures."""
+    """Draw all figures."""
     try:
         options.output.mkdir(parents=True, exist_ok=True)
         examples = draw_examples(CompactSeparator(options.weights))
         with atomic_path(options.output / "compact_examples.jpg", overwrite=True) as temporary:
             examples.save(temporary, "JPEG", quality=84, optimize=True)
-        numbers = options.output / "compact.json"
-        document = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {}
+        document = read_numbers(options.output / "compact.json", "compact.py")
         if "quality" not in document:
-            raise ClearpaneError(f"{numbers} holds no quality yet: run benchmarks/compact.py first")
+            raise ClearpaneError(f"{options.output / 'compact.json'} holds no quality yet: measure it first")
         gains = draw_gains(document["quality"]["scores"], FAST)
         write_text(options.output / "compact_gain.svg", gains, overwrite=True)
+        ablation = read_numbers(options.output / "ablation.json", "ablation.py")
+        runs = draw_ablation(list(ablation["runs"].values()))
+        write_text(options.output / "ablation.svg", runs, overwrite=True)
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
