@@ -8,6 +8,7 @@ from clearpane.separation.resolution import (
     LocalCorrection,
     box_mean,
     separate_at_resolution,
+    separate_enlarged,
     shrink,
     working_size,
 )
@@ -101,3 +102,17 @@ def test_a_small_picture_is_passed_straight_through():
     assert len(seen) == 1 and seen[0] is image
     np.testing.assert_array_equal(layers.transmission, np.clip(image - 0.2, 0, 1))
     np.testing.assert_array_equal(layers.reflection, np.clip(image + 0.2, 0, 1))
+
+
+def test_an_enlarged_look_keeps_the_detail_and_shrinks_the_change():
+    image = np.random.default_rng(0).random((40, 60, 3), dtype=np.float32)
+    seen = []
+
+    def dimmed(picture):
+        seen.append(picture.shape)
+        return Layers(picture - 0.1, np.full_like(picture, 0.1))
+
+    layers = separate_enlarged(image, dimmed, 1.25)
+    assert seen == [(50, 75, 3)]
+    np.testing.assert_allclose(layers.transmission, image - 0.1, atol=1e-6)
+    np.testing.assert_allclose(layers.reflection, 0.1, atol=1e-6)

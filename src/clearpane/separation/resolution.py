@@ -147,3 +147,39 @@ def separate_at_resolution(
         LocalCorrection.fit(small, layers.reflection, radius).apply(image),
         None if layers.confidence is None else _enlarge_confidence(layers.confidence, image),
     )
+
+
+def _resize(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """H x W x 3 float32 of any values at another size, bilinear."""
+    planes = [
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(values[..., c])).resize(
+                (width, height), Image.Resampling.BILINEAR
+            )
+        )
+        for c in range(3)
+    ]
+    return np.stack(planes, axis=-1)
+
+
+def separate_enlarged(image: np.ndarray, separate: Callable[[np.ndarray], Layers], scale: float) -> Layers:
+    """Separate a picture as seen ``scale`` times as large.
+
+    What the separation changed is shrunk back and added, ``T = I + shrink(T' - I')``: the picture's own
+    detail stays.
+
+    Args:
+        image: h x w x 3 float32, sRGB in [0, 1].
+        separate: called once, with the enlarged picture.
+        scale: 1 or more.
+
+    Returns:
+        Layers of the picture's own size, not clipped, without a confidence.
+    """
+    height, width = image.shape[:2]
+    enlarged = _resize(image, round(height * scale), round(width * scale))
+    layers = separate(enlarged)
+    return Layers(
+        image + _resize(layers.transmission - enlarged, height, width),
+        _resize(layers.reflection, height, width),
+    )

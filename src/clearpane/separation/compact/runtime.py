@@ -12,14 +12,14 @@ from clearpane.errors import ClearpaneError
 from clearpane.separation.base import Quality
 from clearpane.separation.confidence import confidence_map
 from clearpane.separation.layers import Layers
-from clearpane.separation.resolution import separate_at_resolution
+from clearpane.separation.resolution import separate_at_resolution, separate_enlarged
 
 WEIGHTS = Path(__file__).parent / "weights" / "compact.onnx"
 # Larger pictures are seen shrunken, and corrected at their own resolution.
 WORKING_PIXELS = 1 << 20
 _SMALLEST_SIDE = 16
-# How much smaller quality "best" sees the picture a second time.
-_SMALLER = 0.75
+# At which sizes quality "best" looks again.
+_SMALLER, _LARGER = 0.75, 1.25
 
 
 class CompactSeparator:
@@ -81,9 +81,11 @@ class CompactSeparator:
             # A picture too small for it is seen at its own size once more.
             pixels = round(_SMALLER**2 * image.shape[0] * image.shape[1])
             smaller = separate_at_resolution(image, self._network, pixels)
+            larger = separate_enlarged(np.clip(image, 0, 1), self._network, _LARGER)
+            looks = (plain, mirrored, smaller, larger)
             layers = Layers(
-                (plain.transmission + mirrored.transmission + 2 * smaller.transmission) / 4,
-                (plain.reflection + mirrored.reflection + 2 * smaller.reflection) / 4,
+                np.median([look.transmission for look in looks], axis=0),
+                np.median([look.reflection for look in looks], axis=0),
             )
         return (
             replace(layers, confidence=confidence_map(image, plain, mirrored)) if with_confidence else layers
