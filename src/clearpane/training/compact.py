@@ -42,7 +42,7 @@ from clearpane.training.losses import Batch, separation_loss
 from clearpane.training.pictures import (
     GlassPictures,
     Pair,
-    add_bright_things,
+    add_distractors,
     deepen_shadows,
     jitter,
     load_glass_scenes,
@@ -60,8 +60,6 @@ _FREE = {"data", "output", "glass", "features", "evaluate_every", "checkpoint_ev
 
 # How often the background of a blend is the truth of a real pair, where these are trained on.
 _TRUTH_CHANCE = 0.25
-# How often labels, lamps, lit walls and skies are added to the background of a blend or to a clean picture.
-_BRIGHT_THINGS_CHANCE = 0.3
 # How often a real pair's reflection is made weaker or stronger.
 _REMIX_CHANCE = 0.5
 # The learning rate of ImageNet's features, as a part of the others'.
@@ -107,6 +105,9 @@ class TrainCompact:
     compare with."""
     clean_share: float = 0.08
     """Share of clean pictures, whose result is the picture itself."""
+    distractors: float = 0.3
+    """Share of clean pictures and of the blends' backgrounds that labels, lamps, lit walls or skies are
+    pasted into: bright things that belong to the scene."""
     folds: int = 0
     """Cross-validation: parts that the real pairs are split into (0: train on all)."""
     fold: int = 0
@@ -129,6 +130,8 @@ def check(recipe: TrainCompact) -> None:
     shares = recipe.real_share, recipe.transfer_share, recipe.glass_share, recipe.clean_share
     if min(shares) < 0 or sum(shares) > 1:
         raise ClearpaneError("--real-share and the other shares: give 0 to 1, 1 at most together")
+    if not 0 <= recipe.distractors <= 1:
+        raise ClearpaneError(f"--distractors {recipe.distractors:g}: give 0 to 1")
     if recipe.glass_share and not recipe.glass:
         raise ClearpaneError("--glass-share needs --glass, the data set of glass scenes")
     if recipe.folds < 0 or recipe.folds == 1 or not 0 <= recipe.fold < max(1, recipe.folds):
@@ -169,11 +172,12 @@ def draw_batch(recipe: TrainCompact, pictures: TrainingPictures, size: int, gene
         return natural_crop()
 
     def background_crop() -> tuple[Tensor, LinearLightRanges]:
-        deep = uniform(0, 1, generator) < 0.5
-        scene = deepen_shadows(scene_crop(), generator) if deep else scene_crop()
-        if uniform(0, 1, generator) < _BRIGHT_THINGS_CHANCE:
-            scene = add_bright_things(scene, generator)
-        return scene, LinearLightRanges(exposure=(0.7, 1.4)) if deep else LinearLightRanges()
+        scene, ranges = scene_crop(), LinearLightRanges()
+        if uniform(0, 1, generator) < 0.5:
+            scene, ranges = deepen_shadows(scene, generator), LinearLightRanges(exposure=(0.7, 1.4))
+        if uniform(0, 1, generator) < recipe.distractors:
+            scene = add_distractors(scene, generator)
+        return scene, ranges
 
     def add_grain(picture: Tensor) -> Tensor:
         deviation = 0.02 * uniform(0, 1, generator) ** 2

@@ -172,8 +172,9 @@ def jitter(pictures: list[Tensor], generator: Generator) -> list[Tensor]:
 def remix(photo: Tensor, truth: Tensor, generator: Generator) -> Tensor:
     """A real pair's photograph with less or more of what the glass did, in linear light.
 
-    ``I' = B + a (I - B)`` with a drawn from 0.3 to 1.3. Where I = t B + R this is again a photograph through
-    glass, ``I' = (1 - a + a t) B + a R``: the mixing that GenSIRR's encoder is taught to be equivariant to.
+    ``I' = clip(B + a (I - B))`` with a drawn from 0.3 to 1.3. Where I = t B + R, that is but for saturated
+    pixels, this is again a photograph through glass, ``I' = (1 - a + a t) B + a R``. GenSIRR (arXiv
+    2512.06358) mixes pictures like this to make its encoder equivariant; here it augments real pairs.
 
     Args:
         photo, truth: 3 x H x W, sRGB in [0, 1].
@@ -192,7 +193,7 @@ def deepen_shadows(picture: Tensor, generator: Generator) -> Tensor:
     return picture ** uniform(1.0, 2.5, generator)
 
 
-def add_bright_things(picture: Tensor, generator: Generator) -> Tensor:
+def add_distractors(picture: Tensor, generator: Generator) -> Tensor:
     """Paste one to three labels, lamps, lit parts of a wall or skies into a picture, in linear light.
 
     They stand behind the glass and belong to the scene: negatives against taking whatever is bright, sharp
@@ -206,24 +207,31 @@ def add_bright_things(picture: Tensor, generator: Generator) -> Tensor:
     height, width = picture.shape[-2:]
     size = min(height, width)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    things = (_add_label, _add_lamp, _light_up, _add_sky)
     for _ in range(int(torch.randint(1, 4, (), generator=generator))):
+        # Coordinates around a random place, tilted: u to the right, v down, in shorter sides of the picture.
         angle = uniform(-0.35, 0.35, generator)
         x = (columns - uniform(0, width, generator)) / size
         y = (rows - uniform(0, height, generator)) / size
         u, v = math.cos(angle) * x + math.sin(angle) * y, math.cos(angle) * y - math.sin(angle) * x
-        thing = things[int(torch.randint(len(things), (), generator=generator))]
-        light = thing(light, u, v, uniform(0.2, 0.8, generator) / size, generator)
+        add = DISTRACTORS[int(torch.randint(len(DISTRACTORS), (), generator=generator))]
+        light = add(light, u, v, uniform(0.2, 0.8, generator) / size, generator)
     return linear_to_srgb(light.clamp(0, 1))
 
 
 def _rectangle(u: Tensor, v: Tensor, width: float, height: float, edge: float) -> Tensor:
-    """1 inside a rectangle around the origin, 0 outside, over ``edge``."""
+    """1 inside a rectangle around the origin, 0 outside, with logistic edges of scale ``edge``."""
     return torch.sigmoid((width / 2 - u.abs()) / edge) * torch.sigmoid((height / 2 - v.abs()) / edge)
 
 
-def _add_label(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
-    """A card with lines of something like lettering: dark on light, or light on a colour."""
+def add_label(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
+    """A card with lines of something like lettering: dark on light, or light on a colour.
+
+    Args:
+        light: 3 x H x W, linear.
+        u, v: H x W, where each pixel is as seen from the thing's place, in shorter sides of the picture.
+        edge: how soft its edges are, in the same unit.
+        generator: all randomness.
+    """
     width, height = uniform(0.08, 0.5, generator), uniform(0.05, 0.3, generator)
     light_letters = uniform(0, 1, generator) < 0.4
     colour = torch.rand(3, 1, 1, generator=generator) if light_letters else torch.tensor(1.0)
@@ -234,13 +242,12 @@ def _add_label(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Gene
     pattern[::2], pattern[:, 0], pattern[:, -1] = False, False, False
     row = ((v / height + 0.5) * len(pattern)).long().clamp(0, len(pattern) - 1)
     column = ((u / width + 0.5) * pattern.shape[1]).long().clamp(0, pattern.shape[1] - 1)
-    return torch.lerp(
-        light, torch.where(pattern[row, column], ink, card), _rectangle(u, v, width, height, edge)
-    )
+    shown = torch.where(pattern[row, column], ink, card)
+    return torch.lerp(light, shown, _rectangle(u, v, width, height, edge))
 
 
-def _add_lamp(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
-    """A warm or white disc, brighter than white, with its halo."""
+def add_lamp(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
+    """A bright round or oval lamp, most often a warm one, with its halo; arguments as for a label."""
     radius, warmth = uniform(0.01, 0.1, generator), uniform(-0.1, 0.6, generator)
     distance = (u.square() + (uniform(0.6, 1.6, generator) * v).square()).sqrt()
     halo = uniform(0, 0.4, generator) * torch.exp(-(distance - radius).clamp(min=0) / (1.5 * radius))
@@ -248,30 +255,33 @@ def _add_lamp(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Gener
     return light + lamp * torch.tensor([1.0, 1 - 0.4 * warmth, 1 - 0.9 * warmth])[:, None, None]
 
 
-def _light_up(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
-    """A part of the scene under a light of its own."""
+def light_up(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
+    """A part of the scene under a light of its own; arguments as for a label."""
     width, height = uniform(0.2, 1, generator), uniform(0.2, 1, generator)
     tint = 1 + 0.3 * (torch.rand(3, 1, 1, generator=generator) - 0.5)
     gain = uniform(1.5, 5, generator) * tint
     return light * torch.lerp(torch.tensor(1.0), gain, _rectangle(u, v, width, height, edge))
 
 
-def _add_sky(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
-    """An even sky above a skyline: clear and blue, white, or glowing at the horizon, with clouds or none."""
-    waves = 2 ** torch.arange(6) * 3.0
-    heights = 0.15 * torch.rand(6, 1, 1, generator=generator) / waves[:, None, None] * 3
+def add_sky(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
+    """A blue or white sky above a skyline, with a glow or clouds or none; arguments as for a label."""
+    octaves = 2 ** torch.arange(6)[:, None, None]
+    heights = 0.15 * torch.rand(6, 1, 1, generator=generator) / octaves
     phases = 2 * math.pi * torch.rand(6, 1, 1, generator=generator)
-    skyline = (heights * torch.sin(waves[:, None, None] * u + phases)).sum(dim=0)
-    above = (skyline - v) / 0.8  # 0 at the skyline, about 1 at the top of the picture
+    skyline = (heights * torch.sin(3 * octaves * u + phases)).sum(dim=0)
+    above = skyline - v
     blue = uniform(0, 1.2, generator)
     colour = uniform(0.25, 1, generator) * torch.tensor([math.exp(-blue), math.exp(-blue / 2), 1.0])
     glow = torch.rand(3, generator=generator) * uniform(0, 0.5, generator)
-    sky = colour[:, None, None] + glow[:, None, None] * torch.exp(-3 * above.clamp(min=0))
+    sky = colour[:, None, None] + glow[:, None, None] * torch.exp(-4 * above.clamp(min=0))
     if uniform(0, 1, generator) < 0.4:
         noise = torch.rand(1, 1, 4, 9, generator=generator)
         cloud = F.interpolate(noise, u.shape, mode="bicubic", align_corners=True)[0]
         sky = torch.lerp(sky, torch.tensor(uniform(0.5, 1, generator)), (2 * cloud - 1).clamp(0, 1))
-    return torch.lerp(light, sky, torch.sigmoid((skyline - v) / edge))
+    return torch.lerp(light, sky, torch.sigmoid(above / edge))
+
+
+DISTRACTORS = (add_label, add_lamp, light_up, add_sky)
 
 
 def transfer_blend(

@@ -83,9 +83,10 @@ class CompactSeparator:
             smaller = separate_at_resolution(image, self._network, pixels)
             larger = separate_enlarged(np.clip(image, 0, 1), self._network, _LARGER)
             looks = (plain, mirrored, smaller, larger)
+            # Of four: the mean of the middle two. One look that takes too much away does not count.
             layers = Layers(
-                np.median([look.transmission for look in looks], axis=0),
-                np.median([look.reflection for look in looks], axis=0),
+                np.median([np.clip(look.transmission, 0, 1) for look in looks], axis=0),
+                np.median([np.clip(look.reflection, 0, 1) for look in looks], axis=0),
             )
         return (
             replace(layers, confidence=confidence_map(image, plain, mirrored)) if with_confidence else layers
