@@ -4,11 +4,15 @@
 
 What SIRR-LMM leaves out: whether path-traced scenes train better than the blends of the literature. Runs
 train from ImageNet's features on natural pictures alone, without a real pair, and are scored on those of
-real_pairs/train, where choices may hang on the result, and on real_pairs/val. A few hundred scenes are drawn
-once into the cache, the same ones by both renderers; blends are drawn afresh for every crop. What path-traced
-scenes have besides is the noise of their samples. Each run takes one thread and 4 GB. Finished runs are kept,
-and an interrupted one goes on: the whole takes hours. It prints its table and writes docs/figures/ablation.md
-and ablation.json after every run. Needs the extras [train] and [synthesis].
+real_pairs/train, where choices may hang on the result, and on real_pairs/val. All blends get the same
+backgrounds (half of them with deepened shadows, none with distractors), drawn afresh for every crop; the
+linear-light blend has a generator's ranges fitted to the statistics of the 71 pairs, which the others have
+not. A few hundred scenes are drawn once into the cache, the same ones by both renderers, with the scene
+sampler's own shadows, noise and lens; what path-traced ones have besides is the noise of their samples.
+
+Each run takes one thread and 4 GB. Finished runs are kept, and an interrupted one goes on: the whole takes
+hours. It prints its table and writes docs/figures/ablation.md and ablation.json after every run. Needs the
+extras [train] and [synthesis].
 """
 
 import json
@@ -34,8 +38,7 @@ from glass_sets import copy_pictures, draw_glass_set, run_clearpane
 from markdown import interval, table
 from measuring import FOLDER, Machine, describe_machine
 
-_SCENES, _SIZE, _SEED = 200, 160, 11
-_CROP, _CROPS_PER_STEP = 128, 8
+_SCENES, _SEED = 200, 11
 _RENDERERS = {"analytic": ("analytic",), "traced": ("mitsuba", "--samples", "64", "--denoise")}
 _CLEAN = 0.08
 _SETS = ("train", "val")
@@ -90,44 +93,71 @@ class Options:
     """Folder of the scenes and the runs."""
 
 
-def draw_scenes(options: Options, name: str) -> Path:
+@dataclass(frozen=True)
+class Budget:
+    """What all runs have in common; runs of another budget are not compared with these."""
+
+    steps: int
+    crop: int = 128
+    crops_per_step: int = 8
+    scenes: int = _SCENES
+    scene_size: int = 160
+
+
+def draw_scenes(options: Options, renderer: str, budget: Budget) -> Path:
     """The set of glass scenes of one renderer; drawn, or gone on with."""
     pictures = natural_paths(options.data / "natural")
     backgrounds = copy_pictures(pictures, options.cache / "backgrounds")
     environments = options.data / "environments"
-    folder = options.cache / name
     return draw_glass_set(
-        folder, _SCENES, _SIZE, _SEED, backgrounds, environments, _RENDERERS[name], ranges={}
+        options.cache / f"{renderer}_{budget.scenes}_{budget.scene_size}",
+        *(budget.scenes, budget.scene_size, _SEED, backgrounds, environments, _RENDERERS[renderer]),
+        ranges={},
     )
 
 
-def train(options: Options, mix: Mix, seed: int, output: Path) -> Path:
+@dataclass(frozen=True)
+class Job:
+    """One run: what is trained on, its glass scenes, its seed."""
+
+    name: str
+    glass: Path | None
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}, seed {self.seed}"
+
+
+def train(options: Options, job: Job, budget: Budget) -> Path:
     """Train one run, or go on with it. Returns its ONNX file."""
+    mix = MIXES[job.name]
+    slug = "_".join(str(x) for x in (*asdict(mix).values(), *asdict(budget).values(), job.seed))
+    output = options.cache / slug
     weights = output / "compact.onnx"
     if weights.exists():
         return weights
     arguments = ["--data", options.data, "--output", output, "--features", options.features]
-    arguments += ["--steps", options.steps, "--crops", _CROP, "--pixels-per-step", _CROPS_PER_STEP * _CROP**2]
-    arguments += ["--seed", seed, "--threads", 1, "--evaluate-every", options.steps]
-    arguments += ["--blend", mix.blend, "--clean-share", _CLEAN]
-    if mix.glass:
-        arguments += ["--glass", draw_scenes(options, mix.glass), "--glass-share", mix.share]
+    arguments += ["--steps", budget.steps, "--crops", budget.crop, "--evaluate-every", budget.steps]
+    arguments += ["--pixels-per-step", budget.crops_per_step * budget.crop**2]
+    arguments += ["--seed", job.seed, "--threads", 1]
+    arguments += ["--blend", mix.blend, "--clean-share", _CLEAN, "--distractors", 0]
+    if job.glass:
+        arguments += ["--glass", job.glass, "--glass-share", mix.share]
     run_clearpane("train", "compact", *arguments)
     return weights
 
 
-def train_and_score(options: Options, name: str, seed: int) -> dict[str, Any]:
+def train_and_score(options: Options, job: Job, budget: Budget) -> dict[str, Any]:
     """One run and its scores."""
-    mix = MIXES[name]
-    slug = f"{mix.blend}_{mix.glass or 'none'}_{mix.share:g}_{options.steps}_{seed}"
-    weights = train(options, mix, seed, options.cache / slug)
+    weights = train(options, job, budget)
     sets = {subset: score(weights, options.data / "real_pairs" / subset) for subset in _SETS}
-    return {"mix": name, "seed": seed, **sets}
+    return {"mix": job.name, "seed": job.seed, **sets}
 
 
 def score(weights: Path, folder: Path) -> dict[str, dict[str, float]]:
     """PSNR and PSNR-G of a network on each pair of ``folder``; ``nothing`` those of the photograph."""
-    separator = CompactSeparator(weights)
+    separator = CompactSeparator(weights, threads=1)
     scores = {}
     for pair in find_pairs(folder):
         photo, truth = read_pair(pair, PROTOCOLS["original"])[:2]
@@ -145,10 +175,6 @@ def _values(run: dict[str, Any], subset: str, key: str) -> np.ndarray:
     return np.array([scores[key] for scores in run[subset].values()])
 
 
-def _key(name: str, seed: int) -> str:
-    return f"{name}, seed {seed}"
-
-
 def render(document: dict[str, Any]) -> str:
     """The table as Markdown."""
     by_mix: dict[str, list[dict[str, Any]]] = {}
@@ -164,10 +190,14 @@ def render(document: dict[str, Any]) -> str:
         return f"{np.mean(means):.2f}" + (f" ± {statistics.stdev(means):.2f}" if len(means) > 1 else "")
 
     def against_baseline(runs: list[dict[str, Any]]) -> str:
-        """Picture by picture, each the mean over its seeds."""
-        if not baseline or runs is baseline:
+        """Picture by picture, each the mean over the seeds that both have."""
+        seeds = {run["seed"] for run in runs} & {run["seed"] for run in baseline}
+        if not seeds or runs is baseline:
             return ""
-        own, others = (np.mean([_values(r, "train", "psnr") for r in rs], axis=0) for rs in (runs, baseline))
+        own, others = (
+            np.mean([_values(r, "train", "psnr") for r in rs if r["seed"] in seeds], axis=0)
+            for rs in (runs, baseline)
+        )
         return interval(asdict(bootstrap_mean(own - others)))
 
     first = next(iter(document["runs"].values()))
@@ -186,12 +216,16 @@ def render(document: dict[str, Any]) -> str:
         "PSNR-G",
         f"PSNR over the {BASELINE}",
     ]
+    budget = Budget(**document["budget"])
+    runs = len(document["runs"])
+    unfinished = "" if runs == document["of"] else f" **Unfinished: {runs} of {document['of']} runs.**"
     return (
         "## What the separator is trained on\n\n"
-        f"One network, {document['steps']} steps of {_CROPS_PER_STEP} crops of {_CROP} pixels, from "
+        f"One network, {budget.steps} steps of {budget.crops_per_step} crops of {budget.crop} pixels, from "
         "ImageNet's features, no real pair among them; scored on the photographs of `real_pairs/train` (71) "
         "and `real_pairs/val` (18), dB: mean and standard deviation over the seeds. The last column is on "
-        "the 71, with its paired 95 % bootstrap interval over the pictures.\n\n"
+        "the 71, with its paired 95 % bootstrap interval over the pictures; how far runs of other seeds "
+        f"differ is not in it, but in the columns before.{unfinished}\n\n"
         + table(head, rows)
         + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
     )
@@ -200,31 +234,39 @@ def render(document: dict[str, Any]) -> str:
 def main(options: Options) -> int:
     """Train and score what is missing, seed by seed."""
     numbers = options.output / "ablation.json"
-    document: dict[str, Any] = {"steps": options.steps, "runs": {}}
+    budget = Budget(options.steps)
+    document: dict[str, Any] = {"budget": asdict(budget), "runs": {}}
     try:
         if numbers.is_file():
-            there = json.loads(numbers.read_text(encoding="utf-8"))
-            if there["steps"] != options.steps:
-                raise ClearpaneError(f"{numbers}: is of {there['steps']} steps; choose another --output")
-            document = there
-        document["machine"] = describe_machine()
-        for renderer in _RENDERERS:
-            draw_scenes(options, renderer)
-        jobs = [(name, seed) for seed in range(options.seeds) for name in MIXES]
-        jobs = [job for job in jobs if _key(*job) not in document["runs"]]
+            document = json.loads(numbers.read_text(encoding="utf-8"))
+            if document["budget"] != asdict(budget):
+                raise ClearpaneError(f"{numbers}: is of another budget; choose another --output")
+        scenes = {renderer: draw_scenes(options, renderer, budget) for renderer in _RENDERERS}
+        jobs = [
+            Job(name, scenes[mix.glass] if mix.glass else None, seed)
+            for seed in range(options.seeds)
+            for name, mix in MIXES.items()
+        ]
+        document |= {"machine": describe_machine(), "of": len(jobs)}
+        order = [job.key for job in jobs]
         with ThreadPoolExecutor(options.workers) as pool:
-            futures = [pool.submit(train_and_score, options, *job) for job in jobs]
+            futures = {
+                pool.submit(train_and_score, options, job, budget): job.key
+                for job in jobs
+                if job.key not in document["runs"]
+            }
             try:
                 for future in as_completed(futures):
-                    run = future.result()
-                    document["runs"][_key(run["mix"], run["seed"])] = run
+                    key, run = futures[future], future.result()
+                    runs = document["runs"] | {key: run}
+                    document["runs"] = {k: runs[k] for k in order if k in runs}
                     means = (f"{subset} {_values(run, subset, 'psnr').mean():.2f} dB" for subset in _SETS)
-                    done = f"{len(document['runs'])} of {len(MIXES) * options.seeds}"
-                    print(f"{_key(run['mix'], run['seed'])}: {', '.join(means)} ({done})", flush=True)
+                    print(f"{key}: {', '.join(means)} ({len(runs)} of {len(jobs)})", flush=True)
                     write_text(numbers, json.dumps(document, indent=1) + "\n", overwrite=True)
                     write_text(options.output / "ablation.md", render(document), overwrite=True)
-            finally:
-                pool.shutdown(cancel_futures=True)
+            except BaseException:  # an error or Ctrl-C: runs that have not begun are not begun
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

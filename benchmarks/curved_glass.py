@@ -83,7 +83,8 @@ def render(document: dict[str, Any]) -> str:
     return (
         "## Curved glass\n\n"
         "Two runs that differ in their glass scenes and their seed. PSNR in dB, the difference with its "
-        "paired 95 % bootstrap interval over the scenes; backgrounds held out of training.\n\n"
+        "paired 95 % bootstrap interval over the scenes; how far runs of other seeds differ is not in it. "
+        "Backgrounds held out of training.\n\n"
         + table(head, lines)
         + f"\n<sub>Weights {planar} and {mixed}; {Machine(**document['machine'])}.</sub>\n"
     )

@@ -116,7 +116,10 @@ def draw_ablation(runs: list[dict[str, Any]]) -> str:
     Args:
         runs: as ablation.json holds them.
     """
-    sets = (("train", "71 training pairs, not trained on", "#0072b2"), ("val", "18 of val", "#e69f00"))
+    sets = (
+        ("train", f"real_pairs/train ({len(runs[0]['train'])}), not trained on", "#0072b2"),
+        ("val", f"real_pairs/val ({len(runs[0]['val'])})", "#e69f00"),
+    )
     mixes = list(dict.fromkeys(run["mix"] for run in runs))
 
     def gain(run: dict[str, Any], subset: str) -> float:

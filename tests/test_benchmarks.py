@@ -84,6 +84,22 @@ def test_bars_are_as_long_as_the_gains():
     assert float(up.get("y")) + float(up.get("height")) == pytest.approx(float(down.get("y")), abs=0.11)
 
 
+def test_dots_stand_at_the_gains():
+    figures = importlib.import_module("figures")
+
+    def scores(gain):
+        return {"1": {"psnr": 20 + gain, "nothing": 20.0}}
+
+    gains = {"a": (0.2, -0.4), "b": (0.6, 0.0)}
+    runs = [{"mix": mix, "train": scores(g), "val": scores(h)} for mix, (g, h) in gains.items()]
+    root = ElementTree.fromstring(figures.draw_ablation(runs))
+    dots = [float(c.get("cx")) for c in root.iter("{http://www.w3.org/2000/svg}circle") if c.get("r") == "4"]
+    values = np.array([0.2, -0.4, 0.6, 0.0])
+    slope, start = np.polyfit(values, dots, 1)
+    assert slope > 0
+    np.testing.assert_allclose(dots, start + slope * values, atol=0.2)
+
+
 def test_ranks_of_equal_values_are_shared_and_order_is_all_that_counts():
     confidence = importlib.import_module("confidence")
     assert confidence.ranks(np.array([3.0, 1.0, 3.0, 7.0])).tolist() == [2.5, 1.0, 2.5, 4.0]
