@@ -73,7 +73,7 @@ class Evaluate:
     """The separator to run when there is no --results."""
 
     quality: Annotated[Quality, arg(help_behavior_hint="(default: fast)")] = "fast"
-    """best takes the median of four looks at each photograph, up to five times as long."""
+    """best takes the median of four looks at each photograph, up to six times as long."""
 
     results: Annotated[tuple[Path, ...], arg(metavar="DIR...", help_behavior_hint="")] = ()
     """Folders of finished pictures, of any program, to measure instead of running the separator."""

@@ -19,7 +19,7 @@ class Separator(Protocol):
         """Separate ``image`` (H x W x 3 float32, sRGB, clipped to [0, 1]) of any size from 16 x 16 up.
 
         The layers are arrays of their own, the caller's to change; ``image`` is left as it is.
-        ``quality="best"`` takes the median over a self-ensemble, up to five times as long.
+        ``quality="best"`` takes the median over a self-ensemble, up to six times as long.
         With ``confidence``, ``Layers.confidence`` is filled, which takes a second look at the picture; it is
         that of quality "fast".
         """

@@ -83,10 +83,9 @@ class CompactSeparator:
             smaller = separate_at_resolution(image, self._network, pixels)
             larger = separate_enlarged(np.clip(image, 0, 1), self._network, _LARGER)
             looks = (plain, mirrored, smaller, larger)
-            # Of four: the mean of the middle two. One look that takes too much away does not count.
             layers = Layers(
-                np.median([np.clip(look.transmission, 0, 1) for look in looks], axis=0),
-                np.median([np.clip(look.reflection, 0, 1) for look in looks], axis=0),
+                _median_of_four([np.clip(look.transmission, 0, 1) for look in looks]),
+                _median_of_four([np.clip(look.reflection, 0, 1) for look in looks]),
             )
         return (
             replace(layers, confidence=confidence_map(image, plain, mirrored)) if with_confidence else layers
@@ -109,6 +108,12 @@ class CompactSeparator:
         """The layers of the mirror image, mirrored back."""
         layers = self._network(image[:, ::-1])
         return Layers(layers.transmission[:, ::-1], layers.reflection[:, ::-1])
+
+
+def _median_of_four(values: list[np.ndarray]) -> np.ndarray:
+    """The mean of the middle two at each place: a look that takes too much away does not count."""
+    middle: np.ndarray = (sum(values) - np.maximum.reduce(values) - np.minimum.reduce(values)) / 2
+    return middle
 
 
 def _default_threads() -> int:
