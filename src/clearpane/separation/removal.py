@@ -23,7 +23,7 @@ def remove_reflection(
     Args:
         photo: a picture file, or H x W x 3 sRGB values: floating point in [0, 1] (beyond for HDR), or uint8
             or uint16 over their whole range.
-        quality: ``"best"`` takes the median of four looks at the photograph, and longer.
+        quality: ``"best"`` takes the median of four looks at the photograph; it is slower.
         confidence: also estimate how far each pixel can be believed: ``Layers.confidence``.
         separator: one from :func:`load_separator`, to load it once for many photographs; None: the default.
 
