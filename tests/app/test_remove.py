@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from clearpane.app import remove
+from clearpane.app.cli import main
 from clearpane.app.compare import draw_comparison
 from clearpane.app.inputs import UsageError
 from clearpane.app.remove import Remove, run
@@ -561,3 +562,34 @@ def test_a_killed_run_goes_on(number):
     second = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert second.returncode == 0 and f"{len(done)} skipped" in second.stderr
     assert len(listing()) == 6
+
+
+def test_the_panel_is_loaded_with_what_was_asked_for(tmp_path, monkeypatch):
+    asked, photo = [], draw("window.png")
+
+    def load(name, options):
+        asked.append((name, options))
+        return Halve()
+
+    monkeypatch.setattr(remove, "load_separator", load)
+    words = ["--model", "panel", "--weights", str(tmp_path), "--seed", "4", "--steps", "9", "--offload"]
+    assert main(["remove", str(photo), "--output", "out", *words]) == 0
+    ((name, options),) = asked
+    assert name == "panel"
+    assert (options.weights, options.seed, options.steps, options.offload) == (tmp_path, 4, 9, True)
+    options.on_step(3)  # there is no bar to draw it on
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model", "panel"], "--model panel needs --weights"),
+        (["--weights", "x"], "--weights and --base go with --model panel"),
+        (["--model", "panel", "--weights", "x", "--confidence"], "--confidence goes with --model compact"),
+        (["--model", "panel", "--weights", "x", "--steps", "0"], "--steps 0: give 1 or more"),
+    ],
+)
+def test_options_of_another_model_are_refused(capsys, words, said):
+    assert main(["remove", str(draw("window.png")), "--output", "out", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not Path("out").exists()

@@ -71,6 +71,13 @@ COMMANDS = (
         "TrainCompact",
         extra="train",
     ),
+    Command(
+        "train panel",
+        "Teach FLUX.1 Kontext to paint the layers of a photograph.",
+        "clearpane.training.panel",
+        "TrainPanel",
+        extra="train,flux",
+    ),
 )
 
 _HELP = """\
@@ -104,6 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     ``CLEARPANE_DEBUG=1`` in the environment shows the traceback of an unexpected error.
     """
+    # Hugging Face's libraries tell users of what does not concern them.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(

@@ -19,7 +19,7 @@ from tyro.conf import arg
 
 from clearpane._version import __version__
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import SEPARATORS, load_separator
+from clearpane.separation.base import EMBEDDED, load_separator
 
 DESCRIPTION = """\
 Check that Clearpane works on this computer: the installed packages, the
@@ -44,8 +44,12 @@ BASE_PACKAGES = (
 # Packages and what they are for, by the extra that installs them.
 EXTRAS = {
     "photo": ("HEIC and camera RAW files", ("pillow-heif", "rawpy")),
-    "train": ("training models", ("torch", "onnx", "onnxscript")),
+    "train": ("training models", ("torch", "onnx", "onnxscript", "tensorboard", "webdataset")),
     "synthesis": ("rendering glass scenes", ("torch", "mitsuba", "drjit", "mitsuba-oidn", "webdataset")),
+    "flux": (
+        "separators built on FLUX.1 Kontext",
+        ("torch", "diffusers", "transformers", "peft", "accelerate", "bitsandbytes", "sentencepiece", "huggingface_hub"),
+    ),
 }
 
 
@@ -72,7 +76,7 @@ def examine() -> dict[str, Any]:
         for name, found in packages.items()
         if found is None
     ]
-    models = {name: _try_model(name) for name in SEPARATORS}
+    models = {name: _try_model(name) for name in EMBEDDED}
     problems += [
         f"the model {name} does not work: {model['error']}"
         for name, model in models.items()

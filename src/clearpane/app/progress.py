@@ -52,6 +52,7 @@ class BatchProgress:
         self.counts: dict[Status, int] = {"done": 0, "skipped": 0, "failed": 0}
         self._total = total
         self._working = False
+        self._name = ""
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -97,8 +98,14 @@ class BatchProgress:
     def begin(self, name: str) -> None:
         """Say which picture is being worked on."""
         self._working = True
+        self._name = name
         if self._bar is not None:
             self._bar.update(self._task, description=name)
+
+    def step(self, step: int, steps: int) -> None:
+        """Say how many steps of work on the picture are done."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=f"{self._name}, step {step} of {steps}")
 
     def end(self, facts: PictureFacts) -> None:
         """Count and report a picture; those that were skipped get a line only as JSON.

@@ -20,7 +20,14 @@ from clearpane.images.formats import SUFFIXES
 from clearpane.images.picture import Picture
 from clearpane.images.reading import picture_format, read_picture
 from clearpane.images.writing import WriteOptions, output_suffix, write_picture
-from clearpane.separation.base import Quality, Separator, load_separator
+from clearpane.separation.base import (
+    Model,
+    ModelOptions,
+    Precision,
+    Quality,
+    Separator,
+    load_separator,
+)
 from clearpane.separation.removal import separate_full_range
 from clearpane.separation.strength import apply_strength, check_mask_size, check_strength
 
@@ -39,6 +46,7 @@ Examples:
   clearpane remove window.jpg --output clean --strength 0.6 --overwrite
   clearpane remove window.jpg --output clean --mask pane.png
   clearpane remove *.tif --output clean --quality best --reflection
+  clearpane remove window.jpg --output clean --model panel --weights panel
 """
 
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}
@@ -59,6 +67,28 @@ class Remove:
     strength: Annotated[float, arg(metavar="NUMBER", help_behavior_hint="(default: 1)")] = 1.0
     """How much to take away: 1 all of the reflection, 0.5 half, 0 nothing; below 0 the scene behind the glass
     fades instead, until -1 shows the reflection alone."""
+
+    model: Annotated[Model, arg(help_behavior_hint="(default: compact)")] = "compact"
+    """What removes the reflection: compact is embedded, panel an image editor that has been taught to paint
+    the layers (clearpane train panel; it needs --weights, a base model and better a GPU)."""
+
+    weights: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder that the panel was trained into."""
+
+    base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")] = None
+    """The panel's base model, a directory or a name on the model hub. Usually the one it was trained on."""
+
+    steps: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 28)")] = 28
+    """Steps in which the panel is painted; fewer are faster."""
+
+    seed: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 0)")] = 0
+    """Chance in the panel: the same number gives the same picture."""
+
+    precision: Annotated[Precision, arg(help_behavior_hint="(default: bfloat16)")] = "bfloat16"
+    """Of the base model's weights: 8bit and nf4 (four bits) take less memory and need an NVIDIA GPU."""
+
+    offload: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Keep the base model in main memory, and on the GPU only the part at work."""
 
     mask: Annotated[Path | None, arg(metavar="MASK.png", help_behavior_hint="")] = None
     """Limit the change to a region: a picture of the photograph's size, white where the reflection goes,
@@ -136,7 +166,7 @@ def run(options: Remove) -> int:
                     progress.end(PictureFacts(str(found.source), "skipped", _strings(outputs)))
             if todo:
                 _make_folder(options.output)
-                separator = load_separator() if options.needs_layers else None
+                separator = _load(options, progress) if options.needs_layers else None
             for found, outputs in todo:
                 progress.begin(str(found.source))
                 progress.end(_process(found.source, outputs, separator, mask, options))
@@ -167,6 +197,14 @@ def read_mask(path: Path) -> np.ndarray:
 def _check(options: Remove) -> None:
     if not options.pictures:
         raise UsageError("no pictures named; clearpane remove --help shows how")
+    if options.model == "compact" and (options.weights or options.base):
+        raise UsageError("--weights and --base go with --model panel")
+    if options.model == "panel" and options.weights is None:
+        raise UsageError("--model panel needs --weights, the folder that clearpane train panel wrote")
+    if options.model != "compact" and options.confidence:
+        raise UsageError("--confidence goes with --model compact; the panel has no such map")
+    if options.steps < 1:
+        raise UsageError(f"--steps {options.steps}: give 1 or more")
     try:
         check_strength(options.strength)
     except ClearpaneError as error:
@@ -184,6 +222,23 @@ def _suffix(source: Path, options: Remove) -> str:
         return output_suffix(picture_format(source))
     except ClearpaneError:  # said when its turn comes
         return output_suffix(SUFFIXES.get(source.suffix.lower(), ""))
+
+
+def _load(options: Remove, progress: BatchProgress) -> Separator:
+    if options.model == "compact":
+        return load_separator()
+    return load_separator(
+        options.model,
+        ModelOptions(
+            options.weights,
+            options.base,
+            steps=options.steps,
+            seed=options.seed,
+            precision=options.precision,
+            offload=options.offload,
+            on_step=lambda step: progress.step(step, options.steps),
+        ),
+    )
 
 
 def _make_folder(folder: Path) -> None:

@@ -1,14 +1,46 @@
 """What every separator offers, and how one is found by its name."""
 
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
-from clearpane.errors import ClearpaneError
+from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.separation.layers import Layers
 
 Quality = Literal["fast", "best"]
-SEPARATORS = ("compact",)
+Precision = Literal["float32", "bfloat16", "8bit", "nf4"]
+Model = Literal["compact", "panel"]
+SEPARATORS: tuple[Model, ...] = get_args(Model)
+EMBEDDED = ("compact",)
+"""Those whose weights are part of the package."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What the separators built on FLUX.1 Kontext are loaded with; the compact one has no options.
+
+    Attributes:
+        weights: folder of what was trained.
+        base: directory or hub name of the base model; None: the one it was trained on.
+        steps: of sampling.
+        seed: of the noise; the same seed gives the same picture.
+        precision: of the base model's weights.
+        device: "cuda", "mps" or "cpu"; None: the first of them that this computer has.
+        offload: keep the base model in main memory, and on the GPU only the part at work.
+        on_step: called after each step with how many are done; may raise to interrupt.
+    """
+
+    weights: Path | None = None
+    base: str | None = None
+    steps: int = 28
+    seed: int = 0
+    precision: Precision = "bfloat16"
+    device: str | None = None
+    offload: bool = False
+    on_step: Callable[[int], None] = lambda step: None
 
 
 @runtime_checkable
@@ -26,14 +58,27 @@ class Separator(Protocol):
         ...
 
 
-def load_separator(name: str = "compact") -> Separator:
+def load_separator(name: str = "compact", options: ModelOptions | None = None) -> Separator:
     """Load a separator once, to be used for many pictures.
 
+    Args:
+        name: one of `SEPARATORS`.
+        options: for all but the compact one.
+
     Raises:
-        ClearpaneError: there is no separator of that name.
+        ClearpaneError: there is no separator of that name, or its weights cannot be used.
+        MissingExtraError: it needs packages that are not installed.
     """
     if name == "compact":
+        if options is not None:
+            raise ClearpaneError("--weights and the options of other models do not go with --model compact")
         from clearpane.separation.compact.runtime import CompactSeparator
 
         return CompactSeparator()
+    if name == "panel":
+        try:
+            from clearpane.separation.flux.panel import load_panel
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("--model panel", "flux") from error
+        return load_panel(options or ModelOptions())
     raise ClearpaneError(f"unknown separator {name!r}; known are: {', '.join(SEPARATORS)}")

@@ -108,12 +108,11 @@ def _enlarge_rows(values: np.ndarray, rows: slice, height: int, width: int) -> n
     return np.stack([_enlarge_plane(values[..., c], rows, height, width) for c in range(3)], axis=-1)
 
 
-def _enlarge_confidence(confidence: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """An h x w map enlarged to the picture's H x W."""
-    height, width = image.shape[:2]
+def enlarge(plane: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An h x w map enlarged to height x width, bilinear."""
     result = np.empty((height, width), np.float32)
-    for rows in row_bands(image):
-        result[rows] = _enlarge_plane(confidence, rows, height, width)
+    for rows in row_bands(result):
+        result[rows] = _enlarge_plane(plane, rows, height, width)
     return result
 
 
@@ -145,7 +144,7 @@ def separate_at_resolution(
     return Layers(
         LocalCorrection.fit(small, layers.transmission, radius).apply(image),
         LocalCorrection.fit(small, layers.reflection, radius).apply(image),
-        None if layers.confidence is None else _enlarge_confidence(layers.confidence, image),
+        None if layers.confidence is None else enlarge(layers.confidence, height, width),
     )
 
 

@@ -132,29 +132,30 @@ def _glass_pictures(folder: Path, sample: StoredSample) -> GlassPictures:
 
 
 def random_crop(
-    pictures: tuple[Tensor, ...], size: int, generator: Generator, zoom: float = 1.8
+    pictures: tuple[Tensor, ...], size: int | tuple[int, int], generator: Generator, zoom: float = 1.8
 ) -> list[Tensor]:
     """The same random window of several aligned pictures, as float in [0, 1].
 
-    The window is ``size`` to ``zoom * size`` pixels wide (log-uniform, as far as the picture is large
-    enough) and is shrunk to ``size``; it is flipped left to right half the time.
+    The window is 1 to ``zoom`` times ``size`` (height and width, or one number for both), log-uniform, as
+    far as the picture is large enough, and is shrunk to ``size``; it is flipped left to right half the time.
     """
-    height, width = pictures[0].shape[-2:]
-    largest = min(height, width)
-    window = round(size * math.exp(uniform(0, math.log(zoom), generator)))
-    window = min(window, largest)
-    top = int(torch.randint(height - window + 1, (), generator=generator))
-    left = int(torch.randint(width - window + 1, (), generator=generator))
+    target = (size, size) if isinstance(size, int) else size
+    sides = pictures[0].shape[-2:]
+    scale = math.exp(uniform(0, math.log(zoom), generator))
+    scale = min(scale, *(side / wanted for side, wanted in zip(sides, target, strict=True)))
+    height, width = (round(scale * wanted) for wanted in target)
+    top = int(torch.randint(sides[0] - height + 1, (), generator=generator))
+    left = int(torch.randint(sides[1] - width + 1, (), generator=generator))
     flip = uniform(0, 1, generator) < 0.5
     crops = []
     for picture in pictures:
-        crop = picture[:, top : top + window, left : left + window].float() / 255
+        crop = picture[:, top : top + height, left : left + width].float() / 255
         if flip:
             crop = crop.flip(-1)
-        if window != size:
-            crop = F.interpolate(
-                crop[None], (size, size), mode="bilinear", antialias=True, align_corners=False
-            )[0].clamp(0, 1)
+        if (height, width) != target:
+            crop = F.interpolate(crop[None], target, mode="bilinear", antialias=True, align_corners=False)[
+                0
+            ].clamp(0, 1)
         crops.append(crop)
     return crops
 

@@ -1,0 +1,120 @@
+"""FLUX.1 Kontext as we use it: pictures to latents and back, and the velocity that its transformer predicts.
+
+Flow matching (Lipman et al. 2023, eq. 22): between a picture's latents x and noise e lie
+``x_s = (1 - s) x + s e``, 0 <= s <= 1; the transformer predicts the velocity ``e - x``. Kontext (arXiv
+2506.15742) sees the latents of the picture to edit as further tokens beside the noisy ones, told apart by the
+first of the three numbers of their positions.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+from torch import Tensor
+
+from clearpane.separation.flux.task_embedding import TaskEmbedding
+
+DEFAULT_GUIDANCE = 2.5
+"""What FLUX.1 Kontext's authors recommend for its distilled guidance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """The parts of a FluxKontextPipeline that work on pictures; those for text are left out.
+
+    Latents are B x C x h x w, shifted and scaled to about unit variance, an n-th of the picture's size, where
+    n is the VAE's; two by two of them are one token.
+
+    Attributes:
+        transformer, vae, scheduler: of the diffusers classes that FLUX.1 Kontext is stored as.
+        device: where pictures and latents lie; offloaded parts come there when they work.
+    """
+
+    transformer: FluxTransformer2DModel
+    vae: AutoencoderKL
+    scheduler: FlowMatchEulerDiscreteScheduler
+    device: torch.device
+
+    @property
+    def multiple(self) -> int:
+        """What heights and widths of pictures are multiples of, in pixels: the side of a token."""
+        return 2 * 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def shift(self, tokens: int) -> float:
+        """How far sampling leans towards noise, ``exp(mu)``, mu linear in the number of tokens (FLUX.1)."""
+        config = self.scheduler.config
+        if not config.use_dynamic_shifting:
+            return float(config.shift)
+        slope = (config.max_shift - config.base_shift) / (
+            config.max_image_seq_len - config.base_image_seq_len
+        )
+        return math.exp(config.base_shift + slope * (tokens - config.base_image_seq_len))
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Latents of pictures, the mean of the VAE's posterior.
+
+        Args:
+            pictures: B x 3 x H x W, sRGB in [0, 1], H and W multiples of ``multiple``.
+        """
+        posterior = self.vae.encode((2 * pictures - 1).to(self.device, self.vae.dtype)).latent_dist
+        config = self.vae.config
+        return (posterior.mode() - config.shift_factor) * config.scaling_factor
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures of latents, B x 3 x H x W, sRGB, not clipped to [0, 1]."""
+        config = self.vae.config
+        unscaled = latents.to(self.vae.dtype) / config.scaling_factor + config.shift_factor
+        return (self.vae.decode(unscaled).sample + 1) / 2
+
+    def velocity(
+        self, noisy: Tensor, reference: Tensor, sigma: Tensor, task: TaskEmbedding, guidance: float
+    ) -> Tensor:
+        """The predicted velocity ``e - x``, as latents.
+
+        Args:
+            noisy: B x C x h x w, latents x_s.
+            reference: B x C x h' x w', latents of the picture to edit.
+            sigma: [B], s, the share of noise.
+            task: what to do.
+            guidance: the scale that FLUX's distilled guidance is told; ignored by models without it.
+        """
+        count = len(noisy)
+        task = task.expand(count)
+        own = pack(noisy)
+        tokens = torch.cat([own, pack(reference)], dim=1)
+        positions = torch.cat([_positions(noisy, 0), _positions(reference, 1)])
+        told = torch.full((count,), guidance, device=noisy.device, dtype=torch.float32)
+        predicted = self.transformer(
+            hidden_states=tokens,
+            timestep=sigma.to(noisy.dtype),
+            guidance=told if self.transformer.config.guidance_embeds else None,
+            pooled_projections=task.pooled_prompt_embeds,
+            encoder_hidden_states=task.prompt_embeds,
+            txt_ids=noisy.new_zeros(task.prompt_embeds.shape[1], 3),
+            img_ids=positions,
+            return_dict=False,
+        )[0]
+        return unpack(predicted[:, : own.shape[1]], *noisy.shape[-2:])
+
+
+def pack(latents: Tensor) -> Tensor:
+    """Two by two latents to a token: B x C x h x w -> B x (h w / 4) x 4 C, channels outside."""
+    batch, channels, height, width = latents.shape
+    blocks = latents.reshape(batch, channels, height // 2, 2, width // 2, 2)
+    return blocks.permute(0, 2, 4, 1, 3, 5).reshape(batch, height * width // 4, 4 * channels)
+
+
+def unpack(tokens: Tensor, height: int, width: int) -> Tensor:
+    """The inverse of `pack`, to latents of ``height`` x ``width``."""
+    batch, _, channels = tokens.shape
+    blocks = tokens.reshape(batch, height // 2, width // 2, channels // 4, 2, 2)
+    return blocks.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels // 4, height, width)
+
+
+def _positions(latents: Tensor, first: int) -> Tensor:
+    """[tokens, 3]: ``first``, the row and the column of each token."""
+    height, width = latents.shape[-2] // 2, latents.shape[-1] // 2
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    positions = torch.stack([torch.full_like(rows, first), rows, columns], dim=-1)
+    return positions.reshape(-1, 3).to(latents.device, latents.dtype)

@@ -1,0 +1,217 @@
+"""A base model from its directory: checked, then loaded, quantised or offloaded as the machine needs it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    BitsAndBytesConfig,
+    FlowMatchEulerDiscreteScheduler,
+    FluxKontextPipeline,
+    FluxTransformer2DModel,
+)
+
+from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.separation.base import Precision
+from clearpane.separation.flux.backbone import Backbone
+from clearpane.separation.flux.task_embedding import TaskEmbedding
+
+_PICTURE_PARTS = ("transformer", "vae", "scheduler")
+_TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+_PIPELINE = "FluxKontextPipeline"
+# Tokens that diffusers pads the text of FLUX.1 to; smaller models say less in their tokenizer.
+_TEXT_LENGTH = 512
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a base model is held.
+
+    Attributes:
+        precision: of the transformer's weights; ``8bit`` and ``nf4`` (four bits) need bitsandbytes and
+            compute in bfloat16. The VAE is never quantised.
+        device: "cuda", "mps" or "cpu"; None: the first of them that this computer has.
+        offload: keep the parts in main memory, and on the GPU only the one at work.
+    """
+
+    precision: Precision = "bfloat16"
+    device: str | None = None
+    offload: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What is computed in."""
+        return torch.float32 if self.precision == "float32" else torch.bfloat16
+
+    def find_device(self) -> torch.device:
+        """The device; see the attribute."""
+        if self.device:
+            return torch.device(self.device)
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def check_directory(base: Path, parts: tuple[str, ...] = _PICTURE_PARTS) -> None:
+    """See that a directory is a FluxKontextPipeline with all files of the given parts.
+
+    Raises:
+        ClearpaneError: it is something else, or files are missing.
+    """
+    index = base / "model_index.json"
+    if not base.is_dir():
+        raise ClearpaneError(f"{base}: there is no such directory; give the base model's, from the model hub")
+    if not index.is_file():
+        raise ClearpaneError(f"{index}: missing; {base} is not a model's directory as diffusers stores it")
+    name = _read_json(index).get("_class_name")
+    if name != _PIPELINE:
+        raise ClearpaneError(f"{base}: is a {name}, not a {_PIPELINE}; FLUX.1 Kontext is needed")
+    for part in parts:
+        folder = base / part
+        missing = _missing_files(folder)
+        if missing:
+            raise ClearpaneError(f"{folder / missing[0]}: missing; {base} is not complete, fetch it again")
+
+
+def _missing_files(folder: Path) -> list[str]:
+    if folder.name == "scheduler":
+        needed = ["scheduler_config.json"]
+    elif folder.name.startswith("tokenizer"):
+        needed = ["tokenizer_config.json"]
+    else:
+        needed = ["config.json"]
+        indices = sorted(folder.glob("*.safetensors.index.json"))
+        if indices:
+            needed += sorted(set(_read_json(indices[0])["weight_map"].values()))
+        elif not any(folder.glob("*.safetensors")):
+            needed.append("diffusion_pytorch_model.safetensors")
+    return [name for name in needed if not (folder / name).is_file()]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ClearpaneError(f"{path}: damaged, not JSON ({error})") from error
+
+
+def find_base(base: str) -> Path:
+    """The directory of a base model: itself, or that of a hub's name (``owner/name``), fetched if need be.
+
+    Raises:
+        ClearpaneError: there is no such directory, and the hub does not give one.
+    """
+    path = Path(base)
+    if path.exists() or base.count("/") != 1 or base.startswith((".", "/", "~")):
+        check_directory(path)
+        return path
+    from huggingface_hub import snapshot_download
+
+    wanted = ["model_index.json", *(f"{part}/*" for part in (*_PICTURE_PARTS, *_TEXT_PARTS))]
+    try:
+        path = Path(snapshot_download(base, allow_patterns=wanted))
+    except Exception as error:  # of the network, the hub, the file system: they share no base class
+        reason = str(error).strip().splitlines()[0]
+        raise ClearpaneError(
+            f"{base}: no directory of that name, and it cannot be had from the model hub ({reason})"
+        ) from error
+    check_directory(path)
+    return path
+
+
+def load_backbone(base: Path, loading: Loading) -> Backbone:
+    """Load what works on pictures.
+
+    Raises:
+        ClearpaneError: the directory is not complete or a file is damaged, or bitsandbytes is missing.
+    """
+    check_directory(base)
+    device = loading.find_device()
+    if loading.precision in ("8bit", "nf4") and device.type != "cuda":
+        raise ClearpaneError(
+            f"--precision {loading.precision} needs an NVIDIA GPU; on this computer use bfloat16"
+        )
+    try:
+        transformer = FluxTransformer2DModel.from_pretrained(
+            base / "transformer",
+            dtype=loading.dtype,
+            quantization_config=_quantisation(loading.precision),
+            local_files_only=True,
+        )
+        vae = AutoencoderKL.from_pretrained(base / "vae", dtype=loading.dtype, local_files_only=True)
+        scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(base / "scheduler", local_files_only=True)
+    except ImportError as error:
+        raise MissingExtraError(f"--precision {loading.precision}", "flux") from error
+    except Exception as error:  # of safetensors, diffusers, the file system
+        raise ClearpaneError(f"{base}: cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+    for part in (transformer, vae):
+        part.requires_grad_(False).eval()
+    _place((vae, transformer), device, loading)
+    return Backbone(transformer, vae, scheduler, device)
+
+
+def _quantisation(precision: Precision) -> BitsAndBytesConfig | None:
+    if precision == "nf4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if precision == "8bit" else None
+
+
+def _place(parts: tuple[torch.nn.Module, ...], device: torch.device, loading: Loading) -> None:
+    if not loading.offload or device.type == "cpu":
+        for part in parts:
+            part.to(device)
+        return
+    from accelerate import cpu_offload_with_hook
+
+    hook = None
+    for part in parts:
+        _, hook = cpu_offload_with_hook(part, device, prev_module_hook=hook)
+
+
+def encode_text(base: Path, sentence: str) -> TaskEmbedding:
+    """Encode a sentence with the base's text encoders, which are loaded for it and let go again.
+
+    Raises:
+        ClearpaneError: the directory lacks them, a file is damaged, or the sentence is too long for them.
+    """
+    check_directory(base, _TEXT_PARTS)
+    try:
+        pipeline = FluxKontextPipeline.from_pretrained(
+            base, transformer=None, vae=None, dtype=torch.bfloat16, local_files_only=True
+        )
+    except Exception as error:  # of safetensors, diffusers, transformers, the file system
+        raise ClearpaneError(f"{base}: cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+    length = min(pipeline.tokenizer_2.model_max_length, _TEXT_LENGTH)
+    needed = len(pipeline.tokenizer_2.encode(sentence, verbose=False))
+    if needed > length:
+        raise ClearpaneError(
+            f"the sentence has {needed} tokens and {base} takes {length}; shorten it: {sentence!r}"
+        )
+    with torch.no_grad():
+        prompt, pooled, _ = pipeline.encode_prompt(sentence, max_sequence_length=length)
+    return TaskEmbedding(prompt, pooled)
+
+
+def count_parameters(base: Path) -> Mapping[str, int]:
+    """Parameters of each part of a base model, read from the heads of its files; nothing is loaded."""
+    from safetensors import safe_open
+
+    counts = {}
+    for folder in sorted(p for p in base.iterdir() if p.is_dir()):
+        total = 0
+        for path in folder.glob("*.safetensors"):
+            with safe_open(path, "pt") as file:
+                total += sum(_size(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+        if total:
+            counts[folder.name] = total
+    return counts
+
+
+def _size(shape: list[int]) -> int:
+    return int(torch.Size(shape).numel())

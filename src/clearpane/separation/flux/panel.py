@@ -1,0 +1,210 @@
+"""SIRR-LMM (arXiv 2601.07209): an image editor paints the panel [I : T : R] of a photograph.
+
+Three pictures side by side make one: the photograph I, its transmission T, its reflection R. The reference
+is [I : white : white]; a fixed sentence says what the panels are, and a LoRA has taught the editor to paint
+them.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clearpane.errors import ClearpaneError
+from clearpane.separation.base import ModelOptions, Quality
+from clearpane.separation.flux.backbone import Backbone
+from clearpane.separation.flux.loading import Loading, find_base, load_backbone
+from clearpane.separation.flux.lora import LORA_FILE, load_lora
+from clearpane.separation.flux.sampling import Sampling, sample
+from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
+from clearpane.separation.layers import Layers
+from clearpane.separation.resolution import LocalCorrection, box_mean, enlarge, shrink, working_size
+
+SETTINGS_FILE, TASK_FILE = "panel.json", "task_embedding.safetensors"
+
+# Where T differs by less than the first from the photograph, as the VAE shows both, the photograph's own
+# pixels are kept; from the second on the change is taken whole (sRGB, mean over a window and the channels).
+_UNTOUCHED, _CHANGED = 0.01, 0.03
+_WINDOW = 2
+# Looks that quality "best" takes the mean of.
+_LOOKS = 4
+
+
+@dataclass(frozen=True)
+class PanelSettings:
+    """What a trained panel has to be used with; stored beside its weights as panel.json.
+
+    Attributes:
+        base: directory or hub name of the base model it was trained on.
+        side: a photograph is seen at up to ``side * side`` pixels.
+        rank: of the LoRA.
+        guidance: what the distilled guidance was told in training.
+        caption: the sentence that the task embedding encodes.
+    """
+
+    base: str
+    side: int
+    rank: int
+    guidance: float
+    caption: str
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def load_settings(path: Path) -> PanelSettings:
+    """Read panel.json.
+
+    Raises:
+        ClearpaneError: it is missing or damaged.
+    """
+    try:
+        return PanelSettings(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ClearpaneError(
+            f"{path}: missing; --weights names the output folder of clearpane train panel"
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise ClearpaneError(f"{path}: damaged ({error})") from error
+
+
+def join_panels(*pictures: Tensor) -> Tensor:
+    """Put pictures, B x 3 x h x w each, side by side from left to right."""
+    return torch.cat(pictures, dim=-1)
+
+
+def cut_panels(panel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The three pictures of a panel, from left to right."""
+    first, second, third = panel.chunk(3, dim=-1)
+    return first, second, third
+
+
+def reference_panel(photo: Tensor) -> Tensor:
+    """[I : white : white], what the editor is given. B x 3 x h x w -> B x 3 x h x 3 w."""
+    white = torch.ones_like(photo)
+    return join_panels(photo, white, white)
+
+
+class PanelSeparator:
+    """Separates photographs with a panel.
+
+    ``Layers.transmission`` is the physical T, as dim as the glass makes it.
+
+    Args:
+        backbone: with the LoRA in its transformer.
+        task: the caption's encoding.
+        settings: of the panel.
+        sampling: steps and seed; its guidance should be that of the settings.
+        on_step: called after each step of sampling with how many are done; may raise to interrupt.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: TaskEmbedding,
+        settings: PanelSettings,
+        sampling: Sampling,
+        on_step: Callable[[int], None] = lambda step: None,
+    ) -> None:
+        self._backbone = backbone
+        self._task = task.to(backbone.device, backbone.vae.dtype)
+        self._settings = settings
+        self._sampling = sampling
+        self._on_step = on_step
+
+    def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
+        """See :meth:`clearpane.separation.base.Separator.separate`; the same seed gives the same layers.
+
+        ``quality="best"`` takes the mean over four seeds, at four times the time.
+
+        Raises:
+            ClearpaneError: a confidence is asked for, which only the compact separator has; or sampling
+                broke down.
+        """
+        if confidence:
+            raise ClearpaneError("the panel has no confidence map; --confidence goes with --model compact")
+        height, width = image.shape[:2]
+        size = working_size(height, width, self._settings.side**2)
+        small = np.clip(image, 0, 1) if size == (height, width) else shrink(image, *size)
+        looks = [self._look(small, seed) for seed in self._seeds(quality)]
+        seen = looks[0][0]
+        transmission, reflection = (np.mean([look[i] for look in looks], axis=0) for i in (1, 2))
+        return Layers(
+            _keep_untouched(image, seen, transmission),
+            LocalCorrection.fit(seen, reflection, _WINDOW).apply(image),
+        )
+
+    def _seeds(self, quality: Quality) -> range:
+        return range(self._sampling.seed, self._sampling.seed + (_LOOKS if quality == "best" else 1))
+
+    @torch.no_grad()
+    def _look(self, image: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The photograph as the VAE shows it, T and R, all h x w x 3."""
+        height, width = image.shape[:2]
+        multiple = self._backbone.multiple
+        photo = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+        photo = F.pad(photo, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        reference = self._backbone.encode(reference_panel(photo))
+        sampling = Sampling(self._sampling.steps, seed, self._sampling.guidance)
+        latents = sample(self._backbone, reference, self._task, sampling, on_step=self._on_step)
+        seen = cut_panels(self._backbone.decode(reference))[0]
+        _, transmission, reflection = cut_panels(self._backbone.decode(latents))
+        pictures = (x[0, :, :height, :width].float().clamp(0, 1) for x in (seen, transmission, reflection))
+        first, second, third = (x.permute(1, 2, 0).cpu().numpy() for x in pictures)
+        return first, second, third
+
+
+def _keep_untouched(image: np.ndarray, seen: np.ndarray, transmission: np.ndarray) -> np.ndarray:
+    """T at the photograph's own resolution; where it does not differ, the photograph's own pixels.
+
+    A VAE softens what it shows. T is therefore compared with the photograph as the same VAE shows it: the
+    local gain and offset between those two is what the glass did, and is applied to the photograph itself.
+
+    Args:
+        image: H x W x 3, the photograph.
+        seen: h x w x 3, the photograph through the VAE.
+        transmission: h x w x 3, T through the VAE.
+    """
+    result = LocalCorrection.fit(seen, transmission, _WINDOW).apply(image)
+    change = box_mean(np.abs(transmission - seen).mean(axis=2, keepdims=True), _WINDOW)[..., 0]
+    weight = np.clip((change - _UNTOUCHED) / (_CHANGED - _UNTOUCHED), 0, 1).astype(np.float32)
+    weight = enlarge(weight, *image.shape[:2])[..., None]
+    kept = np.clip(image, 0, 1)
+    return np.where(weight == 0, kept, kept + weight * (result - kept))
+
+
+def load_panel(options: ModelOptions) -> PanelSeparator:
+    """Load a trained panel and the base model it belongs to.
+
+    Args:
+        options: ``weights`` is the folder that clearpane train panel wrote: the LoRA, the task embedding,
+            panel.json. ``base`` is by default the one it was trained on.
+
+    Raises:
+        ClearpaneError: a file is missing or damaged, or does not fit the base model.
+    """
+    weights = options.weights
+    if weights is None:
+        raise ClearpaneError(
+            "the panel needs --weights, the output folder of clearpane train panel; its base model is not "
+            "part of Clearpane either"
+        )
+    settings = load_settings(weights / SETTINGS_FILE)
+    task = load_task_embedding(weights / TASK_FILE)
+    loading = Loading(options.precision, options.device, options.offload)
+    backbone = load_backbone(find_base(options.base or settings.base), loading)
+    load_lora(backbone.transformer, weights / LORA_FILE)
+    there, here = task.prompt_embeds.shape[-1], backbone.transformer.config.joint_attention_dim
+    if there != here:
+        raise ClearpaneError(
+            f"{weights / TASK_FILE}: is of another base model, whose text has {there} channels; "
+            f"this one's has {here}"
+        )
+    sampling = Sampling(options.steps, options.seed, settings.guidance)
+    return PanelSeparator(backbone, task, settings, sampling, options.on_step)

@@ -1,0 +1,63 @@
+"""What the transformer is told to do, as numbers: the encoding of a sentence, or one that was learnt."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clearpane.errors import ClearpaneError
+from clearpane.images.writing import atomic_path
+
+
+@dataclass(frozen=True, eq=False)
+class TaskEmbedding:
+    """The task of an editor, in the place of a text that would have to be encoded.
+
+    Attributes:
+        prompt_embeds: [1, tokens, channels], T5's encoding of each token; or one for each of B pictures.
+        pooled_prompt_embeds: [1, channels] or [B, channels], CLIP's encoding of the whole.
+    """
+
+    prompt_embeds: Tensor
+    pooled_prompt_embeds: Tensor
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> "TaskEmbedding":
+        return TaskEmbedding(
+            self.prompt_embeds.to(device, dtype), self.pooled_prompt_embeds.to(device, dtype)
+        )
+
+    def expand(self, count: int) -> "TaskEmbedding":
+        """The same task for ``count`` pictures, without copying it."""
+        return TaskEmbedding(
+            self.prompt_embeds.expand(count, -1, -1), self.pooled_prompt_embeds.expand(count, -1)
+        )
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file with the tensors named as the attributes are, whole or not at all."""
+        tensors = {
+            "prompt_embeds": self.prompt_embeds.detach().contiguous(),
+            "pooled_prompt_embeds": self.pooled_prompt_embeds.detach().contiguous(),
+        }
+        with atomic_path(path, overwrite=True) as temporary:
+            save_file(tensors, temporary)
+
+
+def load_task_embedding(path: Path) -> TaskEmbedding:
+    """Read what `TaskEmbedding.save` wrote.
+
+    Raises:
+        ClearpaneError: the file is missing, damaged or holds something else.
+    """
+    try:
+        tensors = load_file(path)
+        prompt, pooled = tensors["prompt_embeds"], tensors["pooled_prompt_embeds"]
+    except (SafetensorError, OSError, KeyError) as error:
+        raise ClearpaneError(f"{path}: not a task embedding ({error})") from error
+    if prompt.ndim != 3 or pooled.ndim != 2 or len(prompt) != 1 or len(pooled) != 1:
+        raise ClearpaneError(
+            f"{path}: not a task embedding (its tensors are {list(prompt.shape)} and {list(pooled.shape)})"
+        )
+    return TaskEmbedding(prompt, pooled)

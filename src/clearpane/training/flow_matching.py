@@ -1,0 +1,48 @@
+"""Flow matching: how the noise of a training step is drawn, and the loss."""
+
+import torch
+from torch import Generator, Tensor
+
+from clearpane.separation.flux.backbone import Backbone
+from clearpane.separation.flux.sampling import shift_sigma
+from clearpane.separation.flux.task_embedding import TaskEmbedding
+
+
+def draw_sigma(count: int, shift: float, generator: Generator) -> Tensor:
+    """Shares of noise s, logit-normal (Esser et al. 2024, arXiv 2403.03206, eq. 19), shifted as in sampling.
+
+    ``u = sigmoid(n), n ~ N(0, 1); s = shift u / (1 + (shift - 1) u)``. Returns [count].
+    """
+    return shift_sigma(torch.sigmoid(torch.randn(count, generator=generator)), shift)
+
+
+def flow_matching_loss(
+    backbone: Backbone,
+    latents: Tensor,
+    reference: Tensor,
+    task: TaskEmbedding,
+    guidance: float,
+    generator: Generator,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Mean squared error of the velocity at one random s for each picture.
+
+    Args:
+        backbone: whose transformer is trained.
+        latents: B x C x h x w, of the pictures to make.
+        reference: B x C x h' x w', of the pictures to edit.
+        task: what to do, for each picture or for all.
+        guidance: what the transformer is told.
+        generator: draws s and the noise, on the CPU: the same on every device.
+        weight: B x 1 x h x w, or what expands to it; 0 where the picture to make is not known.
+    """
+    count, _, height, width = latents.shape
+    sigma = draw_sigma(count, backbone.shift(height * width // 4), generator).to(latents)
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
+    velocity = backbone.velocity(noisy, reference, sigma, task, guidance)
+    error = (velocity.float() - (noise - latents).float()).square()
+    if weight is None:
+        return error.mean()
+    weight = weight.expand_as(error)
+    return (weight * error).sum() / weight.sum().clamp(min=1)

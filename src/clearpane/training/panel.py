@@ -1,0 +1,260 @@
+"""The recipe of SIRR-LMM's panel (arXiv 2601.07209): a LoRA teaches an image editor to paint [I : T : R]."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tyro.conf import Positional
+
+from clearpane.errors import ClearpaneError
+from clearpane.images.writing import atomic_path
+from clearpane.separation.base import Precision
+from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
+from clearpane.separation.flux.loading import (
+    Loading,
+    encode_text,
+    find_base,
+    load_backbone,
+)
+from clearpane.separation.flux.lora import LORA_FILE, add_lora, lora_tensors, save_lora
+from clearpane.separation.flux.panel import SETTINGS_FILE, TASK_FILE, PanelSettings
+from clearpane.separation.flux.sampling import Sampling, sample
+from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
+from clearpane.synthesis.caption import PANEL_CAPTION
+from clearpane.synthesis.draws import uniform
+from clearpane.training.flow_matching import flow_matching_loss
+from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
+from clearpane.training.panels import (
+    PanelPictures,
+    draw_panels,
+    draw_size,
+    load_glass_panels,
+    load_real_panels,
+)
+from clearpane.training.runner import Schedule, held_parameters, parameter_holder, run_steps
+
+# Of a recipe, what may change while a run is interrupted.
+_FREE = {"data", "base", "real", "output", "device", "offload", "draw_every", "checkpoint_every"}
+# Scenes that are drawn while training; they are not trained on.
+_DRAWN = 2
+_DRAWING_STEPS = 12
+
+DESCRIPTION = """\
+Trains the panel of SIRR-LMM: a LoRA with which FLUX.1 Kontext paints the
+photograph, its transmission and its reflection side by side. An interrupted
+run goes on when the same command is given again.
+
+Examples:
+  clearpane synthesize --output glass --layers I,T,R --count 1000
+  clearpane train panel glass --base FLUX.1-Kontext-dev --output panel
+  clearpane remove window.jpg --output clean --model panel --weights panel
+"""
+
+
+@dataclass(frozen=True)
+class TrainPanel:
+    """Train the panel (needs the extras [train] and [flux])."""
+
+    data: Positional[Path]
+    """Folder with data sets of glass scenes, made by clearpane synthesize with --layers I,T,R or more."""
+    base: str
+    """The base model: a directory as diffusers stores it, or a name on the model hub."""
+    output: Path
+    """Folder of the run: the LoRA, the encoded caption and panel.json; checkpoint, log and drawings."""
+    real: Path | None = None
+    """Folder with real pairs (NNN_input.jpg, NNN_transmission.jpg); their R is not known and left out of the
+    loss."""
+    real_share: float = 0.2
+    """Share of panels from real pairs, where --real is given."""
+    steps: int = 4000
+    """Optimiser steps."""
+    batch: int = 1
+    """Panels a step, on each device."""
+    side: int = 512
+    """Each of the three pictures has about SIDE x SIDE pixels."""
+    zoom: float = 1.8
+    """Windows of a photograph are up to this much wider than that, and are shrunk."""
+    rank: int = 16
+    """Rank of the LoRA."""
+    targets: Literal["attention", "all"] = "all"
+    """The layers it changes: those of attention, or all in the blocks."""
+    learning_rate: float = 1e-4
+    """Peak learning rate of AdamW; warm-up over 100 steps, then kept."""
+    guidance: float = DEFAULT_GUIDANCE
+    """What the distilled guidance is told, in training as in inference."""
+    caption: str = PANEL_CAPTION
+    """What the editor is told; encoded once, and saved beside the LoRA."""
+    average: float = 0.99
+    """Decay of the averaged weights (EMA), which are what is saved."""
+    precision: Precision = "bfloat16"
+    """Of the base model's weights; 8bit and nf4 need an NVIDIA GPU. The LoRA is always float32."""
+    device: str | None = None
+    """cuda, mps or cpu; by default the first of them that there is."""
+    gradient_checkpointing: bool = True
+    """Keep fewer activations and compute them again: less memory, a third more time."""
+    draw_every: int = 500
+    """Steps between drawn panels, for TensorBoard; 0: none."""
+    checkpoint_every: int = 250
+    """Steps between checkpoints."""
+    seed: int = 0
+    """Seed of all randomness."""
+
+
+def check(recipe: TrainPanel) -> None:
+    """Raise ClearpaneError where a recipe asks for what cannot be."""
+    for name in ("steps", "batch", "side", "rank", "checkpoint_every"):
+        if getattr(recipe, name) < 1:
+            raise ClearpaneError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: give 1 or more")
+    if not 0 <= recipe.real_share <= 1:
+        raise ClearpaneError(f"--real-share {recipe.real_share:g}: give 0 to 1")
+    if recipe.zoom < 1:
+        raise ClearpaneError(f"--zoom {recipe.zoom:g}: give 1 or more")
+
+
+class PanelLoss(nn.Module):
+    """The loss of a step as a module, so that Accelerate can spread it over several devices."""
+
+    def __init__(self, recipe: TrainPanel, backbone: Backbone, task: TaskEmbedding) -> None:
+        super().__init__()
+        self.transformer = backbone.transformer
+        self._recipe, self._backbone, self._task = recipe, backbone, task
+
+    def forward(self, pictures: Sequence[PanelPictures], generator: torch.Generator) -> Tensor:
+        """Flow matching on random windows of these pictures."""
+        recipe, backbone = self._recipe, self._backbone
+        size = draw_size(recipe.side, backbone.multiple, generator)
+        batch = draw_panels(pictures, size, recipe.zoom, generator)
+        with torch.no_grad():
+            target, reference = (backbone.encode(x) for x in (batch.panel, batch.reference))
+        known = batch.known.repeat_interleave(target.shape[-1] // 3, dim=-1).to(target)
+        with torch.autocast(backbone.device.type, torch.bfloat16, enabled=recipe.precision != "float32"):
+            return flow_matching_loss(
+                backbone, target, reference, self._task, recipe.guidance, generator, known
+            )
+
+
+def choose_pictures(
+    recipe: TrainPanel, glass: list[PanelPictures], real: list[PanelPictures], generator: torch.Generator
+) -> list[PanelPictures]:
+    """The pictures of one step."""
+    chosen = []
+    for _ in range(recipe.batch):
+        source = real if real and uniform(0, 1, generator) < recipe.real_share else glass
+        chosen.append(source[int(torch.randint(len(source), (), generator=generator))])
+    return chosen
+
+
+def find_task(recipe: TrainPanel, base: Path) -> TaskEmbedding:
+    """The encoded caption, from the run's folder or from the base's text encoders, which are then let go."""
+    path = recipe.output / TASK_FILE
+    if path.exists():
+        return load_task_embedding(path)
+    task = encode_text(base, recipe.caption)
+    task.save(path)
+    return task
+
+
+def export(recipe: TrainPanel, transformer: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Write the LoRA with these weights, and panel.json."""
+    own = {name: p for name, p in transformer.named_parameters() if p.requires_grad}
+    before = {name: p.detach().clone() for name, p in own.items()}
+    _copy(own, weights)
+    folder = recipe.output / ".lora"
+    save_lora(folder, lora_tensors(transformer), transformer)
+    (folder / LORA_FILE).replace(recipe.output / LORA_FILE)
+    folder.rmdir()
+    _copy(own, before)
+    settings = PanelSettings(recipe.base, recipe.side, recipe.rank, recipe.guidance, recipe.caption)
+    with atomic_path(recipe.output / SETTINGS_FILE, overwrite=True) as temporary:
+        settings.save(temporary)
+
+
+@torch.no_grad()
+def _copy(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
+    for name, parameter in parameters.items():
+        parameter.copy_(weights[name])
+
+
+@torch.no_grad()
+def draw(recipe: TrainPanel, backbone: Backbone, task: TaskEmbedding, scenes: list[PanelPictures]) -> Tensor:
+    """A sheet, 3 x H x W: each scene's painted panel above its true one."""
+    size = (max(1, recipe.side // backbone.multiple) * backbone.multiple,) * 2
+    rows = []
+    for scene in scenes:
+        batch = draw_panels([scene], size, 1, step_generator(recipe.seed, 0))
+        sampling = Sampling(_DRAWING_STEPS, recipe.seed, recipe.guidance)
+        latents = sample(backbone, backbone.encode(batch.reference), task, sampling)
+        rows += [backbone.decode(latents)[0].float().cpu(), batch.panel[0]]
+    return torch.cat(rows, dim=1).clamp(0, 1)
+
+
+def run(recipe: TrainPanel) -> int:
+    """Train, or go on from the run's checkpoint, and write the LoRA. Returns the exit code.
+
+    Raises:
+        ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
+    """
+    check(recipe)
+    base = find_base(recipe.base)
+    glass = load_glass_panels(recipe.data)
+    if len(glass) <= _DRAWN:
+        raise ClearpaneError(f"{recipe.data}: {len(glass)} glass scenes; make more with clearpane synthesize")
+    real = load_real_panels(recipe.real) if recipe.real else []
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    task = find_task(recipe, base)
+
+    accelerator = Accelerator(cpu=recipe.device == "cpu")
+    device = recipe.device or str(accelerator.device)
+    backbone = load_backbone(base, Loading(recipe.precision, device))
+    task = task.to(backbone.device, backbone.vae.dtype)
+    torch.manual_seed(recipe.seed)
+    parameters = add_lora(backbone.transformer, recipe.rank, recipe.targets)
+    for parameter in parameters.values():
+        parameter.data = parameter.data.float()
+    if recipe.gradient_checkpointing:
+        backbone.transformer.enable_gradient_checkpointing()
+
+    held = parameter_holder(parameters)
+    optimizer = torch.optim.AdamW(held.parameters(), betas=(0.9, 0.999), weight_decay=1e-2)
+    loss, optimizer = accelerator.prepare(PanelLoss(recipe, backbone, task), optimizer)
+    own = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
+    own["processes"] = accelerator.num_processes
+    state = TrainingState(
+        held, AveragedWeights(held, recipe.average), optimizer, recipe=json.loads(json.dumps(own))
+    )
+
+    def loss_of(step: int) -> Tensor:
+        # Every process draws for itself, and the same again after an interruption.
+        generator = step_generator(recipe.seed, step * accelerator.num_processes + accelerator.process_index)
+        return loss(choose_pictures(recipe, glass[_DRAWN:], real, generator), generator)
+
+    writer = SummaryWriter(str(recipe.output)) if accelerator.is_main_process else None
+
+    def on_log(facts: dict[str, float]) -> None:
+        if writer is None:
+            return
+        step = int(facts["step"])
+        for name in ("loss", "learning_rate"):
+            writer.add_scalar(name, facts[name], step)
+        if recipe.draw_every and (step % recipe.draw_every == 0 or step == recipe.steps):
+            writer.add_image("painted above true", draw(recipe, backbone, task, glass[:_DRAWN]), step)
+
+    schedule = Schedule(
+        recipe.steps,
+        recipe.learning_rate,
+        floor=1,
+        checkpoint_every=recipe.checkpoint_every,
+        log_every=min(50, recipe.draw_every or 50),
+    )
+    if not run_steps(state, schedule, recipe.output, loss_of, accelerator, on_log):
+        return 130
+    if accelerator.is_main_process:
+        export(recipe, backbone.transformer, held_parameters(state.average.weights))
+        print(f"wrote {recipe.output / LORA_FILE}")
+    return 0

@@ -1,0 +1,23 @@
+"""What several folders of tests need."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory) -> Path:
+    """The directory of a pipeline of FLUX.1 Kontext's classes, tiny, with weights that do something."""
+    import torch
+
+    from clearpane.synthesis.caption import PANEL_CAPTION
+    from clearpane.training.small_kontext import SmallKontext, new_pipeline
+
+    torch.manual_seed(0)
+    config = SmallKontext((8, 16, 16), 4, width=32, heads=2, double_blocks=1, single_blocks=1, text_width=16)
+    pipeline = new_pipeline(config, ["please remove the reflection.", PANEL_CAPTION])
+    torch.nn.init.normal_(pipeline.transformer.proj_out.weight, std=0.1)
+    pipeline.vae.register_to_config(shift_factor=0.1, scaling_factor=0.7)
+    folder = tmp_path_factory.mktemp("tiny-kontext")
+    pipeline.save_pretrained(folder)
+    return folder

@@ -1,0 +1,111 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from clearpane.errors import ClearpaneError
+from clearpane.separation.flux.loading import (
+    Loading,
+    check_directory,
+    count_parameters,
+    encode_text,
+    find_base,
+    load_backbone,
+)
+
+
+@pytest.fixture
+def copy(base, tmp_path):
+    return shutil.copytree(base, tmp_path / "copy")
+
+
+def test_weights_are_those_of_the_directory(base, stock):
+    backbone = load_backbone(base, Loading("float32", "cpu"))
+    for own, theirs in ((backbone.transformer, stock.transformer), (backbone.vae, stock.vae)):
+        for name, value in theirs.state_dict().items():
+            assert torch.equal(own.state_dict()[name], value)
+    assert not any(p.requires_grad for p in backbone.transformer.parameters())
+
+
+def test_bfloat16_is_computed_in_bfloat16(base):
+    backbone = load_backbone(base, Loading("bfloat16", "cpu"))
+    assert backbone.encode(torch.rand(1, 3, 16, 16)).dtype == torch.bfloat16
+
+
+def test_text_is_encoded_as_stock_diffusers_does(base, stock):
+    task = encode_text(base, "please remove the reflection.")
+    length = stock.tokenizer_2.model_max_length
+    prompt, pooled, _ = stock.encode_prompt("please remove the reflection.", max_sequence_length=length)
+    assert task.prompt_embeds.shape == (1, length, 16)
+    torch.testing.assert_close(task.prompt_embeds.float(), prompt, atol=0.05, rtol=0.05)  # bfloat16
+    torch.testing.assert_close(task.pooled_prompt_embeds.float(), pooled, atol=0.05, rtol=0.05)
+
+
+def test_a_sentence_that_is_too_long_is_refused(base):
+    with pytest.raises(ClearpaneError, match=r"tokens and .* takes 64; shorten it"):
+        encode_text(base, "zebra " * 40)
+
+
+def test_parameters_are_counted_without_loading(base, stock):
+    counts = count_parameters(base)
+    for part in ("transformer", "vae", "text_encoder"):
+        assert counts[part] == sum(p.numel() for p in getattr(stock, part).parameters())
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("model_index.json", "not a model's directory"),
+        ("transformer/config.json", "not complete"),
+        ("transformer/diffusion_pytorch_model.safetensors", "not complete"),
+        ("scheduler/scheduler_config.json", "not complete"),
+    ],
+)
+def test_a_missing_file_is_named(copy, gone, said):
+    (copy / gone).unlink()
+    with pytest.raises(ClearpaneError, match=said) as error:
+        find_base(str(copy))
+    assert gone in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_text_encoders_are_only_needed_for_text(copy):
+    shutil.rmtree(copy / "text_encoder_2")
+    check_directory(copy)
+    load_backbone(copy, Loading("float32", "cpu"))
+    with pytest.raises(ClearpaneError, match=r"text_encoder_2/config\.json: missing"):
+        encode_text(copy, "a sentence")
+
+
+def test_all_shards_of_an_index_are_needed(copy):
+    index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+    (copy / "transformer" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ClearpaneError, match=r"one\.safetensors: missing"):
+        check_directory(copy)
+
+
+def test_another_model_s_directory_is_refused(copy):
+    path = copy / "model_index.json"
+    path.write_text(path.read_text().replace("FluxKontextPipeline", "StableDiffusionPipeline"))
+    with pytest.raises(ClearpaneError, match="is a StableDiffusionPipeline, not a FluxKontextPipeline"):
+        find_base(str(copy))
+
+
+def test_truncated_weights_are_one_line(copy):
+    path = copy / "transformer" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ClearpaneError, match="cannot be loaded") as error:
+        load_backbone(copy, Loading("float32", "cpu"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ClearpaneError, match="no such directory"):
+        find_base(str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("precision", ["nf4", "8bit"])
+def test_quantisation_without_a_gpu_is_one_line(base, precision):
+    with pytest.raises(ClearpaneError, match=f"--precision {precision} needs an NVIDIA GPU"):
+        load_backbone(base, Loading(precision, "cpu"))

@@ -1,0 +1,102 @@
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from clearpane.errors import ClearpaneError
+from clearpane.separation.flux.loading import Loading, load_backbone
+from clearpane.separation.flux.lora import LORA_FILE, TARGETS, add_lora, load_lora, lora_tensors, save_lora
+from clearpane.separation.flux.sampling import Sampling, sample
+
+
+def look(backbone, task) -> torch.Tensor:
+    photo = torch.rand((1, 3, 32, 48), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return backbone.decode(sample(backbone, backbone.encode(photo), task, Sampling(3, 2))).clamp(0, 1)
+
+
+@pytest.fixture
+def adapted(backbone, tmp_path):
+    """A backbone with an adapter that does something, and the folder it was written to."""
+    generator = torch.Generator().manual_seed(4)
+    parameters = add_lora(backbone.transformer, 3, "all")
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    save_lora(tmp_path, lora_tensors(backbone.transformer), backbone.transformer)
+    return backbone, tmp_path
+
+
+def test_an_untrained_adapter_changes_nothing(backbone, task):
+    before = look(backbone, task)
+    add_lora(backbone.transformer, 3, "all")
+    assert torch.equal(look(backbone, task), before)
+
+
+@pytest.mark.parametrize("targets", list(TARGETS))
+def test_only_the_adapter_s_own_parameters_learn(backbone, targets):
+    parameters = add_lora(backbone.transformer, 3, targets)
+    layers = {name.split(".lora_")[0] for name in parameters}
+    blocks = [n for n, m in backbone.transformer.named_modules() if isinstance(m, torch.nn.Linear)]
+    wanted = {n for n in blocks if "transformer_blocks." in n and "norm" not in n and ".lora_" not in n}
+    wanted = {n.removesuffix(".base_layer") for n in wanted}
+    if targets == "attention":
+        wanted = {n for n in wanted if ".attn." in n}
+    assert layers == wanted
+    assert all(".lora_" in name for name in parameters)
+
+
+def test_an_adapter_comes_back(adapted, base, task):
+    backbone, folder = adapted
+    other = load_backbone(base, Loading("float32", "cpu"))
+    plain = look(other, task)
+    load_lora(other.transformer, folder / LORA_FILE)
+    torch.testing.assert_close(look(other, task), look(backbone, task), atol=1e-5, rtol=0)
+    assert (plain - look(backbone, task)).abs().max() > 0.01
+
+
+def test_stock_diffusers_paints_the_same_picture_with_it(adapted, stock, task):
+    backbone, folder = adapted
+    stock.load_lora_weights(folder)
+    photo = torch.rand((1, 3, 32, 48), generator=torch.Generator().manual_seed(1))
+    theirs = stock(
+        image=photo,
+        prompt_embeds=task.prompt_embeds,
+        pooled_prompt_embeds=task.pooled_prompt_embeds,
+        height=32,
+        width=48,
+        max_area=32 * 48,
+        _auto_resize=False,
+        num_inference_steps=3,
+        guidance_scale=2.5,
+        generator=torch.Generator().manual_seed(2),
+        output_type="pt",
+    ).images
+    torch.testing.assert_close(look(backbone, task), theirs, atol=1e-5, rtol=0)
+
+
+def test_an_adapter_of_another_base_is_refused(adapted, base):
+    _, folder = adapted
+    path = folder / LORA_FILE
+    tensors = load_file(path)
+    name = next(n for n in tensors if n.endswith("to_q.lora_A.weight"))
+    save_file({**tensors, name: torch.zeros(3, 99)}, path)
+    with pytest.raises(
+        ClearpaneError, match=r"another base model, whose .* has 99 inputs; this one's has 32"
+    ):
+        load_lora(load_backbone(base, Loading("float32", "cpu")).transformer, path)
+    deeper = name.replace("blocks.0", "blocks.18")
+    save_file({deeper: torch.zeros(3, 32)}, path)
+    with pytest.raises(ClearpaneError, match=r"another base model, which has a layer .*blocks\.18"):
+        load_lora(load_backbone(base, Loading("float32", "cpu")).transformer, path)
+
+
+def test_what_is_no_adapter_is_refused(backbone, tmp_path):
+    path = tmp_path / LORA_FILE
+    with pytest.raises(ClearpaneError, match="no such adapter"):
+        load_lora(backbone.transformer, path)
+    save_file({"weight": torch.zeros(2)}, path)
+    with pytest.raises(ClearpaneError, match="holds no adapter"):
+        load_lora(backbone.transformer, path)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ClearpaneError, match="damaged"):
+        load_lora(backbone.transformer, path)

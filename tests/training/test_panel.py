@@ -1,0 +1,215 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FluxKontextPipeline
+from PIL import Image
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from clearpane.errors import ClearpaneError
+from clearpane.optics.color import linear_to_srgb
+from clearpane.separation.base import ModelOptions, load_separator
+from clearpane.synthesis.scene import Background, GlassScene, ReflectedWorld
+from clearpane.synthesis.shards import StoredSample, encode_sample, write_shard
+from clearpane.training import panel
+from clearpane.training.loop import step_generator
+from clearpane.training.panel import TrainPanel, run
+from clearpane.training.panels import (
+    PanelPictures,
+    draw_panels,
+    draw_size,
+    load_glass_panels,
+    load_real_panels,
+)
+
+SIZE = (40, 56)
+
+
+@pytest.fixture
+def glass(tmp_path):
+    """A data set of four scenes."""
+    random = np.random.default_rng(0)
+    samples = []
+    for index in range(4):
+        layers = {letter: random.random((*SIZE, 3), dtype=np.float32) / 2 for letter in "TR"}
+        photo = linear_to_srgb(layers["T"] + layers["R"])
+        scene = GlassScene(Background("a"), ReflectedWorld("b"))
+        samples.append(encode_sample(StoredSample(f"{index:08d}", scene, photo, layers, None), "png16"))
+    folder = tmp_path / "glass"
+    folder.mkdir()
+    write_shard(folder / "shard-000000.tar", samples)
+    return folder
+
+
+@pytest.fixture
+def real(tmp_path):
+    """A folder with one real pair."""
+    folder = tmp_path / "real"
+    folder.mkdir()
+    for kind, value in (("input", 180), ("transmission", 90)):
+        Image.new("RGB", (56, 40), (value,) * 3).save(folder / f"000_{kind}.jpg")
+    return folder
+
+
+def recipe(glass, base, output, **changes) -> TrainPanel:
+    settings = {
+        **{"steps": 6, "batch": 2, "side": 32, "rank": 2, "learning_rate": 1e-2, "precision": "float32"},
+        **{"device": "cpu", "draw_every": 0, "checkpoint_every": 3, "gradient_checkpointing": False},
+    }
+    return TrainPanel(glass, str(base), output, **{**settings, **changes})
+
+
+def test_scenes_are_read_as_panels(glass):
+    pictures = load_glass_panels(glass)
+    assert len(pictures) == 4
+    first = pictures[0]
+    assert first.input.shape == (3, *SIZE) and first.input.dtype == torch.uint8
+    light = [x.numpy() / 255 for x in (first.input, first.transmission, first.reflection)]
+    linear = [np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4) for x in light]
+    np.testing.assert_allclose(linear[0], linear[1] + linear[2], atol=0.015)
+
+
+def test_a_panel_s_pictures_show_the_same_window():
+    ramp = torch.arange(60, dtype=torch.uint8).expand(3, 50, 60)
+    pictures = PanelPictures(ramp, ramp + 60, ramp + 120)
+    for seed in range(5):
+        batch = draw_panels([pictures], (16, 24), 1.5, step_generator(seed, 0))
+        photo, transmission, reflection = (255 * x for x in batch.panel.chunk(3, dim=-1))
+        torch.testing.assert_close(transmission, photo + 60)
+        torch.testing.assert_close(reflection, photo + 120)
+        assert torch.equal(batch.reference[..., :24], batch.panel[..., :24])
+        assert (batch.reference[..., 24:] == 1).all()
+
+
+def test_r_of_real_pairs_has_no_weight(real):
+    (pair,) = load_real_panels(real)
+    glass = PanelPictures(pair.input, pair.transmission, pair.input)
+    batch = draw_panels([pair, glass], (16, 16), 1.5, step_generator(0, 0))
+    assert batch.known[:, 0, 0].tolist() == [[1, 1, 0], [1, 1, 1]]
+    assert (255 * batch.panel[0, :, :, 16:32]).mean().item() == pytest.approx(90, abs=1)
+
+
+def test_sizes_are_multiples_about_as_large_as_asked_for_upright_and_across():
+    sizes = [draw_size(128, 8, step_generator(0, step)) for step in range(200)]
+    assert all(h % 8 == 0 and w % 8 == 0 and 0.85 < h * w / 128**2 < 1.15 for h, w in sizes)
+    aspects = [h / w for h, w in sizes]
+    assert 0.6 < min(aspects) < 0.8 and 1.3 < max(aspects) < 1.6
+
+
+def test_r_of_real_pairs_has_no_weight_in_the_loss(glass, base, real, monkeypatch):
+    backbone = panel.load_backbone(base, panel.Loading("float32", "cpu"))
+    weights = []
+    monkeypatch.setattr(panel, "flow_matching_loss", lambda *arguments: weights.append(arguments[-1]))
+    loss = panel.PanelLoss(recipe(glass, base, glass), backbone, None)
+    loss([*load_real_panels(real), load_glass_panels(glass)[0]], step_generator(0, 0))
+    (weight,) = weights
+    third = weight.shape[-1] // 3
+    assert weight[0, ..., : 2 * third].all() and weight[1].all()
+    assert not weight[0, ..., 2 * third :].any()
+
+
+def test_a_run_writes_what_our_sampler_and_stock_diffusers_load(glass, base, tmp_path):
+    output = tmp_path / "run"
+    assert run(recipe(glass, base, output)) == 0
+    separator = load_separator(
+        "panel", ModelOptions(output, steps=2, precision="float32", device="cpu", base=str(base))
+    )
+    layers = separator.separate(np.random.default_rng(0).random((24, 24, 3), dtype=np.float32))
+    assert np.isfinite(layers.transmission).all()
+    stock = FluxKontextPipeline.from_pretrained(base)
+    stock.load_lora_weights(output)
+    settings = json.loads((output / "panel.json").read_text())
+    assert settings["rank"] == 2 and settings["caption"] == panel.PANEL_CAPTION
+    moved = [p for n, p in stock.transformer.named_parameters() if "lora_B" in n]
+    assert moved and all(p.abs().max() > 0 for p in moved)
+
+
+def test_training_lowers_the_loss_on_what_it_sees(glass, base, tmp_path):
+    changes = {"steps": 80, "checkpoint_every": 80, "rank": 8, "batch": 4}
+    run(recipe(glass, base, tmp_path / "run", **changes))
+    lines = [json.loads(x) for x in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss"] < 0.9 * lines[0]["loss"]
+
+
+def test_a_resumed_run_follows_the_same_loss_curve(glass, base, tmp_path, monkeypatch):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(recipe(glass, base, whole, draw_every=1))
+    plain = panel.choose_pictures
+    calls = []
+
+    def interrupt(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    monkeypatch.setattr(panel, "choose_pictures", interrupt)
+    assert run(recipe(glass, base, parts, draw_every=1)) == 130
+    assert not (parts / "panel.json").exists()
+    monkeypatch.setattr(panel, "choose_pictures", plain)
+    assert run(recipe(glass, base, parts, draw_every=1)) == 0
+
+    def losses(folder) -> list[float]:
+        lines = [json.loads(x) for x in (folder / "log.jsonl").read_text().splitlines()]
+        assert [x["step"] for x in lines] == [1, 2, 3, 4, 5, 6]
+        return [x["loss"] for x in lines]
+
+    assert losses(parts) == losses(whole)
+    first, second = (load_file(x / "pytorch_lora_weights.safetensors") for x in (parts, whole))
+    assert all(torch.equal(first[name], value) for name, value in second.items())
+
+
+def test_another_recipe_does_not_go_on_with_a_run(glass, base, tmp_path):
+    run(recipe(glass, base, tmp_path / "run"))
+    with pytest.raises(ClearpaneError, match="rank: 2 there, 3 asked for"):
+        run(recipe(glass, base, tmp_path / "run", rank=3))
+
+
+def test_tensorboard_gets_the_loss_and_drawn_panels(glass, base, tmp_path):
+    run(recipe(glass, base, tmp_path / "run", draw_every=3))
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("loss")] == [3, 6]
+    (name,) = events.Tags()["images"]
+    drawn = events.Images(name)
+    assert [e.step for e in drawn] == [3, 6]
+    assert (drawn[0].width, drawn[0].height) == (3 * 32, 2 * 2 * 32)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(glass, base, tmp_path, monkeypatch):
+    output = tmp_path / "run"
+    plain = panel.flow_matching_loss
+    calls = []
+
+    def broken(*arguments):
+        calls.append(1)
+        return plain(*arguments) * (torch.nan if len(calls) == 5 else 1)
+
+    monkeypatch.setattr(panel, "flow_matching_loss", broken)
+    with pytest.raises(ClearpaneError, match="not finite at step 4; lower the learning rate"):
+        run(recipe(glass, base, output))
+    monkeypatch.setattr(panel, "flow_matching_loss", plain)
+    assert run(recipe(glass, base, output)) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rank": 0}, "--rank 0: give 1 or more"),
+        ({"real_share": 2.0}, "--real-share 2: give 0 to 1"),
+        ({"zoom": 0.5}, "--zoom 0.5: give 1 or more"),
+        ({"base": "/nowhere"}, "/nowhere: there is no such directory"),
+    ],
+)
+def test_what_cannot_be_is_said_at_once(glass, base, tmp_path, changes, said):
+    settings = recipe(glass, changes.pop("base", base), tmp_path / "run", **changes)
+    with pytest.raises(ClearpaneError, match=said):
+        run(settings)
+
+
+def test_too_few_scenes_are_refused(base, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ClearpaneError, match="0 glass scenes; make more"):
+        run(recipe(tmp_path / "empty", base, tmp_path / "run"))
