@@ -48,7 +48,16 @@ EXTRAS = {
     "synthesis": ("rendering glass scenes", ("torch", "mitsuba", "drjit", "mitsuba-oidn", "webdataset")),
     "flux": (
         "separators built on FLUX.1 Kontext",
-        ("torch", "diffusers", "transformers", "peft", "accelerate", "bitsandbytes", "sentencepiece", "huggingface_hub"),
+        (
+            "torch",
+            "diffusers",
+            "transformers",
+            "peft",
+            "accelerate",
+            "bitsandbytes",
+            "sentencepiece",
+            "huggingface_hub",
+        ),
     ),
 }
 
