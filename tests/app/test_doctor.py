@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from clearpane.app import doctor
+from clearpane.app.cli import main
 from clearpane.app.doctor import Doctor, run
 from clearpane.errors import ClearpaneError
 from clearpane.separation.layers import Layers
@@ -118,3 +119,18 @@ def test_weights_are_listed_with_size_and_checksum(tmp_path, monkeypatch):
             "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
         }
     }
+
+
+def test_what_the_panel_needs_is_said_before_anything_is_loaded(capsys, base):
+    assert main(["doctor", "--model", "panel", "--base", str(base), "--side", "64", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [row["precision"] for row in facts["precisions"]] == ["float32", "bfloat16", "8bit", "nf4"]
+    assert facts["precisions"][1]["fits"]["remove"]
+    main(["doctor", "--model", "panel"])
+    printed = capsys.readouterr().out
+    assert "11.99 billion parameters" in printed and "nf4" in printed
+
+
+def test_a_base_model_that_is_none_is_one_line(capsys, tmp_path):
+    assert main(["doctor", "--model", "panel", "--base", str(tmp_path)]) == 1
+    assert "model_index.json: missing" in capsys.readouterr().err

@@ -18,8 +18,9 @@ import numpy as np
 from tyro.conf import arg
 
 from clearpane._version import __version__
+from clearpane.app.panel_needs import panel_needs, print_needs
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import EMBEDDED, load_separator
+from clearpane.separation.base import EMBEDDED, Model, load_separator
 
 DESCRIPTION = """\
 Check that Clearpane works on this computer: the installed packages, the
@@ -28,6 +29,7 @@ devices and models that can be used, and how to get what is missing.
 Examples:
   clearpane doctor
   clearpane doctor --json
+  clearpane doctor --model panel
 """
 
 BASE_PACKAGES = (
@@ -57,6 +59,7 @@ EXTRAS = {
             "bitsandbytes",
             "sentencepiece",
             "huggingface_hub",
+            "psutil",
         ),
     ),
 }
@@ -69,9 +72,22 @@ class Doctor:
     json: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print everything as one JSON object, for scripts and bug reports."""
 
+    model: Annotated[Model, arg(help_behavior_hint="(default: compact)")] = "compact"
+    """panel says what memory that separator needs here, before its base model is fetched or loaded."""
+
+    base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="(default: FLUX.1 Kontext)")] = None
+    """Directory of the panel's base model."""
+
+    side: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 512)")] = 512
+    """The panel's photographs are seen at about SIDE x SIDE pixels."""
+
 
 def run(options: Doctor) -> int:
     """Print the findings. Returns 0 if photographs can be separated here, else 1."""
+    if options.model == "panel":
+        needs = panel_needs(options.base, options.side)
+        print_needs(needs, options.json)
+        return 0 if needs["works"] else 1
     facts = examine()
     print(json.dumps(facts) if options.json else _as_text(facts))
     return 0 if facts["works"] else 1

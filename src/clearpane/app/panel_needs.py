@@ -1,0 +1,93 @@
+"""``clearpane doctor --model panel``: what the panel needs of this computer, before anything is loaded."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.separation.base import Precision
+
+# Of the LoRA, where clearpane train panel is not told another.
+_RANK = 16
+
+
+def panel_needs(base: str | None, side: int) -> dict[str, Any]:
+    """Memory by precision, and what this computer has, as a JSON-ready object.
+
+    Args:
+        base: directory of a base model, or a hub's name that is not fetched; None: FLUX.1 Kontext.
+        side: a photograph is seen at ``side * side`` pixels.
+
+    Raises:
+        MissingExtraError: the packages are not installed.
+        ClearpaneError: the directory is not a base model.
+    """
+    try:
+        import torch
+
+        from clearpane.separation.flux.loading import check_directory
+        from clearpane.separation.flux.memory import (
+            BackboneSize,
+            backbone_size,
+            removal_bytes,
+            training_bytes,
+        )
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("--model panel", "flux") from error
+    if side < 1:
+        raise ClearpaneError(f"--side {side}: give 1 or more")
+    if base is None:
+        size = BackboneSize()
+    else:
+        check_directory(Path(base))
+        size = backbone_size(Path(base))
+    gpu = torch.cuda.is_available()
+    available = torch.cuda.mem_get_info()[0] if gpu else _main_memory()
+    rows = []
+    for precision in get_args(Precision):
+        needed = {
+            "remove": removal_bytes(size, precision, side),
+            "remove_offloaded": removal_bytes(size, precision, side, offload=True),
+            "train": training_bytes(size, precision, side, _RANK),
+        }
+        quantised = precision in ("8bit", "nf4")
+        fits = {name: value <= available and (gpu or not quantised) for name, value in needed.items()}
+        rows.append({"precision": precision, "bytes": needed, "fits": fits})
+    return {
+        "base": base or "FLUX.1 Kontext",
+        "parameters": size.transformer + size.vae,
+        "side": side,
+        "device": torch.cuda.get_device_name() if gpu else "processor, no NVIDIA GPU",
+        "available_bytes": available,
+        "precisions": rows,
+        "works": any(row["fits"]["remove"] for row in rows),
+    }
+
+
+def print_needs(facts: dict[str, Any], as_json: bool) -> None:
+    """Print them as a table or as JSON."""
+    if as_json:
+        print(json.dumps(facts))
+        return
+    console = Console()
+    console.print(f"Panel on {facts['base']}, {facts['parameters'] / 1e9:.2f} billion parameters")
+    console.print(f"This computer: {facts['device']}, {facts['available_bytes'] / 1e9:.1f} GB free")
+    table = Table(box=box.SIMPLE, title=f"GB needed for three pictures of {facts['side']} x {facts['side']}")
+    titles = {"remove": "remove", "remove_offloaded": "remove --offload", "train": "train"}
+    for title in ("--precision", *titles.values()):
+        table.add_column(title, justify="left" if title.startswith("--p") else "right")
+    for row in facts["precisions"]:
+        cells = (f"{row['bytes'][name] / 1e9:.1f} {'fits' if row['fits'][name] else 'no'}" for name in titles)
+        table.add_row(row["precision"], *cells)
+    console.print(table)
+    console.print("8bit and nf4 need an NVIDIA GPU. --offload also needs main memory for the whole model.")
+
+
+def _main_memory() -> int:
+    import psutil
+
+    return int(psutil.virtual_memory().available)

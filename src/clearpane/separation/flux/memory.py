@@ -1,0 +1,104 @@
+"""How much memory a base model needs, worked out before anything of it is loaded.
+
+The largest sum of tensors alive at once in the transformer is ``c N w b``: N tokens, w its width, b bytes a
+number. Measured on small transformers of the same class by following every tensor
+(``benchmarks/flux_cost.py``), c is 30 for a prediction; a training step that keeps each block's input and
+computes the rest again needs 46 and one for each block.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from clearpane.separation.base import Precision
+
+PREDICTION, TRAINING = 30, 46
+"""c in a prediction, and in a training step but for one of each block."""
+
+# Bytes of a weight; bitsandbytes keeps a float32 scale for each 64 weights of four bits.
+_WEIGHT_BYTES: dict[Precision, float] = {"float32": 4, "bfloat16": 2, "8bit": 1, "nf4": 0.5 + 4 / 64}
+# The VAE's widest tensors at the picture's own size: input, output and one between.
+_VAE_TENSORS = 3
+# A LoRA's parameters in training: themselves, gradient, two moments, average; float32.
+_LORA_BYTES = 5 * 4
+_TEXT_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class BackboneSize:
+    """What memory depends on; the values it starts with are those of FLUX.1 Kontext.
+
+    Attributes:
+        transformer, vae: parameters.
+        width: of the transformer.
+        double_blocks, single_blocks: of the transformer.
+        multiple: the side of a token in pixels.
+        vae_channels: of the VAE's tensors at the picture's own size, at most.
+    """
+
+    transformer: int = 11_901_408_320
+    vae: int = 83_819_683
+    width: int = 3072
+    double_blocks: int = 19
+    single_blocks: int = 38
+    multiple: int = 16
+    vae_channels: int = 256
+
+    def tokens(self, side: int) -> int:
+        """Tokens of the text, a panel and its reference, each three pictures of ``side * side`` pixels."""
+        return 6 * (side // self.multiple) ** 2 + _TEXT_TOKENS
+
+    def lora_parameters(self, rank: int) -> int:
+        """Parameters of a LoRA on all layers of the blocks: ``rank (inputs + outputs)`` of each.
+
+        A double block has eight layers w -> w and two each of w -> 4 w and back; a single one three of
+        w -> w, one w -> 4 w and one 5 w -> w.
+        """
+        double, single = 8 * 2 + 4 * 5, 3 * 2 + 5 + 6
+        return rank * self.width * (double * self.double_blocks + single * self.single_blocks)
+
+
+def backbone_size(base: Path) -> BackboneSize:
+    """The size of a base model's directory, from its configuration and the heads of its files."""
+    from clearpane.separation.flux.loading import count_parameters
+
+    parameters = count_parameters(base)
+    transformer, vae = (
+        json.loads((base / part / "config.json").read_text(encoding="utf-8"))
+        for part in ("transformer", "vae")
+    )
+    channels = vae["block_out_channels"]
+    return BackboneSize(
+        parameters["transformer"],
+        parameters["vae"],
+        transformer["num_attention_heads"] * transformer["attention_head_dim"],
+        transformer["num_layers"],
+        transformer["num_single_layers"],
+        2 * 2 ** (len(channels) - 1),
+        channels[min(1, len(channels) - 1)],
+    )
+
+
+def removal_bytes(size: BackboneSize, precision: Precision, side: int, offload: bool = False) -> int:
+    """Memory of the device for separating a photograph seen at ``side * side`` pixels."""
+    number = 4 if precision == "float32" else 2
+    transformer = size.transformer * _WEIGHT_BYTES[precision]
+    predicting = PREDICTION * size.tokens(side) * size.width * number
+    vae, decoding = size.vae * number, _vae_bytes(size, side, number)
+    if offload:
+        return round(max(transformer + predicting, vae + decoding))
+    return round(transformer + vae + max(predicting, decoding))
+
+
+def training_bytes(size: BackboneSize, precision: Precision, side: int, rank: int) -> int:
+    """Memory of the device for training a LoRA with one panel a step and gradient checkpointing."""
+    number = 4 if precision == "float32" else 2
+    lora = size.lora_parameters(rank) * _LORA_BYTES
+    weights = size.transformer * _WEIGHT_BYTES[precision] + size.vae * number + lora
+    blocks = size.double_blocks + size.single_blocks
+    step = (TRAINING + blocks) * size.tokens(side) * size.width * number
+    return round(weights + max(step, _vae_bytes(size, side, number)))
+
+
+def _vae_bytes(size: BackboneSize, side: int, number: int) -> int:
+    return _VAE_TENSORS * 3 * side**2 * size.vae_channels * number
