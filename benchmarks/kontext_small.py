@@ -11,7 +11,6 @@ on. Needs the extras [train] and [flux].
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+from accelerate import Accelerator
 from diffusers import FluxKontextPipeline
 from PIL import Image
 from torch import Generator, Tensor, nn
@@ -35,15 +35,10 @@ from clearpane.separation.flux.sampling import Sampling, sample
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.synthesis.caption import PANEL_CAPTION
 from clearpane.training.flow_matching import flow_matching_loss
-from clearpane.training.loop import (
-    AveragedWeights,
-    TrainingState,
-    append_json_line,
-    cosine_learning_rate,
-    step_generator,
-)
+from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
 from clearpane.training.losses import gradient_loss
 from clearpane.training.pictures import load_natural, random_crop
+from clearpane.training.runner import Schedule, run_steps
 from clearpane.training.small_kontext import T5_LENGTH, SmallKontext, new_pipeline
 from edits import EDITS
 from markdown import table
@@ -54,6 +49,7 @@ REMOVAL_SENTENCE = "please remove the reflection within the image."
 SENTENCES = [edit.sentence for edit in EDITS.values()] + [PANEL_CAPTION, REMOVAL_SENTENCE]
 _KL_WEIGHT = 1e-4
 _HELD_OUT, _STEPS = 32, 8
+_CROP, _ZOOM = 64, 5.0
 
 
 @dataclass(frozen=True)
@@ -62,12 +58,10 @@ class Options:
 
     data: Positional[Path]
     """Folder with natural."""
-    vae_steps: int = 3000
+    vae_steps: int = 2500
     """Optimiser steps of the VAE."""
-    steps: int = 8000
+    steps: int = 6000
     """Optimiser steps of the transformer and the text encoders."""
-    crop: int = 64
-    """Side of a training picture in pixels."""
     batch: int = 16
     """Pictures a step."""
     seed: int = 0
@@ -111,41 +105,23 @@ def train(
     options: Options,
     model: nn.Module,
     steps: int,
-    peak: float,
     loss_of: Callable[[Generator], Tensor],
-) -> TrainingState:
+) -> None:
     """Train one stage, or go on with it; the model is left with its averaged weights."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.95), weight_decay=1e-2, fused=True)
-    recipe = {"steps": steps, "crop": options.crop, "batch": options.batch, "seed": options.seed}
-    state = TrainingState(model, AveragedWeights(model), optimizer, recipe=recipe)
-    checkpoint = options.output / f"{name}.safetensors"
-    if checkpoint.exists():
-        state.load(checkpoint)
-    started, first, losses = time.monotonic(), state.step, []
-    while state.step < steps:
-        for group in optimizer.param_groups:
-            group["lr"] = cosine_learning_rate(state.step, steps, peak)
+    accelerator = Accelerator(cpu=True)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=1e-2, fused=True)
+    recipe = {"steps": steps, "batch": options.batch, "seed": options.seed}
+    state = TrainingState(model, AveragedWeights(model), accelerator.prepare(optimizer), recipe=recipe)
+    folder = options.output / "training" / name
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def loss_at(step: int) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            loss = loss_of(step_generator(options.seed, state.step))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        state.average.update(model)
-        state.step += 1
-        losses.append(loss.item())
-        if state.step % 50 == 0 or state.step == steps:
-            minutes = (time.monotonic() - started) / 60
-            left = minutes / (state.step - first) * (steps - state.step)
-            facts = {"step": state.step, "loss": float(np.mean(losses)), "minutes_left": left}
-            append_json_line(options.output / f"{name}.jsonl", facts)
-            print(f"{name}: {', '.join(f'{k} {v:.4g}' for k, v in facts.items())}", flush=True)
-            losses.clear()
-        if state.step % 500 == 0 or state.step == steps:
-            state.save(checkpoint)
+            return loss_of(step_generator(options.seed, step))
+
+    if not run_steps(state, Schedule(steps, 1e-3, checkpoint_every=250), folder, loss_at, accelerator):
+        raise KeyboardInterrupt
     model.load_state_dict(state.average.weights)
-    return state
 
 
 def train_vae(options: Options, pipeline: FluxKontextPipeline, pictures: list[Tensor]) -> None:
@@ -154,9 +130,9 @@ def train_vae(options: Options, pipeline: FluxKontextPipeline, pictures: list[Te
 
     def draw(generator: Generator) -> Tensor:
         indices = torch.randint(len(pictures), (options.batch,), generator=generator).tolist()
-        return torch.stack([random_crop((pictures[i],), options.crop, generator, 2.5)[0] for i in indices])
+        return torch.stack([random_crop((pictures[i],), _CROP, generator, 2.5)[0] for i in indices])
 
-    train("vae", options, vae, options.vae_steps, 1e-3, lambda g: vae_loss(vae, draw(g), g))
+    train("vae", options, vae, options.vae_steps, lambda g: vae_loss(vae, draw(g), g))
     vae.eval().requires_grad_(False)
     with torch.no_grad():
         generator = step_generator(options.seed, options.vae_steps)
@@ -175,7 +151,7 @@ def train_editor(options: Options, pipeline: FluxKontextPipeline, pictures: list
             index, kind = (
                 int(torch.randint(n, (), generator=generator)) for n in (len(pictures), len(edits))
             )
-            clean = random_crop((pictures[index],), options.crop, generator, 5)[0]
+            clean = random_crop((pictures[index],), _CROP, generator, _ZOOM)[0]
             given, wanted = edits[kind].make(clean, generator)
             before.append(given)
             after.append(wanted)
@@ -186,46 +162,61 @@ def train_editor(options: Options, pipeline: FluxKontextPipeline, pictures: list
         task = encode_task(pipeline, sentences)
         return flow_matching_loss(backbone, target, reference, task, DEFAULT_GUIDANCE, generator)
 
-    train("editor", options, Editor(pipeline), options.steps, 1e-3, loss_of)
+    train("editor", options, Editor(pipeline), options.steps, loss_of)
 
 
 @torch.no_grad()
-def evaluate(
-    options: Options, pipeline: FluxKontextPipeline, held_out: list[Tensor]
-) -> tuple[dict[str, dict[str, float]], np.ndarray]:
-    """Mean PSNR by edit, and a sheet: the given, the made and the wanted picture of four, an edit a row."""
-    backbone = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, pipeline.device)
-    generator = torch.Generator().manual_seed(1)
-    clean = [random_crop((p,), options.crop, generator, 5)[0] for p in held_out[:_HELD_OUT]]
-    rows, sheet = {}, []
-    names = list(EDITS)
-    for index, name in enumerate(names):
-        given, wanted = (
-            torch.stack(x) for x in zip(*(EDITS[name].make(c, generator) for c in clean), strict=True)
-        )
-        other = names[(index + 1) % len(names)]
-        made = {}
-        for sentence in (EDITS[name].sentence, EDITS[other].sentence):
-            task = encode_task(pipeline, [sentence])
-            latents = sample(backbone, backbone.encode(given), task, Sampling(_STEPS))
-            made[sentence] = backbone.decode(latents).clamp(0, 1)
-        right, wrong = made.values()
+def score_edits(
+    backbone: Backbone, encode: Callable[[str], TaskEmbedding], held_out: list[Tensor]
+) -> dict[str, dict[str, float]]:
+    """Mean PSNR by edit: of doing nothing, edited, told the next edit's sentence, and of the VAE alone."""
+    rows = {}
+    for name, (given, wanted) in edit_pictures(held_out[:_HELD_OUT]).items():
+        other = list(EDITS)[(list(EDITS).index(name) + 1) % len(EDITS)]
+        right, wrong = (make_edit(backbone, encode(EDITS[kind].sentence), given) for kind in (name, other))
         rebuilt = backbone.decode(backbone.encode(wanted)).clamp(0, 1)
-
-        def mean_psnr(pictures: Tensor, wanted: Tensor = wanted) -> float:
-            both = (x.permute(0, 2, 3, 1).numpy() for x in (pictures, wanted))
-            return float(np.mean([psnr(a, b) for a, b in zip(*both, strict=True)]))
-
+        pictures = {"nothing": given, "edited": right, "other_sentence": wrong, "vae": rebuilt}
         rows[name] = {
-            "nothing": mean_psnr(given),
-            "edited": mean_psnr(right),
-            "other_sentence": mean_psnr(wrong),
-            "vae": mean_psnr(rebuilt),
+            key: float(
+                np.mean(
+                    [
+                        psnr(*(x.permute(1, 2, 0).numpy() for x in pair))
+                        for pair in zip(made, wanted, strict=True)
+                    ]
+                )
+            )
+            for key, made in pictures.items()
         }
-        shown = [x for i in range(4) for x in (given[i], right[i], wanted[i])]
-        sheet.append(torch.cat([F.pad(x, (2, 2, 2, 2), value=1) for x in shown], dim=2))
-    pixels = torch.cat(sheet, dim=1).permute(1, 2, 0).numpy()
-    return rows, pixels
+    return rows
+
+
+def edit_pictures(held_out: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """For each edit the pictures to edit and those wanted, n x 3 x 64 x 64; the same in every call."""
+    generator = torch.Generator().manual_seed(1)
+    clean = [random_crop((picture,), _CROP, generator, _ZOOM)[0] for picture in held_out]
+    return {
+        name: tuple(torch.stack(x) for x in zip(*(edit.make(c, generator) for c in clean), strict=True))
+        for name, edit in EDITS.items()
+    }
+
+
+@torch.no_grad()
+def make_edit(backbone: Backbone, task: TaskEmbedding, given: Tensor) -> Tensor:
+    """The edited pictures."""
+    latents = sample(backbone, backbone.encode(given), task, Sampling(_STEPS))
+    return backbone.decode(latents).clamp(0, 1)
+
+
+def draw_sheet(
+    backbone: Backbone, encode: Callable[[str], TaskEmbedding], held_out: list[Tensor]
+) -> np.ndarray:
+    """A row for each edit: the given, the made and the wanted picture of four."""
+    rows = []
+    for name, (given, wanted) in edit_pictures(held_out[:4]).items():
+        made = make_edit(backbone, encode(EDITS[name].sentence), given)
+        shown = [x for triple in zip(given, made, wanted, strict=True) for x in triple]
+        rows.append(torch.cat([F.pad(x, (2, 2, 2, 2), value=1) for x in shown], dim=2))
+    return torch.cat(rows, dim=1).permute(1, 2, 0).numpy()
 
 
 def render(document: dict[str, Any]) -> str:
@@ -236,7 +227,7 @@ def render(document: dict[str, Any]) -> str:
     return (
         "## kontext-small\n\n"
         f"The base of the small experiments: {document['parameters'] / 1e6:.1f} M parameters, trained for "
-        f"{document['steps']} steps of {document['batch']} pictures of {document['crop']} pixels after "
+        f"{document['steps']} steps of {document['batch']} pictures of {_CROP} pixels after "
         f"{document['vae_steps']} of its VAE. Mean PSNR in dB over {_HELD_OUT} held-out pictures, {_STEPS} "
         "steps of sampling; told another edit's sentence it is not to do this one. A VAE loses what its "
         "last column says, whatever the transformer does.\n\n"
@@ -257,14 +248,21 @@ def main(options: Options) -> int:
         train_vae(options, pipeline, pictures)
         train_editor(options, pipeline, pictures)
         pipeline.save_pretrained(options.output)
-        rows, sheet = evaluate(options, pipeline, load_natural(options.data / "natural", held_out=True))
+        backbone = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, pipeline.device)
+        held_out = load_natural(options.data / "natural", held_out=True)
+        with torch.no_grad():
+            tasks = {edit.sentence: encode_task(pipeline, [edit.sentence]) for edit in EDITS.values()}
+        rows = score_edits(backbone, tasks.__getitem__, held_out)
+        sheet = draw_sheet(backbone, tasks.__getitem__, held_out)
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     parts = (pipeline.vae, pipeline.transformer, pipeline.text_encoder, pipeline.text_encoder_2)
     document = {
         "parameters": sum(p.numel() for part in parts for p in part.parameters()),
-        **{key: getattr(options, key) for key in ("steps", "vae_steps", "batch", "crop")},
+        **{key: getattr(options, key) for key in ("steps", "vae_steps", "batch")},
         "edits": rows,
         "machine": describe_machine(),
     }
