@@ -12,7 +12,7 @@ on. Needs the extras [train] and [flux].
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ from measuring import FOLDER, Machine, describe_machine
 # GenSIRR's, so that its words are known to the tokenizers.
 REMOVAL_SENTENCE = "please remove the reflection within the image."
 SENTENCES = [edit.sentence for edit in EDITS.values()] + [PANEL_CAPTION, REMOVAL_SENTENCE]
-_KL_WEIGHT = 1e-4
+_KL_WEIGHT, _LEARNING_RATE = 1e-4, 1e-3
 _HELD_OUT, _STEPS = 32, 8
 _CROP, _ZOOM = 64, 5.0
 
@@ -110,7 +110,13 @@ def train(
     """Train one stage, or go on with it; the model is left with its averaged weights."""
     accelerator = Accelerator(cpu=True)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=1e-2, fused=True)
-    recipe = {"steps": steps, "batch": options.batch, "seed": options.seed}
+    facts = [asdict(SmallKontext()), SENTENCES, _CROP, _ZOOM, _KL_WEIGHT, _LEARNING_RATE]
+    recipe = {
+        "steps": steps,
+        "batch": options.batch,
+        "seed": options.seed,
+        "facts": json.loads(json.dumps(facts)),
+    }
     state = TrainingState(model, AveragedWeights(model), accelerator.prepare(optimizer), recipe=recipe)
     folder = options.output / "training" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +125,9 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             return loss_of(step_generator(options.seed, step))
 
-    if not run_steps(state, Schedule(steps, 1e-3, checkpoint_every=250), folder, loss_at, accelerator):
+    if not run_steps(
+        state, Schedule(steps, _LEARNING_RATE, checkpoint_every=250), folder, loss_at, accelerator
+    ):
         raise KeyboardInterrupt
     model.load_state_dict(state.average.weights)
 

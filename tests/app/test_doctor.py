@@ -131,6 +131,11 @@ def test_what_the_panel_needs_is_said_before_anything_is_loaded(capsys, base):
     assert "11.99 billion parameters" in printed and "nf4" in printed
 
 
+def test_options_of_the_panel_are_refused_without_it(capsys):
+    assert main(["doctor", "--side", "64"]) == 2
+    assert "--base and --side go with --model panel" in capsys.readouterr().err
+
+
 def test_a_base_model_that_is_none_is_one_line(capsys, tmp_path):
     assert main(["doctor", "--model", "panel", "--base", str(tmp_path)]) == 1
     assert "model_index.json: missing" in capsys.readouterr().err

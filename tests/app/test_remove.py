@@ -577,14 +577,15 @@ def test_the_panel_is_loaded_with_what_was_asked_for(tmp_path, monkeypatch):
     ((name, options),) = asked
     assert name == "panel"
     assert (options.weights, options.seed, options.steps, options.offload) == (tmp_path, 4, 9, True)
-    options.on_step(3)  # there is no bar to draw it on
+    options.on_step(3, 9)  # there is no bar to draw it on
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--model", "panel"], "--model panel needs --weights"),
-        (["--weights", "x"], "--weights and --base go with --model panel"),
+        (["--weights", "x"], "--offload go with --model panel"),
+        (["--steps", "4"], "--offload go with --model panel"),
         (["--model", "panel", "--weights", "x", "--confidence"], "--confidence goes with --model compact"),
         (["--model", "panel", "--weights", "x", "--steps", "0"], "--steps 0: give 1 or more"),
     ],

@@ -43,6 +43,25 @@ def test_what_is_not_known_has_no_weight():
     assert loss(Known(latents, 0.5), latents, weight) == pytest.approx(0.25, rel=1e-4)
 
 
+def test_what_is_not_known_is_not_seen_either():
+    """The transformer's input does not depend on what stands in the place of the unknown."""
+    seen = []
+
+    class Watching(Known):
+        def velocity(self, noisy, reference, sigma, task, guidance):
+            seen.append(noisy.clone())
+            return super().velocity(noisy, reference, sigma, task, guidance)
+
+    latents = torch.randn(2, 3, 4, 6)
+    weight = torch.ones(2, 1, 1, 6)
+    weight[..., 4:] = 0
+    for value in (1.0, -3.0):
+        latents[..., 4:] = value
+        loss(Watching(latents, 0.0), latents, weight)
+    first, second = seen
+    assert torch.equal(first, second)
+
+
 def test_shares_of_noise_are_logit_normal_and_shifted():
     plain = draw_sigma(20000, 1.0, torch.Generator().manual_seed(0))
     logit = torch.log(plain / (1 - plain))

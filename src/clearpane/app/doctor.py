@@ -18,6 +18,7 @@ import numpy as np
 from tyro.conf import arg
 
 from clearpane._version import __version__
+from clearpane.app.inputs import UsageError
 from clearpane.app.panel_needs import panel_needs, print_needs
 from clearpane.errors import ClearpaneError
 from clearpane.separation.base import EMBEDDED, Model, load_separator
@@ -76,7 +77,7 @@ class Doctor:
     """panel says what memory that separator needs here, before its base model is fetched or loaded."""
 
     base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="(default: FLUX.1 Kontext)")] = None
-    """Directory of the panel's base model."""
+    """Directory of the panel's base model; FLUX.1 Kontext need not be here for its figures."""
 
     side: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 512)")] = 512
     """The panel's photographs are seen at about SIDE x SIDE pixels."""
@@ -84,6 +85,8 @@ class Doctor:
 
 def run(options: Doctor) -> int:
     """Print the findings. Returns 0 if photographs can be separated here, else 1."""
+    if options.model != "panel" and (options.base, options.side) != (Doctor.base, Doctor.side):
+        raise UsageError("--base and --side go with --model panel")
     if options.model == "panel":
         needs = panel_needs(options.base, options.side)
         print_needs(needs, options.json)

@@ -19,7 +19,7 @@ def panel_needs(base: str | None, side: int) -> dict[str, Any]:
     """Memory by precision, and what this computer has, as a JSON-ready object.
 
     Args:
-        base: directory of a base model, or a hub's name that is not fetched; None: FLUX.1 Kontext.
+        base: directory of a base model; None: FLUX.1 Kontext, which need not be here.
         side: a photograph is seen at ``side * side`` pixels.
 
     Raises:
@@ -29,7 +29,7 @@ def panel_needs(base: str | None, side: int) -> dict[str, Any]:
     try:
         import torch
 
-        from clearpane.separation.flux.loading import check_directory
+        from clearpane.separation.flux.loading import check_directory, free_bytes
         from clearpane.separation.flux.memory import (
             BackboneSize,
             backbone_size,
@@ -46,16 +46,21 @@ def panel_needs(base: str | None, side: int) -> dict[str, Any]:
         check_directory(Path(base))
         size = backbone_size(Path(base))
     gpu = torch.cuda.is_available()
-    available = torch.cuda.mem_get_info()[0] if gpu else _main_memory()
+    available = free_bytes(torch.device("cuda" if gpu else "cpu"))
+    main_memory = free_bytes(torch.device("cpu"))
     rows = []
     for precision in get_args(Precision):
+        quantised = precision in ("8bit", "nf4")
         needed = {
             "remove": removal_bytes(size, precision, side),
-            "remove_offloaded": removal_bytes(size, precision, side, offload=True),
             "train": training_bytes(size, precision, side, _RANK),
         }
-        quantised = precision in ("8bit", "nf4")
         fits = {name: value <= available and (gpu or not quantised) for name, value in needed.items()}
+        if not quantised:
+            offloaded = removal_bytes(size, precision, side, offload=True)
+            needed["remove_offloaded"] = offloaded
+            # The whole of it waits in main memory.
+            fits["remove_offloaded"] = gpu and offloaded <= available and needed["remove"] <= main_memory
         rows.append({"precision": precision, "bytes": needed, "fits": fits})
     return {
         "base": base or "FLUX.1 Kontext",
@@ -64,7 +69,7 @@ def panel_needs(base: str | None, side: int) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if gpu else "processor, no NVIDIA GPU",
         "available_bytes": available,
         "precisions": rows,
-        "works": any(row["fits"]["remove"] for row in rows),
+        "works": any(row["fits"]["remove"] or row["fits"].get("remove_offloaded") for row in rows),
     }
 
 
@@ -81,13 +86,14 @@ def print_needs(facts: dict[str, Any], as_json: bool) -> None:
     for title in ("--precision", *titles.values()):
         table.add_column(title, justify="left" if title.startswith("--p") else "right")
     for row in facts["precisions"]:
-        cells = (f"{row['bytes'][name] / 1e9:.1f} {'fits' if row['fits'][name] else 'no'}" for name in titles)
+        cells = [
+            f"{row['bytes'][name] / 1e9:.1f} {'fits' if row['fits'][name] else 'no'}"
+            if name in row["bytes"]
+            else ""
+            for name in titles
+        ]
         table.add_row(row["precision"], *cells)
     console.print(table)
-    console.print("8bit and nf4 need an NVIDIA GPU. --offload also needs main memory for the whole model.")
-
-
-def _main_memory() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().available)
+    console.print(
+        "8bit, nf4 and --offload need an NVIDIA GPU, --offload main memory for the whole model too."
+    )

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -88,14 +88,15 @@ class Remove:
     """Of the base model's weights: 8bit and nf4 (four bits) take less memory and need an NVIDIA GPU."""
 
     offload: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Keep the base model in main memory, and on the GPU only the part at work."""
+    """Keep the base model in main memory, and on the GPU only the block at work: slower."""
 
     mask: Annotated[Path | None, arg(metavar="MASK.png", help_behavior_hint="")] = None
     """Limit the change to a region: a picture of the photograph's size, white where the reflection goes,
     black where nothing may change, grey in between. It serves for all photographs of the command."""
 
     quality: Annotated[Quality, arg(help_behavior_hint="(default: fast)")] = "fast"
-    """best takes the median of four looks at each photograph, up to six times as long."""
+    """best takes the median of four looks at each photograph, up to six times as long; with the panel it
+    is the mean over four seeds."""
 
     reflection: Annotated[bool, arg(help_behavior_hint="")] = False
     """Also write the reflection itself, whole whatever the strength and the mask: window_reflection.jpg."""
@@ -197,8 +198,10 @@ def read_mask(path: Path) -> np.ndarray:
 def _check(options: Remove) -> None:
     if not options.pictures:
         raise UsageError("no pictures named; clearpane remove --help shows how")
-    if options.model == "compact" and (options.weights or options.base):
-        raise UsageError("--weights and --base go with --model panel")
+    if options.model == "compact" and _panel_options(options) != _panel_options(Remove((), Path())):
+        raise UsageError(
+            "--weights, --base, --steps, --seed, --precision and --offload go with --model panel"
+        )
     if options.model == "panel" and options.weights is None:
         raise UsageError("--model panel needs --weights, the folder that clearpane train panel wrote")
     if options.model != "compact" and options.confidence:
@@ -214,6 +217,17 @@ def _check(options: Remove) -> None:
             raise UsageError(f"--output {options.output} is a file; name a folder")
 
 
+def _panel_options(options: Remove) -> ModelOptions:
+    return ModelOptions(
+        options.weights,
+        options.base,
+        steps=options.steps,
+        seed=options.seed,
+        precision=options.precision,
+        offload=options.offload,
+    )
+
+
 def _suffix(source: Path, options: Remove) -> str:
     """The suffix of a picture's layers. What a file is, its name does not always say."""
     if options.format:
@@ -227,18 +241,7 @@ def _suffix(source: Path, options: Remove) -> str:
 def _load(options: Remove, progress: BatchProgress) -> Separator:
     if options.model == "compact":
         return load_separator()
-    return load_separator(
-        options.model,
-        ModelOptions(
-            options.weights,
-            options.base,
-            steps=options.steps,
-            seed=options.seed,
-            precision=options.precision,
-            offload=options.offload,
-            on_step=lambda step: progress.step(step, options.steps),
-        ),
-    )
+    return load_separator(options.model, replace(_panel_options(options), on_step=progress.step))
 
 
 def _make_folder(folder: Path) -> None:

@@ -29,8 +29,9 @@ class ModelOptions:
         seed: of the noise; the same seed gives the same picture.
         precision: of the base model's weights.
         device: "cuda", "mps" or "cpu"; None: the first of them that this computer has.
-        offload: keep the base model in main memory, and on the GPU only the part at work.
-        on_step: called after each step with how many are done; may raise to interrupt.
+        offload: keep the transformer in main memory, and on the GPU only the block at work: slower.
+        on_step: called after each step of a picture with how many are done, and of how many; may raise to
+            interrupt.
     """
 
     weights: Path | None = None
@@ -40,7 +41,7 @@ class ModelOptions:
     precision: Precision = "bfloat16"
     device: str | None = None
     offload: bool = False
-    on_step: Callable[[int], None] = lambda step: None
+    on_step: Callable[[int, int], None] = lambda step, steps: None
 
 
 @runtime_checkable
@@ -51,7 +52,7 @@ class Separator(Protocol):
         """Separate ``image`` (H x W x 3 float32, sRGB, clipped to [0, 1]) of any size from 16 x 16 up.
 
         The layers are arrays of their own, the caller's to change; ``image`` is left as it is.
-        ``quality="best"`` takes the median over a self-ensemble, up to six times as long.
+        ``quality="best"`` looks several times, up to six times as long.
         With ``confidence``, ``Layers.confidence`` is filled, which takes a second look at the picture; it is
         that of quality "fast".
         """

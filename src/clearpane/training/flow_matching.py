@@ -34,12 +34,16 @@ def flow_matching_loss(
         task: what to do, for each picture or for all.
         guidance: what the transformer is told.
         generator: draws s and the noise, on the CPU: the same on every device.
-        weight: B x 1 x h x w, or what expands to it; 0 where the picture to make is not known.
+        weight: B x 1 x h x w, or what expands to it; 0 where the picture to make is not known: there the
+            transformer sees noise alone, and nothing is asked of it.
     """
     count, _, height, width = latents.shape
     sigma = draw_sigma(count, backbone.shift(height * width // 4), generator).to(latents)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
+    if weight is not None:
+        # What is not known must not be seen either, not even through noise.
+        noisy = torch.where(weight > 0, noisy, noise)
     velocity = backbone.velocity(noisy, reference, sigma, task, guidance)
     error = (velocity.float() - (noise - latents).float()).square()
     if weight is None:

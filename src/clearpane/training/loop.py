@@ -102,7 +102,8 @@ class TrainingState:
             self.model.load_state_dict(_part(tensors, "model."))
         except (SafetensorError, RuntimeError, OSError, TypeError, KeyError) as error:
             raise _not_ours(path, error) from error
-        self.average.weights = _part(tensors, "average.")
+        for name, value in _part(tensors, "average.").items():
+            self.average.weights[name].copy_(value)  # they may lie on another device
         self.average.updates = int(facts["updates"])
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}

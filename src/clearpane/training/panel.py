@@ -18,14 +18,17 @@ from clearpane.separation.base import Precision
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
 from clearpane.separation.flux.loading import (
     Loading,
+    base_fingerprint,
+    check_memory,
     encode_text,
     find_base,
     load_backbone,
 )
 from clearpane.separation.flux.lora import LORA_FILE, add_lora, lora_tensors, save_lora
+from clearpane.separation.flux.memory import backbone_size, training_bytes
 from clearpane.separation.flux.panel import SETTINGS_FILE, TASK_FILE, PanelSettings
 from clearpane.separation.flux.sampling import Sampling, sample
-from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
+from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.synthesis.caption import PANEL_CAPTION
 from clearpane.synthesis.draws import uniform
 from clearpane.training.flow_matching import flow_matching_loss
@@ -40,7 +43,7 @@ from clearpane.training.panels import (
 from clearpane.training.runner import Schedule, held_parameters, parameter_holder, run_steps
 
 # Of a recipe, what may change while a run is interrupted.
-_FREE = {"data", "base", "real", "output", "device", "offload", "draw_every", "checkpoint_every"}
+_FREE = {"data", "base", "real", "output", "cpu", "gradient_checkpointing", "draw_every", "checkpoint_every"}
 # Scenes that are drawn while training; they are not trained on.
 _DRAWN = 2
 _DRAWING_STEPS = 12
@@ -94,8 +97,8 @@ class TrainPanel:
     """Decay of the averaged weights (EMA), which are what is saved."""
     precision: Precision = "bfloat16"
     """Of the base model's weights; 8bit and nf4 need an NVIDIA GPU. The LoRA is always float32."""
-    device: str | None = None
-    """cuda, mps or cpu; by default the first of them that there is."""
+    cpu: bool = False
+    """Train on the processor even where there is a GPU."""
     gradient_checkpointing: bool = True
     """Keep fewer activations and compute them again: less memory, a third more time."""
     draw_every: int = 500
@@ -113,6 +116,12 @@ def check(recipe: TrainPanel) -> None:
             raise ClearpaneError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: give 1 or more")
     if not 0 <= recipe.real_share <= 1:
         raise ClearpaneError(f"--real-share {recipe.real_share:g}: give 0 to 1")
+    if not 0 <= recipe.average < 1:
+        raise ClearpaneError(f"--average {recipe.average:g}: give 0 or more, less than 1")
+    if recipe.learning_rate <= 0:
+        raise ClearpaneError(f"--learning-rate {recipe.learning_rate:g}: give more than 0")
+    if recipe.draw_every < 0:
+        raise ClearpaneError(f"--draw-every {recipe.draw_every}: give 0 or more")
     if recipe.zoom < 1:
         raise ClearpaneError(f"--zoom {recipe.zoom:g}: give 1 or more")
 
@@ -150,18 +159,10 @@ def choose_pictures(
     return chosen
 
 
-def find_task(recipe: TrainPanel, base: Path) -> TaskEmbedding:
-    """The encoded caption, from the run's folder or from the base's text encoders, which are then let go."""
-    path = recipe.output / TASK_FILE
-    if path.exists():
-        return load_task_embedding(path)
-    task = encode_text(base, recipe.caption)
-    task.save(path)
-    return task
-
-
-def export(recipe: TrainPanel, transformer: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Write the LoRA with these weights, and panel.json."""
+def export(
+    recipe: TrainPanel, base: Path, transformer: nn.Module, weights: dict[str, Tensor], task: TaskEmbedding
+) -> None:
+    """Write the LoRA with these weights, the encoded caption and panel.json."""
     own = {name: p for name, p in transformer.named_parameters() if p.requires_grad}
     before = {name: p.detach().clone() for name, p in own.items()}
     _copy(own, weights)
@@ -170,7 +171,15 @@ def export(recipe: TrainPanel, transformer: nn.Module, weights: dict[str, Tensor
     (folder / LORA_FILE).replace(recipe.output / LORA_FILE)
     folder.rmdir()
     _copy(own, before)
-    settings = PanelSettings(recipe.base, recipe.side, recipe.rank, recipe.guidance, recipe.caption)
+    task.save(recipe.output / TASK_FILE)
+    settings = PanelSettings(
+        str(Path(recipe.base).resolve()) if Path(recipe.base).is_dir() else recipe.base,
+        base_fingerprint(base),
+        recipe.side,
+        recipe.rank,
+        recipe.guidance,
+        recipe.caption,
+    )
     with atomic_path(recipe.output / SETTINGS_FILE, overwrite=True) as temporary:
         settings.save(temporary)
 
@@ -201,18 +210,19 @@ def run(recipe: TrainPanel) -> int:
         ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
     """
     check(recipe)
-    base = find_base(recipe.base)
+    base = find_base(recipe.base, with_text=True)
     glass = load_glass_panels(recipe.data)
     if len(glass) <= _DRAWN:
         raise ClearpaneError(f"{recipe.data}: {len(glass)} glass scenes; make more with clearpane synthesize")
     real = load_real_panels(recipe.real) if recipe.real else []
     recipe.output.mkdir(parents=True, exist_ok=True)
-    task = find_task(recipe, base)
+    text = encode_text(base, recipe.caption)
 
-    accelerator = Accelerator(cpu=recipe.device == "cpu")
-    device = recipe.device or str(accelerator.device)
-    backbone = load_backbone(base, Loading(recipe.precision, device))
-    task = task.to(backbone.device, backbone.vae.dtype)
+    accelerator = Accelerator(cpu=recipe.cpu)
+    needed = training_bytes(backbone_size(base), recipe.precision, recipe.side, recipe.rank)
+    check_memory(needed, accelerator.device, recipe.side)
+    backbone = load_backbone(base, Loading(recipe.precision, str(accelerator.device)))
+    task = text.to(backbone.device, backbone.vae.dtype)
     torch.manual_seed(recipe.seed)
     parameters = add_lora(backbone.transformer, recipe.rank, recipe.targets)
     for parameter in parameters.values():
@@ -224,7 +234,7 @@ def run(recipe: TrainPanel) -> int:
     optimizer = torch.optim.AdamW(held.parameters(), betas=(0.9, 0.999), weight_decay=1e-2)
     loss, optimizer = accelerator.prepare(PanelLoss(recipe, backbone, task), optimizer)
     own = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
-    own["processes"] = accelerator.num_processes
+    own |= {"processes": accelerator.num_processes, "fingerprint": base_fingerprint(base)}
     state = TrainingState(
         held, AveragedWeights(held, recipe.average), optimizer, recipe=json.loads(json.dumps(own))
     )
@@ -236,12 +246,11 @@ def run(recipe: TrainPanel) -> int:
 
     writer = SummaryWriter(str(recipe.output)) if accelerator.is_main_process else None
 
-    def on_log(facts: dict[str, float]) -> None:
+    def on_step(step: int, loss: float, rate: float) -> None:
         if writer is None:
             return
-        step = int(facts["step"])
-        for name in ("loss", "learning_rate"):
-            writer.add_scalar(name, facts[name], step)
+        writer.add_scalar("loss", loss, step)
+        writer.add_scalar("learning_rate", rate, step)
         if recipe.draw_every and (step % recipe.draw_every == 0 or step == recipe.steps):
             writer.add_image("painted above true", draw(recipe, backbone, task, glass[:_DRAWN]), step)
 
@@ -250,11 +259,10 @@ def run(recipe: TrainPanel) -> int:
         recipe.learning_rate,
         floor=1,
         checkpoint_every=recipe.checkpoint_every,
-        log_every=min(50, recipe.draw_every or 50),
     )
-    if not run_steps(state, schedule, recipe.output, loss_of, accelerator, on_log):
+    if not run_steps(state, schedule, recipe.output, loss_of, accelerator, on_step):
         return 130
     if accelerator.is_main_process:
-        export(recipe, backbone.transformer, held_parameters(state.average.weights))
+        export(recipe, base, backbone.transformer, held_parameters(state.average.weights), text)
         print(f"wrote {recipe.output / LORA_FILE}")
     return 0

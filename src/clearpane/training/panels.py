@@ -10,11 +10,11 @@ import torch
 from torch import Generator, Tensor
 
 from clearpane.errors import ClearpaneError
-from clearpane.optics.color import linear_to_srgb
 from clearpane.separation.flux.panel import join_panels, reference_panel
 from clearpane.synthesis.draws import uniform
-from clearpane.synthesis.shards import StoredSample, read_shards
-from clearpane.training.pictures import load_pairs, random_crop
+from clearpane.synthesis.layers import layer_picture
+from clearpane.synthesis.shards import StoredSample
+from clearpane.training.pictures import load_pairs, random_crop, read_glass_sets, stored_pixels
 
 # Height over width of a training picture, drawn between these: photographs come upright and across.
 _ASPECTS = (2 / 3, 3 / 2)
@@ -54,10 +54,9 @@ def load_glass_panels(folder: Path) -> list[PanelPictures]:
     """The scenes of all data sets in a folder that ``clearpane synthesize`` has made with I, T and R.
 
     Raises:
-        ClearpaneError: a shard lacks one of these layers, or cannot be read.
+        ClearpaneError: there are none, a shard lacks one of these layers, or cannot be read.
     """
-    samples = read_shards(sorted(folder.rglob("shard-*.tar")))
-    return [_panel_pictures(folder, sample) for sample in samples]
+    return [_panel_pictures(folder, sample) for sample in read_glass_sets(folder)]
 
 
 def _panel_pictures(folder: Path, sample: StoredSample) -> PanelPictures:
@@ -65,13 +64,10 @@ def _panel_pictures(folder: Path, sample: StoredSample) -> PanelPictures:
         raise ClearpaneError(
             f"{folder}: training needs the layers I, T and R; make the set with --layers I,T,R"
         )
-    layers = (linear_to_srgb(sample.layers[letter]) for letter in "TR")
-    return PanelPictures(*(_stored(x) for x in (sample.photograph, *layers)))
-
-
-def _stored(srgb: np.ndarray) -> Tensor:
-    pixels = (np.clip(srgb, 0, 1) * 255).round().astype(np.uint8)
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+    layers = (torch.from_numpy(sample.layers[letter].astype(np.float32)).permute(2, 0, 1) for letter in "TR")
+    # With the photograph's tone curve: where there is no reflection T is to look as I does.
+    pictures = [layer_picture(layer, sample.scene.post).permute(1, 2, 0).numpy() for layer in layers]
+    return PanelPictures(*(stored_pixels(x) for x in (sample.photograph, *pictures)))
 
 
 def load_real_panels(folder: Path) -> list[PanelPictures]:

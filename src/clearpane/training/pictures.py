@@ -1,6 +1,7 @@
 """Training pictures: loaded once into memory, cropped and augmented from a seeded generator."""
 
 import math
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,11 +103,26 @@ def load_glass_scenes(folder: Path) -> list[GlassPictures]:
     Raises:
         ClearpaneError: there is no such data set, it lacks one of the layers, or a shard cannot be read.
     """
+    samples = read_glass_sets(folder)
+    return [_glass_pictures(folder, sample) for sample in samples if sample.scene.post.contrast == 1]
+
+
+def read_glass_sets(folder: Path) -> Iterator[StoredSample]:
+    """The samples of all data sets in a folder and the folders in it.
+
+    Raises:
+        ClearpaneError: there is no data set, or a shard cannot be read.
+    """
     shards = sorted(folder.rglob("shard-*.tar"))
     if not shards:
         raise ClearpaneError(f"{folder}: no shards of glass scenes; make them with clearpane synthesize")
-    samples = read_shards(shards)
-    return [_glass_pictures(folder, sample) for sample in samples if sample.scene.post.contrast == 1]
+    return read_shards(shards)
+
+
+def stored_pixels(srgb: np.ndarray) -> Tensor:
+    """H x W x 3 sRGB in [0, 1] as 3 x H x W uint8; values beyond are clipped."""
+    pixels = (srgb.clip(0, 1) * 255).round().astype(np.uint8)
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def _glass_pictures(folder: Path, sample: StoredSample) -> GlassPictures:
@@ -115,18 +131,13 @@ def _glass_pictures(folder: Path, sample: StoredSample) -> GlassPictures:
             f"{folder}: training needs the layers I, T, R and B; make it with --layers I,T,R,B"
         )
 
-    def stored(srgb: np.ndarray) -> Tensor:
-        return (
-            torch.from_numpy((srgb.clip(0, 1) * 255).round().astype(np.uint8)).permute(2, 0, 1).contiguous()
-        )
-
     transmission, background, reflection = (sample.layers[letter] for letter in "TBR")
     light = np.maximum(background.sum(axis=(0, 1)), 1e-6)
     transmittance = np.maximum(transmission.sum(axis=(0, 1)) / light, 0.05).astype(np.float32)
     return GlassPictures(
-        stored(sample.photograph),
-        stored(linear_to_srgb(transmission / transmittance)),
-        stored(linear_to_srgb(reflection)),
+        stored_pixels(sample.photograph),
+        stored_pixels(linear_to_srgb(transmission / transmittance)),
+        stored_pixels(linear_to_srgb(reflection)),
         torch.from_numpy(transmittance),
     )
 

@@ -1,10 +1,15 @@
 """The steps of a run, on one processor or several: gradients, checkpoints, log, progress."""
 
+import contextlib
 import json
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import torch
@@ -12,6 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from clearpane.errors import ClearpaneError
+from clearpane.images.writing import atomic_path
 from clearpane.training.loop import TrainingState, append_json_line, cosine_learning_rate
 
 CHECKPOINT_FILE, LOG_FILE = "checkpoint.safetensors", "log.jsonl"
@@ -27,7 +33,7 @@ class Schedule:
         warmup: steps up to the peak.
         floor: the last learning rate over the peak; 1 keeps it.
         checkpoint_every: steps between checkpoints.
-        log_every: steps between lines of the log.
+        log_every: steps between lines on the screen; the log has one for each step.
     """
 
     steps: int
@@ -57,7 +63,7 @@ def run_steps(
     folder: Path,
     loss_of: Callable[[int], Tensor],
     accelerator: Accelerator,
-    on_log: Callable[[dict[str, float]], None] = lambda facts: None,
+    on_step: Callable[[int, float, float], None] = lambda step, loss, rate: None,
 ) -> bool:
     """Train up to the schedule's end, from where ``state`` is; a checkpoint in ``folder`` is loaded first.
 
@@ -66,22 +72,25 @@ def run_steps(
         folder: of the run; the checkpoint and the log lie there.
         loss_of: the loss of a step, by how many were done before.
         accelerator: the first of its processes saves and logs.
-        on_log: called with what the log says; ``step`` is the number of steps done.
+        on_step: called by that process after each step with how many are done, the loss, the learning rate.
 
     Returns:
-        Whether the end was reached; False after Ctrl-C.
+        Whether the end was reached; False after Ctrl-C, which waits for the end of a step.
 
     Raises:
         ClearpaneError: the checkpoint is of another run, or cannot be written; the loss is not finite.
     """
-    checkpoint = folder / CHECKPOINT_FILE
+    checkpoint, log = folder / CHECKPOINT_FILE, folder / LOG_FILE
+    main = accelerator.is_main_process
     if checkpoint.exists():
         state.load(checkpoint)
-        _cut_log(folder / LOG_FILE, state.step)
+    if main:
+        _cut_log(log, state.step)
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    started, first, losses = time.monotonic(), state.step, []
-    try:
-        while state.step < schedule.steps:
+    started, first = time.monotonic(), state.step
+    recent: deque[float] = deque(maxlen=schedule.log_every)
+    with _deferred_interrupt() as interrupted:
+        while state.step < schedule.steps and not interrupted():
             rate = cosine_learning_rate(
                 state.step, schedule.steps, schedule.learning_rate, schedule.warmup, schedule.floor
             )
@@ -90,8 +99,8 @@ def run_steps(
             loss = loss_of(state.step)
             if not torch.isfinite(loss):
                 raise ClearpaneError(
-                    f"the loss is not finite at step {state.step}; lower the learning rate and go on from "
-                    f"{checkpoint}"
+                    f"the loss is not finite at step {state.step}; start again in another folder with a "
+                    "lower learning rate"
                 )
             state.optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
@@ -99,32 +108,60 @@ def run_steps(
             state.optimizer.step()
             state.average.update(state.model)
             state.step += 1
-            losses.append(loss.item())
-            last = state.step == schedule.steps
-            if accelerator.is_main_process and (last or state.step % schedule.log_every == 0):
-                minutes = (time.monotonic() - started) / 60
-                facts = {
-                    "step": state.step,
-                    "loss": float(np.mean(losses)),
-                    "learning_rate": rate,
-                    "minutes_left": minutes / (state.step - first) * (schedule.steps - state.step),
-                }
-                losses.clear()
-                append_json_line(folder / LOG_FILE, facts)
-                print("  ".join(f"{name} {value:.4g}" for name, value in facts.items()), flush=True)
-                on_log(facts)
-            if accelerator.is_main_process and (last or state.step % schedule.checkpoint_every == 0):
-                state.save(checkpoint)
-    except KeyboardInterrupt:
-        if accelerator.is_main_process:
-            state.save(checkpoint)
-            print(f"interrupted at step {state.step}; the same command goes on from there")
-        return False
-    return True
+            recent.append(loss.item())
+            if main:
+                last = state.step == schedule.steps
+                append_json_line(log, {"step": state.step, "loss": recent[-1], "learning_rate": rate})
+                if last or state.step % schedule.log_every == 0:
+                    minutes = (time.monotonic() - started) / 60
+                    left = minutes / (state.step - first) * (schedule.steps - state.step)
+                    print(
+                        f"step {state.step} of {schedule.steps}, loss {np.mean(recent):.4g}, "
+                        f"{left:.0f} minutes left",
+                        flush=True,
+                    )
+                on_step(state.step, recent[-1], rate)
+                if last or state.step % schedule.checkpoint_every == 0:
+                    state.save(checkpoint)
+    if state.step == schedule.steps:
+        return True
+    if main:
+        state.save(checkpoint)
+        print(f"interrupted at step {state.step}; the same command goes on from there")
+    return False
+
+
+@contextlib.contextmanager
+def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Gives a function that says whether Ctrl-C was pressed or an end asked for; a second time stops at once.
+
+    A step broken off half-way would leave weights and their step number that do not belong together.
+    """
+    asked: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    here = threading.current_thread() is threading.main_thread()
+    signals = [signal.SIGINT, signal.SIGTERM] if here else []
+    before = {number: signal.signal(number, stop) for number in signals}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _cut_log(path: Path, step: int) -> None:
     """Drop the lines that a run wrote after its last checkpoint: they are about to be written again."""
-    if path.exists():
-        lines = [x for x in path.read_text(encoding="utf-8").splitlines() if json.loads(x)["step"] <= step]
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError):  # a last line that was not written to its end
+            if json.loads(line)["step"] <= step:
+                kept.append(f"{line}\n")
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")

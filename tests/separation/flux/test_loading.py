@@ -7,6 +7,7 @@ import torch
 from clearpane.errors import ClearpaneError
 from clearpane.separation.flux.loading import (
     Loading,
+    base_fingerprint,
     check_directory,
     count_parameters,
     encode_text,
@@ -109,3 +110,22 @@ def test_a_directory_that_is_not_there_is_named(tmp_path):
 def test_quantisation_without_a_gpu_is_one_line(base, precision):
     with pytest.raises(ClearpaneError, match=f"--precision {precision} needs an NVIDIA GPU"):
         load_backbone(base, Loading(precision, "cpu"))
+    with pytest.raises(ClearpaneError, match=f"--offload goes with .* not with {precision}"):
+        load_backbone(base, Loading(precision, "cpu", offload=True))
+
+
+def test_a_device_that_is_not_there_is_one_line(base):
+    if torch.cuda.is_available():
+        pytest.skip("it is there")
+    with pytest.raises(ClearpaneError, match="cannot be loaded") as error:
+        load_backbone(base, Loading("float32", "cuda"))
+    assert "\n" not in str(error.value)
+
+
+def test_fingerprints_tell_base_models_apart(base, copy):
+    assert base_fingerprint(copy) == base_fingerprint(base)
+    path = copy / "transformer" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert base_fingerprint(copy) != base_fingerprint(base)

@@ -49,7 +49,7 @@ def test_an_adapter_comes_back(adapted, base, task):
     backbone, folder = adapted
     other = load_backbone(base, Loading("float32", "cpu"))
     plain = look(other, task)
-    load_lora(other.transformer, folder / LORA_FILE)
+    load_lora(other.transformer, folder / LORA_FILE, 3)
     torch.testing.assert_close(look(other, task), look(backbone, task), atol=1e-5, rtol=0)
     assert (plain - look(backbone, task)).abs().max() > 0.01
 
@@ -74,29 +74,55 @@ def test_stock_diffusers_paints_the_same_picture_with_it(adapted, stock, task):
     torch.testing.assert_close(look(backbone, task), theirs, atol=1e-5, rtol=0)
 
 
-def test_an_adapter_of_another_base_is_refused(adapted, base):
+def to_q(tensors: dict) -> str:
+    return next(n for n in tensors if n.endswith("to_q.lora_A.weight"))
+
+
+def changed(tensors: dict, **replaced: torch.Tensor | None) -> dict:
+    """The tensors with one layer's ``A`` or ``B`` replaced, or left out."""
+    name = to_q(tensors)
+    new = {name.replace("lora_A", f"lora_{matrix}"): value for matrix, value in replaced.items()}
+    return {n: v for n, v in {**tensors, **new}.items() if v is not None}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: changed(t, A=torch.zeros(3, 99)), "another base model, whose .* has 99 inputs"),
+        (lambda t: changed(t, B=torch.zeros(99, 3)), "another base model, whose .* 99 outputs"),
+        (lambda t: changed(t, A=torch.zeros(4, 32)), "has rank 4 and 3; rank 3 is expected"),
+        (lambda t: changed(t, A=torch.zeros(4, 32), B=torch.zeros(32, 4)), "rank 3 is expected"),
+        (lambda t: changed(t, B=None), "not complete .* only lora_A"),
+        (lambda t: changed(t, A=None, B=None), "not complete, or changes other layers"),
+        (lambda t: {n.replace("blocks.0", "blocks.18"): v for n, v in t.items()}, r"layer .*blocks\.18"),
+        (lambda t: {"weight": torch.zeros(2)}, "holds no adapter"),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused(adapted, base, change, said):
     _, folder = adapted
     path = folder / LORA_FILE
-    tensors = load_file(path)
-    name = next(n for n in tensors if n.endswith("to_q.lora_A.weight"))
-    save_file({**tensors, name: torch.zeros(3, 99)}, path)
-    with pytest.raises(
-        ClearpaneError, match=r"another base model, whose .* has 99 inputs; this one's has 32"
-    ):
-        load_lora(load_backbone(base, Loading("float32", "cpu")).transformer, path)
-    deeper = name.replace("blocks.0", "blocks.18")
-    save_file({deeper: torch.zeros(3, 32)}, path)
-    with pytest.raises(ClearpaneError, match=r"another base model, which has a layer .*blocks\.18"):
-        load_lora(load_backbone(base, Loading("float32", "cpu")).transformer, path)
+    save_file(change(load_file(path)), path)
+    transformer = load_backbone(base, Loading("float32", "cpu")).transformer
+    with pytest.raises(ClearpaneError, match=said) as error:
+        load_lora(transformer, path, 3)
+    assert "\n" not in str(error.value)
+    assert not hasattr(transformer, "peft_config")
 
 
-def test_what_is_no_adapter_is_refused(backbone, tmp_path):
-    path = tmp_path / LORA_FILE
-    with pytest.raises(ClearpaneError, match="no such adapter"):
-        load_lora(backbone.transformer, path)
-    save_file({"weight": torch.zeros(2)}, path)
-    with pytest.raises(ClearpaneError, match="holds no adapter"):
-        load_lora(backbone.transformer, path)
-    path.write_bytes(path.read_bytes()[:20])
+def test_an_adapter_of_another_rank_is_refused(adapted, base):
+    _, folder = adapted
+    transformer = load_backbone(base, Loading("float32", "cpu")).transformer
+    with pytest.raises(ClearpaneError, match="has rank 3 and 3; rank 16 is expected"):
+        load_lora(transformer, folder / LORA_FILE, 16)
+
+
+def test_a_file_that_is_missing_or_cut_off_is_one_line(adapted, base):
+    _, folder = adapted
+    path = folder / LORA_FILE
+    transformer = load_backbone(base, Loading("float32", "cpu")).transformer
+    path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ClearpaneError, match="damaged"):
-        load_lora(backbone.transformer, path)
+        load_lora(transformer, path, 3)
+    path.unlink()
+    with pytest.raises(ClearpaneError, match="no such adapter"):
+        load_lora(transformer, path, 3)

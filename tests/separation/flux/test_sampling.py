@@ -98,14 +98,14 @@ def test_the_same_seed_gives_the_same_picture_and_another_another(backbone, task
 def test_steps_are_told_and_an_interruption_passes(backbone, task):
     told = []
 
-    def stop(step: int) -> None:
-        told.append(step)
-        if step == 2:
+    def stop() -> None:
+        told.append(1)
+        if len(told) == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         sample(backbone, backbone.encode(picture(16, 16)), task, SAMPLING, on_step=stop)
-    assert told == [1, 2]
+    assert len(told) == 2
 
 
 def test_a_number_that_is_not_finite_is_an_error(backbone, task):

@@ -91,7 +91,7 @@ class Backbone:
             guidance=told if self.transformer.config.guidance_embeds else None,
             pooled_projections=task.pooled_prompt_embeds,
             encoder_hidden_states=task.prompt_embeds,
-            txt_ids=noisy.new_zeros(task.prompt_embeds.shape[1], 3),
+            txt_ids=positions.new_zeros(task.prompt_embeds.shape[1], 3),
             img_ids=positions,
             return_dict=False,
         )[0]
@@ -113,8 +113,8 @@ def unpack(tokens: Tensor, height: int, width: int) -> Tensor:
 
 
 def _positions(latents: Tensor, first: int) -> Tensor:
-    """[tokens, 3]: ``first``, the row and the column of each token."""
+    """[tokens, 3] float32: ``first``, the row and the column of each token. bfloat16 ends at 256."""
     height, width = latents.shape[-2] // 2, latents.shape[-1] // 2
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     positions = torch.stack([torch.full_like(rows, first), rows, columns], dim=-1)
-    return positions.reshape(-1, 3).to(latents.device, latents.dtype)
+    return positions.reshape(-1, 3).to(latents.device, torch.float32)

@@ -1,11 +1,13 @@
 """A base model from its directory: checked, then loaded, quantised or offloaded as the machine needs it."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -23,6 +25,8 @@ from clearpane.separation.flux.task_embedding import TaskEmbedding
 _PICTURE_PARTS = ("transformer", "vae", "scheduler")
 _TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 _PIPELINE = "FluxKontextPipeline"
+# Of each end of a file, for the fingerprint.
+_SAMPLED = 2**20
 # Tokens that diffusers pads the text of FLUX.1 to; smaller models say less in their tokenizer.
 _TEXT_LENGTH = 512
 
@@ -35,7 +39,7 @@ class Loading:
         precision: of the transformer's weights; ``8bit`` and ``nf4`` (four bits) need bitsandbytes and
             compute in bfloat16. The VAE is never quantised.
         device: "cuda", "mps" or "cpu"; None: the first of them that this computer has.
-        offload: keep the parts in main memory, and on the GPU only the one at work.
+        offload: keep the transformer in main memory, and on the GPU only the block at work: slower.
     """
 
     precision: Precision = "bfloat16"
@@ -99,39 +103,68 @@ def _read_json(path: Path) -> Any:
         raise ClearpaneError(f"{path}: damaged, not JSON ({error})") from error
 
 
-def find_base(base: str) -> Path:
+def find_base(base: str, *, with_text: bool = False) -> Path:
     """The directory of a base model: itself, or that of a hub's name (``owner/name``), fetched if need be.
+
+    Args:
+        with_text: also see that its text encoders are there, or fetch them.
 
     Raises:
         ClearpaneError: there is no such directory, and the hub does not give one.
     """
-    path = Path(base)
+    path, parts = Path(base), (*_PICTURE_PARTS, *(_TEXT_PARTS if with_text else ()))
     if path.exists() or base.count("/") != 1 or base.startswith((".", "/", "~")):
-        check_directory(path)
+        check_directory(path, parts)
         return path
     from huggingface_hub import snapshot_download
 
-    wanted = ["model_index.json", *(f"{part}/*" for part in (*_PICTURE_PARTS, *_TEXT_PARTS))]
+    wanted = ["model_index.json", *(f"{part}/*" for part in parts)]
     try:
         path = Path(snapshot_download(base, allow_patterns=wanted))
     except Exception as error:  # of the network, the hub, the file system: they share no base class
-        reason = str(error).strip().splitlines()[0]
         raise ClearpaneError(
-            f"{base}: no directory of that name, and it cannot be had from the model hub ({reason})"
+            f"{base}: no directory of that name, and it cannot be had from the model hub "
+            f"({_first_line(error)})"
         ) from error
-    check_directory(path)
+    check_directory(path, parts)
     return path
+
+
+def base_fingerprint(base: Path) -> str:
+    """What tells base models apart: a hash of the transformer's configuration and of its weights' ends.
+
+    The first and the last megabyte of each file and its length are taken: reading all of 24 GB would take
+    longer than separating a photograph.
+    """
+    digest = hashlib.sha256((base / "transformer" / "config.json").read_bytes())
+    for path in sorted((base / "transformer").glob("*.safetensors")):
+        length = path.stat().st_size
+        digest.update(f"{path.name} {length}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_SAMPLED))
+            file.seek(max(0, length - _SAMPLED))
+            digest.update(file.read(_SAMPLED))
+    return digest.hexdigest()[:16]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def load_backbone(base: Path, loading: Loading) -> Backbone:
     """Load what works on pictures.
 
     Raises:
-        ClearpaneError: the directory is not complete or a file is damaged, or bitsandbytes is missing.
+        ClearpaneError: the directory is not complete, a file is damaged, or the device is not there or has
+            not the memory.
+        MissingExtraError: bitsandbytes is missing.
     """
     check_directory(base)
     device = loading.find_device()
-    if loading.precision in ("8bit", "nf4") and device.type != "cuda":
+    quantised = loading.precision in ("8bit", "nf4")
+    if quantised and loading.offload:
+        raise ClearpaneError(f"--offload goes with float32 and bfloat16, not with {loading.precision}")
+    if quantised and device.type != "cuda":
         raise ClearpaneError(
             f"--precision {loading.precision} needs an NVIDIA GPU; on this computer use bfloat16"
         )
@@ -144,14 +177,46 @@ def load_backbone(base: Path, loading: Loading) -> Backbone:
         )
         vae = AutoencoderKL.from_pretrained(base / "vae", dtype=loading.dtype, local_files_only=True)
         scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(base / "scheduler", local_files_only=True)
+        for part in (transformer, vae):
+            part.requires_grad_(False).eval()
+        vae.to(device)
+        if loading.offload:
+            transformer.enable_group_offload(
+                device, torch.device("cpu"), offload_type="block_level", num_blocks_per_group=1
+            )
+        elif not quantised:  # bitsandbytes has put it on the GPU
+            transformer.to(device)
     except ImportError as error:
         raise MissingExtraError(f"--precision {loading.precision}", "flux") from error
-    except Exception as error:  # of safetensors, diffusers, the file system
-        raise ClearpaneError(f"{base}: cannot be loaded ({str(error).strip().splitlines()[0]})") from error
-    for part in (transformer, vae):
-        part.requires_grad_(False).eval()
-    _place((vae, transformer), device, loading)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(device) from error
+    except Exception as error:  # of safetensors, diffusers, the device, the file system
+        raise ClearpaneError(f"{base}: cannot be loaded ({_first_line(error)})") from error
     return Backbone(transformer, vae, scheduler, device)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory of a device that is free now; the processor's is main memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def check_memory(needed: int, device: torch.device, side: int) -> None:
+    """Raise ClearpaneError where a device has not the memory, before anything is loaded."""
+    if needed > (free := free_bytes(device)):
+        raise ClearpaneError(
+            f"pictures of {side} x {side} need {needed / 1e9:.1f} GB on {device}, {free / 1e9:.1f} GB are "
+            "free; clearpane doctor --model panel says which --precision or --offload needs less"
+        )
+
+
+def out_of_memory(device: torch.device) -> ClearpaneError:
+    """What to tell when memory ran out after all."""
+    return ClearpaneError(
+        f"the memory of {device} is not enough; clearpane doctor --model panel says which --precision or "
+        "--offload needs less"
+    )
 
 
 def _quantisation(precision: Precision) -> BitsAndBytesConfig | None:
@@ -160,18 +225,6 @@ def _quantisation(precision: Precision) -> BitsAndBytesConfig | None:
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
         )
     return BitsAndBytesConfig(load_in_8bit=True) if precision == "8bit" else None
-
-
-def _place(parts: tuple[torch.nn.Module, ...], device: torch.device, loading: Loading) -> None:
-    if not loading.offload or device.type == "cpu":
-        for part in parts:
-            part.to(device)
-        return
-    from accelerate import cpu_offload_with_hook
-
-    hook = None
-    for part in parts:
-        _, hook = cpu_offload_with_hook(part, device, prev_module_hook=hook)
 
 
 def encode_text(base: Path, sentence: str) -> TaskEmbedding:
@@ -186,7 +239,7 @@ def encode_text(base: Path, sentence: str) -> TaskEmbedding:
             base, transformer=None, vae=None, dtype=torch.bfloat16, local_files_only=True
         )
     except Exception as error:  # of safetensors, diffusers, transformers, the file system
-        raise ClearpaneError(f"{base}: cannot be loaded ({str(error).strip().splitlines()[0]})") from error
+        raise ClearpaneError(f"{base}: cannot be loaded ({_first_line(error)})") from error
     length = min(pipeline.tokenizer_2.model_max_length, _TEXT_LENGTH)
     needed = len(pipeline.tokenizer_2.encode(sentence, verbose=False))
     if needed > length:

@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from pathlib import Path
 
 from diffusers import FluxKontextPipeline, FluxTransformer2DModel
@@ -41,18 +42,22 @@ def add_lora(transformer: FluxTransformer2DModel, rank: int, targets: str) -> di
         The adapter's parameters by their names in the transformer.
     """
     transformer.requires_grad_(False)
-    # The transformer's own last layer is called proj_out too; only those of blocks are meant.
-    names = "|".join(name.replace(".", r"\.") for name in TARGETS[targets])
     transformer.add_adapter(
         LoraConfig(
             r=rank,
             lora_alpha=rank,
             init_lora_weights=True,
-            target_modules=rf".*transformer_blocks\.\d+\.(attn\.)?({names})",
+            target_modules=_pattern(targets),
         ),
         adapter_name=ADAPTER,
     )
     return {name: p for name, p in transformer.named_parameters() if p.requires_grad}
+
+
+def _pattern(targets: str) -> str:
+    """A regular expression of the layers' names; the transformer's own last layer is not one of a block."""
+    names = "|".join(re.escape(name) for name in TARGETS[targets])
+    return rf"(single_)?transformer_blocks\.\d+\.(attn\.)?({names})"
 
 
 def lora_tensors(transformer: FluxTransformer2DModel) -> dict[str, Tensor]:
@@ -75,11 +80,12 @@ def save_lora(folder: Path, tensors: dict[str, Tensor], transformer: FluxTransfo
     )
 
 
-def load_lora(transformer: FluxTransformer2DModel, path: Path) -> None:
-    """Put an adapter into a transformer.
+def load_lora(transformer: FluxTransformer2DModel, path: Path, rank: int) -> None:
+    """Put an adapter of a given rank into a transformer.
 
     Raises:
-        ClearpaneError: the file is missing, damaged, holds no adapter, or one of another base.
+        ClearpaneError: the file is missing, damaged or incomplete, holds no adapter, or one of another base
+            or rank.
     """
     if not path.is_file():
         raise ClearpaneError(f"{path}: there is no such adapter; train one with clearpane train panel")
@@ -89,27 +95,45 @@ def load_lora(transformer: FluxTransformer2DModel, path: Path) -> None:
             stored = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "null"))
     except (SafetensorError, OSError, ValueError) as error:
         raise ClearpaneError(f"{path}: damaged, cannot be read as an adapter ({error})") from error
-    _check_base(transformer, tensors, path)
+    _check_adapter(transformer, tensors, path, rank)
+    if stored is not None and stored.get("transformer.r") != rank:
+        raise ClearpaneError(
+            f"{path}: says of itself that its rank is {stored.get('transformer.r')}, not {rank}"
+        )
     transformer.load_lora_adapter(tensors, prefix="transformer", adapter_name=ADAPTER, metadata=stored)
 
 
-def _check_base(transformer: FluxTransformer2DModel, tensors: dict[str, Tensor], path: Path) -> None:
-    """Raise ClearpaneError where an adapter's tensors are not of this transformer's sizes."""
+def _check_adapter(
+    transformer: FluxTransformer2DModel, tensors: dict[str, Tensor], path: Path, rank: int
+) -> None:
+    """Raise ClearpaneError where an adapter is not whole, or not of this transformer's sizes or this rank."""
     layers = dict(transformer.named_modules())
-    parts = [name.removeprefix("transformer.").rpartition(".lora_") for name in tensors]
-    if not any(found for _, found, _ in parts):
+    matrices: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        layer, found, matrix = name.removeprefix("transformer.").rpartition(".lora_")
+        if found:
+            matrices.setdefault(layer, {})[matrix.removesuffix(".weight")] = value
+    if not matrices:
         raise ClearpaneError(f"{path}: holds no adapter (no lora_A and lora_B)")
-    for (name, found, matrix), value in zip(parts, tensors.values(), strict=True):
-        if not found:
-            continue
-        if name not in layers:
-            raise ClearpaneError(f"{path}: is of another base model, which has a layer {name}")
-        # A is rank x inputs, B outputs x rank.
-        if matrix.startswith("A"):
-            what, there, here = "inputs", value.shape[-1], layers[name].in_features
-        else:
-            what, there, here = "outputs", value.shape[0], layers[name].out_features
-        if there != here:
+    if not any(
+        {name for name in layers if re.fullmatch(_pattern(t), name)} == set(matrices) for t in TARGETS
+    ):
+        missing = sorted(set(matrices) - set(layers))
+        if missing:
+            raise ClearpaneError(f"{path}: is of another base model, which has a layer {missing[0]}")
+        raise ClearpaneError(f"{path}: is not complete, or changes other layers than ours do")
+    for name, pair in matrices.items():
+        inputs, outputs = layers[name].in_features, layers[name].out_features
+        shapes = {key: tuple(value.shape) for key, value in pair.items()}
+        if set(shapes) != {"A", "B"}:
+            raise ClearpaneError(f"{path}: is not complete ({name} has only lora_{min(shapes)})")
+        there = (shapes["A"][-1], shapes["B"][0])
+        if there != (inputs, outputs):
             raise ClearpaneError(
-                f"{path}: is of another base model, whose {name} has {there} {what}; this one's has {here}"
+                f"{path}: is of another base model, whose {name} has {there[0]} inputs and {there[1]} "
+                f"outputs; this one's has {inputs} and {outputs}"
+            )
+        if not shapes["A"][0] == shapes["B"][-1] == rank:
+            raise ClearpaneError(
+                f"{path}: {name} has rank {shapes['A'][0]} and {shapes['B'][-1]}; rank {rank} is expected"
             )

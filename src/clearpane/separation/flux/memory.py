@@ -85,8 +85,8 @@ def removal_bytes(size: BackboneSize, precision: Precision, side: int, offload: 
     transformer = size.transformer * _WEIGHT_BYTES[precision]
     predicting = PREDICTION * size.tokens(side) * size.width * number
     vae, decoding = size.vae * number, _vae_bytes(size, side, number)
-    if offload:
-        return round(max(transformer + predicting, vae + decoding))
+    if offload:  # two blocks: one at work, the next one on its way
+        transformer *= 2 / (size.double_blocks + size.single_blocks)
     return round(transformer + vae + max(predicting, decoding))
 
 

@@ -5,9 +5,10 @@ is [I : white : white]; a fixed sentence says what the panels are, and a LoRA ha
 them.
 """
 
+import itertools
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
+from clearpane.images.tiling import row_bands
 from clearpane.separation.base import ModelOptions, Quality
 from clearpane.separation.flux.backbone import Backbone
-from clearpane.separation.flux.loading import Loading, find_base, load_backbone
+from clearpane.separation.flux.loading import (
+    Loading,
+    base_fingerprint,
+    check_memory,
+    find_base,
+    load_backbone,
+    out_of_memory,
+)
 from clearpane.separation.flux.lora import LORA_FILE, load_lora
+from clearpane.separation.flux.memory import backbone_size, removal_bytes
 from clearpane.separation.flux.sampling import Sampling, sample
 from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
 from clearpane.separation.layers import Layers
@@ -40,7 +50,8 @@ class PanelSettings:
     """What a trained panel has to be used with; stored beside its weights as panel.json.
 
     Attributes:
-        base: directory or hub name of the base model it was trained on.
+        base: directory (absolute) or hub name of the base model it was trained on.
+        fingerprint: of that base model, see `base_fingerprint`.
         side: a photograph is seen at up to ``side * side`` pixels.
         rank: of the LoRA.
         guidance: what the distilled guidance was told in training.
@@ -48,6 +59,7 @@ class PanelSettings:
     """
 
     base: str
+    fingerprint: str
     side: int
     rank: int
     guidance: float
@@ -101,7 +113,7 @@ class PanelSeparator:
         task: the caption's encoding.
         settings: of the panel.
         sampling: steps and seed; its guidance should be that of the settings.
-        on_step: called after each step of sampling with how many are done; may raise to interrupt.
+        on_step: called after each step of a picture with how many are done, and of how many.
     """
 
     def __init__(
@@ -110,7 +122,7 @@ class PanelSeparator:
         task: TaskEmbedding,
         settings: PanelSettings,
         sampling: Sampling,
-        on_step: Callable[[int], None] = lambda step: None,
+        on_step: Callable[[int, int], None] = lambda step, steps: None,
     ) -> None:
         self._backbone = backbone
         self._task = task.to(backbone.device, backbone.vae.dtype)
@@ -124,15 +136,22 @@ class PanelSeparator:
         ``quality="best"`` takes the mean over four seeds, at four times the time.
 
         Raises:
-            ClearpaneError: a confidence is asked for, which only the compact separator has; or sampling
-                broke down.
+            ClearpaneError: a confidence is asked for, which only the compact separator has; sampling broke
+                down; or memory ran out.
         """
         if confidence:
             raise ClearpaneError("the panel has no confidence map; --confidence goes with --model compact")
+        try:
+            return self._separate(image, quality)
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(self._backbone.device) from error
+
+    def _separate(self, image: np.ndarray, quality: Quality) -> Layers:
         height, width = image.shape[:2]
         size = working_size(height, width, self._settings.side**2)
         small = np.clip(image, 0, 1) if size == (height, width) else shrink(image, *size)
-        looks = [self._look(small, seed) for seed in self._seeds(quality)]
+        count = _LOOKS if quality == "best" else 1
+        looks = [self._look(small, i, count) for i in range(count)]
         seen = looks[0][0]
         transmission, reflection = (np.mean([look[i] for look in looks], axis=0) for i in (1, 2))
         return Layers(
@@ -140,19 +159,22 @@ class PanelSeparator:
             LocalCorrection.fit(seen, reflection, _WINDOW).apply(image),
         )
 
-    def _seeds(self, quality: Quality) -> range:
-        return range(self._sampling.seed, self._sampling.seed + (_LOOKS if quality == "best" else 1))
-
     @torch.no_grad()
-    def _look(self, image: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The photograph as the VAE shows it, T and R, all h x w x 3."""
+    def _look(self, image: np.ndarray, index: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The photograph as the VAE shows it, T and R, all h x w x 3; the ``index``-th of ``count`` looks."""
         height, width = image.shape[:2]
         multiple = self._backbone.multiple
         photo = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
         photo = F.pad(photo, (0, -width % multiple, 0, -height % multiple), mode="replicate")
         reference = self._backbone.encode(reference_panel(photo))
-        sampling = Sampling(self._sampling.steps, seed, self._sampling.guidance)
-        latents = sample(self._backbone, reference, self._task, sampling, on_step=self._on_step)
+        steps, done = self._sampling.steps, itertools.count(index * self._sampling.steps + 1)
+        latents = sample(
+            self._backbone,
+            reference,
+            self._task,
+            replace(self._sampling, seed=self._sampling.seed + index),
+            on_step=lambda: self._on_step(next(done), count * steps),
+        )
         seen = cut_panels(self._backbone.decode(reference))[0]
         _, transmission, reflection = cut_panels(self._backbone.decode(latents))
         pictures = (x[0, :, :height, :width].float().clamp(0, 1) for x in (seen, transmission, reflection))
@@ -174,9 +196,11 @@ def _keep_untouched(image: np.ndarray, seen: np.ndarray, transmission: np.ndarra
     result = LocalCorrection.fit(seen, transmission, _WINDOW).apply(image)
     change = box_mean(np.abs(transmission - seen).mean(axis=2, keepdims=True), _WINDOW)[..., 0]
     weight = np.clip((change - _UNTOUCHED) / (_CHANGED - _UNTOUCHED), 0, 1).astype(np.float32)
-    weight = enlarge(weight, *image.shape[:2])[..., None]
-    kept = np.clip(image, 0, 1)
-    return np.where(weight == 0, kept, kept + weight * (result - kept))
+    weight = enlarge(weight, *image.shape[:2])
+    for rows in row_bands(image):
+        kept = np.clip(image[rows], 0, 1)
+        result[rows] = kept + weight[rows, :, None] * (result[rows] - kept)
+    return result
 
 
 def load_panel(options: ModelOptions) -> PanelSeparator:
@@ -198,13 +222,16 @@ def load_panel(options: ModelOptions) -> PanelSeparator:
     settings = load_settings(weights / SETTINGS_FILE)
     task = load_task_embedding(weights / TASK_FILE)
     loading = Loading(options.precision, options.device, options.offload)
-    backbone = load_backbone(find_base(options.base or settings.base), loading)
-    load_lora(backbone.transformer, weights / LORA_FILE)
-    there, here = task.prompt_embeds.shape[-1], backbone.transformer.config.joint_attention_dim
-    if there != here:
-        raise ClearpaneError(
-            f"{weights / TASK_FILE}: is of another base model, whose text has {there} channels; "
-            f"this one's has {here}"
-        )
+    try:
+        base = find_base(options.base or settings.base)
+    except ClearpaneError as error:
+        raise ClearpaneError(f"{error}; --base says where the panel's base model is") from error
+    if base_fingerprint(base) != settings.fingerprint:
+        raise ClearpaneError(f"{weights}: was trained on another base model than {base}; give it by --base")
+    size = backbone_size(base)
+    needed = removal_bytes(size, options.precision, settings.side, options.offload)
+    check_memory(needed, loading.find_device(), settings.side)
+    backbone = load_backbone(base, loading)
+    load_lora(backbone.transformer, weights / LORA_FILE, settings.rank)
     sampling = Sampling(options.steps, options.seed, settings.guidance)
     return PanelSeparator(backbone, task, settings, sampling, options.on_step)

@@ -67,7 +67,7 @@ def sample(
     sampling: Sampling,
     size: tuple[int, int] | None = None,
     held: Held | None = None,
-    on_step: Callable[[int], None] = lambda step: None,
+    on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Sample latents of the edited pictures, B x C x h x w.
 
@@ -76,7 +76,7 @@ def sample(
         task: what to do.
         size: (h, w) of the result; the reference's if not given.
         held: a part that is known; after every step it is put back, with the noise of that step.
-        on_step: called after each step with how many are done; may raise to interrupt.
+        on_step: called after each step; may raise to interrupt.
 
     Raises:
         ClearpaneError: the transformer gave a number that is not finite.
@@ -92,11 +92,11 @@ def sample(
         if not velocity.isfinite().all():
             raise ClearpaneError(
                 f"sampling broke down at step {step} of {sampling.steps}: the transformer's result is not "
-                "finite; its weights may be damaged, or --dtype too coarse for them"
+                "finite; its weights may be damaged, or --precision too coarse for them"
             )
         latents = (latents.float() + (following - sigma).item() * velocity.float()).to(reference.dtype)
         if held is not None:
             known = torch.lerp(held.latents.float(), noise.float(), following.item()).to(latents.dtype)
             latents = torch.where(held.mask > 0.5, known, latents)
-        on_step(step)
+        on_step()
     return latents
