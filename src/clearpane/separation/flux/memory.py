@@ -2,8 +2,8 @@
 
 The largest sum of tensors alive at once in the transformer is ``c N w b``: N tokens, w its width, b bytes a
 number. Measured on small transformers of the same class by following every tensor
-(``benchmarks/flux_cost.py``), c is 30 for a prediction; a training step that keeps each block's input and
-computes the rest again needs 46 and one for each block.
+(``benchmarks/flux_cost.py``), c is 20 for a prediction; a training step that keeps each block's input and
+computes the rest again needs 33 and one for each block.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clearpane.separation.base import Precision
 
-PREDICTION, TRAINING = 30, 46
+PREDICTION, TRAINING = 20, 33
 """c in a prediction, and in a training step but for one of each block."""
 
 # Bytes of a weight; bitsandbytes keeps a float32 scale for each 64 weights of four bits.
