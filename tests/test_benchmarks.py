@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+import torch
 
 from clearpane.separation.layers import Layers
 
@@ -128,3 +129,50 @@ def test_a_calibrated_map_has_no_calibration_error():
     facts = confidence.describe(believed, errors)
     assert facts["calibration_error"] < 0.01 and facts["pooled"] > 0.4
     assert sum(b["share"] for b in facts["bins"]) == pytest.approx(1)
+
+
+def test_edits_change_what_they_say():
+    edits = importlib.import_module("edits").EDITS
+    clean = torch.rand((3, 40, 40), generator=torch.Generator().manual_seed(0))
+    made = {name: edit.make(clean, torch.Generator().manual_seed(1)) for name, edit in edits.items()}
+    for name, (given, wanted) in made.items():
+        assert given.shape == wanted.shape == clean.shape, name
+        assert torch.equal(given if name == "darken" else wanted, clean), name
+        assert (given - wanted).abs().mean() > 0.01, name
+    assert torch.equal(*made["colourise"][0][:2])
+    hole = (made["fill"][0] == 1).all(dim=0)
+    assert 0.04 * 1600 <= hole.sum() <= 0.25 * 1600
+    assert torch.equal(made["fill"][0][:, ~hole], clean[:, ~hole])
+    assert (made["darken"][1] < clean).all()
+    assert len({edit.sentence for edit in edits.values()}) == len(edits)
+
+
+def test_an_editor_s_scores_are_those_of_its_pictures(monkeypatch):
+    """An editor that gives back what it is given scores as doing nothing."""
+    module = importlib.import_module("kontext_small")
+
+    class Identity:
+        def encode(self, pictures):
+            return pictures
+
+        decode = encode
+
+    monkeypatch.setattr(module, "sample", lambda backbone, reference, task, sampling: reference)
+    pictures = [torch.randint(256, (3, 80, 90), dtype=torch.uint8) for _ in range(3)]
+    rows = module.score_edits(Identity(), lambda sentence: None, pictures)
+    assert list(rows) == list(importlib.import_module("edits").EDITS)
+    for row in rows.values():
+        assert row["edited"] == row["other_sentence"] == row["nothing"]
+        assert row["vae"] == 100
+
+
+def test_peak_memory_of_tensors_counts_what_is_alive_and_no_weights():
+    module = importlib.import_module("flux_cost")
+    layer = torch.nn.Linear(1000, 10)
+    with torch.no_grad(), module.PeakMemory(layer) as memory:
+        first = torch.zeros(2000)
+        second = first + 1
+        del first
+        third = second.reshape(2, 1000) * 2
+        layer(third)
+    assert 2 * 8000 <= memory.peak <= 2 * 8000 + 200
