@@ -73,13 +73,13 @@ class Doctor:
     json: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print everything as one JSON object, for scripts and bug reports."""
 
-    model: Annotated[Model, arg(help_behavior_hint="(default: compact)")] = "compact"
+    model: Annotated[Model, arg(metavar="NAME", help_behavior_hint="(default: compact)")] = "compact"
     """panel says what memory that separator needs here, before its base model is fetched or loaded."""
 
     base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="(default: FLUX.1 Kontext)")] = None
     """Directory of the panel's base model; FLUX.1 Kontext need not be here for its figures."""
 
-    side: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 512)")] = 512
+    side: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 512)")] = 512
     """The panel's photographs are seen at about SIDE x SIDE pixels."""
 
 

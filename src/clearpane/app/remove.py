@@ -68,28 +68,6 @@ class Remove:
     """How much to take away: 1 all of the reflection, 0.5 half, 0 nothing; below 0 the scene behind the glass
     fades instead, until -1 shows the reflection alone."""
 
-    model: Annotated[Model, arg(help_behavior_hint="(default: compact)")] = "compact"
-    """What removes the reflection: compact is embedded, panel an image editor that has been taught to paint
-    the layers (clearpane train panel; it needs --weights, a base model and better a GPU)."""
-
-    weights: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder that the panel was trained into."""
-
-    base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """The panel's base model, a directory or a name on the model hub. Usually the one it was trained on."""
-
-    steps: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 28)")] = 28
-    """Steps in which the panel is painted; fewer are faster."""
-
-    seed: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 0)")] = 0
-    """Chance in the panel: the same number gives the same picture."""
-
-    precision: Annotated[Precision, arg(help_behavior_hint="(default: bfloat16)")] = "bfloat16"
-    """Of the base model's weights: 8bit and nf4 (four bits) take less memory and need an NVIDIA GPU."""
-
-    offload: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Keep the base model in main memory, and on the GPU only the block at work: slower."""
-
     mask: Annotated[Path | None, arg(metavar="MASK.png", help_behavior_hint="")] = None
     """Limit the change to a region: a picture of the photograph's size, white where the reflection goes,
     black where nothing may change, grey in between. It serves for all photographs of the command."""
@@ -122,6 +100,28 @@ class Remove:
 
     json: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print one line of JSON for each picture, for scripts."""
+
+    model: Annotated[Model, arg(help_behavior_hint="(default: compact)")] = "compact"
+    """What removes the reflection: compact is embedded, panel an image editor that has been taught to paint
+    the layers (clearpane train panel; it needs --weights, a base model and better a GPU)."""
+
+    weights: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder that the panel was trained into."""
+
+    base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")] = None
+    """The panel's base model, a directory or a name on the model hub. Usually the one it was trained on."""
+
+    steps: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 28)")] = 28
+    """Steps in which the panel is painted; fewer are faster."""
+
+    seed: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 0)")] = 0
+    """Chance in the panel: the same number gives the same picture."""
+
+    precision: Annotated[Precision, arg(help_behavior_hint="(default: bfloat16)")] = "bfloat16"
+    """Of the base model's weights: 8bit and nf4 (four bits) take less memory and need an NVIDIA GPU."""
+
+    offload: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Keep the base model in main memory, and on the GPU only the block at work: slower."""
 
     @property
     def kinds(self) -> list[str]:
