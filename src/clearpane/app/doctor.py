@@ -80,7 +80,7 @@ class Doctor:
     """Directory of the panel's base model; FLUX.1 Kontext need not be here for its figures."""
 
     side: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 512)")] = 512
-    """The panel's photographs are seen at about SIDE x SIDE pixels."""
+    """The panel's photographs are seen at about N x N pixels."""
 
 
 def run(options: Doctor) -> int:
