@@ -6,9 +6,11 @@ What SIRR-LMM leaves out: whether path-traced scenes train better than the blend
 train from ImageNet's features on natural pictures alone, without a real pair, and are scored on those of
 real_pairs/train, where choices may hang on the result, and on real_pairs/val. All blends get the same
 backgrounds (half of them with deepened shadows, none with distractors), drawn afresh for every crop; the
-linear-light blend has a generator's ranges fitted to the statistics of the 71 pairs, which the others have
-not. A few hundred scenes are drawn once into the cache, the same ones by both renderers, with the scene
-sampler's own shadows, noise and lens; what path-traced ones have besides is the noise of their samples.
+ranges of the linear-light blend and the brightnesses of the rendered scenes were fitted to the statistics of
+the 71 pairs, those of the literature's blends were not. The loss's term for I = t B + R applies to the
+linear-light blend and the scenes alone. A few hundred scenes are drawn once into the cache, the same ones by
+both renderers, with the scene sampler's own shadows, noise and lens; what path-traced ones have besides is
+the noise of their samples.
 
 Each run takes one thread and 4 GB. Finished runs are kept, and an interrupted one goes on: the whole takes
 hours. It prints its table and writes docs/figures/ablation.md and ablation.json after every run. Needs the
