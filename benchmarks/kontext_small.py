@@ -60,7 +60,7 @@ class Options:
     """Folder with natural."""
     vae_steps: int = 2500
     """Optimiser steps of the VAE."""
-    steps: int = 6000
+    steps: int = 4000
     """Optimiser steps of the transformer and the text encoders."""
     batch: int = 16
     """Pictures a step."""
@@ -173,29 +173,37 @@ def train_editor(options: Options, pipeline: FluxKontextPipeline, pictures: list
     train("editor", options, Editor(pipeline), options.steps, loss_of)
 
 
-@torch.no_grad()
 def score_edits(
     backbone: Backbone, encode: Callable[[str], TaskEmbedding], held_out: list[Tensor]
+) -> dict[str, float]:
+    """Mean PSNR by edit, told its sentence."""
+    return {
+        name: mean_psnr(make_edit(backbone, encode(EDITS[name].sentence), given), wanted)
+        for name, (given, wanted) in edit_pictures(held_out[:_HELD_OUT]).items()
+    }
+
+
+@torch.no_grad()
+def score_others(
+    backbone: Backbone, encode: Callable[[str], TaskEmbedding], held_out: list[Tensor]
 ) -> dict[str, dict[str, float]]:
-    """Mean PSNR by edit: of doing nothing, edited, told the next edit's sentence, and of the VAE alone."""
-    rows = {}
-    for name, (given, wanted) in edit_pictures(held_out[:_HELD_OUT]).items():
-        other = list(EDITS)[(list(EDITS).index(name) + 1) % len(EDITS)]
-        right, wrong = (make_edit(backbone, encode(EDITS[kind].sentence), given) for kind in (name, other))
-        rebuilt = backbone.decode(backbone.encode(wanted)).clamp(0, 1)
-        pictures = {"nothing": given, "edited": right, "other_sentence": wrong, "vae": rebuilt}
-        rows[name] = {
-            key: float(
-                np.mean(
-                    [
-                        psnr(*(x.permute(1, 2, 0).numpy() for x in pair))
-                        for pair in zip(made, wanted, strict=True)
-                    ]
-                )
-            )
-            for key, made in pictures.items()
+    """As `score_edits`, but doing nothing, told the next edit's sentence, and the VAE alone."""
+    names, rows = list(EDITS), {}
+    for index, (name, (given, wanted)) in enumerate(edit_pictures(held_out[:_HELD_OUT]).items()):
+        other = EDITS[names[(index + 1) % len(names)]].sentence
+        pictures = {
+            "nothing": given,
+            "other_sentence": make_edit(backbone, encode(other), given),
+            "vae": backbone.decode(backbone.encode(wanted)).clamp(0, 1),
         }
+        rows[name] = {key: mean_psnr(made, wanted) for key, made in pictures.items()}
     return rows
+
+
+def mean_psnr(made: Tensor, wanted: Tensor) -> float:
+    """Over the pictures of a batch."""
+    pairs = zip(*(x.permute(0, 2, 3, 1).numpy() for x in (made, wanted)), strict=True)
+    return float(np.mean([psnr(*pair) for pair in pairs]))
 
 
 def edit_pictures(held_out: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -260,7 +268,8 @@ def main(options: Options) -> int:
         held_out = load_natural(options.data / "natural", held_out=True)
         with torch.no_grad():
             tasks = {edit.sentence: encode_task(pipeline, [edit.sentence]) for edit in EDITS.values()}
-        rows = score_edits(backbone, tasks.__getitem__, held_out)
+        edited = score_edits(backbone, tasks.__getitem__, held_out)
+        others = score_others(backbone, tasks.__getitem__, held_out)
         sheet = draw_sheet(backbone, tasks.__getitem__, held_out)
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -271,7 +280,7 @@ def main(options: Options) -> int:
     document = {
         "parameters": sum(p.numel() for part in parts for p in part.parameters()),
         **{key: getattr(options, key) for key in ("steps", "vae_steps", "batch")},
-        "edits": rows,
+        "edits": {name: {"edited": edited[name], **others[name]} for name in EDITS},
         "machine": describe_machine(),
     }
     picture = Image.fromarray(to_8bit(sheet))

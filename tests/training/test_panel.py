@@ -1,6 +1,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -169,6 +171,38 @@ def test_a_resumed_run_follows_the_same_loss_curve(glass, base, tmp_path, monkey
     first, second = (load_file(x / "pytorch_lora_weights.safetensors") for x in (parts, whole))
     for name, value in second.items():
         torch.testing.assert_close(first[name], value)
+
+
+def test_two_processes_train_on_the_mean_of_their_gradients(glass, base, tmp_path, monkeypatch):
+    options = [f"{glass}", "--base", f"{base}", "--output", f"{tmp_path / 'two'}", "--cpu"]
+    options += ["--steps", "3", "--batch", "1", "--side", "32", "--rank", "2", "--learning-rate", "1e-2"]
+    options += ["--precision", "float32", "--draw-every", "0", "--no-gradient-checkpointing"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launch, "-m", "clearpane", "train", "panel", *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    # The twin: one process that computes both losses of a step.
+    plain = panel.PanelLoss.forward
+
+    def both(self, pictures, generator):
+        first = 2 * steps.pop(0)
+        losses = []
+        for index in (first, first + 1):
+            own = step_generator(0, index)
+            losses.append(plain(self, panel.choose_pictures(self._recipe, scenes, [], own), own))
+        return sum(losses) / 2
+
+    steps, scenes = [0, 1, 2], load_glass_panels(glass)[2:]
+    monkeypatch.setattr(panel.PanelLoss, "forward", both)
+    run(recipe(glass, base, tmp_path / "one", steps=3, batch=1))
+    two, one = (load_file(tmp_path / x / "pytorch_lora_weights.safetensors") for x in ("two", "one"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
 
 
 def test_another_recipe_does_not_go_on_with_a_run(glass, base, tmp_path):

@@ -90,7 +90,11 @@ def run_steps(
     started, first = time.monotonic(), state.step
     recent: deque[float] = deque(maxlen=schedule.log_every)
     with _deferred_interrupt() as interrupted:
-        while state.step < schedule.steps and not interrupted():
+        while state.step < schedule.steps:
+            if interrupted():
+                accelerator.set_trigger()
+            if accelerator.check_trigger():  # any process's: all stop at the same step
+                break
             rate = cosine_learning_rate(
                 state.step, schedule.steps, schedule.learning_rate, schedule.warmup, schedule.floor
             )

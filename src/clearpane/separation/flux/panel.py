@@ -37,9 +37,8 @@ from clearpane.separation.resolution import LocalCorrection, box_mean, enlarge, 
 
 SETTINGS_FILE, TASK_FILE = "panel.json", "task_embedding.safetensors"
 
-# Where T differs by less than the first from the photograph, as the VAE shows both, the photograph's own
-# pixels are kept; from the second on the change is taken whole (sRGB, mean over a window and the channels).
-_UNTOUCHED, _CHANGED = 0.01, 0.03
+# Limits of `keep_untouched`; measured in docs/figures/panel.md.
+UNTOUCHED = (0.01, 0.03)
 _WINDOW = 2
 # Looks that quality "best" takes the mean of.
 _LOOKS = 4
@@ -155,7 +154,7 @@ class PanelSeparator:
         seen = looks[0][0]
         transmission, reflection = (np.mean([look[i] for look in looks], axis=0) for i in (1, 2))
         return Layers(
-            _keep_untouched(image, seen, transmission),
+            keep_untouched(image, seen, transmission),
             LocalCorrection.fit(seen, reflection, _WINDOW).apply(image),
         )
 
@@ -182,7 +181,12 @@ class PanelSeparator:
         return first, second, third
 
 
-def _keep_untouched(image: np.ndarray, seen: np.ndarray, transmission: np.ndarray) -> np.ndarray:
+def keep_untouched(
+    image: np.ndarray,
+    seen: np.ndarray,
+    transmission: np.ndarray,
+    limits: tuple[float, float] = UNTOUCHED,
+) -> np.ndarray:
     """T at the photograph's own resolution; where it does not differ, the photograph's own pixels.
 
     A VAE softens what it shows. T is therefore compared with the photograph as the same VAE shows it: the
@@ -192,10 +196,13 @@ def _keep_untouched(image: np.ndarray, seen: np.ndarray, transmission: np.ndarra
         image: H x W x 3, the photograph.
         seen: h x w x 3, the photograph through the VAE.
         transmission: h x w x 3, T through the VAE.
+        limits: a difference below the first is none, from the second on it is taken whole, between them in
+            part; sRGB, the mean over a window and the channels.
     """
     result = LocalCorrection.fit(seen, transmission, _WINDOW).apply(image)
     change = box_mean(np.abs(transmission - seen).mean(axis=2, keepdims=True), _WINDOW)[..., 0]
-    weight = np.clip((change - _UNTOUCHED) / (_CHANGED - _UNTOUCHED), 0, 1).astype(np.float32)
+    low, high = limits
+    weight = np.clip((change - low) / (high - low), 0, 1).astype(np.float32)
     weight = enlarge(weight, *image.shape[:2])
     for rows in row_bands(image):
         kept = np.clip(image[rows], 0, 1)
