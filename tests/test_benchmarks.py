@@ -11,6 +11,7 @@ import scipy.stats
 import torch
 
 from clearpane.separation.layers import Layers
+from clearpane.training.panels import PanelPictures
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -159,11 +160,42 @@ def test_an_editor_s_scores_are_those_of_its_pictures(monkeypatch):
 
     monkeypatch.setattr(module, "sample", lambda backbone, reference, task, sampling: reference)
     pictures = [torch.randint(256, (3, 80, 90), dtype=torch.uint8) for _ in range(3)]
-    rows = module.score_edits(Identity(), lambda sentence: None, pictures)
-    assert list(rows) == list(importlib.import_module("edits").EDITS)
-    for row in rows.values():
-        assert row["edited"] == row["other_sentence"] == row["nothing"]
+    edited = module.score_edits(Identity(), lambda sentence: None, pictures)
+    others = module.score_others(Identity(), lambda sentence: None, pictures)
+    assert list(edited) == list(others) == list(importlib.import_module("edits").EDITS)
+    for name, row in others.items():
+        assert edited[name] == row["other_sentence"] == row["nothing"]
         assert row["vae"] == 100
+
+
+def test_a_panel_that_paints_the_photograph_keeps_all_of_it(monkeypatch):
+    module = importlib.import_module("panel")
+
+    class Exact:
+        def encode(self, pictures):
+            return pictures
+
+        decode = encode
+
+    def paint(backbone, reference, task, sampling, held=None):
+        photo = reference[..., : reference.shape[-1] // 3]
+        return torch.cat([photo, photo, torch.zeros_like(photo)], dim=-1)
+
+    monkeypatch.setattr(module, "sample", paint)
+    sizes = [(72, 96), (72, 96), (96, 96)]
+    pictures = [
+        PanelPictures(*(torch.randint(256, (3, *size), dtype=torch.uint8) for _ in range(3)))
+        for size in sizes
+    ]
+    assert [len(batch) for batch in module.batches(pictures, module.USUAL)] == [2, 1]
+    scores = module.score_pictures(Exact(), None, module.USUAL, pictures)
+    assert scores["t"] == scores["nothing"] and scores["vae"] == scores["vae_r"] == [100] * 3
+    rows = module.score_kept(Exact(), None, module.USUAL, pictures)
+    for name in module.LIMITS:
+        if not name.startswith("local"):
+            assert rows[name]["own"] == [100] * 3 and rows[name]["gain"] == [0] * 3
+            assert rows[name]["psnr"] == [100] * 3
+    assert max(rows["T as the VAE shows it, enlarged"]["psnr"]) < 30
 
 
 def test_peak_memory_of_tensors_counts_what_is_alive_and_no_weights():
