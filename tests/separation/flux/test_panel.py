@@ -13,6 +13,7 @@ from clearpane.separation.flux.panel import (
     PanelSeparator,
     PanelSettings,
     cut_panels,
+    keep_untouched,
     join_panels,
     load_settings,
     reference_panel,
@@ -152,6 +153,15 @@ def test_where_nothing_is_taken_away_the_photograph_s_own_pixels_stay(task, size
     assert changed.mean() == pytest.approx(0.2, abs=0.01)
     # Noise that only the photograph has, not the VAE's softened look at it, is still there.
     assert changed.std() < 0.02
+
+
+@pytest.mark.parametrize(("haze", "taken"), [(0.008, 0.0), (0.015, 0.25), (0.02, 0.5), (0.03, 1.0), (0.1, 1.0)])
+def test_between_the_limits_a_change_is_taken_in_part(haze, taken):
+    """A faint even haze: below 0.01 it stays, from 0.03 on all of it goes."""
+    photo = np.full((64, 96, 3), 0.5, np.float32)
+    seen = np.full((16, 24, 3), 0.5, np.float32)
+    result = keep_untouched(photo, seen, seen - np.float32(haze))
+    np.testing.assert_allclose(result, 0.5 - taken * haze, atol=2e-4)
 
 
 def test_a_confidence_is_refused(trained):
