@@ -50,6 +50,11 @@ SENTENCES = [edit.sentence for edit in EDITS.values()] + [PANEL_CAPTION, REMOVAL
 _KL_WEIGHT, _LEARNING_RATE = 1e-4, 1e-3
 _HELD_OUT, _STEPS = 32, 8
 _CROP, _ZOOM = 64, 5.0
+# Brightness, blue-yellow and red-green, an orthonormal basis of linear combinations of R, G and B.
+_OPPONENT = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, -2.0], [1.0, -1.0, 0.0]])
+_OPPONENT /= _OPPONENT.norm(dim=1, keepdim=True)
+# Of the VAE's crops, those whose channels come from three photographs.
+_MIXED = 0.5
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,29 @@ class Options:
 
 
 def vae_loss(vae: nn.Module, pictures: Tensor, generator: Generator) -> Tensor:
-    """``|D(z) - x| + gradients + 1e-4 KL``, z drawn from the posterior; the KL is the mean over latents."""
+    """``|D(z) - x| + gradients + 1e-4 KL``, z drawn from the posterior; the KL is the mean over latents.
+
+    The first two are taken in opponent colours: in R, G and B the sign of each error is that of the error of
+    brightness, and faint colours are not learnt.
+    """
     posterior = vae.encode(2 * pictures - 1).latent_dist
     mean, deviation = posterior.mean.float(), posterior.std.float()
     drawn = mean + deviation * torch.randn(mean.shape, generator=generator)
-    result = (vae.decode(drawn).sample.float() + 1) / 2
+    made = (vae.decode(drawn).sample.float() + 1) / 2
+    result, wanted = (torch.einsum("ij,bjhw->bihw", _OPPONENT, x) for x in (made, pictures))
     divergence = 0.5 * (mean.square() + deviation.square() - 1 - 2 * deviation.log()).mean()
-    return (result - pictures).abs().mean() + gradient_loss(result, pictures).mean() + _KL_WEIGHT * divergence
+    return (result - wanted).abs().mean() + gradient_loss(result, wanted).mean() + _KL_WEIGHT * divergence
+
+
+def mix_channels(crops: Tensor, share: float, generator: Generator) -> Tensor:
+    """The first ``share`` of the crops with R, G and B from three of the crops, drawn at random.
+
+    In photographs the channels say nearly the same, and a VAE learns their differences last.
+    """
+    count = round(share * len(crops))
+    sources = torch.randint(len(crops), (count, 3), generator=generator)
+    mixed = crops[sources, torch.arange(3)]
+    return torch.cat([mixed, crops[count:]])
 
 
 class Editor(nn.Module):
@@ -110,7 +131,7 @@ def train(
     """Train one stage, or go on with it; the model is left with its averaged weights."""
     accelerator = Accelerator(cpu=True)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=1e-2, fused=True)
-    facts = [asdict(SmallKontext()), SENTENCES, _CROP, _ZOOM, _KL_WEIGHT, _LEARNING_RATE]
+    facts = [asdict(SmallKontext()), SENTENCES, _CROP, _ZOOM, _MIXED, _KL_WEIGHT, _LEARNING_RATE]
     recipe = {
         "steps": steps,
         "batch": options.batch,
@@ -137,10 +158,14 @@ def train_vae(options: Options, pipeline: FluxKontextPipeline, pictures: list[Te
     vae = pipeline.vae
 
     def draw(generator: Generator) -> Tensor:
+        """Crops of pictures."""
         indices = torch.randint(len(pictures), (options.batch,), generator=generator).tolist()
         return torch.stack([random_crop((pictures[i],), _CROP, generator, 2.5)[0] for i in indices])
 
-    train("vae", options, vae, options.vae_steps, lambda g: vae_loss(vae, draw(g), g))
+    def loss_of(generator: Generator) -> Tensor:
+        return vae_loss(vae, mix_channels(draw(generator), _MIXED, generator), generator)
+
+    train("vae", options, vae, options.vae_steps, loss_of)
     vae.eval().requires_grad_(False)
     with torch.no_grad():
         generator = step_generator(options.seed, options.vae_steps)

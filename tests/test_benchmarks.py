@@ -168,6 +168,22 @@ def test_an_editor_s_scores_are_those_of_its_pictures(monkeypatch):
         assert row["vae"] == 100
 
 
+def test_mixed_crops_take_each_channel_from_some_crop_and_the_others_stay():
+    module = importlib.import_module("kontext_small")
+    crops = torch.rand(8, 3, 4, 5)
+    mixed = module.mix_channels(crops, 0.5, torch.Generator().manual_seed(0))
+    assert torch.equal(mixed[4:], crops[4:])
+    for crop in mixed[:4]:
+        for channel in range(3):
+            assert any(torch.equal(crop[channel], other[channel]) for other in crops)
+    assert not any(torch.equal(crop, other) for crop in mixed[:4] for other in crops)
+
+
+def test_opponent_colours_are_an_orthonormal_basis():
+    opponent = importlib.import_module("kontext_small")._OPPONENT
+    torch.testing.assert_close(opponent @ opponent.T, torch.eye(3))
+
+
 def test_a_panel_that_paints_the_photograph_keeps_all_of_it(monkeypatch):
     module = importlib.import_module("panel")
 

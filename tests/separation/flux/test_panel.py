@@ -13,8 +13,8 @@ from clearpane.separation.flux.panel import (
     PanelSeparator,
     PanelSettings,
     cut_panels,
-    keep_untouched,
     join_panels,
+    keep_untouched,
     load_settings,
     reference_panel,
 )
@@ -155,7 +155,9 @@ def test_where_nothing_is_taken_away_the_photograph_s_own_pixels_stay(task, size
     assert changed.std() < 0.02
 
 
-@pytest.mark.parametrize(("haze", "taken"), [(0.008, 0.0), (0.015, 0.25), (0.02, 0.5), (0.03, 1.0), (0.1, 1.0)])
+@pytest.mark.parametrize(
+    ("haze", "taken"), [(0.008, 0.0), (0.015, 0.25), (0.02, 0.5), (0.03, 1.0), (0.1, 1.0)]
+)
 def test_between_the_limits_a_change_is_taken_in_part(haze, taken):
     """A faint even haze: below 0.01 it stays, from 0.03 on all of it goes."""
     photo = np.full((64, 96, 3), 0.5, np.float32)
