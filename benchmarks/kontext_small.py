@@ -9,6 +9,7 @@ a directory that stock diffusers opens, and docs/figures/kontext_small.{md,json,
 on. Needs the extras [train] and [flux].
 """
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -127,8 +128,13 @@ def train(
     model: nn.Module,
     steps: int,
     loss_of: Callable[[Generator], Tensor],
+    start: str = "",
 ) -> None:
-    """Train one stage, or go on with it; the model is left with its averaged weights."""
+    """Train one stage, or go on with it; the model is left with its averaged weights.
+
+    Args:
+        start: what the stage rests on; a run that rests on something else does not go on.
+    """
     accelerator = Accelerator(cpu=True)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=1e-2, fused=True)
     facts = [asdict(SmallKontext()), SENTENCES, _CROP, _ZOOM, _MIXED, _KL_WEIGHT, _LEARNING_RATE]
@@ -138,6 +144,8 @@ def train(
         "seed": options.seed,
         "facts": json.loads(json.dumps(facts)),
     }
+    if start:
+        recipe["start"] = start
     state = TrainingState(model, AveragedWeights(model), accelerator.prepare(optimizer), recipe=recipe)
     folder = options.output / "training" / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -195,7 +203,11 @@ def train_editor(options: Options, pipeline: FluxKontextPipeline, pictures: list
         task = encode_task(pipeline, sentences)
         return flow_matching_loss(backbone, target, reference, task, DEFAULT_GUIDANCE, generator)
 
-    train("editor", options, Editor(pipeline), options.steps, loss_of)
+    digest = hashlib.sha256()
+    for value in pipeline.vae.state_dict().values():
+        digest.update(value.numpy().tobytes())
+    digest.update((FOLDER / "edits.py").read_bytes())
+    train("editor", options, Editor(pipeline), options.steps, loss_of, start=digest.hexdigest()[:16])
 
 
 def score_edits(
@@ -204,7 +216,7 @@ def score_edits(
     """Mean PSNR by edit, told its sentence."""
     return {
         name: mean_psnr(make_edit(backbone, encode(EDITS[name].sentence), given), wanted)
-        for name, (given, wanted) in edit_pictures(held_out[:_HELD_OUT]).items()
+        for name, (given, wanted) in edit_pictures(held_out).items()
     }
 
 
@@ -214,7 +226,7 @@ def score_others(
 ) -> dict[str, dict[str, float]]:
     """As `score_edits`, but doing nothing, told the next edit's sentence, and the VAE alone."""
     names, rows = list(EDITS), {}
-    for index, (name, (given, wanted)) in enumerate(edit_pictures(held_out[:_HELD_OUT]).items()):
+    for index, (name, (given, wanted)) in enumerate(edit_pictures(held_out).items()):
         other = EDITS[names[(index + 1) % len(names)]].sentence
         pictures = {
             "nothing": given,
@@ -234,7 +246,7 @@ def mean_psnr(made: Tensor, wanted: Tensor) -> float:
 def edit_pictures(held_out: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
     """For each edit the pictures to edit and those wanted, n x 3 x 64 x 64; the same in every call."""
     generator = torch.Generator().manual_seed(1)
-    clean = [random_crop((picture,), _CROP, generator, _ZOOM)[0] for picture in held_out]
+    clean = [random_crop((picture,), _CROP, generator, _ZOOM)[0] for picture in held_out[:_HELD_OUT]]
     return {
         name: tuple(torch.stack(x) for x in zip(*(edit.make(c, generator) for c in clean), strict=True))
         for name, edit in EDITS.items()

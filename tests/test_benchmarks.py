@@ -10,6 +10,8 @@ import pytest
 import scipy.stats
 import torch
 
+from clearpane.separation.flux import panel as flux_panel
+from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.separation.layers import Layers
 from clearpane.training.panels import PanelPictures
 
@@ -184,34 +186,85 @@ def test_opponent_colours_are_an_orthonormal_basis():
     torch.testing.assert_close(opponent @ opponent.T, torch.eye(3))
 
 
+class Exact:
+    """A backbone whose VAE loses nothing."""
+
+    device, multiple = torch.device("cpu"), 8
+
+    def __init__(self):
+        self.vae = torch.nn.Linear(1, 1)
+        self.vae.dtype = torch.float32
+
+    def encode(self, pictures):
+        return pictures
+
+    decode = encode
+
+
+def paint(backbone, reference, task, sampling, **others):
+    """A panel that shows the photograph as T and black as R."""
+    photo = reference[..., : reference.shape[-1] // 3]
+    return torch.cat([photo, photo, torch.zeros_like(photo)], dim=-1)
+
+
 def test_a_panel_that_paints_the_photograph_keeps_all_of_it(monkeypatch):
-    module = importlib.import_module("panel")
-
-    class Exact:
-        def encode(self, pictures):
-            return pictures
-
-        decode = encode
-
-    def paint(backbone, reference, task, sampling, held=None):
-        photo = reference[..., : reference.shape[-1] // 3]
-        return torch.cat([photo, photo, torch.zeros_like(photo)], dim=-1)
-
-    monkeypatch.setattr(module, "sample", paint)
-    sizes = [(72, 96), (72, 96), (96, 96)]
+    scores, cells = (importlib.import_module(name) for name in ("panel_scores", "panel_cells"))
+    monkeypatch.setattr(scores, "sample", paint)
+    monkeypatch.setattr(flux_panel, "sample", paint)
+    task = TaskEmbedding(torch.zeros(1, 1, 1), torch.zeros(1, 1))
+    generator = torch.Generator().manual_seed(0)
     pictures = [
-        PanelPictures(*(torch.randint(256, (3, *size), dtype=torch.uint8) for _ in range(3)))
-        for size in sizes
+        PanelPictures(
+            *(torch.randint(256, (3, *size), dtype=torch.uint8, generator=generator) for _ in range(3))
+        )
+        for size in [(72, 96), (72, 96), (96, 96)]
     ]
-    assert [len(batch) for batch in module.batches(pictures, module.USUAL)] == [2, 1]
-    scores = module.score_pictures(Exact(), None, module.USUAL, pictures)
-    assert scores["t"] == scores["nothing"] and scores["vae"] == scores["vae_r"] == [100] * 3
-    rows = module.score_kept(Exact(), None, module.USUAL, pictures)
-    for name in module.LIMITS:
+    assert [len(batch) for batch in scores.batches(pictures, cells.USUAL)] == [2, 1]
+    seen = scores.score_pictures(Exact(), task, cells.USUAL, pictures)
+    assert seen["t"] == seen["nothing"]
+    assert scores.score_ceiling(Exact(), cells.USUAL, pictures[0]) == {"t": [100], "r": [100]}
+    full = scores.score_full_size(Exact(), task, cells.USUAL, pictures)
+    assert full["t"] == full["nothing"]
+    rows = scores.score_kept(Exact(), task, cells.USUAL, pictures)
+    for name in scores.LIMITS:
         if not name.startswith("local"):
-            assert rows[name]["own"] == [100] * 3 and rows[name]["gain"] == [0] * 3
-            assert rows[name]["psnr"] == [100] * 3
+            assert rows[name] == {"psnr": [100] * 3, "own": [100] * 3, "gain": [0] * 3}
     assert max(rows["T as the VAE shows it, enlarged"]["psnr"]) < 30
+
+
+def test_a_run_of_the_panel_belongs_to_its_base_its_cell_and_its_seed(tmp_path):
+    cells = importlib.import_module("panel_cells")
+    (tmp_path / "vae").mkdir()
+    weights = tmp_path / "vae" / "model.safetensors"
+    weights.write_bytes(b"one")
+    before = cells.base_digest(tmp_path)
+    weights.write_bytes(b"two")
+    after = cells.base_digest(tmp_path)
+    every = {cell for table in cells.CELLS.values() for cell in table.values()}
+    keys = {cells.run_key(c, seed, base) for c in every for seed in (0, 1) for base in (before, after)}
+    assert len(keys) == 4 * len(every)
+    assert all(cells.BASELINES[q] in table for q, table in cells.CELLS.items() if q != "overfit")
+
+
+def test_tables_of_the_panel_compare_runs_of_the_same_seed():
+    cells, tables = (importlib.import_module(name) for name in ("panel_cells", "panel_tables"))
+
+    def run(gain):
+        scores = {"t": [20.0 + gain] * 4, "t_g": [21.0 + gain] * 4, "nothing": [20.0] * 4}
+        subset = {**scores, "nothing_g": [21.0] * 4, "r": [15.0] * 4}
+        return {"seconds": 60.0, "scenes": subset, "val": subset, "edits": {"denoise": 25.0}}
+
+    document = {"base": "b", "seeds": 2, "edits": {"nothing": {"denoise": 18.0}, "base": {"denoise": 26.0}}}
+    machine = importlib.import_module("measuring").describe_machine()
+    full = cells.CELLS["full"]
+    document |= {"machine": machine, "runs": {}}
+    for name, seed, gain in (("LoRA", 0, 1.0), ("LoRA", 1, 9.0), ("the whole transformer", 0, 3.0)):
+        document["runs"][cells.run_key(full[name], seed, "b")] = run(gain)
+    runs = {name: tables.finished(document, cell) for name, cell in full.items()}
+    text = tables.render_differences(runs, "LoRA", tables.SEEN)
+    assert "| the whole transformer, against LoRA | 1 | +2.00 [+2.00, +2.00] |" in text
+    assert "+5.00 [+5.00, +5.00] (± 5.66)" in tables.render_cells(runs, tables.SEEN)
+    assert "| do nothing | 18.00 |" in tables.render_edits(runs, document)
 
 
 def test_peak_memory_of_tensors_counts_what_is_alive_and_no_weights():

@@ -173,7 +173,7 @@ def test_a_resumed_run_follows_the_same_loss_curve(glass, base, tmp_path, monkey
         torch.testing.assert_close(first[name], value)
 
 
-def test_two_processes_train_on_the_mean_of_their_gradients(glass, base, tmp_path, monkeypatch):
+def test_two_processes_train_as_one_that_draws_for_both(glass, base, tmp_path, monkeypatch):
     options = [f"{glass}", "--base", f"{base}", "--output", f"{tmp_path / 'two'}", "--cpu"]
     options += ["--steps", "3", "--batch", "1", "--side", "32", "--rank", "2", "--learning-rate", "1e-2"]
     options += ["--precision", "float32", "--draw-every", "0", "--no-gradient-checkpointing"]
@@ -197,7 +197,7 @@ def test_two_processes_train_on_the_mean_of_their_gradients(glass, base, tmp_pat
             losses.append(plain(self, panel.choose_pictures(self._recipe, scenes, [], own), own))
         return sum(losses) / 2
 
-    steps, scenes = [0, 1, 2], load_glass_panels(glass)[2:]
+    steps, scenes = [0, 1, 2], load_glass_panels(glass)[panel._DRAWN :]
     monkeypatch.setattr(panel.PanelLoss, "forward", both)
     run(recipe(glass, base, tmp_path / "one", steps=3, batch=1))
     two, one = (load_file(tmp_path / x / "pytorch_lora_weights.safetensors") for x in ("two", "one"))

@@ -127,24 +127,27 @@ def run_steps(
                 on_step(state.step, recent[-1], rate)
                 if last or state.step % schedule.checkpoint_every == 0:
                     state.save(checkpoint)
-    if state.step == schedule.steps:
-        return True
-    if main:
-        state.save(checkpoint)
-        print(f"interrupted at step {state.step}; the same command goes on from there")
-    return False
+        finished = state.step == schedule.steps
+        if main and not finished:
+            state.save(checkpoint)
+            print(f"interrupted at step {state.step}; the same command goes on from there")
+        # Who starts several processes ends them all as soon as one is gone.
+        accelerator.wait_for_everyone()
+    return finished
 
 
 @contextlib.contextmanager
 def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether Ctrl-C was pressed or an end asked for; a second time stops at once.
+    """Gives a function that says whether an end was asked for, by Ctrl-C or otherwise.
+
+    A second Ctrl-C stops at once.
 
     A step broken off half-way would leave weights and their step number that do not belong together.
     """
     asked: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if asked:
+        if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         asked.append(number)
 

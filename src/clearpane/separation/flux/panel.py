@@ -150,7 +150,7 @@ class PanelSeparator:
         size = working_size(height, width, self._settings.side**2)
         small = np.clip(image, 0, 1) if size == (height, width) else shrink(image, *size)
         count = _LOOKS if quality == "best" else 1
-        looks = [self._look(small, i, count) for i in range(count)]
+        looks = [self.look(small, i, count) for i in range(count)]
         seen = looks[0][0]
         transmission, reflection = (np.mean([look[i] for look in looks], axis=0) for i in (1, 2))
         return Layers(
@@ -159,8 +159,13 @@ class PanelSeparator:
         )
 
     @torch.no_grad()
-    def _look(self, image: np.ndarray, index: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The photograph as the VAE shows it, T and R, all h x w x 3; the ``index``-th of ``count`` looks."""
+    def look(
+        self, image: np.ndarray, index: int = 0, count: int = 1
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The photograph as the VAE shows it, T and R, all h x w x 3, at the size of ``image``.
+
+        It is the ``index``-th of ``count`` looks, which differ in their noise.
+        """
         height, width = image.shape[:2]
         multiple = self._backbone.multiple
         photo = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
@@ -197,7 +202,8 @@ def keep_untouched(
         seen: h x w x 3, the photograph through the VAE.
         transmission: h x w x 3, T through the VAE.
         limits: a difference below the first is none, from the second on it is taken whole, between them in
-            part; sRGB, the mean over a window and the channels.
+            part; sRGB, the mean over 5 x 5 pixels of T and the channels. A change of a single pixel by less
+            than 0.25 is therefore none.
     """
     result = LocalCorrection.fit(seen, transmission, _WINDOW).apply(image)
     change = box_mean(np.abs(transmission - seen).mean(axis=2, keepdims=True), _WINDOW)[..., 0]
