@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from diffusers import FluxKontextPipeline
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -173,19 +175,39 @@ def test_a_resumed_run_follows_the_same_loss_curve(glass, base, tmp_path, monkey
         torch.testing.assert_close(first[name], value)
 
 
-def test_two_processes_train_as_one_that_draws_for_both(glass, base, tmp_path, monkeypatch):
-    options = [f"{glass}", "--base", f"{base}", "--output", f"{tmp_path / 'two'}", "--cpu"]
-    options += ["--steps", "3", "--batch", "1", "--side", "32", "--rank", "2", "--learning-rate", "1e-2"]
+def two_processes(glass, base, output, steps) -> subprocess.Popen:
+    options = [f"{glass}", "--base", f"{base}", "--output", f"{output}", "--cpu", "--steps", f"{steps}"]
+    options += ["--batch", "1", "--side", "32", "--rank", "2", "--learning-rate", "1e-2"]
     options += ["--precision", "float32", "--draw-every", "0", "--no-gradient-checkpointing"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
+    return subprocess.Popen(
         [*launch, "-m", "clearpane", "train", "panel", *options],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
     )
-    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_two_processes_that_are_interrupted_stop_at_the_same_step(glass, base, tmp_path):
+    process = two_processes(glass, base, tmp_path, 100_000)
+    log = tmp_path / "log.jsonl"
+    waited = time.monotonic() + 200
+    while not (log.exists() and log.stat().st_size) and process.poll() is None and time.monotonic() < waited:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=100)[0]
+    steps = len(log.read_text().splitlines())
+    assert said.count(f"interrupted at step {steps};") == 1, said
+    with safe_open(tmp_path / "checkpoint.safetensors", "pt") as checkpoint:
+        assert checkpoint.metadata()["step"] == str(steps)
+
+
+def test_two_processes_train_as_one_that_draws_for_both(glass, base, tmp_path, monkeypatch):
+    process = two_processes(glass, base, tmp_path / "two", 3)
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
     # The twin: one process that computes both losses of a step.
     plain = panel.PanelLoss.forward
 
