@@ -4,7 +4,8 @@
 
 An instruction editor of 9 M parameters, made of the classes of FLUX.1 Kontext: a VAE (a quarter of the
 resolution, 16 channels), two text encoders and a transformer. First the VAE learns to give natural pictures
-back, then the others the edits of edits.py, each with its sentence. Writes build/benchmarks/kontext-small,
+back, then the others the edits of edits.py, each with its sentence, then two edits side by side too
+(panel_edits.py). Writes build/benchmarks/kontext-small,
 a directory that stock diffusers opens, and docs/figures/kontext_small.{md,json,jpg}. An interrupted run goes
 on. Needs the extras [train] and [flux].
 """
@@ -32,6 +33,7 @@ from clearpane.evaluation.metrics import psnr, to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
+from clearpane.separation.flux.panel import cut_panels, reference_panel
 from clearpane.separation.flux.sampling import Sampling, sample
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.synthesis.caption import PANEL_CAPTION
@@ -44,11 +46,14 @@ from clearpane.training.small_kontext import T5_LENGTH, SmallKontext, new_pipeli
 from edits import EDITS
 from markdown import table
 from measuring import FOLDER, Machine, describe_machine
+from panel_edits import OTHERS, draw_panel, make_panel, panel_sentence
 
 # GenSIRR's, so that its words are known to the tokenizers.
 REMOVAL_SENTENCE = "please remove the reflection within the image."
 SENTENCES = [edit.sentence for edit in EDITS.values()] + [PANEL_CAPTION, REMOVAL_SENTENCE]
 _KL_WEIGHT, _LEARNING_RATE = 1e-4, 1e-3
+# Of the last stage: single edits a step, and by their side the share of panels and how many there are a step.
+_SINGLE, _PANELS = 4, {48: (0.2, 8), 64: (0.6, 6), 96: (0.2, 2)}
 _HELD_OUT, _STEPS = 32, 8
 _CROP, _ZOOM = 64, 5.0
 # Brightness, blue-yellow and red-green, an orthonormal basis of linear combinations of R, G and B.
@@ -66,8 +71,10 @@ class Options:
     """Folder with natural."""
     vae_steps: int = 2500
     """Optimiser steps of the VAE."""
-    steps: int = 4000
-    """Optimiser steps of the transformer and the text encoders."""
+    steps: int = 2500
+    """Optimiser steps of the transformer and the text encoders on single edits."""
+    panel_steps: int = 4000
+    """Optimiser steps of the same on single edits and on panels of two."""
     batch: int = 16
     """Pictures a step."""
     seed: int = 0
@@ -181,33 +188,73 @@ def train_vae(options: Options, pipeline: FluxKontextPipeline, pictures: list[Te
     vae.register_to_config(shift_factor=latents.mean().item(), scaling_factor=1 / latents.std().item())
 
 
+def draw_edits(pictures: list[Tensor], count: int, generator: Generator) -> tuple[Tensor, Tensor, list[str]]:
+    """Random edits of random crops: the pictures to edit, those wanted, and what the model is told."""
+    edits, drawn = list(EDITS.values()), []
+    for _ in range(count):
+        index, kind = (int(torch.randint(n, (), generator=generator)) for n in (len(pictures), len(edits)))
+        clean = random_crop((pictures[index],), _CROP, generator, _ZOOM)[0]
+        drawn.append((*edits[kind].make(clean, generator), edits[kind].sentence))
+    before, after, sentences = zip(*drawn, strict=True)
+    return torch.stack(before), torch.stack(after), list(sentences)
+
+
+def draw_panel_edits(pictures: list[Tensor], generator: Generator) -> tuple[Tensor, Tensor, list[str]]:
+    """The same of panels, all of one size, which is drawn."""
+    shares = torch.tensor([share for share, _ in _PANELS.values()])
+    side = list(_PANELS)[int(torch.multinomial(shares, 1, generator=generator))]
+    drawn = []
+    for _ in range(_PANELS[side][1]):
+        index = int(torch.randint(len(pictures), (), generator=generator))
+        zoom = _ZOOM * _CROP / side
+        drawn.append(draw_panel(random_crop((pictures[index],), side, generator, zoom)[0], generator))
+    before, after, sentences = zip(*drawn, strict=True)
+    return reference_panel(torch.stack(before)), torch.stack(after), list(sentences)
+
+
+def edit_loss(
+    backbone: Backbone,
+    pipeline: FluxKontextPipeline,
+    drawn: tuple[Tensor, Tensor, list[str]],
+    generator: Generator,
+) -> Tensor:
+    """Flow matching on pictures to edit and wanted ones."""
+    before, after, sentences = drawn
+    with torch.no_grad():
+        reference, target = backbone.encode(torch.cat([before, after])).float().chunk(2)
+    task = encode_task(pipeline, sentences)
+    return flow_matching_loss(backbone, target, reference, task, DEFAULT_GUIDANCE, generator)
+
+
+def digest_weights(*parts: nn.Module, file: str) -> str:
+    """Of what a stage rests on: earlier weights, and the file that makes its pictures."""
+    digest = hashlib.sha256()
+    for part in parts:
+        for value in part.state_dict().values():
+            digest.update(value.numpy().tobytes())
+    digest.update((FOLDER / file).read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def train_editor(options: Options, pipeline: FluxKontextPipeline, pictures: list[Tensor]) -> None:
-    """The second stage."""
+    """The second stage, and the third."""
     backbone = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, pipeline.device)
-    edits = list(EDITS.values())
+    editor = Editor(pipeline)
 
     def loss_of(generator: Generator) -> Tensor:
-        before, after, sentences = [], [], []
-        for _ in range(options.batch):
-            index, kind = (
-                int(torch.randint(n, (), generator=generator)) for n in (len(pictures), len(edits))
-            )
-            clean = random_crop((pictures[index],), _CROP, generator, _ZOOM)[0]
-            given, wanted = edits[kind].make(clean, generator)
-            before.append(given)
-            after.append(wanted)
-            sentences.append(edits[kind].sentence)
-        with torch.no_grad():
-            latents = backbone.encode(torch.cat([torch.stack(before), torch.stack(after)])).float()
-        reference, target = latents.chunk(2)
-        task = encode_task(pipeline, sentences)
-        return flow_matching_loss(backbone, target, reference, task, DEFAULT_GUIDANCE, generator)
+        drawn = draw_edits(pictures, options.batch, generator)
+        return edit_loss(backbone, pipeline, drawn, generator)
 
-    digest = hashlib.sha256()
-    for value in pipeline.vae.state_dict().values():
-        digest.update(value.numpy().tobytes())
-    digest.update((FOLDER / "edits.py").read_bytes())
-    train("editor", options, Editor(pipeline), options.steps, loss_of, start=digest.hexdigest()[:16])
+    start = digest_weights(pipeline.vae, file="edits.py")
+    train("editor", options, editor, options.steps, loss_of, start)
+
+    def both_losses(generator: Generator) -> Tensor:
+        single, panels = draw_edits(pictures, _SINGLE, generator), draw_panel_edits(pictures, generator)
+        losses = [edit_loss(backbone, pipeline, drawn, generator) for drawn in (single, panels)]
+        return torch.stack(losses).mean()
+
+    start = digest_weights(pipeline.vae, editor, file="panel_edits.py") + str([_SINGLE, _PANELS])
+    train("panels", options, editor, options.panel_steps, both_losses, start)
 
 
 def score_edits(
@@ -235,6 +282,28 @@ def score_others(
         }
         rows[name] = {key: mean_psnr(made, wanted) for key, made in pictures.items()}
     return rows
+
+
+@torch.no_grad()
+def score_panels(
+    backbone: Backbone, encode: Callable[[str], TaskEmbedding], held_out: list[Tensor]
+) -> dict[str, float]:
+    """Mean PSNR by edit of the middle picture of a panel; of darkened ones on the right, over all edits."""
+    scores: dict[str, float] = {}
+    darker = []
+    for name in OTHERS:
+        generator = torch.Generator().manual_seed(1)
+        clean = [random_crop((picture,), _CROP, generator, _ZOOM)[0] for picture in held_out[:_HELD_OUT]]
+        given, wanted = (
+            torch.stack(x) for x in zip(*(make_panel(name, True, c, generator) for c in clean), strict=True)
+        )
+        reference = backbone.encode(reference_panel(given))
+        latents = sample(backbone, reference, encode(panel_sentence(name, True)), Sampling(_STEPS))
+        made = cut_panels(backbone.decode(latents).clamp(0, 1))
+        _, middle, right = (mean_psnr(*pair) for pair in zip(made, cut_panels(wanted), strict=True))
+        scores[name] = middle
+        darker.append(right)
+    return scores | {"darken": float(np.mean(darker))}
 
 
 def mean_psnr(made: Tensor, wanted: Tensor) -> float:
@@ -274,16 +343,17 @@ def draw_sheet(
 
 def render(document: dict[str, Any]) -> str:
     """The table as Markdown."""
-    head = ["edit", "do nothing", "edited", "told the next edit", "VAE alone"]
-    keys = ("nothing", "edited", "other_sentence", "vae")
+    head = ["edit", "do nothing", "edited", "in a panel", "told the next edit", "VAE alone"]
+    keys = ("nothing", "edited", "panel", "other_sentence", "vae")
     rows = [[name, *(f"{values[key]:.2f}" for key in keys)] for name, values in document["edits"].items()]
     return (
         "## kontext-small\n\n"
         f"The base of the small experiments: {document['parameters'] / 1e6:.1f} M parameters, trained for "
         f"{document['steps']} steps of {document['batch']} pictures of {_CROP} pixels after "
-        f"{document['vae_steps']} of its VAE. Mean PSNR in dB over {_HELD_OUT} held-out pictures, {_STEPS} "
-        "steps of sampling; told another edit's sentence it is not to do this one. A VAE loses what its "
-        "last column says, whatever the transformer does.\n\n"
+        f"{document['vae_steps']} of its VAE, then for {document['panel_steps']} on panels too. Mean PSNR in "
+        f"dB over {_HELD_OUT} held-out pictures, {_STEPS} steps of sampling; told another edit's sentence it "
+        "is not to do this one. In a panel the edited picture stands in the middle, the darkened one on the "
+        "right. A VAE loses what its last column says, whatever the transformer does.\n\n"
         + table(head, rows)
         + "\n![For four pictures each: given, edited, wanted](kontext_small.jpg)\n"
         + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
@@ -304,9 +374,12 @@ def main(options: Options) -> int:
         backbone = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, pipeline.device)
         held_out = load_natural(options.data / "natural", held_out=True)
         with torch.no_grad():
-            tasks = {edit.sentence: encode_task(pipeline, [edit.sentence]) for edit in EDITS.values()}
+            sentences = [edit.sentence for edit in EDITS.values()]
+            sentences += [panel_sentence(name, True) for name in OTHERS]
+            tasks = {sentence: encode_task(pipeline, [sentence]) for sentence in sentences}
         edited = score_edits(backbone, tasks.__getitem__, held_out)
         others = score_others(backbone, tasks.__getitem__, held_out)
+        panels = score_panels(backbone, tasks.__getitem__, held_out)
         sheet = draw_sheet(backbone, tasks.__getitem__, held_out)
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -316,8 +389,8 @@ def main(options: Options) -> int:
     parts = (pipeline.vae, pipeline.transformer, pipeline.text_encoder, pipeline.text_encoder_2)
     document = {
         "parameters": sum(p.numel() for part in parts for p in part.parameters()),
-        **{key: getattr(options, key) for key in ("steps", "vae_steps", "batch")},
-        "edits": {name: {"edited": edited[name], **others[name]} for name in EDITS},
+        **{key: getattr(options, key) for key in ("steps", "panel_steps", "vae_steps", "batch")},
+        "edits": {name: {"edited": edited[name], "panel": panels[name], **others[name]} for name in EDITS},
         "machine": describe_machine(),
     }
     picture = Image.fromarray(to_8bit(sheet))

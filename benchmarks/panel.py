@@ -10,11 +10,12 @@ goes on. It writes docs/figures/panel.md and panel.json after every cell. Needs 
 """
 
 import json
+import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -39,7 +40,6 @@ from clearpane.training.loop import AveragedWeights, TrainingState, step_generat
 from clearpane.training.panels import (
     PanelPictures,
     draw_panels,
-    draw_size,
     load_glass_panels,
     load_real_panels,
 )
@@ -156,11 +156,8 @@ def train_cell(options: Options, cell: Cell, seed: int, pictures: list[PanelPict
 
         def loss_of(step: int) -> Tensor:
             generator = step_generator(seed, step)
-            if cell.samples == 1:
-                size = tuple(pictures[0].input.shape[-2:])
-            else:
-                size = draw_size(cell.side, backbone.multiple, generator)
             chosen = torch.randint(len(pictures), (BATCH,), generator=generator).tolist()
+            size = (cell.side, cell.side)
             batch = draw_panels([pictures[i] for i in chosen], size, zoom(cell), generator)
             photo, transmission, _ = cut_panels(batch.panel)
             panel = cell.target == "panel"
@@ -229,10 +226,20 @@ def score_own_edits(options: Options, backbone: Backbone) -> dict[str, float]:
 
 @cache
 def held_out_pictures(data: Path, folder: Path) -> tuple[list[PanelPictures], list[PanelPictures]]:
-    """Rendered scenes with held-out backgrounds, and the pairs of real_pairs/val."""
+    """Rendered scenes with held-out backgrounds, and the pairs of real_pairs/val; all of them square."""
     (scene_set,) = (s for s in SCENE_SETS if s.name == "flat panes")
     scenes = draw_scene_sets(data, folder.parent / "rendered", [scene_set], None)[scene_set.name]
-    return load_glass_panels(scenes), load_real_panels(data / "real_pairs" / "val")
+    val = load_real_panels(data / "real_pairs" / "val")
+    return load_glass_panels(scenes), [central_square(picture) for picture in val]
+
+
+def central_square(picture: PanelPictures) -> PanelPictures:
+    """The middle of a photograph: at this scale all pictures of panels are square."""
+    height, width = picture.input.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    layers = (picture.input, picture.transmission, picture.reflection)
+    return PanelPictures(*(x if x is None else x[:, top : top + side, left : left + side] for x in layers))
 
 
 def score_missing(options: Options, document: dict[str, Any]) -> None:
@@ -256,6 +263,8 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
                 write(options, document)
                 print(f"{jobs[job]}: {done} of {len(jobs)} runs done", flush=True)
         except BaseException:
+            for worker in active_children():  # they save where they are
+                worker.terminate()
             pool.shutdown(cancel_futures=True)
             raise
 
@@ -268,6 +277,8 @@ def write(options: Options, document: dict[str, Any]) -> None:
 
 def main(options: Options) -> int:
     """Train and score what is missing."""
+    # As Ctrl-C, which the workers are sent too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     numbers = options.output / "panel.json"
     if not (options.base / "model_index.json").is_file():
         print(f"error: {options.base}: missing; run benchmarks/kontext_small.py first", file=sys.stderr)

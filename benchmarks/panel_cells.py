@@ -31,7 +31,7 @@ RENDERED = {
 }
 SCENE_SIZE, SCENE_SEED = 160, 11
 RANK, BATCH, AVERAGE = 16, 8, 0.99
-LORA_RATE, FULL_RATE = 1e-3, 3e-4
+LORA_RATE, FULL_RATE = 3e-3, 1e-3
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Cell:
     full: bool = False
     target: Literal["panel", "transmission"] = "panel"
     side: int = 64
-    steps: int = 600
+    steps: int = 400
 
 
 USUAL = Cell()

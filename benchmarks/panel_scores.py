@@ -7,13 +7,12 @@ from torch.nn import functional as F
 
 from clearpane.evaluation.metrics import psnr, psnr_after_gain, to_8bit
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
+from clearpane.separation.flux.keeping import UNTOUCHED, keep_untouched
 from clearpane.separation.flux.panel import (
-    UNTOUCHED,
     PanelSeparator,
     PanelSettings,
     cut_panels,
     join_panels,
-    keep_untouched,
     reference_panel,
 )
 from clearpane.separation.flux.sampling import Held, Sampling, sample

@@ -150,14 +150,14 @@ def render(document: Mapping[str, Any]) -> str:
         "SIRR-LMM's panel on [kontext-small](kontext_small.md). Unless a row says otherwise: "
         f"{USUAL.steps} steps of {BATCH} photographs, a LoRA of rank {RANK} (learning rate {LORA_RATE:g}; "
         f"the whole transformer {FULL_RATE:g}) on {USUAL.samples} analytic scenes, pictures of "
-        f"{USUAL.side} x {USUAL.side}. PSNR in dB of T at the size the panel sees, 8 bits, on rendered flat "
-        "panes with held-out backgrounds (against the physical T, which the glass dims) and on "
-        "`real_pairs/val` (against the scene without the glass: PSNR-G, which leaves brightness out, is the "
-        f"fairer figure there); {SAMPLING_STEPS} steps of sampling, one seed of the noise. Gains are over "
-        "doing nothing, with paired 95 % bootstrap intervals over the pictures; ± is the standard deviation "
-        "over runs, where there are several: an interval over pictures does not hold what another seed would "
-        "change. Minutes are of one "
-        "thread."
+        f"{USUAL.side} x {USUAL.side}, square as all are here: the small transformer needs much longer for "
+        "panels of several shapes. PSNR in dB of T at the size the panel sees, 8 bits, on rendered flat "
+        "panes with held-out backgrounds (against the physical T, which the glass dims) and on the "
+        "central squares of `real_pairs/val` (against the scene without the glass: PSNR-G, which leaves "
+        f"brightness out, is the fairer figure there); {SAMPLING_STEPS} steps of sampling, one seed of the"
+        " noise. Gains are over doing nothing, with paired 95 % bootstrap intervals over the pictures; ± "
+        "is the standard deviation over runs, where there are several: an interval over pictures does not"
+        " hold what another seed would change. Minutes are of one thread."
     ]
     for question, title in TITLES.items():
         cells = {name: runs for name, cell in CELLS[question].items() if (runs := finished(document, cell))}

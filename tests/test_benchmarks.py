@@ -4,6 +4,7 @@ import importlib
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -277,3 +278,31 @@ def test_peak_memory_of_tensors_counts_what_is_alive_and_no_weights():
         third = second.reshape(2, 1000) * 2
         layer(third)
     assert 2 * 8000 <= memory.peak <= 2 * 8000 + 200
+
+
+def test_candidates_cost_a_step_a_decoding_and_a_depth_each():
+    total = importlib.import_module("gensirr_cost").total
+    parts = {"step": 10.0, "encoding": 1.0, "decoding": 2.0, "depth": 3.0}
+    assert total(parts, 28, 1) == 1 + 280 + 2
+    assert total(parts, 28, 4) == 1 + 280 + 2 + 3 * 10 + 4 * (2 + 3)
+
+
+def test_an_equivariant_vae_has_no_error_and_its_mixed_latents_show_the_mixture():
+    module = importlib.import_module("equivariance")
+
+    class Identity:
+        """Latents that are the pictures in [-1, 1]."""
+
+        def encode(self, pictures):
+            return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: pictures))
+
+        def decode(self, latents):
+            return SimpleNamespace(sample=latents)
+
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.rand(2, 3, 3, 8, 8, generator=generator)
+    scores = module.score(Identity(), (first, second, torch.tensor([0.2, 0.5, 0.9])))
+    assert max(scores["srgb error"]) < 1e-10
+    assert min(scores["linear error"]) > 1e-3
+    assert min(scores["srgb from latents"]) > 99 > 40 > max(scores["linear from latents"])
+    assert min(scores["clean"] + scores["linear mixed"]) > 99

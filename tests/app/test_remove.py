@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -530,7 +531,7 @@ def test_comparison_of_a_large_picture_shows_all_of_it(gray):
     assert np.abs(panel - expected).max() < 0.006
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_killed_run_goes_on(number):
     """A real signal to a real process: exit code 130, whole files only, and a second run finishes."""
@@ -580,12 +581,31 @@ def test_the_panel_is_loaded_with_what_was_asked_for(tmp_path, monkeypatch):
     options.on_step(3, 9)  # there is no bar to draw it on
 
 
+def test_what_a_separator_says_of_its_layers_is_passed_on(tmp_path, monkeypatch, capsys):
+    class Talkative(Halve):
+        def separate(self, image, **options):
+            return replace(super().separate(image, **options), notes=("branching is off: no model",))
+
+    asked = []
+    monkeypatch.setattr(remove, "load_separator", lambda *options: asked.append(options) or Talkative())
+    words = ["--model", "gensirr", "--weights", str(tmp_path), "--candidates", "4", "--depth-model", "d"]
+    assert main(["remove", str(draw("window.png")), "--output", "out", "--json", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == ["branching is off: no model"]
+    ((name, options),) = asked
+    assert (name, options.candidates, options.branching) == ("gensirr", 4, "depth")
+    assert options.depth_model == "d"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--model", "panel"], "--model panel needs --weights"),
-        (["--weights", "x"], "--offload go with --model panel"),
-        (["--steps", "4"], "--offload go with --model panel"),
+        (["--model", "gensirr"], "--weights, the folder that clearpane train kontext or convert gensirr"),
+        (["--weights", "x"], "--offload go with --model panel or gensirr"),
+        (["--steps", "4"], "--offload go with --model panel or gensirr"),
+        (["--candidates", "4"], "--depth-model with gensirr"),
+        (["--model", "panel", "--weights", "x", "--candidates", "4"], "go with --model gensirr"),
+        (["--model", "gensirr", "--weights", "x", "--candidates", "0"], "--candidates 0: give 1 or more"),
         (["--model", "panel", "--weights", "x", "--confidence"], "--confidence goes with --model compact"),
         (["--model", "panel", "--weights", "x", "--steps", "0"], "--steps 0: give 1 or more"),
     ],

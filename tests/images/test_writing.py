@@ -1,10 +1,12 @@
 """Pictures written, and read by us and by others' tools."""
 
+import errno
 import json
 import resource
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -17,7 +19,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.images import profiles
 from clearpane.images.picture import Picture
 from clearpane.images.reading import read_picture
-from clearpane.images.writing import WriteOptions, atomic_path, output_suffix, write_picture
+from clearpane.images.writing import WriteOptions, atomic_folder, atomic_path, output_suffix, write_picture
 
 FORMATS = {".png": "png", ".tif": "tiff", ".webp": "webp", ".exr": "exr", ".hdr": "hdr", ".jpg": "jpeg"}
 TOP = {"uint8": 255, "uint16": 65535}
@@ -288,6 +290,38 @@ def test_an_interruption_leaves_the_old_file_and_no_stray_one(tmp_path, interrup
         assert temporary.parent == tmp_path and temporary.suffix == ".csv"
         temporary.write_text("new")
     assert target.read_text() == "new" and list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
+def test_a_folder_is_the_old_one_or_the_new_one_whole(tmp_path, interruption):
+    target = tmp_path / "model"
+    with atomic_folder(target) as folder:
+        (folder / "part").mkdir()
+        (folder / "part" / "a").write_text("old")
+    with pytest.raises(interruption), atomic_folder(target) as folder:
+        (folder / "b").write_text("half of the n")
+        raise interruption
+    assert [x.name for x in tmp_path.rglob("*")] == ["model", "part", "a"]
+    with atomic_folder(target) as folder:
+        (folder / "b").write_text("new")
+    assert [x.name for x in tmp_path.rglob("*")] == ["model", "b"]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    target = tmp_path / "model"
+    with atomic_folder(target) as folder:
+        (folder / "a").write_text("old")
+    rename = Path.rename
+
+    def fail(self, other):
+        if other == target and not target.exists() and (self / "b").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(ClearpaneError, match="No space left"), atomic_folder(target) as folder:
+        (folder / "b").write_text("new")
+    assert [x.name for x in tmp_path.rglob("*")] == ["model", "a"]
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):

@@ -2,6 +2,8 @@ import math
 import multiprocessing
 import os
 import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -36,4 +38,30 @@ def test_leaving_does_not_wait_for_the_work() -> None:
         results = ordered([0, 3600, 3600, 3600, 3600, 3600])
         next(results)
         raise KeyboardInterrupt
+    assert not multiprocessing.active_children()
+
+
+class Slow:
+    """A result that takes its time to be sent, and says where it stands."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        (self.folder / "begun").touch()
+        time.sleep(1)
+        (self.folder / "sent").touch()
+        return int, (1,)
+
+
+def send_slowly(folder: Path, number: int) -> Slow | int:
+    return Slow(folder) if number else 0
+
+
+def test_a_worker_is_not_ended_while_it_sends_for_the_parent_would_wait_for_the_rest(tmp_path: Path) -> None:
+    with workers(partial(send_slowly, tmp_path), 2) as ordered:
+        assert next(ordered(range(100))) == 0
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+    assert (tmp_path / "sent").exists()
     assert not multiprocessing.active_children()

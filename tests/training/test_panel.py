@@ -189,7 +189,7 @@ def two_processes(glass, base, output, steps) -> subprocess.Popen:
     )
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_two_processes_that_are_interrupted_stop_at_the_same_step(glass, base, tmp_path):
     process = two_processes(glass, base, tmp_path, 100_000)
     log = tmp_path / "log.jsonl"

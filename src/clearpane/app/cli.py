@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import inspect
 import io
+import logging
 import os
 import signal
 import sys
@@ -78,6 +79,27 @@ COMMANDS = (
         "TrainPanel",
         extra="train,flux",
     ),
+    Command(
+        "train equivariant-vae",
+        "Make FLUX.1 Kontext's VAE equivariant to reflection.",
+        "clearpane.training.equivariant_vae",
+        "TrainEquivariantVae",
+        extra="train,flux",
+    ),
+    Command(
+        "train kontext",
+        "Teach FLUX.1 Kontext to take reflections out (GenSIRR).",
+        "clearpane.training.kontext",
+        "TrainKontext",
+        extra="train,flux",
+    ),
+    Command(
+        "convert gensirr",
+        "Make the weights of GenSIRR's authors usable here.",
+        "clearpane.app.convert_gensirr",
+        "ConvertGensirr",
+        extra="flux",
+    ),
 )
 
 _HELP = """\
@@ -111,9 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     ``CLEARPANE_DEBUG=1`` in the environment shows the traceback of an unexpected error.
     """
-    # Hugging Face's libraries tell users of what does not concern them.
+    # Hugging Face's libraries and bitsandbytes tell users of what does not concern them.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     words = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(

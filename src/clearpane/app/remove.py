@@ -21,6 +21,7 @@ from clearpane.images.picture import Picture
 from clearpane.images.reading import picture_format, read_picture
 from clearpane.images.writing import WriteOptions, output_suffix, write_picture
 from clearpane.separation.base import (
+    Branching,
     Model,
     ModelOptions,
     Precision,
@@ -102,20 +103,31 @@ class Remove:
     """Print one line of JSON for each picture, for scripts."""
 
     model: Annotated[Model, arg(help_behavior_hint="(default: compact)")] = "compact"
-    """What removes the reflection: compact is embedded, panel an image editor that has been taught to paint
-    the layers (clearpane train panel; it needs --weights, a base model and better a GPU)."""
+    """What removes the reflection: compact is embedded; panel and gensirr are image editors that have been
+    taught to (clearpane train panel, train kontext); they need --weights, mostly a base model, and better a
+    GPU."""
 
     weights: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder that the panel was trained into."""
+    """Folder that the panel or gensirr was trained into."""
 
     base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """The panel's base model, a directory or a name on the model hub. Usually the one it was trained on."""
+    """Their base model, a directory or a name on the model hub. Usually the one they were trained on."""
 
     steps: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 28)")] = 28
-    """Steps in which the panel is painted; fewer are faster."""
+    """Steps in which they paint; fewer are faster."""
 
     seed: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 0)")] = 0
-    """Chance in the panel: the same number gives the same picture."""
+    """Chance in them: the same number gives the same picture."""
+
+    candidates: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 1)")] = 1
+    """With gensirr: how many first steps to take, of which the best goes on."""
+
+    branching: Annotated[Branching, arg(help_behavior_hint="(default: depth)")] = "depth"
+    """Which of them is best: the deepest, the deepest with the fewest edges, the one in which compact finds
+    the least reflection, or any."""
+
+    depth_model: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")] = None
+    """Who judges the depth, a directory or a name on the model hub. Usually Depth Anything V2 small."""
 
     precision: Annotated[Precision, arg(help_behavior_hint="(default: bfloat16)")] = "bfloat16"
     """Of the base model's weights: 8bit and nf4 (four bits) take less memory and need an NVIDIA GPU."""
@@ -198,16 +210,21 @@ def read_mask(path: Path) -> np.ndarray:
 def _check(options: Remove) -> None:
     if not options.pictures:
         raise UsageError("no pictures named; clearpane remove --help shows how")
-    if options.model == "compact" and _panel_options(options) != _panel_options(Remove((), Path())):
+    if options.model == "compact" and _model_options(options) != ModelOptions():
         raise UsageError(
-            "--weights, --base, --steps, --seed, --precision and --offload go with --model panel"
+            "--weights, --base, --steps, --seed, --precision and --offload go with --model panel or "
+            "gensirr, --candidates, --branching and --depth-model with gensirr"
         )
-    if options.model == "panel" and options.weights is None:
-        raise UsageError("--model panel needs --weights, the folder that clearpane train panel wrote")
+    if options.model != "compact" and options.weights is None:
+        maker = {"panel": "train panel", "gensirr": "train kontext or convert gensirr"}[options.model]
+        raise UsageError(f"--model {options.model} needs --weights, the folder that clearpane {maker} wrote")
     if options.model != "compact" and options.confidence:
-        raise UsageError("--confidence goes with --model compact; the panel has no such map")
-    if options.steps < 1:
-        raise UsageError(f"--steps {options.steps}: give 1 or more")
+        raise UsageError(f"--confidence goes with --model compact; {options.model} has no such map")
+    if options.model == "panel" and _branching(options) != _branching(Remove((), Path())):
+        raise UsageError("--candidates, --branching and --depth-model go with --model gensirr")
+    for name in ("steps", "candidates"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"--{name} {getattr(options, name)}: give 1 or more")
     try:
         check_strength(options.strength)
     except ClearpaneError as error:
@@ -217,7 +234,11 @@ def _check(options: Remove) -> None:
             raise UsageError(f"--output {options.output} is a file; name a folder")
 
 
-def _panel_options(options: Remove) -> ModelOptions:
+def _branching(options: Remove) -> tuple[int, str, str | None]:
+    return options.candidates, options.branching, options.depth_model
+
+
+def _model_options(options: Remove) -> ModelOptions:
     return ModelOptions(
         options.weights,
         options.base,
@@ -225,6 +246,9 @@ def _panel_options(options: Remove) -> ModelOptions:
         seed=options.seed,
         precision=options.precision,
         offload=options.offload,
+        candidates=options.candidates,
+        branching=options.branching,
+        depth_model=options.depth_model,
     )
 
 
@@ -241,7 +265,7 @@ def _suffix(source: Path, options: Remove) -> str:
 def _load(options: Remove, progress: BatchProgress) -> Separator:
     if options.model == "compact":
         return load_separator()
-    return load_separator(options.model, replace(_panel_options(options), on_step=progress.step))
+    return load_separator(options.model, replace(_model_options(options), on_step=progress.step))
 
 
 def _make_folder(folder: Path) -> None:
@@ -273,7 +297,8 @@ def _process(
         picture = read_picture(source)
         facts.height, facts.width = picture.pixels.shape[:2]
         facts.warnings = list(picture.warnings)
-        results = _results(picture, missing, separator, mask, options)
+        results, notes = _results(picture, missing, separator, mask, options)
+        facts.warnings += notes
         del picture  # a large one, and not needed while the results are written
         for kind, path in missing.items():
             _make_folder(path.parent)
@@ -296,19 +321,19 @@ def _results(
     separator: Separator | None,
     mask: np.ndarray | None,
     options: Remove,
-) -> dict[str, Picture]:
-    """The pictures to be written, by kind."""
+) -> tuple[dict[str, Picture], list[str]]:
+    """The pictures to be written, by kind, and what the separator says of them."""
     before = picture.pixels
     if mask is not None:
         check_mask_size(mask, before)
-    confidence = None
+    confidence, notes = None, []
     if separator is None:
         layers = {"transmission": before}
     else:
         found = separate_full_range(separator, before, options.quality, "confidence" in kinds)
         after = apply_strength(before, found, options.strength, mask, out=found.transmission)
         layers = {"transmission": after, "reflection": found.reflection}
-        confidence = found.confidence
+        confidence, notes = found.confidence, list(found.notes)
     results = {kind: picture.with_pixels(layers[kind]) for kind in kinds if kind in layers}
     if confidence is not None:
         results["confidence"] = _gray_picture(confidence)
@@ -317,7 +342,7 @@ def _results(
         panels = {"Before": before} | {titles[kind]: layers[kind] for kind in options.kinds if kind in layers}
         drawing = draw_comparison(panels, gray=picture.is_gray)
         results["compare"] = Picture(drawing, "jpeg", "uint8", lossless=False)
-    return results
+    return results, notes
 
 
 def _gray_picture(plane: np.ndarray) -> Picture:

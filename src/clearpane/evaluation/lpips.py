@@ -81,26 +81,32 @@ class Lpips:
         """
         import torch
 
-        if min(truth.shape[:2]) < 64:
-            raise ClearpaneError(
-                f"LPIPS needs at least 64 x 64 pixels, got {truth.shape[1]} x {truth.shape[0]}"
-            )
-
         with torch.inference_mode():
-            distance = 0.0
-            both = zip(self._features(result), self._features(truth), self._heads, strict=True)
-            for x, t, head in both:
-                difference = (_unit_length(x) - _unit_length(t)) ** 2
-                distance += float(torch.nn.functional.conv2d(difference, head).mean())
-        return distance
+            both = (torch.from_numpy(_unit(x)).permute(2, 0, 1)[None] for x in (result, truth))
+            return float(self.distances(*both))
 
-    def _features(self, image: np.ndarray) -> "list[torch.Tensor]":
+    def distances(self, result: "torch.Tensor", truth: "torch.Tensor") -> "torch.Tensor":
+        """The distances of B pictures each, B x 3 x H x W, sRGB in [0, 1], through which gradients flow. [B].
+
+        Raises:
+            ClearpaneError: they are smaller than 64 x 64 pixels.
+        """
         import torch
+
+        height, width = truth.shape[-2:]
+        if min(height, width) < 64:
+            raise ClearpaneError(f"LPIPS needs at least 64 x 64 pixels, got {width} x {height}")
+        total = torch.zeros(len(truth), device=truth.device)
+        for x, t, head in zip(self._features(result), self._features(truth), self._heads, strict=True):
+            difference = (_unit_length(x) - _unit_length(t)) ** 2
+            weighted = torch.nn.functional.conv2d(difference, head.to(difference))
+            total = total + weighted.mean(dim=(1, 2, 3))
+        return total
+
+    def _features(self, pictures: "torch.Tensor") -> "list[torch.Tensor]":
         from torch.nn import functional as F
 
-        unit = image.astype(np.float32) / (255.0 if image.dtype == np.uint8 else 1.0)
-        x = torch.from_numpy(unit).permute(2, 0, 1)[None]
-        x = (2.0 * x - 1.0 - self._shift) / self._scale
+        x = (2.0 * pictures - 1.0 - self._shift.to(pictures)) / self._scale.to(pictures)
         taps = []
         for step in self._steps:
             if step == "tap":
@@ -109,10 +115,7 @@ class Lpips:
                 x = F.max_pool2d(x, *_POOL[self.network])
             elif isinstance(step, tuple):
                 index, stride, padding = step
-                weight, bias = (
-                    self._tensor(f"features.{index}.weight"),
-                    self._tensor(f"features.{index}.bias"),
-                )
+                weight, bias = (self._tensor(f"features.{index}.{kind}").to(x) for kind in ("weight", "bias"))
                 x = F.relu(F.conv2d(x, weight, bias, stride, padding))
         return taps
 
@@ -122,6 +125,10 @@ class Lpips:
                 f"{self._path}: no tensor {name}; LPIPS needs the network and its linear heads"
             )
         return self._tensors[name]
+
+
+def _unit(image: np.ndarray) -> np.ndarray:
+    return image.astype(np.float32) / (255.0 if image.dtype == np.uint8 else 1.0)
 
 
 def _vgg_steps() -> "tuple[str | tuple[int, int, int], ...]":

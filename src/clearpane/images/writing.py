@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,34 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder beside ``path``, to be filled; it takes its place at the end, or is removed.
+
+    Raises:
+        ClearpaneError: writing failed; what was there stays.
+    """
+    path = Path(path)
+    temporary, before = (path.with_name(f".clearpane-{secrets.token_hex(8)}") for _ in range(2))
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _sync(file)
+        if path.is_dir():
+            path.rename(before)
+        temporary.rename(path)
+    except OSError as error:
+        raise ClearpaneError(_reason(path, error)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(before, ignore_errors=True)
+        elif before.exists():  # between the two renamings
+            before.rename(path)
 
 
 def _put_in_place(temporary: Path, path: Path, overwrite: bool) -> None:

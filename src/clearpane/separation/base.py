@@ -12,7 +12,8 @@ from clearpane.separation.layers import Layers
 
 Quality = Literal["fast", "best"]
 Precision = Literal["float32", "bfloat16", "8bit", "nf4"]
-Model = Literal["compact", "panel"]
+Model = Literal["compact", "panel", "gensirr"]
+Branching = Literal["depth", "depth-and-edges", "residual", "chance"]
 SEPARATORS: tuple[Model, ...] = get_args(Model)
 EMBEDDED = ("compact",)
 """Those whose weights are part of the package."""
@@ -30,6 +31,9 @@ class ModelOptions:
         precision: of the base model's weights.
         device: "cuda", "mps" or "cpu"; None: the first of them that this computer has.
         offload: keep the transformer in main memory, and on the GPU only the block at work: slower.
+        candidates: of GenSIRR, noises to choose from after one step.
+        branching: how it chooses; see `clearpane.separation.flux.scorers`.
+        depth_model: directory or hub name of the depth estimator that it asks; None: Depth Anything V2 small.
         on_step: called after each step of a picture with how many are done, and of how many; may raise to
             interrupt.
     """
@@ -41,6 +45,9 @@ class ModelOptions:
     precision: Precision = "bfloat16"
     device: str | None = None
     offload: bool = False
+    candidates: int = 1
+    branching: Branching = "depth"
+    depth_model: str | None = None
     on_step: Callable[[int, int], None] = lambda step, steps: None
 
 
@@ -82,4 +89,10 @@ def load_separator(name: str = "compact", options: ModelOptions | None = None) -
         except ModuleNotFoundError as error:
             raise MissingExtraError("--model panel", "flux") from error
         return load_panel(options or ModelOptions())
+    if name == "gensirr":
+        try:
+            from clearpane.separation.flux.gensirr import load_gensirr
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("--model gensirr", "flux") from error
+        return load_gensirr(options or ModelOptions())
     raise ClearpaneError(f"unknown separator {name!r}; known are: {', '.join(SEPARATORS)}")

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +23,8 @@ _AHEAD = 3  # tasks a worker, so that none waits while results are written in or
 
 # The work of this process, if it is a worker.
 _work: Work[Any] | None = None
+# Whether it is to end as soon as its last result is sent.
+_ending = False
 
 
 @contextlib.contextmanager
@@ -78,6 +81,7 @@ def _begin(work: Work[Any]) -> None:
     _work = work
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
+    signal.signal(signal.SIGTERM, _end_later)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -88,9 +92,23 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+def _end_later(number: int, frame: FrameType | None) -> None:
+    global _ending
+    _ending = True
+
+
 def _do(number: int) -> Any:
+    """Do the work of one number; while it is done, the parent may end this process at once.
+
+    Not while its result is sent: of half of one the parent would wait for the rest for ever.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if _ending:
+        os._exit(1)
     assert _work is not None
     try:
         return _work(number)
     except ClearpaneError as error:
         raise ClearpaneError(str(error)) from None  # sub-classes need not survive the way back
+    finally:
+        signal.signal(signal.SIGTERM, _end_later)

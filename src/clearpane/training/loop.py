@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.writing import atomic_path
@@ -63,20 +64,30 @@ class TrainingState:
     step: int = 0
     recipe: dict[str, Any] = field(default_factory=dict)
 
-    def save(self, path: Path) -> None:
+    @property
+    def sharded(self) -> bool:
+        """Whether the weights are spread over several processes; then all of them must call `save`."""
+        return any(isinstance(p, DTensor) for p in self.model.parameters())
+
+    def save(self, path: Path, write: bool = True) -> None:
         """Write a checkpoint (safetensors), whole or not at all.
+
+        Args:
+            write: false in all processes but one, which only give it their shards.
 
         Raises:
             ClearpaneError: it cannot be written; the earlier checkpoint stays.
         """
         tensors: dict[str, Tensor] = {}
         for name, value in self.model.state_dict().items():
-            tensors[f"model.{name}"] = value
+            tensors[f"model.{name}"] = whole(value)
         for name, value in self.average.weights.items():
-            tensors[f"average.{name}"] = value
+            tensors[f"average.{name}"] = whole(value)
         for index, moments in self.optimizer.state_dict()["state"].items():
-            for key, value in moments.items():
-                tensors[f"optimizer.{index}.{key}"] = value
+            for key, value in _flat(moments).items():
+                tensors[f"optimizer.{index}.{key}"] = whole(torch.as_tensor(value))
+        if not write:
+            return
         facts = {
             "step": str(self.step),
             "updates": str(self.average.updates),
@@ -99,21 +110,24 @@ class TrainingState:
                 facts = file.metadata()
             self._check_recipe(path, json.loads(facts["recipe"]))
             tensors = load_file(path)
-            self.model.load_state_dict(_part(tensors, "model."))
+            own = self.model.state_dict()
+            weights = _part(tensors, "model.")
+            self.model.load_state_dict({n: like(v, own[n]) if n in own else v for n, v in weights.items()})
         except (SafetensorError, RuntimeError, OSError, TypeError, KeyError) as error:
             raise _not_ours(path, error) from error
         for name, value in _part(tensors, "average.").items():
-            self.average.weights[name].copy_(value)  # they may lie on another device
+            held = self.average.weights[name]
+            held.copy_(like(value, held))  # they may lie on another device
         self.average.updates = int(facts["updates"])
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        moments: dict[int, dict[str, Tensor]] = {}
+        moments: dict[int, dict[str, Any]] = {}
         for name, value in _part(tensors, "optimizer.").items():
-            index, key = name.split(".", 1)
+            index, *keys = name.split(".")
             parameter = parameters[int(index)]
-            if value.shape == parameter.shape:
-                # Fused optimisers walk memory: moments must lie in it as their parameter does.
-                value = torch.empty_like(parameter).copy_(value)
-            moments.setdefault(int(index), {})[key] = value
+            place = moments.setdefault(int(index), {})
+            for key in keys[:-1]:
+                place = place.setdefault(key, {})
+            place[keys[-1]] = _as_moment(value, parameter)
         state = self.optimizer.state_dict()
         state["state"] = moments
         self.optimizer.load_state_dict(state)
@@ -127,6 +141,41 @@ class TrainingState:
                     f"{path}: is of another run ({name}: {old} there, {new} asked for); "
                     "choose another folder, or remove it"
                 )
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor that may be spread over several processes, gathered; all of them must call it."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def like(value: Tensor, other: Tensor) -> Tensor:
+    """A whole tensor, spread over processes as ``other`` is."""
+    if not isinstance(other, DTensor):
+        return value
+    return distribute_tensor(value.to(other.device), other.device_mesh, other.placements)
+
+
+def _flat(moments: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries, as bitsandbytes has them, as one; keys are joined by dots."""
+    flat = {}
+    for key, value in moments.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _as_moment(value: Tensor, parameter: Tensor) -> Tensor | int:
+    """What an optimiser holds, from how it was stored."""
+    if value.ndim == 0 and not value.is_floating_point():
+        return int(value)  # bitsandbytes counts its steps in a Python number
+    if value.shape != parameter.shape:
+        return value
+    if isinstance(parameter, DTensor):
+        return like(value, parameter)
+    # Fused optimisers walk memory: moments must lie in it as their parameter does.
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -17,7 +17,10 @@ from clearpane.images.writing import atomic_path
 from clearpane.separation.base import Precision
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
 from clearpane.separation.flux.loading import (
+    PICTURE_PARTS,
+    TEXT_PARTS,
     Loading,
+    absolute_base,
     base_fingerprint,
     check_memory,
     encode_text,
@@ -173,7 +176,7 @@ def export(
     _copy(own, before)
     task.save(recipe.output / TASK_FILE)
     settings = PanelSettings(
-        str(Path(recipe.base).resolve()) if Path(recipe.base).is_dir() else recipe.base,
+        absolute_base(recipe.base),
         base_fingerprint(base),
         recipe.side,
         recipe.rank,
@@ -210,7 +213,7 @@ def run(recipe: TrainPanel) -> int:
         ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
     """
     check(recipe)
-    base = find_base(recipe.base, with_text=True)
+    base = find_base(recipe.base, (*PICTURE_PARTS, *TEXT_PARTS))
     glass = load_glass_panels(recipe.data)
     if len(glass) <= _DRAWN:
         raise ClearpaneError(f"{recipe.data}: {len(glass)} glass scenes; make more with clearpane synthesize")

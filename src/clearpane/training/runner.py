@@ -125,11 +125,14 @@ def run_steps(
                         flush=True,
                     )
                 on_step(state.step, recent[-1], rate)
-                if last or state.step % schedule.checkpoint_every == 0:
-                    state.save(checkpoint)
+            if (main or state.sharded) and (
+                state.step == schedule.steps or state.step % schedule.checkpoint_every == 0
+            ):
+                state.save(checkpoint, write=main)
         finished = state.step == schedule.steps
+        if (main or state.sharded) and not finished:
+            state.save(checkpoint, write=main)
         if main and not finished:
-            state.save(checkpoint)
             print(f"interrupted at step {state.step}; the same command goes on from there")
         # Who starts several processes ends them all as soon as one is gone.
         accelerator.wait_for_everyone()

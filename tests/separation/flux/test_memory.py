@@ -57,3 +57,12 @@ def test_more_needs_more(precision):
     plain = removal_bytes(size, precision, 512)
     assert removal_bytes(size, precision, 512, offload=True) < plain < removal_bytes(size, precision, 1024)
     assert plain < training_bytes(size, precision, 512, 16) < training_bytes(size, precision, 512, 64)
+
+
+def test_one_picture_needs_less_than_a_panel_and_candidates_need_more():
+    size = BackboneSize()
+    plain = removal_bytes(size, "bfloat16", 512, pictures=1)
+    assert plain < removal_bytes(size, "bfloat16", 512)
+    assert plain < removal_bytes(size, "bfloat16", 512, pictures=1, candidates=8)
+    # Two pictures of 32 x 32 tokens and 512 of text.
+    assert size.tokens(512, 1) == 2 * 32 * 32 + 512

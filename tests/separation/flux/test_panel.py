@@ -7,6 +7,7 @@ import torch
 from clearpane.errors import ClearpaneError
 from clearpane.separation.base import ModelOptions, load_separator
 from clearpane.separation.flux import loading, panel
+from clearpane.separation.flux.keeping import keep_untouched
 from clearpane.separation.flux.loading import base_fingerprint
 from clearpane.separation.flux.lora import LORA_FILE, add_lora, lora_tensors, save_lora
 from clearpane.separation.flux.panel import (
@@ -14,7 +15,6 @@ from clearpane.separation.flux.panel import (
     PanelSettings,
     cut_panels,
     join_panels,
-    keep_untouched,
     load_settings,
     reference_panel,
 )

@@ -22,8 +22,8 @@ from clearpane.separation.base import Precision
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
-_PICTURE_PARTS = ("transformer", "vae", "scheduler")
-_TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+PICTURE_PARTS = ("transformer", "vae", "scheduler")
+TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 _PIPELINE = "FluxKontextPipeline"
 # Of each end of a file, for the fingerprint.
 _SAMPLED = 2**20
@@ -60,7 +60,7 @@ class Loading:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def check_directory(base: Path, parts: tuple[str, ...] = _PICTURE_PARTS) -> None:
+def check_directory(base: Path, parts: tuple[str, ...] = PICTURE_PARTS) -> None:
     """See that a directory is a FluxKontextPipeline with all files of the given parts.
 
     Raises:
@@ -103,16 +103,16 @@ def _read_json(path: Path) -> Any:
         raise ClearpaneError(f"{path}: damaged, not JSON ({error})") from error
 
 
-def find_base(base: str, *, with_text: bool = False) -> Path:
+def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS) -> Path:
     """The directory of a base model: itself, or that of a hub's name (``owner/name``), fetched if need be.
 
     Args:
-        with_text: also see that its text encoders are there, or fetch them.
+        parts: what must be there, or is fetched.
 
     Raises:
         ClearpaneError: there is no such directory, and the hub does not give one.
     """
-    path, parts = Path(base), (*_PICTURE_PARTS, *(_TEXT_PARTS if with_text else ()))
+    path = Path(base)
     if path.exists() or base.count("/") != 1 or base.startswith((".", "/", "~")):
         check_directory(path, parts)
         return path
@@ -131,13 +131,18 @@ def find_base(base: str, *, with_text: bool = False) -> Path:
 
 
 def base_fingerprint(base: Path) -> str:
-    """What tells base models apart: a hash of the transformer's configuration and of its weights' ends.
+    """What tells base models apart: the `folder_fingerprint` of the transformer."""
+    return folder_fingerprint(base / "transformer")
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """What tells models' directories apart: a hash of the configuration and of the weights' ends.
 
     The first and the last megabyte of each file and its length are taken: reading all of 24 GB would take
     longer than separating a photograph.
     """
-    digest = hashlib.sha256((base / "transformer" / "config.json").read_bytes())
-    for path in sorted((base / "transformer").glob("*.safetensors")):
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
         length = path.stat().st_size
         digest.update(f"{path.name} {length}".encode())
         with path.open("rb") as file:
@@ -147,12 +152,20 @@ def base_fingerprint(base: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def absolute_base(base: str) -> str:
+    """A base model's name as it is to be remembered: a directory absolute, a hub's name as it is."""
+    return str(Path(base).resolve()) if Path(base).is_dir() else base
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def load_backbone(base: Path, loading: Loading) -> Backbone:
+def load_backbone(base: Path, loading: Loading, vae_folder: Path | None = None) -> Backbone:
     """Load what works on pictures.
+
+    Args:
+        vae_folder: directory of another VAE than the base's.
 
     Raises:
         ClearpaneError: the directory is not complete, a file is damaged, or the device is not there or has
@@ -175,7 +188,9 @@ def load_backbone(base: Path, loading: Loading) -> Backbone:
             quantization_config=_quantisation(loading.precision),
             local_files_only=True,
         )
-        vae = AutoencoderKL.from_pretrained(base / "vae", dtype=loading.dtype, local_files_only=True)
+        vae = AutoencoderKL.from_pretrained(
+            vae_folder or base / "vae", dtype=loading.dtype, local_files_only=True
+        )
         scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(base / "scheduler", local_files_only=True)
         for part in (transformer, vae):
             part.requires_grad_(False).eval()
@@ -193,6 +208,19 @@ def load_backbone(base: Path, loading: Loading) -> Backbone:
     except Exception as error:  # of safetensors, diffusers, the device, the file system
         raise ClearpaneError(f"{base}: cannot be loaded ({_first_line(error)})") from error
     return Backbone(transformer, vae, scheduler, device)
+
+
+def load_vae(base: Path) -> AutoencoderKL:
+    """Load the VAE of a base model alone, in float32 and on the processor.
+
+    Raises:
+        ClearpaneError: a file is missing or damaged.
+    """
+    check_directory(base, ("vae",))
+    try:
+        return AutoencoderKL.from_pretrained(base / "vae", dtype=torch.float32, local_files_only=True)
+    except Exception as error:  # of safetensors, diffusers, the file system
+        raise ClearpaneError(f"{base}: cannot be loaded ({_first_line(error)})") from error
 
 
 def free_bytes(device: torch.device) -> int:
@@ -233,7 +261,7 @@ def encode_text(base: Path, sentence: str) -> TaskEmbedding:
     Raises:
         ClearpaneError: the directory lacks them, a file is damaged, or the sentence is too long for them.
     """
-    check_directory(base, _TEXT_PARTS)
+    check_directory(base, TEXT_PARTS)
     try:
         pipeline = FluxKontextPipeline.from_pretrained(
             base, transformer=None, vae=None, dtype=torch.bfloat16, local_files_only=True

@@ -44,9 +44,12 @@ class BackboneSize:
     multiple: int = 16
     vae_channels: int = 256
 
-    def tokens(self, side: int) -> int:
-        """Tokens of the text, a panel and its reference, each three pictures of ``side * side`` pixels."""
-        return 6 * (side // self.multiple) ** 2 + _TEXT_TOKENS
+    def tokens(self, side: int, pictures: int = 3) -> int:
+        """Tokens of the text, of pictures of ``side * side`` pixels side by side, and of their reference.
+
+        A panel has three, an edited photograph is one.
+        """
+        return 2 * pictures * (side // self.multiple) ** 2 + _TEXT_TOKENS
 
     def lora_parameters(self, rank: int) -> int:
         """Parameters of a LoRA on all layers of the blocks: ``rank (inputs + outputs)`` of each.
@@ -79,12 +82,24 @@ def backbone_size(base: Path) -> BackboneSize:
     )
 
 
-def removal_bytes(size: BackboneSize, precision: Precision, side: int, offload: bool = False) -> int:
-    """Memory of the device for separating a photograph seen at ``side * side`` pixels."""
+def removal_bytes(
+    size: BackboneSize,
+    precision: Precision,
+    side: int,
+    offload: bool = False,
+    pictures: int = 3,
+    candidates: int = 1,
+) -> int:
+    """Memory of the device for separating a photograph seen at ``side * side`` pixels.
+
+    Args:
+        pictures: that are made side by side: three of a panel, or the edited one alone.
+        candidates: of them that are made at once.
+    """
     number = 4 if precision == "float32" else 2
     transformer = size.transformer * _WEIGHT_BYTES[precision]
-    predicting = PREDICTION * size.tokens(side) * size.width * number
-    vae, decoding = size.vae * number, _vae_bytes(size, side, number)
+    predicting = PREDICTION * candidates * size.tokens(side, pictures) * size.width * number
+    vae, decoding = size.vae * number, _vae_bytes(size, side, number, pictures * candidates)
     if offload:  # two blocks: one at work, the next one on its way
         transformer *= 2 / (size.double_blocks + size.single_blocks)
     return round(transformer + vae + max(predicting, decoding))
@@ -97,8 +112,8 @@ def training_bytes(size: BackboneSize, precision: Precision, side: int, rank: in
     weights = size.transformer * _WEIGHT_BYTES[precision] + size.vae * number + lora
     blocks = size.double_blocks + size.single_blocks
     step = (TRAINING + blocks) * size.tokens(side) * size.width * number
-    return round(weights + max(step, _vae_bytes(size, side, number)))
+    return round(weights + max(step, _vae_bytes(size, side, number, 3)))
 
 
-def _vae_bytes(size: BackboneSize, side: int, number: int) -> int:
-    return _VAE_TENSORS * 3 * side**2 * size.vae_channels * number
+def _vae_bytes(size: BackboneSize, side: int, number: int, pictures: int) -> int:
+    return _VAE_TENSORS * pictures * side**2 * size.vae_channels * number

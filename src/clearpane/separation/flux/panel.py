@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
-from clearpane.images.tiling import row_bands
 from clearpane.separation.base import ModelOptions, Quality
 from clearpane.separation.flux.backbone import Backbone
+from clearpane.separation.flux.keeping import WINDOW, keep_untouched
 from clearpane.separation.flux.loading import (
     Loading,
     base_fingerprint,
@@ -33,13 +33,10 @@ from clearpane.separation.flux.memory import backbone_size, removal_bytes
 from clearpane.separation.flux.sampling import Sampling, sample
 from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
 from clearpane.separation.layers import Layers
-from clearpane.separation.resolution import LocalCorrection, box_mean, enlarge, shrink, working_size
+from clearpane.separation.resolution import LocalCorrection, shrink, working_size
 
 SETTINGS_FILE, TASK_FILE = "panel.json", "task_embedding.safetensors"
 
-# Limits of `keep_untouched`; measured in docs/figures/panel.md.
-UNTOUCHED = (0.01, 0.03)
-_WINDOW = 2
 # Looks that quality "best" takes the mean of.
 _LOOKS = 4
 
@@ -155,7 +152,7 @@ class PanelSeparator:
         transmission, reflection = (np.mean([look[i] for look in looks], axis=0) for i in (1, 2))
         return Layers(
             keep_untouched(image, seen, transmission),
-            LocalCorrection.fit(seen, reflection, _WINDOW).apply(image),
+            LocalCorrection.fit(seen, reflection, WINDOW).apply(image),
         )
 
     @torch.no_grad()
@@ -184,36 +181,6 @@ class PanelSeparator:
         pictures = (x[0, :, :height, :width].float().clamp(0, 1) for x in (seen, transmission, reflection))
         first, second, third = (x.permute(1, 2, 0).cpu().numpy() for x in pictures)
         return first, second, third
-
-
-def keep_untouched(
-    image: np.ndarray,
-    seen: np.ndarray,
-    transmission: np.ndarray,
-    limits: tuple[float, float] = UNTOUCHED,
-) -> np.ndarray:
-    """T at the photograph's own resolution; where it does not differ, the photograph's own pixels.
-
-    A VAE softens what it shows. T is therefore compared with the photograph as the same VAE shows it: the
-    local gain and offset between those two is what the glass did, and is applied to the photograph itself.
-
-    Args:
-        image: H x W x 3, the photograph.
-        seen: h x w x 3, the photograph through the VAE.
-        transmission: h x w x 3, T through the VAE.
-        limits: a difference below the first is none, from the second on it is taken whole, between them in
-            part; sRGB, the mean over 5 x 5 pixels of T and the channels. A change of a single pixel by less
-            than 0.25 is therefore none.
-    """
-    result = LocalCorrection.fit(seen, transmission, _WINDOW).apply(image)
-    change = box_mean(np.abs(transmission - seen).mean(axis=2, keepdims=True), _WINDOW)[..., 0]
-    low, high = limits
-    weight = np.clip((change - low) / (high - low), 0, 1).astype(np.float32)
-    weight = enlarge(weight, *image.shape[:2])
-    for rows in row_bands(image):
-        kept = np.clip(image[rows], 0, 1)
-        result[rows] = kept + weight[rows, :, None] * (result[rows] - kept)
-    return result
 
 
 def load_panel(options: ModelOptions) -> PanelSeparator:

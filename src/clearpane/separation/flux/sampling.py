@@ -81,22 +81,47 @@ def sample(
     Raises:
         ClearpaneError: the transformer gave a number that is not finite.
     """
-    count, channels = reference.shape[:2]
-    height, width = size or reference.shape[-2:]
-    noise = draw_noise((count, channels, height, width), sampling.seed).to(reference)
-    schedule = sigma_schedule(sampling.steps, backbone.shift(height * width // 4))
+    shape = (*reference.shape[:2], *(size or reference.shape[-2:]))
+    noise = draw_noise(shape, sampling.seed).to(reference)
+    schedule = sigma_schedule(sampling.steps, backbone.shift(shape[-2] * shape[-1] // 4))
     latents = noise
-    for step, (sigma, following) in enumerate(pairwise(schedule), 1):
-        now = sigma.expand(count).to(latents.device)
-        velocity = backbone.velocity(latents, reference, now, task, sampling.guidance)
-        if not velocity.isfinite().all():
-            raise ClearpaneError(
-                f"sampling broke down at step {step} of {sampling.steps}: the transformer's result is not "
-                "finite; its weights may be damaged, or --precision too coarse for them"
-            )
-        latents = (latents.float() + (following - sigma).item() * velocity.float()).to(reference.dtype)
+    for step, (sigma, following) in enumerate(pairwise(schedule.tolist()), 1):
+        velocity = predict_velocity(backbone, latents, reference, task, sampling, sigma, step)
+        latents = follow(latents, velocity, following - sigma)
         if held is not None:
-            known = torch.lerp(held.latents.float(), noise.float(), following.item()).to(latents.dtype)
+            known = torch.lerp(held.latents.float(), noise.float(), following).to(latents.dtype)
             latents = torch.where(held.mask > 0.5, known, latents)
         on_step()
     return latents
+
+
+def predict_velocity(
+    backbone: Backbone,
+    latents: Tensor,
+    reference: Tensor,
+    task: TaskEmbedding,
+    sampling: Sampling,
+    sigma: float,
+    step: int,
+) -> Tensor:
+    """The velocity at one share of noise, for all pictures of a batch.
+
+    Args:
+        step: the number of this step, for what is told when it fails.
+
+    Raises:
+        ClearpaneError: it is not finite.
+    """
+    now = torch.full((len(latents),), sigma, device=latents.device)
+    velocity = backbone.velocity(latents, reference, now, task, sampling.guidance)
+    if not velocity.isfinite().all():
+        raise ClearpaneError(
+            f"sampling broke down at step {step} of {sampling.steps}: the transformer's result is not "
+            "finite; its weights may be damaged, or --precision too coarse for them"
+        )
+    return velocity
+
+
+def follow(latents: Tensor, velocity: Tensor, distance: float) -> Tensor:
+    """Euler's step ``x + d v``, computed in float32."""
+    return (latents.float() + distance * velocity.float()).to(latents.dtype)

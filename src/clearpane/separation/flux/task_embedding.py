@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Generator, Tensor, nn
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.writing import atomic_path
@@ -61,3 +61,29 @@ def load_task_embedding(path: Path) -> TaskEmbedding:
             f"{path}: not a task embedding (its tensors are {list(prompt.shape)} and {list(pooled.shape)})"
         )
     return TaskEmbedding(prompt, pooled)
+
+
+class LearnableTask(nn.Module):
+    """A task embedding that is trained (LTE, GenSIRR, arXiv 2512.06358, stage II).
+
+    Args:
+        start: what it starts from. From random numbers, GenSIRR found, it does not get there.
+    """
+
+    def __init__(self, start: TaskEmbedding) -> None:
+        super().__init__()
+        self.prompt_embeds = nn.Parameter(start.prompt_embeds.detach().float().clone())
+        self.pooled_prompt_embeds = nn.Parameter(start.pooled_prompt_embeds.detach().float().clone())
+
+    def forward(self) -> TaskEmbedding:
+        """The embedding as it is now."""
+        return TaskEmbedding(self.prompt_embeds, self.pooled_prompt_embeds)
+
+
+def random_task(like: TaskEmbedding, generator: Generator) -> TaskEmbedding:
+    """Gaussian numbers of the same mean and deviation as another embedding's."""
+
+    def draw(values: Tensor) -> Tensor:
+        return values.mean() + values.std() * torch.randn(values.shape, generator=generator).to(values)
+
+    return TaskEmbedding(draw(like.prompt_embeds), draw(like.pooled_prompt_embeds))

@@ -1,0 +1,291 @@
+"""GenSIRR (arXiv 2512.06358): an image editor takes the reflection out of a photograph.
+
+The photograph is the editor's reference; a task embedding in the place of a text says what to do; the VAE may
+be the equivariant one. Which noise to start from is chosen after one step (`branching`).
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxKontextPipeline,
+    FluxTransformer2DModel,
+)
+from torch import Tensor
+from torch.nn import functional as F
+
+from clearpane.errors import ClearpaneError
+from clearpane.images.tiling import row_bands
+from clearpane.images.writing import atomic_path
+from clearpane.optics.color import linear_to_srgb, srgb_to_linear
+from clearpane.separation.base import ModelOptions, Quality
+from clearpane.separation.flux.backbone import Backbone
+from clearpane.separation.flux.branching import Scorer, sample_branches
+from clearpane.separation.flux.keeping import keep_untouched
+from clearpane.separation.flux.loading import (
+    TEXT_PARTS,
+    Loading,
+    base_fingerprint,
+    check_memory,
+    find_base,
+    load_backbone,
+    out_of_memory,
+)
+from clearpane.separation.flux.lora import LORA_FILE, load_lora
+from clearpane.separation.flux.memory import backbone_size, removal_bytes
+from clearpane.separation.flux.sampling import Sampling, follow, predict_velocity, sample
+from clearpane.separation.flux.scorers import choose_scorer
+from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
+from clearpane.separation.layers import Layers
+from clearpane.separation.resolution import shrink, working_size
+
+SETTINGS_FILE, TASK_FILE = "gensirr.json", "task_embedding.safetensors"
+TRANSFORMER_FOLDER, VAE_FOLDER, SCHEDULER_FOLDER = "transformer", "vae", "scheduler"
+
+REFLECTION_NOTE = "the reflection is the difference I - T in linear light; GenSIRR itself gives T alone"
+# Looks that quality "best" takes the mean of.
+_LOOKS = 4
+
+
+@dataclass(frozen=True)
+class GensirrSettings:
+    """What a trained GenSIRR has to be used with; stored beside its weights as gensirr.json.
+
+    Attributes:
+        base: directory (absolute) or hub name of the base model; None where the folder holds all of it.
+        fingerprint: of that base model, see `base_fingerprint`; None likewise.
+        side: a photograph is seen at up to ``side * side`` pixels.
+        rank: of the LoRA; 0 where the whole transformer was trained.
+        guidance: what the distilled guidance was told in training.
+        sentence: what the task embedding started from.
+        one_step: the transformer takes one step from the noiseless latents of the photograph.
+    """
+
+    base: str | None
+    fingerprint: str | None
+    side: int
+    rank: int
+    guidance: float
+    sentence: str
+    one_step: bool
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def load_settings(path: Path) -> GensirrSettings:
+    """Read gensirr.json.
+
+    Raises:
+        ClearpaneError: it is missing or damaged.
+    """
+    try:
+        return GensirrSettings(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ClearpaneError(
+            f"{path}: missing; --weights names the output folder of clearpane train kontext or clearpane "
+            "convert gensirr"
+        ) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise ClearpaneError(f"{path}: damaged ({error})") from error
+
+
+def write_index(folder: Path) -> None:
+    """Make a folder with a transformer, a VAE and a scheduler a FluxKontextPipeline without text encoders."""
+    parts: dict[str, Any] = {
+        "_class_name": FluxKontextPipeline.__name__,
+        TRANSFORMER_FOLDER: ["diffusers", FluxTransformer2DModel.__name__],
+        VAE_FOLDER: ["diffusers", AutoencoderKL.__name__],
+        SCHEDULER_FOLDER: ["diffusers", FlowMatchEulerDiscreteScheduler.__name__],
+    }
+    parts |= {name: [None, None] for name in TEXT_PARTS}
+    with atomic_path(folder / "model_index.json", overwrite=True) as temporary:
+        temporary.write_text(json.dumps(parts, indent=1) + "\n", encoding="utf-8")
+
+
+@torch.no_grad()
+def one_step(backbone: Backbone, reference: Tensor, task: TaskEmbedding, sampling: Sampling) -> Tensor:
+    """Latents without the reflection, by the one step that `regression_loss` teaches: ``reference - v``.
+
+    Raises:
+        ClearpaneError: the transformer gave a number that is not finite.
+    """
+    velocity = predict_velocity(backbone, reference, reference, task, replace(sampling, steps=1), 0.0, 1)
+    return follow(reference, velocity, -1.0)
+
+
+class GensirrSeparator:
+    """Separates photographs with GenSIRR.
+
+    ``Layers.transmission`` has the brightness of the scene without the glass, ``Layers.reflection`` is
+    ``max(I - T, 0)`` in linear light.
+
+    Args:
+        backbone: with what was trained in its transformer and VAE.
+        task: the task embedding.
+        settings: of the training.
+        sampling: steps and seed; its guidance should be that of the settings.
+        candidates: noises to choose from after one step; 1: the seed's own.
+        scorer: which is best; needed for more than one.
+        on_step: called after each step of a picture with how many are done, and of how many.
+        notes: what every result is to say besides, in its ``Layers.notes``.
+
+    Raises:
+        ValueError: there are candidates and no scorer.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: TaskEmbedding,
+        settings: GensirrSettings,
+        sampling: Sampling,
+        candidates: int = 1,
+        scorer: Scorer | None = None,
+        on_step: Callable[[int, int], None] = lambda step, steps: None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        if candidates > 1 and scorer is None:
+            raise ValueError(f"{candidates} candidates need a scorer")
+        self._backbone = backbone
+        self._task = task.to(backbone.device, backbone.vae.dtype)
+        self._settings = settings
+        self._sampling = sampling
+        self._candidates = candidates
+        self._scorer = scorer
+        self._on_step = on_step
+        self._notes = (*notes, REFLECTION_NOTE)
+
+    def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
+        """See :meth:`clearpane.separation.base.Separator.separate`; the same seed gives the same layers.
+
+        ``quality="best"`` takes the mean over four seeds (or four times the candidates), at four times the
+        time; there is nothing to be had by it in one step, which has no noise.
+
+        Raises:
+            ClearpaneError: a confidence is asked for, which only the compact separator has; sampling broke
+                down; or memory ran out.
+        """
+        if confidence:
+            raise ClearpaneError("GenSIRR has no confidence map; --confidence goes with --model compact")
+        try:
+            return self._separate(image, quality)
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(self._backbone.device) from error
+
+    def _separate(self, image: np.ndarray, quality: Quality) -> Layers:
+        height, width = image.shape[:2]
+        size = working_size(height, width, self._settings.side**2)
+        small = np.clip(image, 0, 1) if size == (height, width) else shrink(image, *size)
+        count = _LOOKS if quality == "best" and not self._settings.one_step else 1
+        looks = [self.look(small, i, count) for i in range(count)]
+        transmission = keep_untouched(image, looks[0][0], np.mean([look[1] for look in looks], axis=0))
+        return Layers(transmission, reflected_light(image, transmission), notes=self._notes)
+
+    @torch.no_grad()
+    def look(self, image: np.ndarray, index: int = 0, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """The photograph as the VAE shows it, and T, both h x w x 3, at the size of ``image``.
+
+        It is the ``index``-th of ``count`` looks, which differ in their noise.
+        """
+        height, width = image.shape[:2]
+        backbone, multiple = self._backbone, self._backbone.multiple
+        photo = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+        photo = F.pad(photo, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        reference = backbone.encode(photo)
+        sampling = replace(self._sampling, seed=self._sampling.seed + index * self._candidates)
+        steps = 1 if self._settings.one_step else sampling.steps
+        done = iter(range(index * steps + 1, (index + 1) * steps + 1))
+
+        def on_step() -> None:
+            self._on_step(next(done), count * steps)
+
+        if self._settings.one_step:
+            latents = one_step(backbone, reference, self._task, sampling)
+            on_step()
+        elif self._candidates > 1 and self._scorer is not None:
+            latents, _ = sample_branches(
+                backbone, reference, self._task, sampling, self._candidates, self._scorer, on_step
+            )
+        else:
+            latents = sample(backbone, reference, self._task, sampling, on_step=on_step)
+        pictures = (
+            backbone.decode(x)[0, :, :height, :width].float().clamp(0, 1) for x in (reference, latents)
+        )
+        seen, transmission = (x.permute(1, 2, 0).cpu().numpy() for x in pictures)
+        return seen, transmission
+
+
+def reflected_light(image: np.ndarray, transmission: np.ndarray) -> np.ndarray:
+    """``max(I - T, 0)`` in linear light, H x W x 3 sRGB."""
+    reflection = np.empty_like(transmission)
+    for rows in row_bands(image):
+        light = srgb_to_linear(np.clip(image[rows], 0, 1)) - srgb_to_linear(transmission[rows])
+        reflection[rows] = linear_to_srgb(np.maximum(light, 0))
+    return reflection
+
+
+def load_gensirr(options: ModelOptions) -> GensirrSeparator:
+    """Load a trained GenSIRR and, if it is a LoRA, the base model it belongs to.
+
+    Where the depth estimator cannot be had, branching is off, and every result says so in its notes.
+
+    Args:
+        options: ``weights`` is the folder that clearpane train kontext or clearpane convert gensirr wrote.
+            ``base`` is by default the one it was trained on.
+
+    Raises:
+        ClearpaneError: a file is missing or damaged, or does not fit the base model.
+    """
+    weights = options.weights
+    if weights is None:
+        raise ClearpaneError(
+            "GenSIRR needs --weights, the output folder of clearpane train kontext or of clearpane convert "
+            "gensirr"
+        )
+    settings = load_settings(weights / SETTINGS_FILE)
+    task = load_task_embedding(weights / TASK_FILE)
+    if settings.base is None:
+        base = find_base(str(weights))
+    else:
+        try:
+            base = find_base(options.base or settings.base)
+        except ClearpaneError as error:
+            raise ClearpaneError(f"{error}; --base says where GenSIRR's base model is") from error
+        if base_fingerprint(base) != settings.fingerprint:
+            raise ClearpaneError(
+                f"{weights}: was trained on another base model than {base}; give it by --base"
+            )
+    loading = Loading(options.precision, options.device, options.offload)
+    device = loading.find_device()
+    candidates = 1 if settings.one_step else options.candidates
+    needed = removal_bytes(
+        backbone_size(base),
+        options.precision,
+        settings.side,
+        options.offload,
+        pictures=1,
+        candidates=candidates,
+    )
+    check_memory(needed, device, settings.side)
+    scorer: Scorer | None = None
+    notes: tuple[str, ...] = ()
+    if candidates > 1:
+        try:
+            scorer = choose_scorer(options, device)
+        except ClearpaneError as error:
+            candidates, notes = 1, (f"branching is off: {error}",)
+    vae = weights / VAE_FOLDER
+    backbone = load_backbone(base, loading, vae if vae.is_dir() else None)
+    if settings.rank:
+        load_lora(backbone.transformer, weights / LORA_FILE, settings.rank)
+    sampling = Sampling(options.steps, options.seed, settings.guidance)
+    return GensirrSeparator(backbone, task, settings, sampling, candidates, scorer, options.on_step, notes)

@@ -1,0 +1,190 @@
+"""The recipe of GenSIRR's re-VAE (arXiv 2512.06358, stage I): a VAE becomes equivariant to reflection."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderKL
+from torch import Generator, Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tyro.conf import Positional
+
+from clearpane.errors import ClearpaneError
+from clearpane.evaluation.lpips import Lpips
+from clearpane.separation.flux.equivariant_vae import (
+    MixSpace,
+    add_vae_lora,
+    equivariance_error,
+    mean_latents,
+    mix_pictures,
+    save_vae,
+)
+from clearpane.separation.flux.loading import find_base, load_vae
+from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
+from clearpane.training.pictures import load_natural, random_crop
+from clearpane.training.runner import Schedule, held_parameters, parameter_holder, run_steps
+
+ADAPTER_FOLDER, VAE_FOLDER = "adapter", "vae"
+# Of a recipe, what may change while a run is interrupted.
+_FREE = {"data", "base", "output", "cpu", "checkpoint_every"}
+
+DESCRIPTION = """\
+Trains the VAE of GenSIRR: a LoRA after which a mixture of two pictures has
+the mixture of their latents. OUTPUT/adapter is the LoRA as peft stores it,
+OUTPUT/vae the whole VAE for clearpane train kontext and for diffusers. An
+interrupted run goes on when the same command is given again.
+
+Example:
+  clearpane train equivariant-vae photos --base FLUX.1-Kontext-dev --output revae
+"""
+
+
+@dataclass(frozen=True)
+class TrainEquivariantVae:
+    """Make a VAE equivariant to reflection (needs the extras [train] and [flux])."""
+
+    data: Positional[Path]
+    """Folder of photographs without glass (webp, jpg, png); every sixteenth is held out."""
+    base: str
+    """The base model: a directory as diffusers stores it, or a name on the model hub."""
+    output: Path
+    """Folder of the run: adapter, vae, checkpoint and log."""
+    rank: int = 8
+    """Rank of the LoRA, on convolutions and linear layers."""
+    steps: int = 30000
+    """Optimiser steps."""
+    batch: int = 16
+    """Mixtures a step, on each device; the paper has 128 in all."""
+    side: int = 256
+    """Crops of side x side pixels, rounded to what the VAE can take."""
+    learning_rate: float = 1e-4
+    """Learning rate of AdamW after a warm-up over 100 steps, then kept."""
+    equivariance: float = 1.0
+    """Weight of the equivariance; 0 trains the reconstruction alone."""
+    lpips: Path | None = None
+    """Weights of LPIPS (safetensors) for the reconstruction; without them it is the squared error alone."""
+    mixing: MixSpace = "srgb"
+    """Where pictures are mixed: srgb as in the paper, or linear, as light adds up."""
+    average: float = 0.999
+    """Decay of the averaged weights (EMA), which are what is saved."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """What is computed in; weights and their averages are always float32."""
+    cpu: bool = False
+    """Train on the processor even where there is a GPU."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints."""
+    seed: int = 0
+    """Seed of all randomness."""
+
+
+def check(recipe: TrainEquivariantVae) -> None:
+    """Raise ClearpaneError where a recipe asks for what cannot be."""
+    for name in ("steps", "batch", "side", "rank", "checkpoint_every"):
+        if getattr(recipe, name) < 1:
+            raise ClearpaneError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: give 1 or more")
+    if recipe.learning_rate <= 0:
+        raise ClearpaneError(f"--learning-rate {recipe.learning_rate:g}: give more than 0")
+    if recipe.equivariance < 0:
+        raise ClearpaneError(f"--equivariance {recipe.equivariance:g}: give 0 or more")
+    if not 0 <= recipe.average < 1:
+        raise ClearpaneError(f"--average {recipe.average:g}: give 0 or more, less than 1")
+
+
+def draw_pictures(
+    pictures: list[Tensor], count: int, side: int, generator: Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Two crops to mix, ``count x 3 x side x side`` each, of different photographs, and alpha ~ U(0, 1)."""
+    crops = []
+    for _ in range(count):
+        two = torch.randperm(len(pictures), generator=generator)[:2].tolist()
+        crops.append([random_crop((pictures[i],), side, generator)[0] for i in two])
+    background, reflection = (torch.stack(x) for x in zip(*crops, strict=True))
+    return background, reflection, torch.rand(count, generator=generator)
+
+
+class EquivariantLoss(nn.Module):
+    """``|D(E(I)) - I|^2 + LPIPS + w |E(I) - ((1 - a) E(B) + a E(R))|^2`` of a step (GenSIRR, stage I).
+
+    A module, so that Accelerate can spread it over several devices.
+    """
+
+    def __init__(self, recipe: TrainEquivariantVae, vae: AutoencoderKL) -> None:
+        super().__init__()
+        self.vae = vae
+        self._recipe = recipe
+        self._lpips = Lpips(recipe.lpips) if recipe.lpips else None
+
+    def forward(self, background: Tensor, reflection: Tensor, alpha: Tensor) -> Tensor:
+        """The loss; arguments as in `mix_pictures`."""
+        recipe, vae = self._recipe, self.vae
+        mixed = mix_pictures(background, reflection, alpha, recipe.mixing)
+        with torch.autocast(mixed.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            latents = mean_latents(vae, torch.cat([mixed, background, reflection])).float()
+            ours, *parts = latents.chunk(3)
+            shown = (vae.decode(ours).sample.float() + 1) / 2
+        loss = (shown - mixed).square().mean()
+        if self._lpips:
+            loss = loss + self._lpips.distances(shown, mixed).mean()
+        if recipe.equivariance:
+            first, second = parts
+            loss = loss + recipe.equivariance * equivariance_error(ours, first, second, alpha).mean()
+        return loss
+
+
+def run(recipe: TrainEquivariantVae) -> int:
+    """Train, or go on from the run's checkpoint, and write the VAE. Returns the exit code.
+
+    Raises:
+        ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
+    """
+    check(recipe)
+    pictures = load_natural(recipe.data)
+    if len(pictures) < 2:
+        raise ClearpaneError(f"{recipe.data}: {len(pictures)} photographs; mixing takes two or more")
+    accelerator = Accelerator(cpu=recipe.cpu)
+    vae = load_vae(find_base(recipe.base, ("vae",))).to(accelerator.device)
+    multiple = 2 ** (len(vae.config.block_out_channels) - 1)
+    side = max(1, round(recipe.side / multiple)) * multiple
+    if (smallest := min(min(x.shape[-2:]) for x in pictures)) < side:
+        raise ClearpaneError(f"{recipe.data}: holds a picture of {smallest} pixels; --side is {side}")
+    recipe.output.mkdir(parents=True, exist_ok=True)
+
+    torch.manual_seed(recipe.seed)
+    model = add_vae_lora(vae, recipe.rank)
+    held = parameter_holder({n: p for n, p in model.named_parameters() if p.requires_grad})
+    optimizer = torch.optim.AdamW(held.parameters(), betas=(0.9, 0.999), weight_decay=1e-2)
+    loss, optimizer = accelerator.prepare(EquivariantLoss(recipe, vae), optimizer)
+    own = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
+    own |= {"processes": accelerator.num_processes, "lpips": recipe.lpips and str(recipe.lpips)}
+    state = TrainingState(
+        held, AveragedWeights(held, recipe.average), optimizer, recipe=json.loads(json.dumps(own))
+    )
+
+    def loss_of(step: int) -> Tensor:
+        # Every process draws for itself, and the same again after an interruption.
+        generator = step_generator(recipe.seed, step * accelerator.num_processes + accelerator.process_index)
+        drawn = draw_pictures(pictures, recipe.batch, side, generator)
+        return loss(*(x.to(accelerator.device) for x in drawn))
+
+    writer = SummaryWriter(str(recipe.output)) if accelerator.is_main_process else None
+
+    def on_step(step: int, loss: float, rate: float) -> None:
+        if writer is not None:
+            writer.add_scalar("loss", loss, step)
+            writer.add_scalar("learning_rate", rate, step)
+
+    schedule = Schedule(recipe.steps, recipe.learning_rate, floor=1, checkpoint_every=recipe.checkpoint_every)
+    if not run_steps(state, schedule, recipe.output, loss_of, accelerator, on_step):
+        return 130
+    if accelerator.is_main_process:
+        weights = held_parameters(state.average.weights)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name in weights:
+                    parameter.copy_(weights[name])
+        save_vae(model, recipe.output / ADAPTER_FOLDER, recipe.output / VAE_FOLDER)
+        print(f"wrote {recipe.output / VAE_FOLDER}")
+    return 0
