@@ -1,3 +1,4 @@
+import importlib
 import math
 import multiprocessing
 import os
@@ -41,24 +42,34 @@ def test_leaving_does_not_wait_for_the_work() -> None:
     assert not multiprocessing.active_children()
 
 
-class Slow:
-    """A result that takes its time to be sent, and says where it stands."""
+# Worker processes cannot import the tests: what they do must lie on their path.
+SLOW_RESULTS = """
+import time
 
-    def __init__(self, folder: Path) -> None:
+
+class Slow:
+    # Takes its time to be sent, and says where it stands.
+    def __init__(self, folder):
         self.folder = folder
 
-    def __reduce__(self) -> tuple[type, tuple[int]]:
+    def __reduce__(self):
         (self.folder / "begun").touch()
         time.sleep(1)
         (self.folder / "sent").touch()
         return int, (1,)
 
 
-def send_slowly(folder: Path, number: int) -> Slow | int:
+def send_slowly(folder, number):
     return Slow(folder) if number else 0
+"""
 
 
-def test_a_worker_is_not_ended_while_it_sends_for_the_parent_would_wait_for_the_rest(tmp_path: Path) -> None:
+def test_a_worker_is_not_ended_while_it_sends_for_the_parent_would_wait_for_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_results.py").write_text(SLOW_RESULTS, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    send_slowly = importlib.import_module("slow_results").send_slowly
     with workers(partial(send_slowly, tmp_path), 2) as ordered:
         assert next(ordered(range(100))) == 0
         while not (tmp_path / "begun").exists():
