@@ -33,6 +33,7 @@ from clearpane.evaluation.metrics import psnr, to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
+from clearpane.separation.flux.gensirr import REMOVAL_SENTENCE
 from clearpane.separation.flux.panel import cut_panels, reference_panel
 from clearpane.separation.flux.sampling import Sampling, sample
 from clearpane.separation.flux.task_embedding import TaskEmbedding
@@ -48,8 +49,7 @@ from markdown import table
 from measuring import FOLDER, Machine, describe_machine
 from panel_edits import OTHERS, draw_panel, make_panel, panel_sentence
 
-# GenSIRR's, so that its words are known to the tokenizers.
-REMOVAL_SENTENCE = "please remove the reflection within the image."
+# The last two so that their words are known to the tokenizers.
 SENTENCES = [edit.sentence for edit in EDITS.values()] + [PANEL_CAPTION, REMOVAL_SENTENCE]
 _KL_WEIGHT, _LEARNING_RATE = 1e-4, 1e-3
 # Of the last stage: single edits a step, and by their side the share of panels and how many there are a step.

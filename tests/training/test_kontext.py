@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxKontextPipeline
-from PIL import Image
 from safetensors.torch import load_file
 
 from clearpane.errors import ClearpaneError
@@ -16,41 +15,12 @@ from clearpane.optics.color import linear_to_srgb
 from clearpane.separation.base import ModelOptions, load_separator
 from clearpane.separation.flux.loading import TEXT_PARTS, Loading, encode_text, load_backbone, load_vae
 from clearpane.separation.flux.task_embedding import LearnableTask, load_task_embedding, random_task
-from clearpane.synthesis.scene import Background, GlassScene, ReflectedWorld
-from clearpane.synthesis.shards import StoredSample, encode_sample, write_shard
 from clearpane.training import kontext, runner
 from clearpane.training.flow_matching import regression_loss
 from clearpane.training.kontext import TrainKontext, draw_edits, load_glass_edits, run
 from clearpane.training.loop import step_generator
 
 SIZE = (40, 56)
-
-
-@pytest.fixture
-def glass(tmp_path):
-    """A data set of three scenes."""
-    random = np.random.default_rng(0)
-    samples = []
-    for index in range(3):
-        layers = {letter: random.random((*SIZE, 3), dtype=np.float32) / 2 for letter in "TR"}
-        layers["B"] = layers["T"] / np.float32(0.8)
-        photo = linear_to_srgb(layers["T"] + layers["R"])
-        scene = GlassScene(Background("a"), ReflectedWorld("b"))
-        samples.append(encode_sample(StoredSample(f"{index:08d}", scene, photo, layers, None), "png16"))
-    folder = tmp_path / "glass"
-    folder.mkdir()
-    write_shard(folder / "shard-000000.tar", samples)
-    return folder
-
-
-@pytest.fixture
-def real(tmp_path):
-    """A folder with one real pair."""
-    folder = tmp_path / "real"
-    folder.mkdir()
-    for kind, value in (("input", 180), ("transmission", 90)):
-        Image.new("RGB", (56, 40), (value,) * 3).save(folder / f"000_{kind}.jpg")
-    return folder
 
 
 def recipe(glass, base, output, **changes) -> TrainKontext:
@@ -72,7 +42,7 @@ def losses(folder) -> list[float]:
 
 def test_scenes_have_the_brightness_of_the_scene_without_the_glass(glass):
     pictures = load_glass_edits(glass)
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     random = np.random.default_rng(0)
     clean = linear_to_srgb(random.random((*SIZE, 3), dtype=np.float32) / 2 / np.float32(0.8))
     shown = pictures[0].truth.permute(1, 2, 0).numpy() / 255
@@ -105,11 +75,11 @@ def test_a_run_writes_what_remove_and_stock_diffusers_load(glass, base, tmp_path
         pipeline.load_lora_weights(output)
     task = load_task_embedding(output / "task_embedding.safetensors")
     from clearpane.separation.flux.backbone import Backbone
-    from clearpane.separation.flux.gensirr import GensirrSeparator, load_settings
+    from clearpane.separation.flux.gensirr import GensirrSeparator, GensirrSettings
     from clearpane.separation.flux.sampling import Sampling
 
     stock = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, torch.device("cpu"))
-    settings = load_settings(output / "gensirr.json")
+    settings = GensirrSettings(**json.loads((output / "gensirr.json").read_text()))
     shown = GensirrSeparator(stock, task, settings, Sampling(2)).separate(photo).transmission
     np.testing.assert_allclose(shown, trained, atol=1e-4)
     assert settings.base is None if full else settings.base == str(base)

@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxKontextPipeline
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from clearpane.errors import ClearpaneError
-from clearpane.optics.color import linear_to_srgb
 from clearpane.separation.base import ModelOptions, load_separator
 from clearpane.separation.flux.task_embedding import load_task_embedding
 from clearpane.synthesis.layers import layer_picture
@@ -34,32 +32,6 @@ from clearpane.training.panels import (
 )
 
 SIZE = (40, 56)
-
-
-@pytest.fixture
-def glass(tmp_path):
-    """A data set of four scenes."""
-    random = np.random.default_rng(0)
-    samples = []
-    for index in range(4):
-        layers = {letter: random.random((*SIZE, 3), dtype=np.float32) / 2 for letter in "TR"}
-        photo = linear_to_srgb(layers["T"] + layers["R"])
-        scene = GlassScene(Background("a"), ReflectedWorld("b"))
-        samples.append(encode_sample(StoredSample(f"{index:08d}", scene, photo, layers, None), "png16"))
-    folder = tmp_path / "glass"
-    folder.mkdir()
-    write_shard(folder / "shard-000000.tar", samples)
-    return folder
-
-
-@pytest.fixture
-def real(tmp_path):
-    """A folder with one real pair."""
-    folder = tmp_path / "real"
-    folder.mkdir()
-    for kind, value in (("input", 180), ("transmission", 90)):
-        Image.new("RGB", (56, 40), (value,) * 3).save(folder / f"000_{kind}.jpg")
-    return folder
 
 
 def recipe(glass, base, output, **changes) -> TrainPanel:
@@ -289,7 +261,7 @@ def test_too_few_scenes_are_refused(base, tmp_path):
 def test_a_caption_of_an_earlier_run_that_failed_is_not_used(glass, base, tmp_path, monkeypatch):
     output = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(panel, "run_steps", lambda *arguments: False)
+        patch.setattr(panel, "fine_tune", lambda *arguments: None)
         run(recipe(glass, base, output))
     run(recipe(glass, base, output, caption="the left"))
     task = load_task_embedding(output / "task_embedding.safetensors")

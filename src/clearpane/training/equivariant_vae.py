@@ -1,7 +1,6 @@
 """The recipe of GenSIRR's re-VAE (arXiv 2512.06358, stage I): a VAE becomes equivariant to reflection."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +8,6 @@ import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from torch import Generator, Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 from tyro.conf import Positional
 
 from clearpane.errors import ClearpaneError
@@ -23,9 +21,9 @@ from clearpane.separation.flux.equivariant_vae import (
     save_vae,
 )
 from clearpane.separation.flux.loading import find_base, load_vae
-from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
+from clearpane.training.fine_tuning import Fingerprint, check_recipe, fine_tune
 from clearpane.training.pictures import load_natural, random_crop
-from clearpane.training.runner import Schedule, held_parameters, parameter_holder, run_steps
+from clearpane.training.runner import parameter_holder
 
 ADAPTER_FOLDER, VAE_FOLDER = "adapter", "vae"
 # Of a recipe, what may change while a run is interrupted.
@@ -82,15 +80,9 @@ class TrainEquivariantVae:
 
 def check(recipe: TrainEquivariantVae) -> None:
     """Raise ClearpaneError where a recipe asks for what cannot be."""
-    for name in ("steps", "batch", "side", "rank", "checkpoint_every"):
-        if getattr(recipe, name) < 1:
-            raise ClearpaneError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: give 1 or more")
-    if recipe.learning_rate <= 0:
-        raise ClearpaneError(f"--learning-rate {recipe.learning_rate:g}: give more than 0")
+    check_recipe(recipe, recipe.learning_rate)
     if recipe.equivariance < 0:
         raise ClearpaneError(f"--equivariance {recipe.equivariance:g}: give 0 or more")
-    if not 0 <= recipe.average < 1:
-        raise ClearpaneError(f"--average {recipe.average:g}: give 0 or more, less than 1")
 
 
 def draw_pictures(
@@ -157,30 +149,16 @@ def run(recipe: TrainEquivariantVae) -> int:
     held = parameter_holder({n: p for n, p in model.named_parameters() if p.requires_grad})
     optimizer = torch.optim.AdamW(held.parameters(), betas=(0.9, 0.999), weight_decay=1e-2)
     loss, optimizer = accelerator.prepare(EquivariantLoss(recipe, vae), optimizer)
-    own = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
-    own |= {"processes": accelerator.num_processes, "lpips": recipe.lpips and str(recipe.lpips)}
-    state = TrainingState(
-        held, AveragedWeights(held, recipe.average), optimizer, recipe=json.loads(json.dumps(own))
-    )
+    fingerprint = Fingerprint(_FREE, {"lpips": recipe.lpips and str(recipe.lpips)})
 
-    def loss_of(step: int) -> Tensor:
-        # Every process draws for itself, and the same again after an interruption.
-        generator = step_generator(recipe.seed, step * accelerator.num_processes + accelerator.process_index)
+    def loss_of(generator: Generator) -> Tensor:
         drawn = draw_pictures(pictures, recipe.batch, side, generator)
         return loss(*(x.to(accelerator.device) for x in drawn))
 
-    writer = SummaryWriter(str(recipe.output)) if accelerator.is_main_process else None
-
-    def on_step(step: int, loss: float, rate: float) -> None:
-        if writer is not None:
-            writer.add_scalar("loss", loss, step)
-            writer.add_scalar("learning_rate", rate, step)
-
-    schedule = Schedule(recipe.steps, recipe.learning_rate, floor=1, checkpoint_every=recipe.checkpoint_every)
-    if not run_steps(state, schedule, recipe.output, loss_of, accelerator, on_step):
+    weights = fine_tune(recipe, fingerprint, held, optimizer, recipe.learning_rate, loss_of, accelerator)
+    if weights is None:
         return 130
     if accelerator.is_main_process:
-        weights = held_parameters(state.average.weights)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name in weights:

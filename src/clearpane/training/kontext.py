@@ -1,8 +1,7 @@
 """The recipe of GenSIRR (arXiv 2512.06358, stage II): an editor and its task learn to remove reflections."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,14 +11,14 @@ from diffusers import FluxTransformer2DModel
 from torch import Generator, Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.utils.tensorboard import SummaryWriter
 from tyro.conf import Positional
 
 from clearpane.errors import ClearpaneError, MissingExtraError
-from clearpane.images.writing import atomic_folder, atomic_path
+from clearpane.images.writing import atomic_folder
 from clearpane.separation.base import Precision
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
 from clearpane.separation.flux.gensirr import (
+    REMOVAL_SENTENCE,
     SCHEDULER_FOLDER,
     SETTINGS_FILE,
     TASK_FILE,
@@ -39,17 +38,16 @@ from clearpane.separation.flux.loading import (
     folder_fingerprint,
     load_backbone,
 )
-from clearpane.separation.flux.lora import LORA_FILE, add_lora, lora_tensors, save_lora
+from clearpane.separation.flux.lora import LORA_FILE, add_lora, save_lora
+from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import LearnableTask, TaskEmbedding, random_task
 from clearpane.synthesis.draws import uniform
+from clearpane.training.fine_tuning import Fingerprint, check_photographs, check_recipe, fine_tune
 from clearpane.training.flow_matching import flow_matching_loss, regression_loss
-from clearpane.training.loop import AveragedWeights, TrainingState, step_generator, whole
+from clearpane.training.loop import whole
 from clearpane.training.panels import draw_size
 from clearpane.training.pictures import load_glass_scenes, load_pairs, random_crop
-from clearpane.training.runner import Schedule, held_parameters, parameter_holder, run_steps
-
-REMOVAL_SENTENCE = "please remove the reflection within the image."
-"""What GenSIRR tells the editor, and what its task embedding starts from."""
+from clearpane.training.runner import parameter_holder
 
 # Of a recipe, what may change while a run is interrupted.
 _FREE = {"data", "base", "vae", "real", "output", "cpu", "gradient_checkpointing", "checkpoint_every"}
@@ -136,17 +134,8 @@ class TrainKontext:
 
 def check(recipe: TrainKontext) -> None:
     """Raise ClearpaneError where a recipe asks for what cannot be."""
-    for name in ("steps", "batch", "side", "rank", "checkpoint_every"):
-        if getattr(recipe, name) < 1:
-            raise ClearpaneError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: give 1 or more")
-    if not 0 <= recipe.real_share <= 1:
-        raise ClearpaneError(f"--real-share {recipe.real_share:g}: give 0 to 1")
-    if not 0 <= recipe.average < 1:
-        raise ClearpaneError(f"--average {recipe.average:g}: give 0 or more, less than 1")
-    if recipe.rate <= 0:
-        raise ClearpaneError(f"--learning-rate {recipe.rate:g}: give more than 0")
-    if recipe.zoom < 1:
-        raise ClearpaneError(f"--zoom {recipe.zoom:g}: give 1 or more")
+    check_recipe(recipe, recipe.rate)
+    check_photographs(recipe)
     if recipe.full and recipe.precision in ("8bit", "nf4"):
         raise ClearpaneError(f"--full trains the weights themselves; {recipe.precision} goes with a LoRA")
     if recipe.shard and not recipe.full:
@@ -251,14 +240,7 @@ def export(
         with atomic_folder(output / TRANSFORMER_FOLDER) as folder:
             whole.save_pretrained(folder)
     else:
-        own = {name: p for name, p in transformer.named_parameters() if p.requires_grad}
-        with torch.no_grad():
-            for name, parameter in own.items():
-                parameter.copy_(weights[name])
-        with atomic_folder(output / ".lora") as folder:
-            save_lora(folder, lora_tensors(transformer), transformer)
-        (output / ".lora" / LORA_FILE).replace(output / LORA_FILE)
-        (output / ".lora").rmdir()
+        save_lora(output / LORA_FILE, weights, transformer)
     if recipe.full or recipe.vae:
         with atomic_folder(output / VAE_FOLDER) as folder:
             backbone.vae.save_pretrained(folder)
@@ -276,8 +258,7 @@ def export(
         sentence=recipe.sentence,
         one_step=recipe.one_step,
     )
-    with atomic_path(output / SETTINGS_FILE, overwrite=True) as temporary:
-        settings.save(temporary)
+    save_settings(settings, output / SETTINGS_FILE)
 
 
 def run(recipe: TrainKontext) -> int:
@@ -317,31 +298,17 @@ def run(recipe: TrainKontext) -> int:
     optimizer = accelerator.prepare(new_optimizer(recipe, held.parameters()))
     if not recipe.shard:
         loss = accelerator.prepare(loss)
-    own = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
-    own |= {"processes": accelerator.num_processes, "fingerprint": base_fingerprint(base)}
-    own |= {"vae": recipe.vae and folder_fingerprint(recipe.vae)}
-    state = TrainingState(
-        held, AveragedWeights(held, recipe.average), optimizer, recipe=json.loads(json.dumps(own))
-    )
+    facts = {"fingerprint": base_fingerprint(base), "vae": recipe.vae and folder_fingerprint(recipe.vae)}
 
-    def loss_of(step: int) -> Tensor:
-        # Every process draws for itself, and the same again after an interruption.
-        generator = step_generator(recipe.seed, step * accelerator.num_processes + accelerator.process_index)
+    def loss_of(generator: Generator) -> Tensor:
         photos, truths = draw_edits(recipe, glass, real, backbone.multiple, generator)
         return loss(photos, truths, generator)
 
-    writer = SummaryWriter(str(recipe.output)) if accelerator.is_main_process else None
-
-    def on_step(step: int, loss: float, rate: float) -> None:
-        if writer is not None:
-            writer.add_scalar("loss", loss, step)
-            writer.add_scalar("learning_rate", rate, step)
-
-    schedule = Schedule(recipe.steps, recipe.rate, floor=1, checkpoint_every=recipe.checkpoint_every)
-    if not run_steps(state, schedule, recipe.output, loss_of, accelerator, on_step):
+    fingerprint = Fingerprint(_FREE, facts)
+    weights = fine_tune(recipe, fingerprint, held, optimizer, recipe.rate, loss_of, accelerator)
+    if weights is None:
         return 130
     # All processes gather what is spread over them.
-    weights = held_parameters({name: whole(value) for name, value in state.average.weights.items()})
     learnt = {name: weights.get(f"task.{name}", whole(value)) for name, value in task.state_dict().items()}
     if accelerator.is_main_process:
         kind = text.prompt_embeds.dtype

@@ -1,19 +1,18 @@
 """The recipe of SIRR-LMM's panel (arXiv 2601.07209): a LoRA teaches an image editor to paint [I : T : R]."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 from accelerate import Accelerator
+from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tyro.conf import Positional
 
 from clearpane.errors import ClearpaneError
-from clearpane.images.writing import atomic_path
 from clearpane.separation.base import Precision
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
 from clearpane.separation.flux.loading import (
@@ -27,15 +26,17 @@ from clearpane.separation.flux.loading import (
     find_base,
     load_backbone,
 )
-from clearpane.separation.flux.lora import LORA_FILE, add_lora, lora_tensors, save_lora
+from clearpane.separation.flux.lora import LORA_FILE, add_lora, save_lora
 from clearpane.separation.flux.memory import backbone_size, training_bytes
 from clearpane.separation.flux.panel import SETTINGS_FILE, TASK_FILE, PanelSettings
 from clearpane.separation.flux.sampling import Sampling, sample
+from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.synthesis.caption import PANEL_CAPTION
 from clearpane.synthesis.draws import uniform
+from clearpane.training.fine_tuning import Fingerprint, check_photographs, check_recipe, fine_tune
 from clearpane.training.flow_matching import flow_matching_loss
-from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
+from clearpane.training.loop import step_generator
 from clearpane.training.panels import (
     PanelPictures,
     draw_panels,
@@ -43,7 +44,7 @@ from clearpane.training.panels import (
     load_glass_panels,
     load_real_panels,
 )
-from clearpane.training.runner import Schedule, held_parameters, parameter_holder, run_steps
+from clearpane.training.runner import parameter_holder
 
 # Of a recipe, what may change while a run is interrupted.
 _FREE = {"data", "base", "real", "output", "cpu", "gradient_checkpointing", "draw_every", "checkpoint_every"}
@@ -114,19 +115,10 @@ class TrainPanel:
 
 def check(recipe: TrainPanel) -> None:
     """Raise ClearpaneError where a recipe asks for what cannot be."""
-    for name in ("steps", "batch", "side", "rank", "checkpoint_every"):
-        if getattr(recipe, name) < 1:
-            raise ClearpaneError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: give 1 or more")
-    if not 0 <= recipe.real_share <= 1:
-        raise ClearpaneError(f"--real-share {recipe.real_share:g}: give 0 to 1")
-    if not 0 <= recipe.average < 1:
-        raise ClearpaneError(f"--average {recipe.average:g}: give 0 or more, less than 1")
-    if recipe.learning_rate <= 0:
-        raise ClearpaneError(f"--learning-rate {recipe.learning_rate:g}: give more than 0")
+    check_recipe(recipe, recipe.learning_rate)
+    check_photographs(recipe)
     if recipe.draw_every < 0:
         raise ClearpaneError(f"--draw-every {recipe.draw_every}: give 0 or more")
-    if recipe.zoom < 1:
-        raise ClearpaneError(f"--zoom {recipe.zoom:g}: give 1 or more")
 
 
 class PanelLoss(nn.Module):
@@ -163,17 +155,14 @@ def choose_pictures(
 
 
 def export(
-    recipe: TrainPanel, base: Path, transformer: nn.Module, weights: dict[str, Tensor], task: TaskEmbedding
+    recipe: TrainPanel,
+    base: Path,
+    transformer: FluxTransformer2DModel,
+    weights: dict[str, Tensor],
+    task: TaskEmbedding,
 ) -> None:
     """Write the LoRA with these weights, the encoded caption and panel.json."""
-    own = {name: p for name, p in transformer.named_parameters() if p.requires_grad}
-    before = {name: p.detach().clone() for name, p in own.items()}
-    _copy(own, weights)
-    folder = recipe.output / ".lora"
-    save_lora(folder, lora_tensors(transformer), transformer)
-    (folder / LORA_FILE).replace(recipe.output / LORA_FILE)
-    folder.rmdir()
-    _copy(own, before)
+    save_lora(recipe.output / LORA_FILE, weights, transformer)
     task.save(recipe.output / TASK_FILE)
     settings = PanelSettings(
         absolute_base(recipe.base),
@@ -183,14 +172,7 @@ def export(
         recipe.guidance,
         recipe.caption,
     )
-    with atomic_path(recipe.output / SETTINGS_FILE, overwrite=True) as temporary:
-        settings.save(temporary)
-
-
-@torch.no_grad()
-def _copy(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
-    for name, parameter in parameters.items():
-        parameter.copy_(weights[name])
+    save_settings(settings, recipe.output / SETTINGS_FILE)
 
 
 @torch.no_grad()
@@ -236,36 +218,21 @@ def run(recipe: TrainPanel) -> int:
     held = parameter_holder(parameters)
     optimizer = torch.optim.AdamW(held.parameters(), betas=(0.9, 0.999), weight_decay=1e-2)
     loss, optimizer = accelerator.prepare(PanelLoss(recipe, backbone, task), optimizer)
-    own = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
-    own |= {"processes": accelerator.num_processes, "fingerprint": base_fingerprint(base)}
-    state = TrainingState(
-        held, AveragedWeights(held, recipe.average), optimizer, recipe=json.loads(json.dumps(own))
-    )
+    fingerprint = Fingerprint(_FREE, {"fingerprint": base_fingerprint(base)})
 
-    def loss_of(step: int) -> Tensor:
-        # Every process draws for itself, and the same again after an interruption.
-        generator = step_generator(recipe.seed, step * accelerator.num_processes + accelerator.process_index)
+    def loss_of(generator: torch.Generator) -> Tensor:
         return loss(choose_pictures(recipe, glass[_DRAWN:], real, generator), generator)
 
-    writer = SummaryWriter(str(recipe.output)) if accelerator.is_main_process else None
-
-    def on_step(step: int, loss: float, rate: float) -> None:
-        if writer is None:
-            return
-        writer.add_scalar("loss", loss, step)
-        writer.add_scalar("learning_rate", rate, step)
+    def draw_some(writer: SummaryWriter, step: int) -> None:
         if recipe.draw_every and (step % recipe.draw_every == 0 or step == recipe.steps):
             writer.add_image("painted above true", draw(recipe, backbone, task, glass[:_DRAWN]), step)
 
-    schedule = Schedule(
-        recipe.steps,
-        recipe.learning_rate,
-        floor=1,
-        checkpoint_every=recipe.checkpoint_every,
+    weights = fine_tune(
+        recipe, fingerprint, held, optimizer, recipe.learning_rate, loss_of, accelerator, draw_some
     )
-    if not run_steps(state, schedule, recipe.output, loss_of, accelerator, on_step):
+    if weights is None:
         return 130
     if accelerator.is_main_process:
-        export(recipe, base, backbone.transformer, held_parameters(state.average.weights), text)
+        export(recipe, base, backbone.transformer, weights, text)
         print(f"wrote {recipe.output / LORA_FILE}")
     return 0

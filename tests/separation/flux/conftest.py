@@ -3,6 +3,7 @@ import torch
 from diffusers import FluxKontextPipeline
 
 from clearpane.separation.flux.loading import Loading, encode_text, load_backbone
+from clearpane.separation.flux.lora import LORA_FILE, add_lora, save_lora
 
 
 @pytest.fixture
@@ -21,3 +22,16 @@ def stock(base):
     pipeline = FluxKontextPipeline.from_pretrained(base)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+@pytest.fixture
+def adapted(backbone, task, tmp_path):
+    """A folder with a LoRA of rank 2 that does something, which ``backbone`` has too, and a task."""
+    generator = torch.Generator().manual_seed(0)
+    parameters = add_lora(backbone.transformer, 2, "all")
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    save_lora(tmp_path / LORA_FILE, parameters, backbone.transformer)
+    task.save(tmp_path / "task_embedding.safetensors")
+    return tmp_path

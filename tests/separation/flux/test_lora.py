@@ -4,7 +4,7 @@ from safetensors.torch import load_file, save_file
 
 from clearpane.errors import ClearpaneError
 from clearpane.separation.flux.loading import Loading, load_backbone
-from clearpane.separation.flux.lora import LORA_FILE, TARGETS, add_lora, load_lora, lora_tensors, save_lora
+from clearpane.separation.flux.lora import LORA_FILE, TARGETS, add_lora, load_lora
 from clearpane.separation.flux.sampling import Sampling, sample
 
 
@@ -12,18 +12,6 @@ def look(backbone, task) -> torch.Tensor:
     photo = torch.rand((1, 3, 32, 48), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         return backbone.decode(sample(backbone, backbone.encode(photo), task, Sampling(3, 2))).clamp(0, 1)
-
-
-@pytest.fixture
-def adapted(backbone, tmp_path):
-    """A backbone with an adapter that does something, and the folder it was written to."""
-    generator = torch.Generator().manual_seed(4)
-    parameters = add_lora(backbone.transformer, 3, "all")
-    with torch.no_grad():
-        for parameter in parameters.values():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    save_lora(tmp_path, lora_tensors(backbone.transformer), backbone.transformer)
-    return backbone, tmp_path
 
 
 def test_an_untrained_adapter_changes_nothing(backbone, task):
@@ -45,18 +33,16 @@ def test_only_the_adapter_s_own_parameters_learn(backbone, targets):
     assert all(".lora_" in name for name in parameters)
 
 
-def test_an_adapter_comes_back(adapted, base, task):
-    backbone, folder = adapted
+def test_an_adapter_comes_back(adapted, backbone, base, task):
     other = load_backbone(base, Loading("float32", "cpu"))
     plain = look(other, task)
-    load_lora(other.transformer, folder / LORA_FILE, 3)
+    load_lora(other.transformer, adapted / LORA_FILE, 2)
     torch.testing.assert_close(look(other, task), look(backbone, task), atol=1e-5, rtol=0)
     assert (plain - look(backbone, task)).abs().max() > 0.01
 
 
-def test_stock_diffusers_paints_the_same_picture_with_it(adapted, stock, task):
-    backbone, folder = adapted
-    stock.load_lora_weights(folder)
+def test_stock_diffusers_paints_the_same_picture_with_it(adapted, backbone, stock, task):
+    stock.load_lora_weights(adapted)
     photo = torch.rand((1, 3, 32, 48), generator=torch.Generator().manual_seed(1))
     theirs = stock(
         image=photo,
@@ -88,10 +74,10 @@ def changed(tensors: dict, **replaced: torch.Tensor | None) -> dict:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda t: changed(t, A=torch.zeros(3, 99)), "another base model, whose .* has 99 inputs"),
-        (lambda t: changed(t, B=torch.zeros(99, 3)), "another base model, whose .* 99 outputs"),
-        (lambda t: changed(t, A=torch.zeros(4, 32)), "has rank 4 and 3; rank 3 is expected"),
-        (lambda t: changed(t, A=torch.zeros(4, 32), B=torch.zeros(32, 4)), "rank 3 is expected"),
+        (lambda t: changed(t, A=torch.zeros(2, 99)), "another base model, whose .* has 99 inputs"),
+        (lambda t: changed(t, B=torch.zeros(99, 2)), "another base model, whose .* 99 outputs"),
+        (lambda t: changed(t, A=torch.zeros(4, 32)), "has rank 4 and 2; rank 2 is expected"),
+        (lambda t: changed(t, A=torch.zeros(4, 32), B=torch.zeros(32, 4)), "rank 2 is expected"),
         (lambda t: changed(t, B=None), "not complete .* only lora_A"),
         (lambda t: changed(t, A=None, B=None), "not complete, or changes other layers"),
         (lambda t: {n.replace("blocks.0", "blocks.18"): v for n, v in t.items()}, r"layer .*blocks\.18"),
@@ -99,30 +85,27 @@ def changed(tensors: dict, **replaced: torch.Tensor | None) -> dict:
     ],
 )
 def test_an_adapter_that_does_not_fit_is_refused(adapted, base, change, said):
-    _, folder = adapted
-    path = folder / LORA_FILE
+    path = adapted / LORA_FILE
     save_file(change(load_file(path)), path)
     transformer = load_backbone(base, Loading("float32", "cpu")).transformer
     with pytest.raises(ClearpaneError, match=said) as error:
-        load_lora(transformer, path, 3)
+        load_lora(transformer, path, 2)
     assert "\n" not in str(error.value)
     assert not hasattr(transformer, "peft_config")
 
 
 def test_an_adapter_of_another_rank_is_refused(adapted, base):
-    _, folder = adapted
     transformer = load_backbone(base, Loading("float32", "cpu")).transformer
-    with pytest.raises(ClearpaneError, match="has rank 3 and 3; rank 16 is expected"):
-        load_lora(transformer, folder / LORA_FILE, 16)
+    with pytest.raises(ClearpaneError, match="has rank 2 and 2; rank 16 is expected"):
+        load_lora(transformer, adapted / LORA_FILE, 16)
 
 
 def test_a_file_that_is_missing_or_cut_off_is_one_line(adapted, base):
-    _, folder = adapted
-    path = folder / LORA_FILE
+    path = adapted / LORA_FILE
     transformer = load_backbone(base, Loading("float32", "cpu")).transformer
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ClearpaneError, match="damaged"):
-        load_lora(transformer, path, 3)
+        load_lora(transformer, path, 2)
     path.unlink()
     with pytest.raises(ClearpaneError, match="no such adapter"):
-        load_lora(transformer, path, 3)
+        load_lora(transformer, path, 2)

@@ -5,8 +5,8 @@ be the equivariant one. Which noise to start from is chosen after one step (`bra
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +19,37 @@ from diffusers import (
     FluxTransformer2DModel,
 )
 from torch import Tensor
-from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.tiling import row_bands
 from clearpane.images.writing import atomic_path
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.separation.base import ModelOptions, Quality
+from clearpane.separation.base import ModelOptions
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.branching import Scorer, sample_branches
+from clearpane.separation.flux.editor import EditorSeparator
 from clearpane.separation.flux.keeping import keep_untouched
 from clearpane.separation.flux.loading import (
     TEXT_PARTS,
     Loading,
-    base_fingerprint,
     check_memory,
     find_base,
     load_backbone,
-    out_of_memory,
 )
 from clearpane.separation.flux.lora import LORA_FILE, load_lora
 from clearpane.separation.flux.memory import backbone_size, removal_bytes
 from clearpane.separation.flux.sampling import Sampling, follow, predict_velocity, sample
 from clearpane.separation.flux.scorers import choose_scorer
+from clearpane.separation.flux.settings import find_trained_base, load_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
 from clearpane.separation.layers import Layers
-from clearpane.separation.resolution import shrink, working_size
 
 SETTINGS_FILE, TASK_FILE = "gensirr.json", "task_embedding.safetensors"
 TRANSFORMER_FOLDER, VAE_FOLDER, SCHEDULER_FOLDER = "transformer", "vae", "scheduler"
 
 REFLECTION_NOTE = "the reflection is the difference I - T in linear light; GenSIRR itself gives T alone"
-# Looks that quality "best" takes the mean of.
-_LOOKS = 4
+REMOVAL_SENTENCE = "please remove the reflection within the image."
+"""What it tells the editor, and what its task embedding starts from."""
 
 
 @dataclass(frozen=True)
@@ -75,27 +73,6 @@ class GensirrSettings:
     guidance: float
     sentence: str
     one_step: bool
-
-    def save(self, path: Path) -> None:
-        """Write it as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-
-
-def load_settings(path: Path) -> GensirrSettings:
-    """Read gensirr.json.
-
-    Raises:
-        ClearpaneError: it is missing or damaged.
-    """
-    try:
-        return GensirrSettings(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise ClearpaneError(
-            f"{path}: missing; --weights names the output folder of clearpane train kontext or clearpane "
-            "convert gensirr"
-        ) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise ClearpaneError(f"{path}: damaged ({error})") from error
 
 
 def write_index(folder: Path) -> None:
@@ -122,11 +99,11 @@ def one_step(backbone: Backbone, reference: Tensor, task: TaskEmbedding, samplin
     return follow(reference, velocity, -1.0)
 
 
-class GensirrSeparator:
+class GensirrSeparator(EditorSeparator):
     """Separates photographs with GenSIRR.
 
     ``Layers.transmission`` has the brightness of the scene without the glass, ``Layers.reflection`` is
-    ``max(I - T, 0)`` in linear light.
+    ``max(I - T, 0)`` in linear light. With ``quality="best"`` each of four looks has its own candidates.
 
     Args:
         backbone: with what was trained in its transformer and VAE.
@@ -142,6 +119,8 @@ class GensirrSeparator:
         ValueError: there are candidates and no scorer.
     """
 
+    name = "GenSIRR"
+
     def __init__(
         self,
         backbone: Backbone,
@@ -155,73 +134,38 @@ class GensirrSeparator:
     ) -> None:
         if candidates > 1 and scorer is None:
             raise ValueError(f"{candidates} candidates need a scorer")
-        self._backbone = backbone
-        self._task = task.to(backbone.device, backbone.vae.dtype)
-        self._settings = settings
-        self._sampling = sampling
+        super().__init__(backbone, task, settings.side, sampling, on_step)
+        self._one_step = settings.one_step
         self._candidates = candidates
         self._scorer = scorer
-        self._on_step = on_step
         self._notes = (*notes, REFLECTION_NOTE)
 
-    def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
-        """See :meth:`clearpane.separation.base.Separator.separate`; the same seed gives the same layers.
+    @property
+    def _draws_noise(self) -> bool:
+        return not self._one_step
 
-        ``quality="best"`` takes the mean over four seeds (or four times the candidates), at four times the
-        time; there is nothing to be had by it in one step, which has no noise.
+    @property
+    def _steps(self) -> int:
+        return 1 if self._one_step else super()._steps
 
-        Raises:
-            ClearpaneError: a confidence is asked for, which only the compact separator has; sampling broke
-                down; or memory ran out.
-        """
-        if confidence:
-            raise ClearpaneError("GenSIRR has no confidence map; --confidence goes with --model compact")
-        try:
-            return self._separate(image, quality)
-        except torch.OutOfMemoryError as error:
-            raise out_of_memory(self._backbone.device) from error
-
-    def _separate(self, image: np.ndarray, quality: Quality) -> Layers:
-        height, width = image.shape[:2]
-        size = working_size(height, width, self._settings.side**2)
-        small = np.clip(image, 0, 1) if size == (height, width) else shrink(image, *size)
-        count = _LOOKS if quality == "best" and not self._settings.one_step else 1
-        looks = [self.look(small, i, count) for i in range(count)]
-        transmission = keep_untouched(image, looks[0][0], np.mean([look[1] for look in looks], axis=0))
-        return Layers(transmission, reflected_light(image, transmission), notes=self._notes)
-
-    @torch.no_grad()
-    def look(self, image: np.ndarray, index: int = 0, count: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """The photograph as the VAE shows it, and T, both h x w x 3, at the size of ``image``.
-
-        It is the ``index``-th of ``count`` looks, which differ in their noise.
-        """
-        height, width = image.shape[:2]
-        backbone, multiple = self._backbone, self._backbone.multiple
-        photo = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
-        photo = F.pad(photo, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    def _edit(self, photo: Tensor, index: int, on_step: Callable[[], None]) -> Sequence[Tensor]:
+        backbone, task = self._backbone, self._task
         reference = backbone.encode(photo)
         sampling = replace(self._sampling, seed=self._sampling.seed + index * self._candidates)
-        steps = 1 if self._settings.one_step else sampling.steps
-        done = iter(range(index * steps + 1, (index + 1) * steps + 1))
-
-        def on_step() -> None:
-            self._on_step(next(done), count * steps)
-
-        if self._settings.one_step:
-            latents = one_step(backbone, reference, self._task, sampling)
+        if self._one_step:
+            latents = one_step(backbone, reference, task, sampling)
             on_step()
         elif self._candidates > 1 and self._scorer is not None:
             latents, _ = sample_branches(
-                backbone, reference, self._task, sampling, self._candidates, self._scorer, on_step
+                backbone, reference, task, sampling, self._candidates, self._scorer, on_step
             )
         else:
-            latents = sample(backbone, reference, self._task, sampling, on_step=on_step)
-        pictures = (
-            backbone.decode(x)[0, :, :height, :width].float().clamp(0, 1) for x in (reference, latents)
-        )
-        seen, transmission = (x.permute(1, 2, 0).cpu().numpy() for x in pictures)
-        return seen, transmission
+            latents = sample(backbone, reference, task, sampling, on_step=on_step)
+        return backbone.decode(reference), backbone.decode(latents)
+
+    def _compose(self, image: np.ndarray, seen: np.ndarray, *made: np.ndarray) -> Layers:
+        transmission = keep_untouched(image, seen, made[0])
+        return Layers(transmission, reflected_light(image, transmission), notes=self._notes)
 
 
 def reflected_light(image: np.ndarray, transmission: np.ndarray) -> np.ndarray:
@@ -251,19 +195,13 @@ def load_gensirr(options: ModelOptions) -> GensirrSeparator:
             "GenSIRR needs --weights, the output folder of clearpane train kontext or of clearpane convert "
             "gensirr"
         )
-    settings = load_settings(weights / SETTINGS_FILE)
+    made_by = "clearpane train kontext or clearpane convert gensirr"
+    settings = load_settings(GensirrSettings, weights / SETTINGS_FILE, made_by)
     task = load_task_embedding(weights / TASK_FILE)
     if settings.base is None:
         base = find_base(str(weights))
     else:
-        try:
-            base = find_base(options.base or settings.base)
-        except ClearpaneError as error:
-            raise ClearpaneError(f"{error}; --base says where GenSIRR's base model is") from error
-        if base_fingerprint(base) != settings.fingerprint:
-            raise ClearpaneError(
-                f"{weights}: was trained on another base model than {base}; give it by --base"
-            )
+        base = find_trained_base(weights, options.base or settings.base, settings.fingerprint)
     loading = Loading(options.precision, options.device, options.offload)
     device = loading.find_device()
     candidates = 1 if settings.one_step else options.candidates

@@ -14,6 +14,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.images.writing import atomic_folder
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE
 from clearpane.separation.flux.gensirr import (
+    REMOVAL_SENTENCE,
     SCHEDULER_FOLDER,
     SETTINGS_FILE,
     TASK_FILE,
@@ -22,6 +23,7 @@ from clearpane.separation.flux.gensirr import (
     GensirrSettings,
     write_index,
 )
+from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 _OUTER, _PREFIX = "module", "net_g."
@@ -30,7 +32,6 @@ _PROMPT, _POOLED = "cached_prompt_embeds", "cached_pooled_prompt_embeds"
 _LEFT_OUT = ("text_encoder.", "text_encoder_2.", "cached_text_ids")
 # The short side at which its authors test.
 _SIDE = 512
-_SENTENCE = "please remove the reflection within the image."
 
 FLUX_VAE = {"scaling_factor": 0.3611, "shift_factor": 0.1159, "norm_num_groups": 32}
 
@@ -46,7 +47,10 @@ def convert(checkpoint: Path, output: Path) -> None:
         ClearpaneError: the file is missing, damaged, or laid out otherwise; or writing failed.
     """
     tensors = read_checkpoint(checkpoint)
-    parts = {name: _part(tensors, f"{name}.") for name in ("transformer", "vae")}
+    parts = {
+        part: {n.removeprefix(f"{part}."): x for n, x in tensors.items() if n.startswith(f"{part}.")}
+        for part in ("transformer", "vae")
+    }
     known = ("transformer.", "vae.", _PROMPT, _POOLED, *_LEFT_OUT)
     unknown = sorted(name for name in tensors if not name.startswith(known))
     missing = [name for name, part in parts.items() if not part]
@@ -66,7 +70,7 @@ def convert(checkpoint: Path, output: Path) -> None:
         raise ClearpaneError(f"{checkpoint}: its tensors do not make up a FLUX.1 model ({reason})") from error
     # As FLUX.1 Kontext is published.
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
-    settings = GensirrSettings(None, None, _SIDE, 0, DEFAULT_GUIDANCE, _SENTENCE, one_step=False)
+    settings = GensirrSettings(None, None, _SIDE, 0, DEFAULT_GUIDANCE, REMOVAL_SENTENCE, one_step=False)
     with atomic_folder(output) as folder:
         for name, part in (
             (TRANSFORMER_FOLDER, transformer),
@@ -75,7 +79,7 @@ def convert(checkpoint: Path, output: Path) -> None:
         ):
             part.save_pretrained(folder / name)
         task.save(folder / TASK_FILE)
-        settings.save(folder / SETTINGS_FILE)
+        save_settings(settings, folder / SETTINGS_FILE)
         write_index(folder)
 
 
@@ -144,10 +148,6 @@ def _fill(kind: Any, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
         model = kind.from_config(config)
     model.load_state_dict(tensors, strict=True, assign=True)
     return model
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:

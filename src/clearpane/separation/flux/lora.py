@@ -5,6 +5,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from diffusers import FluxKontextPipeline, FluxTransformer2DModel
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clearpane.errors import ClearpaneError
+from clearpane.images.writing import atomic_path
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """What diffusers calls it, and looks for in a directory."""
@@ -60,24 +62,22 @@ def _pattern(targets: str) -> str:
     return rf"(single_)?transformer_blocks\.\d+\.(attn\.)?({names})"
 
 
-def lora_tensors(transformer: FluxTransformer2DModel) -> dict[str, Tensor]:
-    """The adapter's tensors under the names that diffusers stores them by."""
-    state = get_peft_model_state_dict(transformer, adapter_name=ADAPTER)
-    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
-
-
-def save_lora(folder: Path, tensors: dict[str, Tensor], transformer: FluxTransformer2DModel) -> None:
-    """Write an adapter as diffusers does: :data:`LORA_FILE` in ``folder``.
+def save_lora(path: Path, weights: Mapping[str, Tensor], transformer: FluxTransformer2DModel) -> None:
+    """Write an adapter as diffusers does, whole or not at all.
 
     Args:
-        tensors: from :func:`lora_tensors`, or averaged ones of the same names.
+        path: :data:`LORA_FILE` in some folder.
+        weights: by their names in the transformer, as :func:`add_lora` gives them, or averaged ones.
         transformer: whose adapter it is.
     """
-    FluxKontextPipeline.save_lora_weights(
-        folder,
-        transformer_lora_layers=tensors,
-        transformer_lora_adapter_metadata=transformer.peft_config[ADAPTER].to_dict(),
-    )
+    state = get_peft_model_state_dict(transformer, state_dict=dict(weights), adapter_name=ADAPTER)
+    with atomic_path(path, overwrite=True) as temporary:
+        FluxKontextPipeline.save_lora_weights(
+            temporary.parent,
+            transformer_lora_layers={name: x.detach().cpu().contiguous() for name, x in state.items()},
+            weight_name=temporary.name,
+            transformer_lora_adapter_metadata=transformer.peft_config[ADAPTER].to_dict(),
+        )
 
 
 def load_lora(transformer: FluxTransformer2DModel, path: Path, rank: int) -> None:

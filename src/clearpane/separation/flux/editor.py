@@ -1,0 +1,106 @@
+"""What separators by an image editor share: small pictures in, the photograph's own size and detail out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clearpane.errors import ClearpaneError
+from clearpane.separation.base import Quality
+from clearpane.separation.flux.backbone import Backbone
+from clearpane.separation.flux.loading import out_of_memory
+from clearpane.separation.flux.sampling import Sampling
+from clearpane.separation.flux.task_embedding import TaskEmbedding
+from clearpane.separation.layers import Layers
+from clearpane.separation.resolution import shrink, working_size
+
+# Looks that quality "best" takes the mean of.
+_LOOKS = 4
+
+
+class EditorSeparator(ABC):
+    """Separates photographs by what an image editor makes of them.
+
+    Args:
+        backbone: with what was trained in it.
+        task: what it is told.
+        side: a photograph is seen at up to ``side * side`` pixels.
+        sampling: steps, seed, guidance.
+        on_step: called after each step of a picture with how many are done, and of how many.
+    """
+
+    name: ClassVar[str]
+    """What errors call it."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: TaskEmbedding,
+        side: int,
+        sampling: Sampling,
+        on_step: Callable[[int, int], None],
+    ) -> None:
+        self._backbone = backbone
+        self._task = task.to(backbone.device, backbone.vae.dtype)
+        self._side = side
+        self._sampling = sampling
+        self._on_step = on_step
+
+    def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
+        """See :meth:`clearpane.separation.base.Separator.separate`; the same seed gives the same layers.
+
+        ``quality="best"`` takes the mean over four seeds, at four times the time; there is nothing to be had
+        by it where no noise is drawn.
+
+        Raises:
+            ClearpaneError: a confidence is asked for, which only the compact separator has; sampling broke
+                down; or memory ran out.
+        """
+        if confidence:
+            raise ClearpaneError(f"{self.name} has no confidence map; --confidence goes with --model compact")
+        height, width = image.shape[:2]
+        size = working_size(height, width, self._side**2)
+        small = np.clip(image, 0, 1) if size == (height, width) else shrink(image, *size)
+        count = _LOOKS if quality == "best" and self._draws_noise else 1
+        try:
+            looks = [self.look(small, i, count) for i in range(count)]
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(self._backbone.device) from error
+        seen, *made = (np.mean(pictures, axis=0) for pictures in zip(*looks, strict=True))
+        return self._compose(image, seen, *made)
+
+    @torch.no_grad()
+    def look(self, image: np.ndarray, index: int = 0, count: int = 1) -> Sequence[np.ndarray]:
+        """The photograph as the VAE shows it, T, and R if it is made, each h x w x 3, as large as ``image``.
+
+        It is the ``index``-th of ``count`` looks, which differ in their noise.
+        """
+        height, width = image.shape[:2]
+        multiple = self._backbone.multiple
+        photo = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+        photo = F.pad(photo, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        steps = self._steps
+        done = iter(range(index * steps + 1, (index + 1) * steps + 1))
+        made = self._edit(photo, index, lambda: self._on_step(next(done), count * steps))
+        cut = (x[0, :, :height, :width].float().clamp(0, 1) for x in made)
+        return [x.permute(1, 2, 0).cpu().numpy() for x in cut]
+
+    @property
+    def _draws_noise(self) -> bool:
+        return True
+
+    @property
+    def _steps(self) -> int:
+        return self._sampling.steps
+
+    @abstractmethod
+    def _edit(self, photo: Tensor, index: int, on_step: Callable[[], None]) -> Sequence[Tensor]:
+        """1 x 3 x h x w pictures: the photograph through the VAE, and what is made of it."""
+
+    @abstractmethod
+    def _compose(self, image: np.ndarray, seen: np.ndarray, *made: np.ndarray) -> Layers:
+        """Layers of the photograph's own size from the small pictures."""

@@ -1,0 +1,55 @@
+"""What trained weights have to be used with: a JSON file beside them, and the base model that it names."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from clearpane.errors import ClearpaneError
+from clearpane.images.writing import atomic_path
+from clearpane.separation.flux.loading import base_fingerprint, find_base
+
+S = TypeVar("S")
+
+
+def save_settings(settings: Any, path: Path) -> None:
+    """Write a dataclass as JSON, whole or not at all."""
+    with atomic_path(path, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
+
+
+def load_settings(kind: type[S], path: Path, made_by: str) -> S:
+    """Read what `save_settings` wrote.
+
+    Args:
+        made_by: the command whose output folder has such a file.
+
+    Raises:
+        ClearpaneError: it is missing or damaged.
+    """
+    try:
+        return kind(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ClearpaneError(f"{path}: missing; --weights names the output folder of {made_by}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise ClearpaneError(f"{path}: damaged ({error})") from error
+
+
+def find_trained_base(weights: Path, base: str, fingerprint: str | None) -> Path:
+    """The directory of the base model that weights were trained on.
+
+    Args:
+        weights: the weights' folder, for what is told.
+        base: where the base model is: a directory or a hub's name.
+        fingerprint: of the one they were trained on.
+
+    Raises:
+        ClearpaneError: it is not there, or another one is.
+    """
+    try:
+        found = find_base(base)
+    except ClearpaneError as error:
+        raise ClearpaneError(f"{error}; --base says where the base model of {weights} is") from error
+    if base_fingerprint(found) != fingerprint:
+        raise ClearpaneError(f"{weights}: was trained on another base model than {found}; give it by --base")
+    return found

@@ -1,0 +1,127 @@
+"""What the recipes of FLUX.1 Kontext's parts share: bounds, randomness, checkpoints, TensorBoard."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Generator, Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from clearpane.errors import ClearpaneError
+from clearpane.training.loop import AveragedWeights, TrainingState, step_generator, whole
+from clearpane.training.runner import Schedule, held_parameters, run_steps
+
+
+class Recipe(Protocol):
+    """What each of them has, a dataclass."""
+
+    @property
+    def output(self) -> Path: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def side(self) -> int: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def average(self) -> float: ...
+    @property
+    def checkpoint_every(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class PhotographRecipe(Recipe, Protocol):
+    """One that learns from glass scenes and real pairs."""
+
+    @property
+    def real_share(self) -> float: ...
+    @property
+    def zoom(self) -> float: ...
+
+
+def check_recipe(recipe: Recipe, learning_rate: float) -> None:
+    """Raise ClearpaneError where what all have is out of its bounds."""
+    for name in ("steps", "batch", "side", "rank", "checkpoint_every"):
+        if getattr(recipe, name) < 1:
+            raise ClearpaneError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: give 1 or more")
+    if not 0 <= recipe.average < 1:
+        raise ClearpaneError(f"--average {recipe.average:g}: give 0 or more, less than 1")
+    if learning_rate <= 0:
+        raise ClearpaneError(f"--learning-rate {learning_rate:g}: give more than 0")
+
+
+def check_photographs(recipe: PhotographRecipe) -> None:
+    """Raise ClearpaneError where how photographs are drawn is out of its bounds."""
+    if not 0 <= recipe.real_share <= 1:
+        raise ClearpaneError(f"--real-share {recipe.real_share:g}: give 0 to 1")
+    if recipe.zoom < 1:
+        raise ClearpaneError(f"--zoom {recipe.zoom:g}: give 1 or more")
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What tells runs apart.
+
+    Attributes:
+        free: settings that may change while a run is interrupted.
+        facts: besides the other settings, such as what the run started from.
+    """
+
+    free: set[str]
+    facts: dict[str, Any]
+
+
+def fine_tune(
+    recipe: Any,
+    fingerprint: Fingerprint,
+    held: nn.ParameterDict,
+    optimizer: torch.optim.Optimizer,
+    learning_rate: float,
+    loss_of: Callable[[Generator], Tensor],
+    accelerator: Accelerator,
+    draw: Callable[[SummaryWriter, int], None] = lambda writer, step: None,
+) -> dict[str, Tensor] | None:
+    """Train up to the recipe's steps, or go on from the run's checkpoint; a warm-up, then a constant rate.
+
+    Args:
+        recipe: see `Recipe`.
+        held: what is trained, see `parameter_holder`.
+        optimizer: of it, as the accelerator prepared it.
+        loss_of: the loss of a step, by its randomness: every process has its own, and the same again after
+            an interruption.
+        draw: called after each step with TensorBoard's writer and how many are done, by one process.
+
+    Returns:
+        The averaged weights by their names in the model, in all processes; None after Ctrl-C.
+
+    Raises:
+        ClearpaneError: see `run_steps`.
+    """
+    own = {name: value for name, value in asdict(recipe).items() if name not in fingerprint.free}
+    own |= {"processes": accelerator.num_processes} | fingerprint.facts
+    average = AveragedWeights(held, recipe.average)
+    state = TrainingState(held, average, optimizer, recipe=json.loads(json.dumps(own)))
+
+    def loss_at(step: int) -> Tensor:
+        number = step * accelerator.num_processes + accelerator.process_index
+        return loss_of(step_generator(recipe.seed, number))
+
+    writer = SummaryWriter(str(recipe.output)) if accelerator.is_main_process else None
+
+    def on_step(step: int, loss: float, rate: float) -> None:
+        if writer is not None:
+            writer.add_scalar("loss", loss, step)
+            writer.add_scalar("learning_rate", rate, step)
+            draw(writer, step)
+
+    schedule = Schedule(recipe.steps, learning_rate, floor=1, checkpoint_every=recipe.checkpoint_every)
+    if not run_steps(state, schedule, recipe.output, loss_at, accelerator, on_step):
+        return None
+    return held_parameters({name: whole(value) for name, value in average.weights.items()})
