@@ -2,7 +2,7 @@
 
     python benchmarks/equivariance.py DATA
 
-Trains the VAE of kontext-small (benchmarks/kontext_small.py, run first) with `clearpane train
+Trains the VAE of kontext-small (docs/models/kontext-small.md) with `clearpane train
 equivariant-vae`: by reconstruction alone, with equivariance, and with equivariance to mixtures of light; then
 measures all on held-out pictures. An interrupted run goes on. Writes docs/figures/equivariance.md and .json.
 Needs the extras [train] and [flux].
@@ -36,6 +36,7 @@ from clearpane.training.equivariant_vae import VAE_FOLDER, TrainEquivariantVae, 
 from clearpane.training.pictures import load_natural, random_crop
 from markdown import interval, table
 from measuring import FOLDER, Machine, describe_machine
+from small_base import BASE, load_base
 
 # What differs from the recipe of all.
 TRAINED: dict[str, dict[str, Any]] = {
@@ -61,8 +62,8 @@ class Options:
     """Ten times the published one, for a twentieth of the steps."""
     threads: int = 2
     """CPU threads."""
-    base: Path = FOLDER.parent / "build" / "benchmarks" / "kontext-small"
-    """Directory of kontext-small."""
+    base: Path = BASE
+    """Directory of kontext-small, made from the repository's weights."""
     output: Path = FOLDER.parent / "docs" / "figures"
     """Folder of equivariance.md and equivariance.json."""
     cache: Path = FOLDER.parent / "build" / "benchmarks" / "equivariance"
@@ -184,11 +185,9 @@ def render(document: dict[str, Any]) -> str:
 
 def main(options: Options) -> int:
     """Train what is missing, then measure."""
-    if not (options.base / "model_index.json").is_file():
-        print(f"error: {options.base}: missing; run benchmarks/kontext_small.py first", file=sys.stderr)
-        return 1
     torch.set_num_threads(options.threads)
     try:
+        load_base(options.base)
         folders = train_vaes(options)
         pairs = held_out_pairs(options.data)
         vaes = {UNTOUCHED: load_vae(options.base)}

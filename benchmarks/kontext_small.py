@@ -5,9 +5,9 @@
 An instruction editor of 9 M parameters, made of the classes of FLUX.1 Kontext: a VAE (a quarter of the
 resolution, 16 channels), two text encoders and a transformer. First the VAE learns to give natural pictures
 back, then the others the edits of edits.py, each with its sentence, then two edits side by side too
-(panel_edits.py). Writes build/benchmarks/kontext-small,
-a directory that stock diffusers opens, and docs/figures/kontext_small.{md,json,jpg}. An interrupted run goes
-on. Needs the extras [train] and [flux].
+(panel_edits.py). Writes benchmarks/kontext_small.safetensors, which the experiments start from
+(small_base.py), measures what was stored, and writes docs/figures/kontext_small.{md,json,jpg}. An interrupted
+run goes on. Needs the extras [train] and [flux].
 """
 
 import hashlib
@@ -33,11 +33,9 @@ from clearpane.evaluation.metrics import psnr, to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
-from clearpane.separation.flux.gensirr import REMOVAL_SENTENCE
 from clearpane.separation.flux.panel import cut_panels, reference_panel
 from clearpane.separation.flux.sampling import Sampling, sample
 from clearpane.separation.flux.task_embedding import TaskEmbedding
-from clearpane.synthesis.caption import PANEL_CAPTION
 from clearpane.training.flow_matching import flow_matching_loss
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
 from clearpane.training.losses import gradient_loss
@@ -48,9 +46,8 @@ from edits import EDITS
 from markdown import table
 from measuring import FOLDER, Machine, describe_machine
 from panel_edits import OTHERS, draw_panel, make_panel, panel_sentence
+from small_base import SENTENCES, WEIGHTS, load_pipeline, save_weights, weighted_parts
 
-# The last two so that their words are known to the tokenizers.
-SENTENCES = [edit.sentence for edit in EDITS.values()] + [PANEL_CAPTION, REMOVAL_SENTENCE]
 _KL_WEIGHT, _LEARNING_RATE = 1e-4, 1e-3
 # Of the last stage: single edits a step, and by their side the share of panels and how many there are a step.
 _SINGLE, _PANELS = 4, {48: (0.2, 8), 64: (0.6, 6), 96: (0.2, 2)}
@@ -81,8 +78,10 @@ class Options:
     """Seed of all randomness."""
     threads: int = 2
     """CPU threads."""
-    output: Path = FOLDER.parent / "build" / "benchmarks" / "kontext-small"
-    """Directory of the pipeline."""
+    weights: Path = WEIGHTS
+    """File of what was trained."""
+    cache: Path = FOLDER.parent / "build" / "benchmarks" / "kontext-small-training"
+    """Folder of the checkpoints."""
     figures: Path = FOLDER.parent / "docs" / "figures"
     """Folder of kontext_small.md, .json and .jpg."""
 
@@ -154,7 +153,7 @@ def train(
     if start:
         recipe["start"] = start
     state = TrainingState(model, AveragedWeights(model), accelerator.prepare(optimizer), recipe=recipe)
-    folder = options.output / "training" / name
+    folder = options.cache / name
     folder.mkdir(parents=True, exist_ok=True)
 
     def loss_at(step: int) -> Tensor:
@@ -365,12 +364,12 @@ def main(options: Options) -> int:
     try:
         torch.set_num_threads(options.threads)
         torch.manual_seed(options.seed)
-        options.output.mkdir(parents=True, exist_ok=True)
         pipeline = new_pipeline(SmallKontext(), SENTENCES)
         pictures = load_natural(options.data / "natural")
         train_vae(options, pipeline, pictures)
         train_editor(options, pipeline, pictures)
-        pipeline.save_pretrained(options.output)
+        save_weights(pipeline, options.weights)
+        pipeline = load_pipeline(options.weights)
         backbone = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, pipeline.device)
         held_out = load_natural(options.data / "natural", held_out=True)
         with torch.no_grad():
@@ -386,9 +385,8 @@ def main(options: Options) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    parts = (pipeline.vae, pipeline.transformer, pipeline.text_encoder, pipeline.text_encoder_2)
     document = {
-        "parameters": sum(p.numel() for part in parts for p in part.parameters()),
+        "parameters": sum(p.numel() for part in weighted_parts(pipeline).values() for p in part.parameters()),
         **{key: getattr(options, key) for key in ("steps", "panel_steps", "vae_steps", "batch")},
         "edits": {name: {"edited": edited[name], "panel": panels[name], **others[name]} for name in EDITS},
         "machine": describe_machine(),

@@ -2,7 +2,7 @@
 
     python benchmarks/panel.py DATA [--only blends caption ...] [--seeds 1]
 
-Every cell is a fine-tune of kontext-small (benchmarks/kontext_small.py, run first), scored on rendered scenes
+Every cell is a fine-tune of kontext-small (docs/models/kontext-small.md), scored on rendered scenes
 with held-out backgrounds and on real_pairs/val, both shrunk to the size the panel sees, and on the edits that
 the base was taught. Cells that are trained are kept and scored again without training; an interrupted one
 goes on. It writes docs/figures/panel.md and panel.json after every cell. Needs the extras [train],
@@ -68,6 +68,7 @@ from panel_cells import (
 from panel_scores import score_ceiling, score_full_size, score_kept, score_pictures, shrink
 from panel_tables import render
 from rendered_scenes import SCENE_SETS, draw_scene_sets
+from small_base import BASE, load_base
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ class Options:
     """Runs of each cell."""
     workers: int = 2
     """Runs at a time, of one thread each."""
-    base: Path = FOLDER.parent / "build" / "benchmarks" / "kontext-small"
-    """Directory of kontext-small."""
+    base: Path = BASE
+    """Directory of kontext-small, made from the repository's weights."""
     output: Path = FOLDER.parent / "docs" / "figures"
     """Folder of panel.md and panel.json."""
     cache: Path = FOLDER.parent / "build" / "benchmarks" / "panel"
@@ -280,10 +281,8 @@ def main(options: Options) -> int:
     # As Ctrl-C, which the workers are sent too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     numbers = options.output / "panel.json"
-    if not (options.base / "model_index.json").is_file():
-        print(f"error: {options.base}: missing; run benchmarks/kontext_small.py first", file=sys.stderr)
-        return 1
     try:
+        load_base(options.base)
         document: dict[str, Any] = {"base": base_digest(options.base), "runs": {}}
         if numbers.is_file():
             known = json.loads(numbers.read_text(encoding="utf-8"))

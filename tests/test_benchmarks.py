@@ -11,6 +11,7 @@ import pytest
 import scipy.stats
 import torch
 
+from clearpane.errors import ClearpaneError
 from clearpane.separation.flux import panel as flux_panel
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.separation.layers import Layers
@@ -185,6 +186,31 @@ def test_mixed_crops_take_each_channel_from_some_crop_and_the_others_stay():
 def test_opponent_colours_are_an_orthonormal_basis():
     opponent = importlib.import_module("kontext_small")._OPPONENT
     torch.testing.assert_close(opponent @ opponent.T, torch.eye(3))
+
+
+def test_the_small_base_comes_back_but_for_its_rounding(tmp_path):
+    module = importlib.import_module("small_base")
+    torch.manual_seed(0)
+    pipeline = module.new_pipeline(module.SmallKontext(), module.SENTENCES)
+    pipeline.vae.register_to_config(shift_factor=0.25, scaling_factor=0.5)
+    module.save_weights(pipeline, tmp_path / "base.safetensors")
+    again = module.load_pipeline(tmp_path / "base.safetensors")
+    assert again.vae.config.shift_factor == 0.25 and again.vae.config.scaling_factor == 0.5
+    for part, other in zip(*(module.weighted_parts(p).values() for p in (pipeline, again)), strict=True):
+        for name, value in part.state_dict().items():
+            step = value.abs().max() / 127 if value.ndim > 1 else 1e-3
+            assert (other.state_dict()[name] - value).abs().max() <= 0.51 * step, name
+    stored = sum(f.stat().st_size for f in tmp_path.iterdir())
+    assert stored < 1.2 * sum(
+        p.numel() for part in module.weighted_parts(pipeline).values() for p in part.parameters()
+    )
+
+
+def test_what_is_not_the_small_base_is_refused(tmp_path):
+    module = importlib.import_module("small_base")
+    (tmp_path / "a.safetensors").write_bytes(b"12345678")
+    with pytest.raises(ClearpaneError, match="not the weights of kontext-small"):
+        module.load_pipeline(tmp_path / "a.safetensors")
 
 
 class Exact:
