@@ -1,0 +1,60 @@
+"""The fine-tunes of kontext-small that GenSIRR's claims are tried on, by question."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from equivariance import TRAINED, UNTOUCHED
+
+Question = Literal["vae", "embedding", "steps"]
+BATCH, RATE, REAL_SHARE, SIDE = 8, 1e-3, 0.3, 64
+# Up to the whole short side of a real pair, 420 pixels.
+ZOOM = 6.5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fine-tune of the whole transformer.
+
+    Attributes:
+        vae: a key of `equivariance.TRAINED`, or untouched.
+        embedding: of the task; see `clearpane train kontext`.
+        one_step: by regression, without noise.
+        steps: of `BATCH` photographs.
+    """
+
+    vae: str = "with equivariance"
+    embedding: Literal["learned", "fixed", "random"] = "learned"
+    one_step: bool = False
+    steps: int = 800
+
+
+USUAL = Cell()
+CELLS: dict[Question, dict[str, Cell]] = {
+    "vae": {name: Cell(vae=name) for name in (UNTOUCHED, *list(TRAINED)[:2])},
+    "embedding": {
+        "learned, from the sentence on": USUAL,
+        "the sentence's own": Cell(embedding="fixed"),
+        "learned, from random numbers on": Cell(embedding="random"),
+    },
+    "steps": {"flow matching": USUAL, "one step, by regression": Cell(one_step=True)},
+}
+BASELINES: dict[Question, str] = {
+    "vae": UNTOUCHED,
+    "embedding": "the sentence's own",
+    "steps": "flow matching",
+}
+
+
+def run_key(cell: Cell, seed: int, base: str, vae: str) -> str:
+    """What tells one run from all others.
+
+    Args:
+        base: digest of the base.
+        vae: fingerprint of the VAE's directory.
+    """
+    facts = [asdict(cell), seed, base, vae, BATCH, RATE, REAL_SHARE, SIDE, ZOOM]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+    kind = "one_step" if cell.one_step else cell.embedding
+    return f"{cell.vae.replace(' ', '_')}-{kind}-{digest}"

@@ -1,0 +1,211 @@
+"""The tables of benchmarks/gensirr.py as Markdown."""
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from clearpane.evaluation.bootstrap import bootstrap_mean, wilson
+from gensirr_branches import CANDIDATES, failures, over_candidates, picked
+from gensirr_cells import BASELINES, BATCH, CELLS, RATE, REAL_SHARE, SIDE, USUAL, Cell, Question, run_key
+from markdown import interval, table
+from measuring import Machine
+
+Run = dict[str, Any]
+Runs = dict[int, Run]
+SUBSETS = {"val": "val", "scenes": "scenes", "rooms": "rooms"}
+TITLES: dict[Question, str] = {
+    "vae": "The VAE",
+    "embedding": "The task embedding",
+    "steps": "Flow matching against one step",
+}
+
+
+def mean_of(run: Mapping[str, Any], subset: str, metric: str = "psnr") -> float:
+    return float(np.mean(run[subset][metric]))
+
+
+def spread(runs: Runs, value: Callable[[Run], float], decimals: int = 2) -> str:
+    """The mean of a figure over the runs and, with several, its standard deviation."""
+    values = [value(run) for run in runs.values()]
+    text = f"{np.mean(values):.{decimals}f}"
+    return text + (f" ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else "")
+
+
+def over_pictures(values: list[np.ndarray]) -> str:
+    """The mean over runs with its interval over the pictures and, of several runs, their deviation."""
+    text = interval(asdict(bootstrap_mean(np.mean(values, axis=0))))
+    return text + (f" (± {statistics.stdev(x.mean() for x in values):.2f})" if len(values) > 1 else "")
+
+
+def finished(document: Mapping[str, Any], cell: Cell) -> Runs:
+    """The scores of a cell's runs that are there, by seed."""
+    vae = document["vaes"].get(cell.vae, "")
+    keys = {seed: run_key(cell, seed, document["base"], vae) for seed in range(document["seeds"])}
+    return {seed: document["runs"][key] for seed, key in keys.items() if key in document["runs"]}
+
+
+def quality_row(runs: Runs) -> list[str]:
+    """PSNR on each subset, PSNR-G and SSIM on val."""
+    row = [spread(runs, lambda run, s=subset: mean_of(run, s)) for subset in SUBSETS]
+    row.append(spread(runs, lambda run: mean_of(run, "val", "psnr_g")))
+    return [*row, spread(runs, lambda run: mean_of(run, "val", "ssim"), 3)]
+
+
+QUALITY = [f"{title}: PSNR" for title in SUBSETS.values()] + ["val: PSNR-G", "val: SSIM"]
+
+
+def render_cells(document: Mapping[str, Any], question: Question) -> str:
+    """One question's cells, then their differences from one of them over the same pictures and seeds."""
+    cells = {name: runs for name, cell in CELLS[question].items() if (runs := finished(document, cell))}
+    rows = []
+    for name, runs in cells.items():
+        timed = [run["seconds"] / 60 for run in runs.values() if run["seconds"]]
+        rows.append([name, str(len(runs)), f"{np.mean(timed):.0f}" if timed else "", *quality_row(runs)])
+    text = table(["", "runs", "minutes", *QUALITY], rows)
+    baseline, differences = BASELINES[question], []
+    for name, runs in cells.items():
+        seeds = sorted(set(runs) & set(cells.get(baseline, {})))
+        if name == baseline or not seeds:
+            continue
+        row = [f"{name}, against {baseline}", str(len(seeds))]
+        for subset in SUBSETS:
+            pairs = [(runs[seed][subset]["psnr"], cells[baseline][seed][subset]["psnr"]) for seed in seeds]
+            row.append(over_pictures([np.subtract(*pair) for pair in pairs]))
+        differences.append(row)
+    if not differences:
+        return text
+    head = ["difference", "pairs of runs", *(f"{title}: PSNR" for title in SUBSETS.values())]
+    return f"{text}\n{table(head, differences)}"
+
+
+def render_others(document: Mapping[str, Any]) -> str:
+    """Doing nothing, the compact separator and the usual cell."""
+    rows = [
+        [name, *quality_row({0: document["others"][key]})]
+        for name, key in (("do nothing", "nothing"), ("the compact separator", "compact"))
+    ]
+    rows.append(["GenSIRR", *quality_row(finished(document, USUAL))])
+    return table(["", *QUALITY], rows)
+
+
+def render_branches(runs: Runs) -> str:
+    """What each scorer picks, by the number of candidates."""
+    branches = [run["branches"] for run in runs.values()]
+    parts = []
+    for subset, title in SUBSETS.items():
+        rows = []
+        for scorer in branches[0][subset]["picks"]:
+            row = [scorer]
+            for count in CANDIDATES[1:]:
+                gains = [
+                    picked(b[subset], scorer, count) - over_candidates(b[subset], count, np.mean)
+                    for b in branches
+                ]
+                row.append(over_pictures(gains))
+            correlations = [np.array(b[subset]["correlation"][scorer]) for b in branches]
+            rows.append([*row, over_pictures(correlations)])
+        best = ["the best there is"]
+        for count in CANDIDATES[1:]:
+            over = [
+                over_candidates(b[subset], count, np.max) - over_candidates(b[subset], count, np.mean)
+                for b in branches
+            ]
+            best.append(over_pictures(over))
+        count = len(branches[0][subset]["finals"])
+        head = [f"{title}, n = {count}", *(f"k = {k}" for k in CANDIDATES[1:]), "rank correlation"]
+        parts.append(table(head, [*rows, [*best, ""]]))
+    return "\n".join(parts)
+
+
+def render_failures(runs: Runs) -> str:
+    """How often the pick is worse than the average candidate, by which of the two scenes is farther."""
+    rows = []
+    first = next(iter(runs.values()))["branches"]["rooms"]
+    farther = np.array(first["farther"])
+    for scorer in first["picks"]:
+        row = [scorer]
+        for which in (farther, ~farther):
+            failed = np.concatenate(
+                [failures(run["branches"]["rooms"], scorer, 4)[which] for run in runs.values()]
+            )
+            share = wilson(int(failed.sum()), len(failed))
+            row.append(f"{100 * failed.mean():.0f} [{100 * share.low:.0f}, {100 * share.high:.0f}]")
+        rows.append(row)
+    head = [
+        "rooms, k = 4",
+        f"reflected scene farther, n = {int(farther.sum())}",
+        f"nearer, n = {int((~farther).sum())}",
+    ]
+    return table(head, rows)
+
+
+def render_steps(document: Mapping[str, Any]) -> str:
+    """Quality and time by the number of steps."""
+    runs = {seed: run for seed, run in finished(document, USUAL).items() if "steps" in run}
+    if not runs:
+        return ""
+    first = next(iter(runs.values()))
+    longest = max(first["time"].values())
+    rows = []
+    for steps in first["steps"]:
+        shown = {seed: run["steps"][steps] for seed, run in runs.items()}
+        seconds = first["time"][steps]
+        rows.append([steps, f"{1000 * seconds:.0f}", f"{seconds / longest:.2f}", *quality_row(shown)])
+    regression = finished(document, CELLS["steps"]["one step, by regression"])
+    if regression:
+        seconds = next(iter(regression.values()))["time"]["1"]
+        rows.append(
+            [
+                "1, by regression",
+                f"{1000 * seconds:.0f}",
+                f"{seconds / longest:.2f}",
+                *quality_row(regression),
+            ]
+        )
+    return table(["steps", "ms", "of 28 steps", *QUALITY], rows)
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """All tables as Markdown."""
+    counts = {name: len(rows["psnr"]) for name, rows in document["others"]["nothing"].items()}
+    parts = [
+        "## GenSIRR at small scale\n\n"
+        "Fine-tunes of [kontext-small](kontext_small.md). Unless a row says otherwise: the whole transformer "
+        f"and the task embedding, {USUAL.steps} steps of {BATCH} photographs at {RATE:g}, 300 analytic glass "
+        f"scenes and a share of {REAL_SHARE:g} of real pairs, the [VAE with equivariance](equivariance.md); "
+        f"8 steps of sampling, one seed of the noise. All at {SIDE} x {SIDE} pixels, of 8 bits: the central "
+        f"squares of `real_pairs/val` ({counts['val']}), rendered flat panes before held-out backgrounds "
+        f"({counts['scenes']}) and rendered rooms before rendered rooms, blended in linear light with 20 to "
+        f"50 % reflected, with none of which was trained ({counts['rooms']}). ± is the standard deviation "
+        "over runs, where there are several; intervals are paired 95 % bootstrap intervals over the pictures "
+        "and do not hold what another seed would change. Minutes are of one thread.\n\n"
+        + render_others(document)
+    ]
+    for question, title in TITLES.items():
+        if any(finished(document, cell) for cell in CELLS[question].values()):
+            parts.append(f"### {title}\n\n{render_cells(document, question)}")
+    steps = render_steps(document)
+    if steps:
+        parts.append(
+            "### Fewer steps\n\nMilliseconds for one photograph on one thread, encoding and decoding "
+            f"included.\n\n{steps}"
+        )
+    branched = {seed: run for seed, run in finished(document, USUAL).items() if "branches" in run}
+    if branched:
+        parts.append(
+            "### Early branching\n\nAll candidates were sampled to their ends. PSNR in dB of what is picked "
+            "over the mean of the k candidates, which is what picking blindly gives; Spearman's correlation "
+            "of a scorer's values with the final PSNR over the 16 candidates of a photograph, mean over "
+            "photographs. The truth scores what the first step promises, the best is that of the final "
+            "pictures. Depth is that of the [small estimator](small_depth.md).\n\n"
+            + render_branches(branched)
+        )
+        parts.append(
+            "Picks that end below the mean of their candidates, in percent with 95 % intervals, where the "
+            "reflected scene is farther away than the one behind and where it is nearer:\n\n"
+            + render_failures(branched)
+        )
+    return "\n\n".join(parts) + f"\n\n<sub>{Machine(**document['machine'])}.</sub>\n"

@@ -1,0 +1,157 @@
+"""What GenSIRR's claims are measured by at small scale (benchmarks/gensirr.py)."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clearpane.separation.flux.branching import sample_branches
+from clearpane.separation.flux.loading import Loading, encode_text, load_backbone
+from clearpane.separation.flux.sampling import Sampling
+from clearpane.separation.flux.task_embedding import TaskEmbedding
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def benchmarks_importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+@pytest.fixture
+def backbone(base):
+    return load_backbone(base, Loading("float32", "cpu"))
+
+
+@pytest.fixture
+def task(base) -> TaskEmbedding:
+    return encode_text(base, "please remove the reflection.").to("cpu", torch.float32)
+
+
+def test_all_candidates_are_those_that_branching_chooses_from(backbone, task):
+    module = importlib.import_module("gensirr_branches")
+    photo = torch.rand((3, 32, 32), generator=torch.Generator().manual_seed(0))
+    promised, made = module.sample_all(backbone, photo, task, Sampling(3, seed=5), 3)
+    for wanted in range(3):
+        latents, branches = sample_branches(
+            backbone,
+            backbone.encode(photo[None]),
+            task,
+            Sampling(3, seed=5),
+            3,
+            lambda pictures, wanted=wanted: -(torch.arange(len(pictures)) - wanted).abs().float(),
+        )
+        torch.testing.assert_close(branches.pictures, promised, atol=1e-5, rtol=0)
+        shown = backbone.decode(latents).clamp(0, 1)[0]
+        torch.testing.assert_close(shown, made[wanted], atol=1e-5, rtol=0)
+
+
+def test_picks_are_of_the_first_candidates_and_fail_below_their_mean():
+    module = importlib.import_module("gensirr_branches")
+    branches = {
+        "finals": [[20.0, 21.0, 22.0, 25.0], [30.0, 28.0, 20.0, 10.0]],
+        "picks": {"depth": {"2": [1, 1], "4": [3, 1]}},
+    }
+    assert module.picked(branches, "depth", 2).tolist() == [21, 28]
+    assert module.picked(branches, "depth", 4).tolist() == [25, 28]
+    assert module.over_candidates(branches, 2, np.mean).tolist() == [20.5, 29]
+    assert module.failures(branches, "depth", 2).tolist() == [False, True]
+    assert module.failures(branches, "depth", 4).tolist() == [False, False]
+
+
+def test_the_truth_s_picks_are_the_best_promises(backbone, task, monkeypatch):
+    module = importlib.import_module("gensirr_branches")
+    monkeypatch.setattr(module, "CANDIDATES", (1, 2, 4))
+    random = torch.Generator().manual_seed(0)
+    photos, truths = (torch.rand((2, 3, 32, 32), generator=random) for _ in range(2))
+    farther = np.array([True, False])
+    scored = module.score_branches(
+        backbone,
+        task,
+        Sampling(2),
+        module.Subset(photos, truths, farther),
+        {"first": lambda x: x.new_zeros(len(x))},
+    )
+    assert scored["picks"]["first"] == {k: [0, 0] for k in (1, 2, 4)}
+    assert scored["correlation"]["first"] == [0, 0]
+    assert scored["farther"] == [True, False]
+    for index, (photo, truth) in enumerate(zip(photos, truths, strict=True)):
+        promised, _ = module.sample_all(backbone, photo, task, Sampling(2), 4)
+        errors = (promised - truth).square().mean(dim=(1, 2, 3))
+        assert scored["picks"]["the truth"][4][index] == int(errors.argmin())
+        assert scored["picks"]["the truth"][2][index] == int(errors[:2].argmin())
+    again = json.loads(json.dumps(scored))
+    assert (module.picked(again, "the truth", 4) == module.picked(scored, "the truth", 4)).all()
+
+
+def test_runs_are_told_apart_by_cell_seed_base_and_vae():
+    cells = importlib.import_module("gensirr_cells")
+    every = {cell for table in cells.CELLS.values() for cell in table.values()}
+    keys = {
+        cells.run_key(cell, seed, base, vae)
+        for cell in every
+        for seed in (0, 1)
+        for base in "ab"
+        for vae in "cd"
+    }
+    assert len(keys) == 8 * len(every)
+    assert all(cells.BASELINES[question] in table for question, table in cells.CELLS.items())
+
+
+def test_rooms_lie_no_farther_than_their_floor_and_much_of_it_is_seen(tmp_path):
+    """The floor's distance is known from the camera alone."""
+    rooms = importlib.import_module("depth_rooms")
+    random = np.random.default_rng(0)
+    Image.fromarray(random.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    for index in range(3):
+        picture, depth = rooms.render_room(4, [tmp_path / "a.png"], [tmp_path / "a.png"], index)
+        assert picture.shape == (64, 64, 3) and picture.dtype == np.uint8 and picture.std() > 5
+        camera = rooms.draw_camera(np.random.default_rng([4, index]))
+        right = np.cross(camera.ahead, [0, 1, 0])
+        right /= np.linalg.norm(right)
+        up = np.cross(right, camera.ahead)
+        half = np.tan(np.radians(camera.field_of_view) / 2)
+        across = (np.arange(64) + 0.5) / 32 - 1
+        rays = camera.ahead + half * (across[None, :, None] * right - across[:, None, None] * up)
+        with np.errstate(divide="ignore"):
+            floor = np.where(rays[..., 1] < 0, -camera.eye[1] / rays[..., 1], np.inf)
+        # A ray's length along the axis is its parameter; a pixel's one ray is anywhere in it.
+        seen = floor < 5
+        assert (depth[seen] < 1.1 * floor[seen]).all()
+        assert (np.abs(depth[seen] / floor[seen] - 1) < 0.1).mean() > 0.2
+
+
+def test_blended_rooms_know_which_scene_is_farther():
+    module = importlib.import_module("gensirr")
+    pictures = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    depth = torch.tensor([2.0, 5.0, 3.0, 4.0])[:, None, None].expand(-1, 8, 8)
+    blends = module.blend_rooms({"pictures": pictures, "depth": depth}, 2)
+    assert blends.farther.tolist() == [True, False]
+    torch.testing.assert_close(blends.truths, pictures[:2] / 255, atol=1e-5, rtol=0)
+    lower, upper = (torch.stack([pictures[:2], pictures[2:]]) / 255 for _ in range(2))
+    assert (blends.photos >= lower.amin(dim=0) - 1e-5).all() and (
+        blends.photos <= upper.amax(dim=0) + 1e-5
+    ).all()
+    assert (blends.photos - blends.truths).abs().mean() > 0.02
+
+
+def test_the_depth_loss_does_not_mind_half_of_a_wrong_scale():
+    module = importlib.import_module("small_depth")
+    depth = 1 + torch.rand((2, 8, 8), generator=torch.Generator().manual_seed(0))
+    assert module.depth_loss(depth, depth) == 0
+    scale = np.log(2.0) ** 2
+    assert module.depth_loss(2 * depth, depth).item() == pytest.approx(0.5 * scale, rel=1e-4)
+
+
+def test_scores_of_depth_count_pairs_that_are_ordered():
+    module = importlib.import_module("small_depth")
+    depth = torch.tensor([1.0, 2.0, 4.0])[:, None, None].expand(-1, 4, 4)
+    exact = module.score(depth, depth)
+    assert exact == {"relative": 0, "rmse": 0, "within": 1, "ordered": 1}
+    assert module.score(torch.full_like(depth, 2.0), depth)["ordered"] == 0.5
+    swapped = module.score(depth[[1, 0, 2]], depth)
+    assert swapped["ordered"] == pytest.approx(2 / 3)
