@@ -131,9 +131,22 @@ def test_what_the_panel_needs_is_said_before_anything_is_loaded(capsys, base):
     assert "11.99 billion parameters" in printed and "nf4" in printed
 
 
+def test_gensirr_needs_less_than_the_panel_and_branching_more(capsys, base):
+    needs = {}
+    for model in ("panel", "gensirr"):
+        main(["doctor", "--model", model, "--json"])
+        needs[model] = json.loads(capsys.readouterr().out)["precisions"][3]["bytes"]
+    assert needs["gensirr"]["remove"] < needs["panel"]["remove"]
+    assert needs["gensirr"]["train"] < needs["panel"]["train"]
+    assert needs["gensirr"]["remove"] < needs["gensirr"]["remove_branching"]
+    main(["doctor", "--model", "gensirr", "--base", str(base)])
+    printed = capsys.readouterr().out
+    assert "GenSIRR on" in printed and "--candidates 4" in printed and "a picture of" in printed
+
+
 def test_options_of_the_panel_are_refused_without_it(capsys):
     assert main(["doctor", "--side", "64"]) == 2
-    assert "--base and --side go with --model panel" in capsys.readouterr().err
+    assert "--base and --side go with --model panel and gensirr" in capsys.readouterr().err
 
 
 def test_a_base_model_that_is_none_is_one_line(capsys, tmp_path):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb
 from clearpane.separation.base import ModelOptions, load_separator
+from clearpane.separation.flux import loading
 from clearpane.separation.flux.loading import TEXT_PARTS, Loading, encode_text, load_backbone, load_vae
 from clearpane.separation.flux.task_embedding import LearnableTask, load_task_embedding, random_task
 from clearpane.training import kontext, runner
@@ -229,6 +230,14 @@ def test_what_cannot_be_is_said_at_once(glass, base, tmp_path, changes, said):
     with pytest.raises(ClearpaneError, match=said):
         run(recipe(glass, base, tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_too_little_memory_is_said_before_anything_is_loaded(glass, base, tmp_path, monkeypatch, full):
+    monkeypatch.setattr(loading, "free_bytes", lambda device: 1_000_000)
+    monkeypatch.setattr(kontext, "load_backbone", lambda *arguments: pytest.fail("it was loaded"))
+    with pytest.raises(ClearpaneError, match="clearpane doctor with the same --model"):
+        run(recipe(glass, base, tmp_path / "run", full=full))
 
 
 def test_the_learning_rate_is_gensirr_s_for_the_whole_and_larger_for_a_lora(glass, base, tmp_path):

@@ -173,7 +173,7 @@ def help_text(prefix: str = "") -> str:
     """The help of all commands, or the list of those whose name starts with ``prefix``."""
     chosen = [command for command in COMMANDS if command.name.startswith(prefix)]
     lines = [
-        textwrap.fill(command.summary, 78, initial_indent=f"  {command.name:<15}", subsequent_indent=" " * 17)
+        textwrap.fill(command.summary, 78, initial_indent=f"  {command.name:<22}", subsequent_indent=" " * 24)
         for command in chosen
     ]
     commands = "Commands:\n" + "\n".join(lines)

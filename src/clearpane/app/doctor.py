@@ -18,8 +18,8 @@ import numpy as np
 from tyro.conf import arg
 
 from clearpane._version import __version__
+from clearpane.app.editor_needs import editor_needs, print_needs
 from clearpane.app.inputs import UsageError
-from clearpane.app.panel_needs import panel_needs, print_needs
 from clearpane.errors import ClearpaneError
 from clearpane.separation.base import EMBEDDED, Model, load_separator
 
@@ -74,21 +74,22 @@ class Doctor:
     """Print everything as one JSON object, for scripts and bug reports."""
 
     model: Annotated[Model, arg(metavar="NAME", help_behavior_hint="(default: compact)")] = "compact"
-    """panel says what memory that separator needs here, before its base model is fetched or loaded."""
+    """panel and gensirr say what memory they need here, before their base model is fetched or loaded."""
 
     base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="(default: FLUX.1 Kontext)")] = None
-    """Directory of the panel's base model; FLUX.1 Kontext need not be here for its figures."""
+    """Directory of their base model; FLUX.1 Kontext need not be here for its figures."""
 
     side: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 512)")] = 512
-    """The panel's photographs are seen at about N x N pixels."""
+    """Their photographs are seen at about N x N pixels."""
 
 
 def run(options: Doctor) -> int:
     """Print the findings. Returns 0 if photographs can be separated here, else 1."""
-    if options.model != "panel" and (options.base, options.side) != (Doctor.base, Doctor.side):
-        raise UsageError("--base and --side go with --model panel")
-    if options.model == "panel":
-        needs = panel_needs(options.base, options.side)
+    if options.model == "compact":
+        if (options.base, options.side) != (Doctor.base, Doctor.side):
+            raise UsageError("--base and --side go with --model panel and gensirr")
+    else:
+        needs = editor_needs(options.model, options.base, options.side)
         print_needs(needs, options.json)
         return 0 if needs["works"] else 1
     facts = examine()

@@ -33,12 +33,14 @@ from clearpane.separation.flux.loading import (
     Loading,
     absolute_base,
     base_fingerprint,
+    check_memory,
     encode_text,
     find_base,
     folder_fingerprint,
     load_backbone,
 )
 from clearpane.separation.flux.lora import LORA_FILE, add_lora, save_lora
+from clearpane.separation.flux.memory import backbone_size, full_training_bytes, training_bytes
 from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import LearnableTask, TaskEmbedding, random_task
 from clearpane.synthesis.draws import uniform
@@ -142,6 +144,21 @@ def check(recipe: TrainKontext) -> None:
         raise ClearpaneError("--shard goes with --full; a LoRA is small, several GPUs share its batch anyway")
     if recipe.shard and recipe.optimizer == "adamw8bit":
         raise ClearpaneError("--shard spreads the moments already; --optimizer adamw8bit goes without it")
+
+
+def needed_bytes(recipe: TrainKontext, base: Path, devices: int) -> int:
+    """Memory of each of the devices that share the training."""
+    size = backbone_size(base)
+    if not recipe.full:
+        return training_bytes(size, recipe.precision, recipe.side, recipe.rank, 1, recipe.batch)
+    return full_training_bytes(
+        size,
+        recipe.precision,
+        recipe.side,
+        recipe.batch,
+        moments=2 if recipe.optimizer == "adamw8bit" else 8,
+        devices=devices if recipe.shard else 1,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,6 +293,7 @@ def run(recipe: TrainKontext) -> int:
 
     accelerator = Accelerator(cpu=recipe.cpu)
     device = accelerator.device
+    check_memory(needed_bytes(recipe, base, accelerator.num_processes), device, recipe.side)
     precision: Precision = "float32" if recipe.full else recipe.precision
     backbone = load_backbone(base, Loading(precision, str(device)), recipe.vae)
     torch.manual_seed(recipe.seed)

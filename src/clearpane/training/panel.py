@@ -204,7 +204,8 @@ def run(recipe: TrainPanel) -> int:
     text = encode_text(base, recipe.caption)
 
     accelerator = Accelerator(cpu=recipe.cpu)
-    needed = training_bytes(backbone_size(base), recipe.precision, recipe.side, recipe.rank)
+    size = backbone_size(base)
+    needed = training_bytes(size, recipe.precision, recipe.side, recipe.rank, batch=recipe.batch)
     check_memory(needed, accelerator.device, recipe.side)
     backbone = load_backbone(base, Loading(recipe.precision, str(accelerator.device)))
     task = text.to(backbone.device, backbone.vae.dtype)

@@ -6,6 +6,7 @@ from clearpane.separation.flux.lora import add_lora
 from clearpane.separation.flux.memory import (
     BackboneSize,
     backbone_size,
+    full_training_bytes,
     removal_bytes,
     training_bytes,
 )
@@ -66,3 +67,19 @@ def test_one_picture_needs_less_than_a_panel_and_candidates_need_more():
     assert plain < removal_bytes(size, "bfloat16", 512, pictures=1, candidates=8)
     # Two pictures of 32 x 32 tokens and 512 of text.
     assert size.tokens(512, 1) == 2 * 32 * 32 + 512
+
+
+def test_the_whole_transformer_fits_eight_gpus_of_80_gb_and_not_one():
+    """As GenSIRR's authors say: eight of 80 GB."""
+    size = BackboneSize()
+    alone = full_training_bytes(size, "bfloat16", 512, 1)
+    assert alone > 20 * size.transformer > 80e9
+    assert full_training_bytes(size, "bfloat16", 512, 1, moments=2) < alone
+    assert size.transformer * 20 / 8 < full_training_bytes(size, "bfloat16", 512, 4, devices=8) < 80e9
+
+
+def test_a_batch_needs_more_to_train():
+    size = BackboneSize()
+    one, four = (training_bytes(size, "nf4", 512, 16, 1, batch) for batch in (1, 4))
+    assert one < four < 4 * one
+    assert one < training_bytes(size, "nf4", 512, 16)

@@ -105,7 +105,7 @@ def test_another_base_model_is_refused(trained):
 def test_too_little_memory_is_said_before_anything_is_loaded(trained, monkeypatch):
     monkeypatch.setattr(loading, "free_bytes", lambda device: 1000)
     monkeypatch.setattr(panel, "load_backbone", lambda *arguments: pytest.fail("loaded"))
-    with pytest.raises(ClearpaneError, match=r"0\.0 GB are free; clearpane doctor --model panel"):
+    with pytest.raises(ClearpaneError, match=r"0\.0 GB are free; clearpane doctor with the same --model"):
         load_separator("panel", options(trained))
 
 

@@ -235,15 +235,15 @@ def check_memory(needed: int, device: torch.device, side: int) -> None:
     if needed > (free := free_bytes(device)):
         raise ClearpaneError(
             f"pictures of {side} x {side} need {needed / 1e9:.1f} GB on {device}, {free / 1e9:.1f} GB are "
-            "free; clearpane doctor --model panel says which --precision or --offload needs less"
+            "free; clearpane doctor with the same --model says which --precision or --offload needs less"
         )
 
 
 def out_of_memory(device: torch.device) -> ClearpaneError:
     """What to tell when memory ran out after all."""
     return ClearpaneError(
-        f"the memory of {device} is not enough; clearpane doctor --model panel says which --precision or "
-        "--offload needs less"
+        f"the memory of {device} is not enough; clearpane doctor with the same --model says which "
+        "--precision or --offload needs less"
     )
 
 

@@ -105,14 +105,42 @@ def removal_bytes(
     return round(transformer + vae + max(predicting, decoding))
 
 
-def training_bytes(size: BackboneSize, precision: Precision, side: int, rank: int) -> int:
-    """Memory of the device for training a LoRA with one panel a step and gradient checkpointing."""
+def training_bytes(
+    size: BackboneSize, precision: Precision, side: int, rank: int, pictures: int = 3, batch: int = 1
+) -> int:
+    """Memory of the device for training a LoRA with gradient checkpointing.
+
+    Args:
+        pictures: side by side: three of a panel, or the edited one alone.
+        batch: of them a step.
+    """
     number = 4 if precision == "float32" else 2
     lora = size.lora_parameters(rank) * _LORA_BYTES
     weights = size.transformer * _WEIGHT_BYTES[precision] + size.vae * number + lora
+    return round(weights + _step_bytes(size, side, number, pictures, batch))
+
+
+def full_training_bytes(
+    size: BackboneSize, precision: Precision, side: int, batch: int, *, moments: int = 8, devices: int = 1
+) -> int:
+    """Memory of each device for training the whole transformer on single pictures, with checkpointing.
+
+    Weights, gradient and average are float32, whatever is computed in.
+
+    Args:
+        batch: pictures a step, on each device.
+        moments: bytes of the optimiser a parameter: 8, or 2 of one that keeps them in 8 bits.
+        devices: over which all that is spread.
+    """
+    number = 4 if precision == "float32" else 2
+    weights = size.transformer * (3 * 4 + moments) / devices + size.vae * 4
+    return round(weights + _step_bytes(size, side, number, 1, batch))
+
+
+def _step_bytes(size: BackboneSize, side: int, number: int, pictures: int, batch: int) -> int:
     blocks = size.double_blocks + size.single_blocks
-    step = (TRAINING + blocks) * size.tokens(side) * size.width * number
-    return round(weights + max(step, _vae_bytes(size, side, number, 3)))
+    step = (TRAINING + blocks) * batch * size.tokens(side, pictures) * size.width * number
+    return max(step, _vae_bytes(size, side, number, pictures * batch))
 
 
 def _vae_bytes(size: BackboneSize, side: int, number: int, pictures: int) -> int:

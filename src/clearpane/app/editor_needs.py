@@ -1,8 +1,8 @@
-"""``clearpane doctor --model panel``: what the panel needs of this computer, before anything is loaded."""
+"""``clearpane doctor --model panel`` and ``gensirr``: what they need here, before they are loaded."""
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from rich import box
 from rich.console import Console
@@ -11,14 +11,20 @@ from rich.table import Table
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.separation.base import Precision
 
-# Of the LoRA, where clearpane train panel is not told another.
+Editor = Literal["panel", "gensirr"]
+
+# Of the LoRA, where clearpane train is not told another.
 _RANK = 16
+# Of GenSIRR's early branching, as published.
+_CANDIDATES = 4
+_TITLES: dict[Editor, str] = {"panel": "Panel", "gensirr": "GenSIRR"}
 
 
-def panel_needs(base: str | None, side: int) -> dict[str, Any]:
+def editor_needs(model: Editor, base: str | None, side: int) -> dict[str, Any]:
     """Memory by precision, and what this computer has, as a JSON-ready object.
 
     Args:
+        model: the separator.
         base: directory of a base model; None: FLUX.1 Kontext, which need not be here.
         side: a photograph is seen at ``side * side`` pixels.
 
@@ -37,7 +43,7 @@ def panel_needs(base: str | None, side: int) -> dict[str, Any]:
             training_bytes,
         )
     except ModuleNotFoundError as error:
-        raise MissingExtraError("--model panel", "flux") from error
+        raise MissingExtraError(f"--model {model}", "flux") from error
     if side < 1:
         raise ClearpaneError(f"--side {side}: give 1 or more")
     if base is None:
@@ -48,21 +54,27 @@ def panel_needs(base: str | None, side: int) -> dict[str, Any]:
     gpu = torch.cuda.is_available()
     available = free_bytes(torch.device("cuda" if gpu else "cpu"))
     main_memory = free_bytes(torch.device("cpu"))
+    pictures = 3 if model == "panel" else 1
     rows = []
     for precision in get_args(Precision):
         quantised = precision in ("8bit", "nf4")
         needed = {
-            "remove": removal_bytes(size, precision, side),
-            "train": training_bytes(size, precision, side, _RANK),
+            "remove": removal_bytes(size, precision, side, pictures=pictures),
+            "train": training_bytes(size, precision, side, _RANK, pictures),
         }
+        if model == "gensirr":
+            needed["remove_branching"] = removal_bytes(
+                size, precision, side, pictures=pictures, candidates=_CANDIDATES
+            )
         fits = {name: value <= available and (gpu or not quantised) for name, value in needed.items()}
         if not quantised:
-            offloaded = removal_bytes(size, precision, side, offload=True)
+            offloaded = removal_bytes(size, precision, side, offload=True, pictures=pictures)
             needed["remove_offloaded"] = offloaded
             # The whole of it waits in main memory.
             fits["remove_offloaded"] = gpu and offloaded <= available and needed["remove"] <= main_memory
         rows.append({"precision": precision, "bytes": needed, "fits": fits})
     return {
+        "model": model,
         "base": base or "FLUX.1 Kontext",
         "parameters": size.transformer + size.vae,
         "side": side,
@@ -79,10 +91,16 @@ def print_needs(facts: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(facts))
         return
     console = Console()
-    console.print(f"Panel on {facts['base']}, {facts['parameters'] / 1e9:.2f} billion parameters")
+    console.print(
+        f"{_TITLES[facts['model']]} on {facts['base']}, {facts['parameters'] / 1e9:.2f} billion parameters"
+    )
     console.print(f"This computer: {facts['device']}, {facts['available_bytes'] / 1e9:.1f} GB free")
-    table = Table(box=box.SIMPLE, title=f"GB needed for three pictures of {facts['side']} x {facts['side']}")
-    titles = {"remove": "remove", "remove_offloaded": "remove --offload", "train": "train"}
+    seen = "three pictures" if facts["model"] == "panel" else "a picture"
+    table = Table(box=box.SIMPLE, title=f"GB needed for {seen} of {facts['side']} x {facts['side']}")
+    titles = {"remove": "remove", "remove_offloaded": "remove --offload"}
+    if facts["model"] == "gensirr":
+        titles["remove_branching"] = f"--candidates {_CANDIDATES}"
+    titles["train"] = "train, LoRA"
     for title in ("--precision", *titles.values()):
         table.add_column(title, justify="left" if title.startswith("--p") else "right")
     for row in facts["precisions"]:
