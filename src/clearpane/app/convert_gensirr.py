@@ -33,7 +33,6 @@ def run(options: ConvertGensirr) -> int:
     from clearpane.separation.flux.gensirr_checkpoint import convert
 
     convert(options.checkpoint, options.output)
-    print(
-        f"wrote {options.output}; try it: clearpane remove PICTURE --output FOLDER --model gensirr --weights"
-    )
+    print(f"wrote {options.output}")
+    print(f"clearpane remove PICTURE --output FOLDER --model gensirr --weights {options.output}")
     return 0

@@ -74,8 +74,8 @@ class Remove:
     black where nothing may change, grey in between. It serves for all photographs of the command."""
 
     quality: Annotated[Quality, arg(help_behavior_hint="(default: fast)")] = "fast"
-    """best takes the median of four looks at each photograph, up to six times as long; with the panel it
-    is the mean over four seeds."""
+    """best takes the median of four looks at each photograph, up to six times as long; with panel and
+    gensirr it is the mean over four seeds."""
 
     reflection: Annotated[bool, arg(help_behavior_hint="")] = False
     """Also write the reflection itself, whole whatever the strength and the mask: window_reflection.jpg."""

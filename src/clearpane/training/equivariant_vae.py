@@ -36,7 +36,7 @@ OUTPUT/vae the whole VAE for clearpane train kontext and for diffusers. An
 interrupted run goes on when the same command is given again.
 
 Example:
-  clearpane train equivariant-vae photos --base FLUX.1-Kontext-dev --output revae
+  clearpane train equivariant-vae photos --base KONTEXT --output revae
 """
 
 

@@ -61,8 +61,8 @@ command is given again.
 
 Examples:
   clearpane synthesize --output glass --layers I,T,R,B --count 1000
-  clearpane train equivariant-vae photos --base FLUX.1-Kontext-dev --output revae
-  clearpane train kontext glass --base FLUX.1-Kontext-dev --vae revae/vae --output gensirr
+  clearpane train equivariant-vae photos --base KONTEXT --output revae
+  clearpane train kontext glass --base KONTEXT --vae revae/vae --output gensirr
   clearpane remove window.jpg --output clean --model gensirr --weights gensirr
 """
 
