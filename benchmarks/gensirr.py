@@ -51,7 +51,7 @@ from depth_rooms import load_rooms
 from equivariance import UNTOUCHED, train_vaes
 from equivariance import Options as VaeOptions
 from gensirr_branches import Subset, score_branches
-from gensirr_cells import BATCH, CELLS, RATE, REAL_SHARE, SIDE, USUAL, ZOOM, Cell, Question, run_key
+from gensirr_cells import BATCH, CELLS, CLAIMED, RATE, REAL_SHARE, SIDE, USUAL, ZOOM, Cell, Question, run_key
 from gensirr_tables import render
 from glass_sets import copy_pictures, draw_glass_set
 from measuring import FOLDER, describe_machine
@@ -75,7 +75,7 @@ class Options:
     only: tuple[Question | Literal["branching"], ...] = (*CELLS, "branching")
     """The questions to answer."""
     seeds: int = 1
-    """Runs of each cell."""
+    """Runs of each cell that a claim rests on; all others have one."""
     workers: int = 2
     """Runs at a time, of one thread each."""
     base: Path = BASE
@@ -267,7 +267,7 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
     questions = [question for question in options.only if question != "branching"]
     cells = [USUAL, *(cell for question in questions for cell in CELLS[question].values())]
     for seed in range(options.seeds):  # all cells once before any a second time
-        for cell in cells:
+        for cell in (cell for cell in cells if seed == 0 or cell in CLAIMED):
             key = run_key(cell, seed, document["base"], prints[cell.vae])
             known = document["runs"].get(key, {})
             asked = {"steps", "branches"} if cell == USUAL else set()

@@ -40,6 +40,8 @@ CELLS: dict[Question, dict[str, Cell]] = {
     },
     "steps": {"flow matching": USUAL, "one step, by regression": Cell(one_step=True)},
 }
+# Those that a claim rests on, and that are therefore trained with several seeds.
+CLAIMED = {cell for question in ("vae", "embedding") for cell in CELLS[question].values()}
 BASELINES: dict[Question, str] = {
     "vae": UNTOUCHED,
     "embedding": "the sentence's own",

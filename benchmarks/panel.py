@@ -53,6 +53,7 @@ from panel_cells import (
     BATCH,
     BLENDS,
     CELLS,
+    CLAIMED,
     RANK,
     RENDERED,
     SCENE_SEED,
@@ -80,7 +81,7 @@ class Options:
     only: tuple[Question, ...] = tuple(CELLS)
     """The questions to answer."""
     seeds: int = 1
-    """Runs of each cell."""
+    """Runs of each cell that a claim rests on; all others have one."""
     workers: int = 2
     """Runs at a time, of one thread each."""
     base: Path = BASE
@@ -249,7 +250,7 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
     for seed in range(options.seeds):  # all cells once before any a second time
         for cell in (cell for question in options.only for cell in CELLS[question].values()):
             key = run_key(cell, seed, document["base"])
-            if key not in document["runs"]:
+            if key not in document["runs"] and (seed == 0 or cell in CLAIMED):
                 wanted[key] = cell, seed
     # Once, before several processes would draw the same scenes.
     for name in {cell.data for cell, _ in wanted.values()} & set(RENDERED):

@@ -77,6 +77,12 @@ CELLS: dict[Question, dict[str, Cell]] = {
     },
     "side": {f"{side} x {side}": Cell(side=side) for side in (48, 64, 96)},
 }
+# Those that a claim rests on, and that are therefore trained with several seeds.
+CLAIMED = {
+    *(CELLS["data"][f"200 of {name}"] for name in ("RDNet's blend", "linear-light blend")),
+    CELLS["data"]["the same scenes path-traced"],
+    *(cell for question in ("caption", "full", "target") for cell in CELLS[question].values()),
+}
 TITLES: dict[Question, str] = {
     "overfit": "One scene by heart",
     "data": "Blends against rendered glass",
