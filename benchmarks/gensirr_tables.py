@@ -87,7 +87,8 @@ def render_others(document: Mapping[str, Any]) -> str:
         [name, *quality_row({0: document["others"][key]})]
         for name, key in (("do nothing", "nothing"), ("the compact separator", "compact"))
     ]
-    rows.append(["GenSIRR", *quality_row(finished(document, USUAL))])
+    if runs := finished(document, USUAL):
+        rows.append(["GenSIRR", *quality_row(runs)])
     return table(["", *QUALITY], rows)
 
 
