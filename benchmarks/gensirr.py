@@ -38,7 +38,6 @@ from clearpane.separation.flux.loading import Loading, folder_fingerprint, load_
 from clearpane.separation.flux.sampling import Sampling, sample
 from clearpane.separation.flux.scorers import (
     DepthEstimator,
-    score_by_chance,
     score_by_depth,
     score_by_depth_and_edges,
     score_by_residual,
@@ -196,9 +195,8 @@ def score_run(options: Options, cell: Cell, seed: int, vae: Path, key: str) -> d
     fresh, started = not folder.exists(), monotonic()
     if not (folder / "gensirr.json").is_file():
         train_cell(options, cell, seed, vae, folder)
-    scores: dict[str, Any] = {"seconds": monotonic() - started if fresh else None}
-    backbone = load_backbone(folder, Loading("float32", "cpu"))
-    task = load_task_embedding(folder / TASK_FILE).to("cpu", torch.float32)
+    scores: dict[str, Any] = {"seconds": monotonic() - started} if fresh else {}
+    backbone, task = load_run(folder)
     chosen = subsets(options.data, options.cache)
     for name, subset in chosen.items():
         scores[name] = score(remove(backbone, task, cell, subset.photos, SAMPLING), subset.truths)
@@ -210,14 +208,31 @@ def score_run(options: Options, cell: Cell, seed: int, vae: Path, key: str) -> d
             }
             for steps in STEPS
         }
-    if cell in (USUAL, *CELLS["steps"].values()):
-        scores["time"] = time_removal(backbone, task, cell, chosen["val"].photos[:1])
     if cell == USUAL and "branching" in options.only:
-        scores["branches"] = {
+        branches = {
             name: score_branches(backbone, task, SAMPLING, subset, scorers(options))
             for name, subset in chosen.items()
         }
+        scores["branches"] = branches | {"depth": folder_fingerprint(options.depth)}
     return scores
+
+
+def load_run(folder: Path) -> tuple[Backbone, TaskEmbedding]:
+    """What a cell was trained to."""
+    task = load_task_embedding(folder / TASK_FILE).to("cpu", torch.float32)
+    return load_backbone(folder, Loading("float32", "cpu")), task
+
+
+def time_cells(options: Options, document: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Seconds of the cells of the question of steps, with nothing else at work."""
+    torch.set_num_threads(1)
+    photo = subsets(options.data, options.cache)["val"].photos[:1]
+    times = {}
+    for name, cell in CELLS["steps"].items():
+        folder = options.cache / run_key(cell, 0, document["base"], document["vaes"][cell.vae])
+        if (folder / "gensirr.json").is_file():
+            times[name] = time_removal(*load_run(folder), cell, photo)
+    return times
 
 
 def time_removal(backbone: Backbone, task: TaskEmbedding, cell: Cell, photo: Tensor) -> dict[str, float]:
@@ -240,7 +255,6 @@ def scorers(options: Options) -> dict[str, Any]:
         "depth": score_by_depth(estimator),
         "depth and edges": score_by_depth_and_edges(estimator),
         "residual reflection": score_by_residual(load_separator("compact")),
-        "chance": score_by_chance(0),
     }
 
 
@@ -272,6 +286,8 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
             known = document["runs"].get(key, {})
             asked = {"steps", "branches"} if cell == USUAL else set()
             asked &= {"branches" if question == "branching" else question for question in options.only}
+            if "branches" in known and known["branches"]["depth"] != folder_fingerprint(options.depth):
+                del known["branches"]
             if not known or asked - set(known):
                 wanted[key] = cell, seed
     # Once, before several processes would draw the same.
@@ -318,6 +334,8 @@ def main(options: Options) -> int:
         document["others"] = score_others(options)
         document |= {"seeds": max(options.seeds, document.get("seeds", 1)), "machine": describe_machine()}
         score_missing(options, document)
+        if "steps" in options.only:
+            document["times"] = document.get("times", {}) | time_cells(options, document)
         write(options, document)
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -5,8 +5,7 @@ is compared with what the average one and the best one end at.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,11 @@ from clearpane.separation.flux.sampling import (
     Sampling,
     draw_noise,
     follow,
+    integrate,
+    latents_schedule,
     predict_velocity,
-    sigma_schedule,
 )
-from clearpane.separation.flux.scorers import score_by_truth
+from clearpane.separation.flux.scorers import score_by_chance, score_by_truth
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 CANDIDATES = (1, 4, 8, 16)
@@ -55,16 +55,11 @@ def sample_all(
     seeds = range(sampling.seed, sampling.seed + count)
     latents = torch.cat([draw_noise(tuple(reference.shape), seed) for seed in seeds]).to(reference)
     references = reference.expand(count, -1, -1, -1)
-    height, width = reference.shape[-2:]
-    schedule = sigma_schedule(sampling.steps, backbone.shift(height * width // 4)).tolist()
-    promised = latents
-    for step, (sigma, following) in enumerate(pairwise(schedule), 1):
-        velocity = predict_velocity(backbone, latents, references, task, sampling, sigma, step)
-        if step == 1:
-            promised = follow(latents, velocity, -sigma)
-        latents = follow(latents, velocity, following - sigma)
-    first, last = (backbone.decode(x).clamp(0, 1) for x in (promised, latents))
-    return first, last
+    first, second, *_ = latents_schedule(backbone, latents, sampling)
+    velocity = predict_velocity(backbone, latents, references, task, sampling, first, 1)
+    ends = integrate(backbone, follow(latents, velocity, second - first), references, task, sampling, done=1)
+    promised, made = (backbone.decode(x).clamp(0, 1) for x in (follow(latents, velocity, -first), ends))
+    return promised, made
 
 
 def score_branches(
@@ -79,12 +74,15 @@ def score_branches(
     finals: list[list[float]] = []
     picks: dict[str, dict[int, list[int]]] = {}
     correlations: dict[str, list[float]] = {}
-    for photo, truth in zip(subset.photos, subset.truths, strict=True):
-        promised, made = sample_all(backbone, photo, task, sampling, most)
+    for index, (photo, truth) in enumerate(zip(subset.photos, subset.truths, strict=True)):
+        # Noises of its own for each photograph: one that happens to be good must not count for all.
+        own_noises = replace(sampling, seed=sampling.seed + index * most)
+        promised, made = sample_all(backbone, photo, task, own_noises, most)
         wanted = _bytes(truth)
         own = [psnr(_bytes(x), wanted) for x in made]
         finals.append(own)
-        for name, scorer in {**scorers, "the truth": score_by_truth(truth[None])}.items():
+        others = {"chance": score_by_chance(index), "the truth": score_by_truth(truth[None])}
+        for name, scorer in {**scorers, **others}.items():
             for count in CANDIDATES:
                 chosen = int(scorer(promised[:count]).argmax())
                 picks.setdefault(name, {k: [] for k in CANDIDATES})[count].append(chosen)

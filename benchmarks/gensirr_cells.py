@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from equivariance import TRAINED, UNTOUCHED
+from panel_cells import SCENE_SEED, SCENE_SIZE
 
 Question = Literal["vae", "embedding", "steps"]
 BATCH, RATE, REAL_SHARE, SIDE = 8, 1e-3, 0.3, 64
@@ -56,7 +57,7 @@ def run_key(cell: Cell, seed: int, base: str, vae: str) -> str:
         base: digest of the base.
         vae: fingerprint of the VAE's directory.
     """
-    facts = [asdict(cell), seed, base, vae, BATCH, RATE, REAL_SHARE, SIDE, ZOOM]
+    facts = [asdict(cell), seed, base, vae, BATCH, RATE, REAL_SHARE, SIDE, ZOOM, SCENE_SIZE, SCENE_SEED]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
     kind = "one_step" if cell.one_step else cell.embedding
     return f"{cell.vae.replace(' ', '_')}-{kind}-{digest}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clearpane.evaluation.bootstrap import bootstrap_mean, wilson
+from clearpane.evaluation.bootstrap import bootstrap_mean
 from gensirr_branches import CANDIDATES, failures, over_candidates, picked
 from gensirr_cells import BASELINES, BATCH, CELLS, RATE, REAL_SHARE, SIDE, USUAL, Cell, Question, run_key
 from markdown import interval, table
@@ -20,6 +20,18 @@ TITLES: dict[Question, str] = {
     "vae": "The VAE",
     "embedding": "The task embedding",
     "steps": "Flow matching against one step",
+}
+
+
+NOTES: dict[Question, str] = {
+    "vae": (
+        "Each VAE was trained once; runs differ in the transformer's fine-tune alone, so ± does not hold "
+        "what another run of a VAE would change.\n\n"
+    ),
+    "embedding": (
+        "The base was never told this sentence: unlike to FLUX.1 Kontext it means nothing to it, so that "
+        "what a start from it is worth is not to be seen here, only what learning is.\n\n"
+    ),
 }
 
 
@@ -62,7 +74,7 @@ def render_cells(document: Mapping[str, Any], question: Question) -> str:
     cells = {name: runs for name, cell in CELLS[question].items() if (runs := finished(document, cell))}
     rows = []
     for name, runs in cells.items():
-        timed = [run["seconds"] / 60 for run in runs.values() if run["seconds"]]
+        timed = [run["seconds"] / 60 for run in runs.values() if "seconds" in run]
         rows.append([name, str(len(runs)), f"{np.mean(timed):.0f}" if timed else "", *quality_row(runs)])
     text = table(["", "runs", "minutes", *QUALITY], rows)
     baseline, differences = BASELINES[question], []
@@ -129,11 +141,10 @@ def render_failures(runs: Runs) -> str:
     for scorer in first["picks"]:
         row = [scorer]
         for which in (farther, ~farther):
-            failed = np.concatenate(
-                [failures(run["branches"]["rooms"], scorer, 4)[which] for run in runs.values()]
-            )
-            share = wilson(int(failed.sum()), len(failed))
-            row.append(f"{100 * failed.mean():.0f} [{100 * share.low:.0f}, {100 * share.high:.0f}]")
+            failed = [failures(run["branches"]["rooms"], scorer, 4)[which] for run in runs.values()]
+            # The runs see the same pictures: the interval is over these.
+            share = bootstrap_mean(100 * np.mean(failed, axis=0))
+            row.append(interval(asdict(share), sign=False, decimals=0))
         rows.append(row)
     head = [
         "rooms, k = 4",
@@ -146,18 +157,20 @@ def render_failures(runs: Runs) -> str:
 def render_steps(document: Mapping[str, Any]) -> str:
     """Quality and time by the number of steps."""
     runs = {seed: run for seed, run in finished(document, USUAL).items() if "steps" in run}
-    if not runs:
+    if not runs or "times" not in document:
         return ""
     first = next(iter(runs.values()))
-    longest = max(first["time"].values())
+    times = document["times"]
+    longest = max(times["flow matching"].values())
     rows = []
     for steps in first["steps"]:
         shown = {seed: run["steps"][steps] for seed, run in runs.items()}
-        seconds = first["time"][steps]
+        seconds = times["flow matching"][steps]
         rows.append([steps, f"{1000 * seconds:.0f}", f"{seconds / longest:.2f}", *quality_row(shown)])
-    regression = finished(document, CELLS["steps"]["one step, by regression"])
-    if regression:
-        seconds = next(iter(regression.values()))["time"]["1"]
+    name = "one step, by regression"
+    regression = finished(document, CELLS["steps"][name])
+    if regression and name in times:
+        seconds = times[name]["1"]
         rows.append(
             [
                 "1, by regression",
@@ -182,12 +195,12 @@ def render(document: Mapping[str, Any]) -> str:
         f"({counts['scenes']}) and rendered rooms before rendered rooms, blended in linear light with 20 to "
         f"50 % reflected, with none of which was trained ({counts['rooms']}). ± is the standard deviation "
         "over runs, where there are several; intervals are paired 95 % bootstrap intervals over the pictures "
-        "and do not hold what another seed would change. Minutes are of one thread.\n\n"
-        + render_others(document)
+        "and do not hold what another seed would change. Minutes are of one thread. Training draws pictures "
+        "of several shapes of that area.\n\n" + render_others(document)
     ]
     for question, title in TITLES.items():
         if any(finished(document, cell) for cell in CELLS[question].values()):
-            parts.append(f"### {title}\n\n{render_cells(document, question)}")
+            parts.append(f"### {title}\n\n{NOTES.get(question, '')}{render_cells(document, question)}")
     steps = render_steps(document)
     if steps:
         parts.append(
@@ -201,7 +214,8 @@ def render(document: Mapping[str, Any]) -> str:
             "over the mean of the k candidates, which is what picking blindly gives; Spearman's correlation "
             "of a scorer's values with the final PSNR over the 16 candidates of a photograph, mean over "
             "photographs. The truth scores what the first step promises, the best is that of the final "
-            "pictures. Depth is that of the [small estimator](small_depth.md).\n\n"
+            "pictures. Depth is that of the [small estimator](small_depth.md), which knows "
+            "rooms as those here, and no photographs as those of val and scenes.\n\n"
             + render_branches(branched)
         )
         parts.append(

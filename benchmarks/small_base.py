@@ -5,6 +5,7 @@ of its outputs, all else in 16 bits. Training the base takes hours, and numbers 
 compare.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -23,7 +24,15 @@ from edits import EDITS
 from measuring import FOLDER
 
 WEIGHTS = FOLDER / "kontext_small.safetensors"
-BASE = FOLDER.parent / "build" / "benchmarks" / "kontext-small"
+
+
+def _base_folder() -> Path:
+    """Of these very weights: others have another folder."""
+    digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:8] if WEIGHTS.is_file() else "none"
+    return FOLDER.parent / "build" / "benchmarks" / f"kontext-small-{digest}"
+
+
+BASE = _base_folder()
 """Where the pipeline lies, as diffusers stores it."""
 
 # The last two so that their words are known to the tokenizers.
@@ -72,6 +81,8 @@ def load_pipeline(path: Path = WEIGHTS) -> FluxKontextPipeline:
     Raises:
         ClearpaneError: the file is missing, damaged or of another network.
     """
+    if not path.is_file():
+        raise ClearpaneError(f"{path}: missing; make it with benchmarks/kontext_small.py")
     try:
         stored = load_file(path)
         with safe_open(path, "pt") as file:

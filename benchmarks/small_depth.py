@@ -158,7 +158,7 @@ def main(options: Options) -> int:
         held_out = load_rooms(options.data, options.cache, _HELD_OUT, 1, held_out=True)
         model = new_estimator()
         train(options, model, rooms)
-        with atomic_folder(options.output) as folder:
+        with atomic_folder(options.output, overwrite=True) as folder:
             model.save_pretrained(folder)
             GLPNImageProcessor().save_pretrained(folder)
         predicted = predict(model, held_out["pictures"])

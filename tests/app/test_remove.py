@@ -584,14 +584,18 @@ def test_the_panel_is_loaded_with_what_was_asked_for(tmp_path, monkeypatch):
 def test_what_a_separator_says_of_its_layers_is_passed_on(tmp_path, monkeypatch, capsys):
     class Talkative(Halve):
         def separate(self, image, **options):
-            return replace(super().separate(image, **options), notes=("branching is off: no model",))
+            said = {"notes": ("branching is off: no model",), "reflection_note": "R is I - T"}
+            return replace(super().separate(image, **options), **said)
 
     asked = []
     monkeypatch.setattr(remove, "load_separator", lambda *options: asked.append(options) or Talkative())
     words = ["--model", "gensirr", "--weights", str(tmp_path), "--candidates", "4", "--depth-model", "d"]
     assert main(["remove", str(draw("window.png")), "--output", "out", "--json", *words]) == 0
     assert json.loads(capsys.readouterr().out)["warnings"] == ["branching is off: no model"]
-    ((name, options),) = asked
+    again = ["--output", "again", "--reflection", "--json", *words]
+    assert main(["remove", "window.png", *again]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == ["branching is off: no model", "R is I - T"]
+    (name, options), _ = asked
     assert (name, options.candidates, options.branching) == ("gensirr", 4, "depth")
     assert options.depth_model == "d"
 
@@ -606,6 +610,14 @@ def test_what_a_separator_says_of_its_layers_is_passed_on(tmp_path, monkeypatch,
         (["--candidates", "4"], "--depth-model with gensirr"),
         (["--model", "panel", "--weights", "x", "--candidates", "4"], "go with --model gensirr"),
         (["--model", "gensirr", "--weights", "x", "--candidates", "0"], "--candidates 0: give 1 or more"),
+        (["--model", "gensirr", "--weights", "x", "--depth-model", "d"], "go with --candidates 2 or more"),
+        (
+            [
+                *("--model", "gensirr", "--weights", "x", "--candidates", "2"),
+                *("--branching", "residual", "--depth-model", "d"),
+            ],
+            "--depth-model goes with --branching depth",
+        ),
         (["--model", "panel", "--weights", "x", "--confidence"], "--confidence goes with --model compact"),
         (["--model", "panel", "--weights", "x", "--steps", "0"], "--steps 0: give 1 or more"),
     ],

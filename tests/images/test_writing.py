@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors import SafetensorError
 
 from clearpane.errors import ClearpaneError
 from clearpane.images import profiles
@@ -295,21 +296,21 @@ def test_an_interruption_leaves_the_old_file_and_no_stray_one(tmp_path, interrup
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
 def test_a_folder_is_the_old_one_or_the_new_one_whole(tmp_path, interruption):
     target = tmp_path / "model"
-    with atomic_folder(target) as folder:
+    with atomic_folder(target, overwrite=True) as folder:
         (folder / "part").mkdir()
         (folder / "part" / "a").write_text("old")
-    with pytest.raises(interruption), atomic_folder(target) as folder:
+    with pytest.raises(interruption), atomic_folder(target, overwrite=True) as folder:
         (folder / "b").write_text("half of the n")
         raise interruption
     assert [x.name for x in tmp_path.rglob("*")] == ["model", "part", "a"]
-    with atomic_folder(target) as folder:
+    with atomic_folder(target, overwrite=True) as folder:
         (folder / "b").write_text("new")
     assert [x.name for x in tmp_path.rglob("*")] == ["model", "b"]
 
 
 def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
     target = tmp_path / "model"
-    with atomic_folder(target) as folder:
+    with atomic_folder(target, overwrite=True) as folder:
         (folder / "a").write_text("old")
     rename = Path.rename
 
@@ -319,7 +320,10 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkey
         return rename(self, other)
 
     monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(ClearpaneError, match="No space left"), atomic_folder(target) as folder:
+    with (
+        pytest.raises(ClearpaneError, match="No space left"),
+        atomic_folder(target, overwrite=True) as folder,
+    ):
         (folder / "b").write_text("new")
     assert [x.name for x in tmp_path.rglob("*")] == ["model", "a"]
 
@@ -363,3 +367,25 @@ def test_no_permission_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.open", refuse)
     with pytest.raises(ClearpaneError, match="no permission"), atomic_path(tmp_path / "a.json"):
         pass
+
+
+def test_a_folder_with_something_in_it_is_not_replaced_unasked(tmp_path, monkeypatch):
+    (tmp_path / "thesis.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    for target in (tmp_path, Path()):
+        with pytest.raises(ClearpaneError, match="is there already and not empty"), atomic_folder(target):
+            pytest.fail("it was made")
+    with pytest.raises(ClearpaneError, match=r"thesis\.txt: is a file"), atomic_folder("thesis.txt"):
+        pytest.fail("it was made")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    (tmp_path / "empty").mkdir()
+    with atomic_folder("empty") as folder:
+        (folder / "a").write_text("new")
+    assert (tmp_path / "empty" / "a").read_text() == "new"
+
+
+def test_what_safetensors_cannot_write_is_one_line(tmp_path):
+    for place in (atomic_path(tmp_path / "a"), atomic_folder(tmp_path / "b")):
+        with pytest.raises(ClearpaneError, match=r"cannot be written .*no space"), place:
+            raise SafetensorError("no space")
+    assert not list(tmp_path.iterdir())

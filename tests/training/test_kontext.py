@@ -147,11 +147,26 @@ def test_one_step_is_remembered(glass, base, tmp_path):
 def test_another_vae_is_trained_with_and_kept_beside_the_weights(glass, base, tmp_path):
     vae = load_vae(base)
     with torch.no_grad():
-        vae.decoder.conv_out.bias.add_(0.1)
+        vae.encoder.conv_out.bias.add_(0.1)
     vae.save_pretrained(tmp_path / "vae")
     run(recipe(glass, base, tmp_path / "run", vae=tmp_path / "vae"))
-    kept = load_file(tmp_path / "run" / "vae" / "diffusion_pytorch_model.safetensors")
-    assert torch.equal(kept["decoder.conv_out.bias"], vae.decoder.conv_out.bias)
+    run(recipe(glass, base, tmp_path / "plain"))
+    assert losses(tmp_path / "run")[0] != losses(tmp_path / "plain")[0]
+    for file in ("config.json", "diffusion_pytorch_model.safetensors"):
+        assert (tmp_path / "run" / "vae" / file).read_bytes() == (tmp_path / "vae" / file).read_bytes()
+    load_separator("gensirr", options(tmp_path / "run"))
+    load_vae(base).save_pretrained(tmp_path / "run" / "vae")
+    with pytest.raises(ClearpaneError, match="is not the VAE that"):
+        load_separator("gensirr", options(tmp_path / "run"))
+
+
+def test_a_vae_left_by_an_earlier_run_is_not_used(glass, base, tmp_path):
+    run(recipe(glass, base, tmp_path / "run"))
+    before = load_separator("gensirr", options(tmp_path / "run"))
+    (tmp_path / "run" / "vae").mkdir()
+    after = load_separator("gensirr", options(tmp_path / "run"))
+    photo = np.random.default_rng(1).random((24, 24, 3), dtype=np.float32)
+    assert np.array_equal(*(x.separate(photo).transmission for x in (before, after)))
 
 
 def interrupted_after(monkeypatch, steps):

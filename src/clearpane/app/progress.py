@@ -22,7 +22,7 @@ class PictureFacts:
         outputs: the path of each output, by its kind: transmission, reflection, compare.
         width, height: pixels, upright; None when the picture was not read.
         seconds: wall time of reading, separating and writing.
-        warnings: what reading the picture had to leave out.
+        warnings: what reading the picture had to leave out, and what the separator says of its layers.
         error: why it failed, one line.
     """
 

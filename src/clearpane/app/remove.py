@@ -123,8 +123,8 @@ class Remove:
     """With gensirr: how many first steps to take, of which the best goes on."""
 
     branching: Annotated[Branching, arg(help_behavior_hint="(default: depth)")] = "depth"
-    """Which of them is best: the deepest, the deepest with the fewest edges, the one in which compact finds
-    the least reflection, or any."""
+    """Which of them is best: the deepest, the deepest with the fewest edges, or the one in which
+    compact finds the least reflection."""
 
     depth_model: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Who judges the depth, a directory or a name on the model hub. Usually Depth Anything V2 small."""
@@ -222,6 +222,10 @@ def _check(options: Remove) -> None:
         raise UsageError(f"--confidence goes with --model compact; {options.model} has no such map")
     if options.model == "panel" and _branching(options) != _branching(Remove((), Path())):
         raise UsageError("--candidates, --branching and --depth-model go with --model gensirr")
+    if options.candidates == 1 and _branching(options) != _branching(Remove((), Path())):
+        raise UsageError("--branching and --depth-model go with --candidates 2 or more")
+    if options.branching == "residual" and options.depth_model:
+        raise UsageError("--depth-model goes with --branching depth and depth-and-edges")
     for name in ("steps", "candidates"):
         if getattr(options, name) < 1:
             raise UsageError(f"--{name} {getattr(options, name)}: give 1 or more")
@@ -334,6 +338,8 @@ def _results(
         after = apply_strength(before, found, options.strength, mask, out=found.transmission)
         layers = {"transmission": after, "reflection": found.reflection}
         confidence, notes = found.confidence, list(found.notes)
+        if found.reflection_note and "reflection" in options.kinds:
+            notes.append(found.reflection_note)
     results = {kind: picture.with_pixels(layers[kind]) for kind in kinds if kind in layers}
     if confidence is not None:
         results["confidence"] = _gray_picture(confidence)

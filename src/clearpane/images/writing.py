@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from clearpane.errors import ClearpaneError
 from clearpane.images import encoding, formats
 from clearpane.images.picture import Picture, SampleType
@@ -102,6 +104,8 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         _put_in_place(temporary, path, overwrite)
         with contextlib.suppress(OSError):  # not every system can sync a folder
             _sync(path.parent)
+    except SafetensorError as error:  # its own name for what the system says
+        raise ClearpaneError(f"{path}: cannot be written ({error})") from error
     except OSError as error:
         raise ClearpaneError(_reason(path, error)) from error
     finally:
@@ -110,13 +114,18 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """A temporary folder beside ``path``, to be filled; it takes its place at the end, or is removed.
 
+    Args:
+        overwrite: replace a folder that is there, and all that is in it.
+
     Raises:
-        ClearpaneError: writing failed; what was there stays.
+        ClearpaneError: ``path`` is a file, or a folder with something in it that may not be replaced; writing
+            failed. What was there stays.
     """
-    path = Path(path)
+    path = Path(path).resolve()
+    check_replaceable(path, overwrite)
     temporary, before = (path.with_name(f".clearpane-{secrets.token_hex(8)}") for _ in range(2))
     try:
         temporary.mkdir(parents=True)
@@ -127,6 +136,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         if path.is_dir():
             path.rename(before)
         temporary.rename(path)
+    except SafetensorError as error:
+        raise ClearpaneError(f"{path}: cannot be written ({error})") from error
     except OSError as error:
         raise ClearpaneError(_reason(path, error)) from error
     finally:
@@ -135,6 +146,14 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(before, ignore_errors=True)
         elif before.exists():  # between the two renamings
             before.rename(path)
+
+
+def check_replaceable(path: Path, overwrite: bool = False) -> None:
+    """Raise ClearpaneError where a folder cannot be put; before hours are spent on what is to lie there."""
+    if path.exists() and not path.is_dir():
+        raise ClearpaneError(f"{path}: is a file; name a folder")
+    if not overwrite and path.is_dir() and any(path.iterdir()):
+        raise ClearpaneError(f"{path}: is there already and not empty; name another folder")
 
 
 def _put_in_place(temporary: Path, path: Path, overwrite: bool) -> None:

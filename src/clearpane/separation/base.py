@@ -13,7 +13,7 @@ from clearpane.separation.layers import Layers
 Quality = Literal["fast", "best"]
 Precision = Literal["float32", "bfloat16", "8bit", "nf4"]
 Model = Literal["compact", "panel", "gensirr"]
-Branching = Literal["depth", "depth-and-edges", "residual", "chance"]
+Branching = Literal["depth", "depth-and-edges", "residual"]
 SEPARATORS: tuple[Model, ...] = get_args(Model)
 EMBEDDED = ("compact",)
 """Those whose weights are part of the package."""

@@ -17,13 +17,15 @@ class Layers:
         reflection: what the glass adds on top, as seen on the glass: in linear light about I - T.
         confidence: H x W float32 in [0, 1], where asked for: the estimated probability that the transmission
             is within 0.1 of the truth (see `clearpane.separation.confidence`).
-        notes: what the separator says of these layers, a sentence each.
+        notes: what went otherwise than asked for, a sentence each.
+        reflection_note: how the reflection was found, where the separator does not separate it itself.
     """
 
     transmission: np.ndarray
     reflection: np.ndarray
     confidence: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    reflection_note: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("transmission", "reflection"):

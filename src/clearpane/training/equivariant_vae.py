@@ -1,5 +1,6 @@
 """The recipe of GenSIRR's re-VAE (arXiv 2512.06358, stage I): a VAE becomes equivariant to reflection."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,14 +21,14 @@ from clearpane.separation.flux.equivariant_vae import (
     mix_pictures,
     save_vae,
 )
-from clearpane.separation.flux.loading import find_base, load_vae
-from clearpane.training.fine_tuning import Fingerprint, check_recipe, fine_tune
+from clearpane.separation.flux.loading import find_base, folder_fingerprint, load_vae
+from clearpane.training.fine_tuning import check_recipe, fine_tune
 from clearpane.training.pictures import load_natural, random_crop
 from clearpane.training.runner import parameter_holder
 
 ADAPTER_FOLDER, VAE_FOLDER = "adapter", "vae"
 # Of a recipe, what may change while a run is interrupted.
-_FREE = {"data", "base", "output", "cpu", "checkpoint_every"}
+_FREE = {"data", "base", "lpips", "output", "cpu", "checkpoint_every"}
 
 DESCRIPTION = """\
 Trains the VAE of GenSIRR: a LoRA after which a mixture of two pictures has
@@ -114,8 +115,8 @@ class EquivariantLoss(nn.Module):
         recipe, vae = self._recipe, self.vae
         mixed = mix_pictures(background, reflection, alpha, recipe.mixing)
         with torch.autocast(mixed.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            latents = mean_latents(vae, torch.cat([mixed, background, reflection])).float()
-            ours, *parts = latents.chunk(3)
+            pictures = [mixed, background, reflection] if recipe.equivariance else [mixed]
+            ours, *parts = mean_latents(vae, torch.cat(pictures)).float().split(len(mixed))
             shown = (vae.decode(ours).sample.float() + 1) / 2
         loss = (shown - mixed).square().mean()
         if self._lpips:
@@ -137,7 +138,8 @@ def run(recipe: TrainEquivariantVae) -> int:
     if len(pictures) < 2:
         raise ClearpaneError(f"{recipe.data}: {len(pictures)} photographs; mixing takes two or more")
     accelerator = Accelerator(cpu=recipe.cpu)
-    vae = load_vae(find_base(recipe.base, ("vae",))).to(accelerator.device)
+    base = find_base(recipe.base, ("vae",))
+    vae = load_vae(base).to(accelerator.device)
     multiple = 2 ** (len(vae.config.block_out_channels) - 1)
     side = max(1, round(recipe.side / multiple)) * multiple
     if (smallest := min(min(x.shape[-2:]) for x in pictures)) < side:
@@ -149,13 +151,14 @@ def run(recipe: TrainEquivariantVae) -> int:
     held = parameter_holder({n: p for n, p in model.named_parameters() if p.requires_grad})
     optimizer = torch.optim.AdamW(held.parameters(), betas=(0.9, 0.999), weight_decay=1e-2)
     loss, optimizer = accelerator.prepare(EquivariantLoss(recipe, vae), optimizer)
-    fingerprint = Fingerprint(_FREE, {"lpips": recipe.lpips and str(recipe.lpips)})
+    lpips = hashlib.sha256(recipe.lpips.read_bytes()).hexdigest()[:16] if recipe.lpips else None
+    facts = {"lpips": lpips, "fingerprint": folder_fingerprint(base / "vae")}
 
     def loss_of(generator: Generator) -> Tensor:
         drawn = draw_pictures(pictures, recipe.batch, side, generator)
         return loss(*(x.to(accelerator.device) for x in drawn))
 
-    weights = fine_tune(recipe, fingerprint, held, optimizer, recipe.learning_rate, loss_of, accelerator)
+    weights = fine_tune(recipe, _FREE, facts, held, optimizer, recipe.learning_rate, loss_of, accelerator)
     if weights is None:
         return 130
     if accelerator.is_main_process:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -18,6 +18,8 @@ from clearpane.training.runner import Schedule, held_parameters, run_steps
 
 class Recipe(Protocol):
     """What each of them has, a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
     def output(self) -> Path: ...
@@ -65,22 +67,10 @@ def check_photographs(recipe: PhotographRecipe) -> None:
         raise ClearpaneError(f"--zoom {recipe.zoom:g}: give 1 or more")
 
 
-@dataclass(frozen=True)
-class Fingerprint:
-    """What tells runs apart.
-
-    Attributes:
-        free: settings that may change while a run is interrupted.
-        facts: besides the other settings, such as what the run started from.
-    """
-
-    free: set[str]
-    facts: dict[str, Any]
-
-
 def fine_tune(
-    recipe: Any,
-    fingerprint: Fingerprint,
+    recipe: Recipe,
+    free: set[str],
+    facts: dict[str, Any],
     held: nn.ParameterDict,
     optimizer: torch.optim.Optimizer,
     learning_rate: float,
@@ -91,7 +81,9 @@ def fine_tune(
     """Train up to the recipe's steps, or go on from the run's checkpoint; a warm-up, then a constant rate.
 
     Args:
-        recipe: see `Recipe`.
+        recipe: a dataclass.
+        free: of its settings those that may change while a run is interrupted.
+        facts: what tells runs apart besides the other settings, such as what they started from.
         held: what is trained, see `parameter_holder`.
         optimizer: of it, as the accelerator prepared it.
         loss_of: the loss of a step, by its randomness: every process has its own, and the same again after
@@ -99,13 +91,13 @@ def fine_tune(
         draw: called after each step with TensorBoard's writer and how many are done, by one process.
 
     Returns:
-        The averaged weights by their names in the model, in all processes; None after Ctrl-C.
+        The averaged weights by their names in the model, on the CPU, in all processes; None after Ctrl-C.
 
     Raises:
         ClearpaneError: see `run_steps`.
     """
-    own = {name: value for name, value in asdict(recipe).items() if name not in fingerprint.free}
-    own |= {"processes": accelerator.num_processes} | fingerprint.facts
+    own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in free}
+    own |= {"processes": accelerator.num_processes} | facts
     average = AveragedWeights(held, recipe.average)
     state = TrainingState(held, average, optimizer, recipe=json.loads(json.dumps(own)))
 
@@ -122,6 +114,15 @@ def fine_tune(
             draw(writer, step)
 
     schedule = Schedule(recipe.steps, learning_rate, floor=1, checkpoint_every=recipe.checkpoint_every)
-    if not run_steps(state, schedule, recipe.output, loss_at, accelerator, on_step):
+    try:
+        finished = run_steps(state, schedule, recipe.output, loss_at, accelerator, on_step)
+    except torch.OutOfMemoryError as error:
+        raise ClearpaneError(
+            f"the memory of {accelerator.device} is not enough; lower --batch, --side or --rank"
+        ) from error
+    if not finished:
         return None
-    return held_parameters({name: whole(value) for name, value in average.weights.items()})
+    gathered = {}
+    for name, value in average.weights.items():  # one at a time, away from the device
+        gathered[name] = whole(value).cpu()
+    return held_parameters(gathered)

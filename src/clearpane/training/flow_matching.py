@@ -59,7 +59,7 @@ def regression_loss(
 
     The transformer is given the reference in the place of noisy latents, and told that no noise is left,
     ``s = 0``; what it predicts is to be ``reference - latents``, so that one step of length 1 ends at the
-    picture to make. It starts from what it knows: of a picture without noise the velocity says what is to go.
+    picture to make.
 
     Args: as for `flow_matching_loss`.
     """

@@ -1,5 +1,6 @@
 """The recipe of GenSIRR (arXiv 2512.06358, stage II): an editor and its task learn to remove reflections."""
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from clearpane.separation.flux.loading import (
     absolute_base,
     base_fingerprint,
     check_memory,
+    check_part,
     encode_text,
     find_base,
     folder_fingerprint,
@@ -44,7 +46,7 @@ from clearpane.separation.flux.memory import backbone_size, full_training_bytes,
 from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import LearnableTask, TaskEmbedding, random_task
 from clearpane.synthesis.draws import uniform
-from clearpane.training.fine_tuning import Fingerprint, check_photographs, check_recipe, fine_tune
+from clearpane.training.fine_tuning import check_photographs, check_recipe, fine_tune
 from clearpane.training.flow_matching import flow_matching_loss, regression_loss
 from clearpane.training.loop import whole
 from clearpane.training.panels import draw_size
@@ -203,7 +205,13 @@ class KontextLoss(nn.Module):
         with torch.no_grad():
             reference, target = (backbone.encode(x) for x in (photos, truths))
         task = self.task().to(backbone.device, target.dtype)
-        with torch.autocast(backbone.device.type, torch.bfloat16, enabled=recipe.precision != "float32"):
+        with torch.autocast(
+            backbone.device.type,
+            torch.bfloat16,
+            enabled=recipe.precision != "float32",
+            # Of weights that are trained, copies in bfloat16 would be kept for all blocks at once.
+            cache_enabled=not recipe.full,
+        ):
             if recipe.one_step:
                 return regression_loss(backbone, target, reference, task, recipe.guidance)
             return flow_matching_loss(backbone, target, reference, task, recipe.guidance, generator)
@@ -248,21 +256,24 @@ def export(
         task: the task embedding.
     """
     output, transformer = recipe.output, backbone.transformer
+    (output / SETTINGS_FILE).unlink(missing_ok=True)  # of an earlier run: it would vouch for half of this one
     if recipe.full:
         config = FluxTransformer2DModel.load_config(base / "transformer")
         with init_empty_weights():
-            whole = FluxTransformer2DModel.from_config(config)
+            trained = FluxTransformer2DModel.from_config(config)
         kind = torch.float32 if recipe.precision == "float32" else torch.bfloat16
-        whole.load_state_dict({name: value.to(kind) for name, value in weights.items()}, assign=True)
-        with atomic_folder(output / TRANSFORMER_FOLDER) as folder:
-            whole.save_pretrained(folder)
+        trained.load_state_dict({name: value.to(kind) for name, value in weights.items()}, assign=True)
+        with atomic_folder(output / TRANSFORMER_FOLDER, overwrite=True) as folder:
+            trained.save_pretrained(folder)
     else:
         save_lora(output / LORA_FILE, weights, transformer)
-    if recipe.full or recipe.vae:
-        with atomic_folder(output / VAE_FOLDER) as folder:
-            backbone.vae.save_pretrained(folder)
+    vae = recipe.vae or (base / "vae" if recipe.full else None)
+    if vae:
+        with atomic_folder(output / VAE_FOLDER, overwrite=True) as folder:
+            for path in (vae / "config.json", *vae.glob("*.safetensors"), *vae.glob("*.index.json")):
+                shutil.copyfile(path, folder / path.name)
     if recipe.full:
-        with atomic_folder(output / SCHEDULER_FOLDER) as folder:
+        with atomic_folder(output / SCHEDULER_FOLDER, overwrite=True) as folder:
             backbone.scheduler.save_pretrained(folder)
         write_index(output)
     task.save(output / TASK_FILE)
@@ -274,6 +285,7 @@ def export(
         guidance=recipe.guidance,
         sentence=recipe.sentence,
         one_step=recipe.one_step,
+        vae=folder_fingerprint(recipe.vae) if recipe.vae else None,
     )
     save_settings(settings, output / SETTINGS_FILE)
 
@@ -286,6 +298,8 @@ def run(recipe: TrainKontext) -> int:
     """
     check(recipe)
     base = find_base(recipe.base, (*PICTURE_PARTS, *TEXT_PARTS))
+    if recipe.vae:
+        check_part(recipe.vae)
     glass = load_glass_edits(recipe.data)
     real = [EditPair(pair.input, pair.truth) for pair in load_pairs(recipe.real)] if recipe.real else []
     recipe.output.mkdir(parents=True, exist_ok=True)
@@ -293,7 +307,8 @@ def run(recipe: TrainKontext) -> int:
 
     accelerator = Accelerator(cpu=recipe.cpu)
     device = accelerator.device
-    check_memory(needed_bytes(recipe, base, accelerator.num_processes), device, recipe.side)
+    needed = needed_bytes(recipe, base, accelerator.num_processes)
+    check_memory(needed, device, recipe.side, "lower --batch or --side, or take a coarser --precision")
     precision: Precision = "float32" if recipe.full else recipe.precision
     backbone = load_backbone(base, Loading(precision, str(device)), recipe.vae)
     torch.manual_seed(recipe.seed)
@@ -322,8 +337,7 @@ def run(recipe: TrainKontext) -> int:
         photos, truths = draw_edits(recipe, glass, real, backbone.multiple, generator)
         return loss(photos, truths, generator)
 
-    fingerprint = Fingerprint(_FREE, facts)
-    weights = fine_tune(recipe, fingerprint, held, optimizer, recipe.rate, loss_of, accelerator)
+    weights = fine_tune(recipe, _FREE, facts, held, optimizer, recipe.rate, loss_of, accelerator)
     if weights is None:
         return 130
     # All processes gather what is spread over them.

@@ -79,13 +79,19 @@ class TrainingState:
             ClearpaneError: it cannot be written; the earlier checkpoint stays.
         """
         tensors: dict[str, Tensor] = {}
+
+        def keep(name: str, value: Tensor) -> None:
+            gathered = whole(value)  # one at a time: no device holds more than that beside its shards
+            if write:
+                tensors[name] = gathered.to("cpu", copy=True).contiguous()
+
         for name, value in self.model.state_dict().items():
-            tensors[f"model.{name}"] = whole(value)
+            keep(f"model.{name}", value)
         for name, value in self.average.weights.items():
-            tensors[f"average.{name}"] = whole(value)
+            keep(f"average.{name}", value)
         for index, moments in self.optimizer.state_dict()["state"].items():
             for key, value in _flat(moments).items():
-                tensors[f"optimizer.{index}.{key}"] = whole(torch.as_tensor(value))
+                keep(f"optimizer.{index}.{key}", torch.as_tensor(value))
         if not write:
             return
         facts = {
@@ -94,10 +100,7 @@ class TrainingState:
             "recipe": json.dumps(self.recipe),
         }
         with atomic_path(path, overwrite=True) as temporary:
-            try:
-                save_file({k: v.contiguous().clone() for k, v in tensors.items()}, temporary, facts)
-            except SafetensorError as error:  # its own name for what the system says
-                raise OSError(str(error)) from error
+            save_file(tensors, temporary, facts)
 
     def load(self, path: Path) -> None:
         """Take everything back from a checkpoint.

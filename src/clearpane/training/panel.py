@@ -34,7 +34,7 @@ from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.synthesis.caption import PANEL_CAPTION
 from clearpane.synthesis.draws import uniform
-from clearpane.training.fine_tuning import Fingerprint, check_photographs, check_recipe, fine_tune
+from clearpane.training.fine_tuning import check_photographs, check_recipe, fine_tune
 from clearpane.training.flow_matching import flow_matching_loss
 from clearpane.training.loop import step_generator
 from clearpane.training.panels import (
@@ -206,7 +206,8 @@ def run(recipe: TrainPanel) -> int:
     accelerator = Accelerator(cpu=recipe.cpu)
     size = backbone_size(base)
     needed = training_bytes(size, recipe.precision, recipe.side, recipe.rank, batch=recipe.batch)
-    check_memory(needed, accelerator.device, recipe.side)
+    remedy = "lower --batch or --side, or take a coarser --precision"
+    check_memory(needed, accelerator.device, recipe.side, remedy)
     backbone = load_backbone(base, Loading(recipe.precision, str(accelerator.device)))
     task = text.to(backbone.device, backbone.vae.dtype)
     torch.manual_seed(recipe.seed)
@@ -219,7 +220,7 @@ def run(recipe: TrainPanel) -> int:
     held = parameter_holder(parameters)
     optimizer = torch.optim.AdamW(held.parameters(), betas=(0.9, 0.999), weight_decay=1e-2)
     loss, optimizer = accelerator.prepare(PanelLoss(recipe, backbone, task), optimizer)
-    fingerprint = Fingerprint(_FREE, {"fingerprint": base_fingerprint(base)})
+    facts = {"fingerprint": base_fingerprint(base)}
 
     def loss_of(generator: torch.Generator) -> Tensor:
         return loss(choose_pictures(recipe, glass[_DRAWN:], real, generator), generator)
@@ -229,7 +230,7 @@ def run(recipe: TrainPanel) -> int:
             writer.add_image("painted above true", draw(recipe, backbone, task, glass[:_DRAWN]), step)
 
     weights = fine_tune(
-        recipe, fingerprint, held, optimizer, recipe.learning_rate, loss_of, accelerator, draw_some
+        recipe, _FREE, facts, held, optimizer, recipe.learning_rate, loss_of, accelerator, draw_some
     )
     if weights is None:
         return 130

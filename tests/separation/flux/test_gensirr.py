@@ -17,9 +17,10 @@ from clearpane.separation.flux.gensirr import (
     reflected_light,
     write_index,
 )
-from clearpane.separation.flux.loading import TEXT_PARTS, base_fingerprint
+from clearpane.separation.flux.loading import TEXT_PARTS, base_fingerprint, folder_fingerprint
 from clearpane.separation.flux.sampling import Sampling
 from clearpane.separation.flux.settings import save_settings
+from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 SETTINGS = GensirrSettings("base", "0123", 32, 2, 2.5, "remove it.", one_step=False)
 
@@ -52,7 +53,7 @@ def test_layers_have_the_picture_s_size_and_r_is_the_difference(trained, size):
     assert layers.transmission.shape == layers.reflection.shape == (*size, 3)
     light = srgb_to_linear(photo) - srgb_to_linear(layers.transmission)
     np.testing.assert_allclose(layers.reflection, linear_to_srgb(np.maximum(light, 0)), atol=1e-5)
-    assert layers.notes == (REFLECTION_NOTE,)
+    assert layers.notes == () and layers.reflection_note == REFLECTION_NOTE
 
 
 def test_the_same_seed_gives_the_same_picture_and_another_another(trained):
@@ -117,11 +118,14 @@ def test_another_vae_beside_the_weights_is_used(trained, backbone):
     with torch.no_grad():
         backbone.vae.decoder.conv_out.bias.add_(0.5)
     backbone.vae.save_pretrained(trained / "vae")
+    rewrite(trained, vae=folder_fingerprint(trained / "vae"))
     after = load_separator("gensirr", options(trained)).separate(photo).transmission
     assert np.abs(before - after).max() > 1e-3
 
 
-def test_a_folder_that_holds_all_of_it_needs_no_base_and_stock_diffusers_opens_it(backbone, task, tmp_path):
+def test_a_folder_that_holds_all_of_it_needs_no_base_and_stock_diffusers_paints_the_same(
+    backbone, task, tmp_path
+):
     for name in ("transformer", "vae", "scheduler"):
         getattr(backbone, name).save_pretrained(tmp_path / name)
     task.save(tmp_path / "task_embedding.safetensors")
@@ -133,7 +137,24 @@ def test_a_folder_that_holds_all_of_it_needs_no_base_and_stock_diffusers_opens_i
     plain = GensirrSeparator(backbone, task, SETTINGS, Sampling(2)).separate(photo)
     np.testing.assert_allclose(layers.transmission, plain.transmission, atol=1e-5)
     pipeline = FluxKontextPipeline.from_pretrained(tmp_path, **dict.fromkeys(TEXT_PARTS))
-    assert torch.equal(pipeline.transformer.proj_out.weight, backbone.transformer.proj_out.weight)
+    pipeline.set_progress_bar_config(disable=True)
+    (theirs,) = pipeline(
+        image=torch.from_numpy(photo).permute(2, 0, 1)[None],
+        prompt_embeds=task.prompt_embeds,
+        pooled_prompt_embeds=task.pooled_prompt_embeds,
+        height=32,
+        width=32,
+        max_area=32 * 32,
+        _auto_resize=False,
+        num_inference_steps=2,
+        guidance_scale=2.5,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+    ).images
+    _, ours = load_separator("gensirr", options(tmp_path)).look(photo)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    with pytest.raises(ClearpaneError, match="holds the whole model"):
+        load_separator("gensirr", options(tmp_path, base="elsewhere"))
 
 
 def test_where_nothing_was_reflected_there_is_no_light():
@@ -154,6 +175,14 @@ def test_where_nothing_was_reflected_there_is_no_light():
         ),
         (lambda folder: rewrite(folder, rank=3), "rank 3 is expected"),
         (lambda folder: rewrite(folder, fingerprint="0"), "was trained on another base model"),
+        (lambda folder: rewrite(folder, vae="0"), "is not the VAE that"),
+        (lambda folder: rewrite(folder, base=None, fingerprint=None), "model_index.json: missing"),
+        (
+            lambda folder: TaskEmbedding(torch.zeros(1, 2, 9), torch.zeros(1, 16)).save(
+                folder / "task_embedding.safetensors"
+            ),
+            "has 9 and 16 channels, the model takes 16 and 16",
+        ),
         (lambda folder: rewrite(folder, base="/nowhere"), "--base says where the base model of"),
     ],
 )
@@ -171,8 +200,16 @@ def test_no_weights_and_no_confidence_are_said(trained):
 
 
 def test_candidates_without_a_scorer_are_refused(backbone, task):
-    with pytest.raises(ValueError, match="3 candidates need a scorer"):
+    with pytest.raises(ValueError, match="3 candidates and no scorer"):
         GensirrSeparator(backbone, task, SETTINGS, Sampling(2), candidates=3)
+    with pytest.raises(ValueError, match="1 candidates and a scorer"):
+        GensirrSeparator(backbone, task, SETTINGS, Sampling(2), scorer=lambda pictures: pictures)
+
+
+def test_candidates_of_one_step_are_said_to_be_none(trained):
+    rewrite(trained, one_step=True)
+    layers = load_separator("gensirr", options(trained, candidates=4)).separate(picture(24, 24))
+    assert len(layers.notes) == 1 and "no candidates to choose from" in layers.notes[0]
 
 
 def test_numbers_that_are_not_finite_while_sampling_are_said(trained, monkeypatch):

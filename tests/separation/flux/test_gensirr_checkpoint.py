@@ -98,6 +98,10 @@ class Evil:
             lambda x: x["module"].update({"net_g.transformer.proj_out.weight": torch.zeros(2, 2)}),
             "do not make up a FLUX.1 model",
         ),
+        (
+            lambda x: x["module"].update({"net_g.cached_prompt_embeds": torch.zeros(3)}),
+            "do not make up a FLUX.1 model",
+        ),
         (lambda x: x.update(evil=Evil()), "damaged, or not a file of tensors alone"),
     ],
 )
@@ -108,6 +112,13 @@ def test_another_layout_is_refused_and_nothing_is_run_or_left(layout, tmp_path, 
         convert(tmp_path / "GenSIRR.pt", tmp_path / "gensirr")
     assert "\n" not in str(told.value)
     assert capsys.readouterr().out == ""
+    assert [p.name for p in tmp_path.iterdir()] == ["GenSIRR.pt"]
+
+
+def test_a_folder_that_is_not_empty_is_left_as_it_is(layout, tmp_path):
+    torch.save(layout, tmp_path / "GenSIRR.pt")
+    with pytest.raises(ClearpaneError, match="is there already and not empty"):
+        convert(tmp_path / "GenSIRR.pt", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["GenSIRR.pt"]
 
 

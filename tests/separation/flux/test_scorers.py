@@ -12,6 +12,7 @@ from transformers import (
 from transformers.models.dpt import DPTImageProcessorPil
 
 from clearpane.errors import ClearpaneError
+from clearpane.separation.flux import scorers
 from clearpane.separation.flux.scorers import (
     DepthEstimator,
     edge_energy,
@@ -87,6 +88,12 @@ def test_a_missing_estimator_is_told_in_one_line(tmp_path):
     with pytest.raises(ClearpaneError, match="nothing: cannot be had as a depth estimator") as told:
         DepthEstimator(str(tmp_path / "nothing"), CPU)
     assert "\n" not in str(told.value)
+
+
+def test_an_estimator_of_unknown_sign_is_refused(metres, monkeypatch):
+    monkeypatch.setattr(scorers, "_METRES", {"zoedepth"})
+    with pytest.raises(ClearpaneError, match="whether glpn gives depth or its inverse is not known"):
+        DepthEstimator(str(metres), CPU)
 
 
 def test_edges_of_two_scenes_are_more_than_those_of_one():

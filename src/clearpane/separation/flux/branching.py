@@ -6,13 +6,19 @@ the clean picture that each promises is decoded and scored, and only the best is
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from clearpane.separation.flux.backbone import Backbone
-from clearpane.separation.flux.sampling import Sampling, draw_noise, follow, predict_velocity, sigma_schedule
+from clearpane.separation.flux.sampling import (
+    Sampling,
+    draw_noise,
+    follow,
+    integrate,
+    latents_schedule,
+    predict_velocity,
+)
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 Scorer = Callable[[Tensor], Tensor]
@@ -64,19 +70,20 @@ def sample_branches(
     Raises:
         ClearpaneError: the transformer gave a number that is not finite.
     """
-    height, width = reference.shape[-2:]
     seeds = range(sampling.seed, sampling.seed + candidates)
     noise = torch.cat([draw_noise(tuple(reference.shape), seed) for seed in seeds]).to(reference)
-    first, *rest = pairwise(sigma_schedule(sampling.steps, backbone.shift(height * width // 4)).tolist())
+    first, second, *_ = latents_schedule(backbone, noise, sampling)
     references = reference.expand(candidates, -1, -1, -1)
-    velocity = predict_velocity(backbone, noise, references, task, sampling, first[0], 1)
-    pictures = backbone.decode(follow(noise, velocity, -first[0])).float().clamp(0, 1)
+    velocity = predict_velocity(backbone, noise, references, task, sampling, first, 1)
+    pictures = backbone.decode(follow(noise, velocity, -first)).float().clamp(0, 1)
     scores = scorer(pictures)
     chosen = int(scores.argmax())
-    latents = follow(noise, velocity, first[1] - first[0])[chosen : chosen + 1]
+    latents = follow(noise, velocity, second - first)[chosen : chosen + 1]
     on_step()
-    for step, (sigma, following) in enumerate(rest, 2):
-        velocity = predict_velocity(backbone, latents, reference, task, sampling, sigma, step)
-        latents = follow(latents, velocity, following - sigma)
+
+    def after_step(latents: Tensor, sigma: float) -> Tensor:
         on_step()
+        return latents
+
+    latents = integrate(backbone, latents, reference, task, sampling, 1, after_step)
     return latents, Branches(pictures, scores, chosen)

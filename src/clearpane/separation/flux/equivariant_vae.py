@@ -73,8 +73,8 @@ def save_vae(model: PeftModel, adapter: Path, merged: Path) -> None:
     Raises:
         ClearpaneError: one of them cannot be written.
     """
-    with atomic_folder(adapter) as folder:
+    with atomic_folder(adapter, overwrite=True) as folder:
         model.save_pretrained(str(folder))
     vae = model.merge_and_unload()
-    with atomic_folder(merged) as folder:
+    with atomic_folder(merged, overwrite=True) as folder:
         vae.save_pretrained(folder)

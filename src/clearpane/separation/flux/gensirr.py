@@ -34,13 +34,14 @@ from clearpane.separation.flux.loading import (
     Loading,
     check_memory,
     find_base,
+    folder_fingerprint,
     load_backbone,
 )
 from clearpane.separation.flux.lora import LORA_FILE, load_lora
 from clearpane.separation.flux.memory import backbone_size, removal_bytes
 from clearpane.separation.flux.sampling import Sampling, follow, predict_velocity, sample
 from clearpane.separation.flux.scorers import choose_scorer
-from clearpane.separation.flux.settings import find_trained_base, load_settings
+from clearpane.separation.flux.settings import check_task, find_trained_base, load_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
 from clearpane.separation.layers import Layers
 
@@ -64,6 +65,7 @@ class GensirrSettings:
         guidance: what the distilled guidance was told in training.
         sentence: what the task embedding started from.
         one_step: the transformer takes one step from the noiseless latents of the photograph.
+        vae: fingerprint of the VAE in the folder, see `folder_fingerprint`; None: it is the base's.
     """
 
     base: str | None
@@ -73,6 +75,7 @@ class GensirrSettings:
     guidance: float
     sentence: str
     one_step: bool
+    vae: str | None = None
 
 
 def write_index(folder: Path) -> None:
@@ -110,13 +113,13 @@ class GensirrSeparator(EditorSeparator):
         task: the task embedding.
         settings: of the training.
         sampling: steps and seed; its guidance should be that of the settings.
-        candidates: noises to choose from after one step; 1: the seed's own.
-        scorer: which is best; needed for more than one.
+        candidates: noises to choose from after one step.
+        scorer: which is best; needed for more than one candidate, and only then.
         on_step: called after each step of a picture with how many are done, and of how many.
-        notes: what every result is to say besides, in its ``Layers.notes``.
+        notes: ``Layers.notes`` of every result.
 
     Raises:
-        ValueError: there are candidates and no scorer.
+        ValueError: there are candidates and no scorer, or a scorer and nothing to choose from.
     """
 
     name = "GenSIRR"
@@ -132,13 +135,13 @@ class GensirrSeparator(EditorSeparator):
         on_step: Callable[[int, int], None] = lambda step, steps: None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        if candidates > 1 and scorer is None:
-            raise ValueError(f"{candidates} candidates need a scorer")
+        if (candidates > 1) != (scorer is not None):
+            raise ValueError(f"{candidates} candidates and {'a' if scorer else 'no'} scorer")
         super().__init__(backbone, task, settings.side, sampling, on_step)
         self._one_step = settings.one_step
         self._candidates = candidates
         self._scorer = scorer
-        self._notes = (*notes, REFLECTION_NOTE)
+        self._notes = notes
 
     @property
     def _draws_noise(self) -> bool:
@@ -155,7 +158,7 @@ class GensirrSeparator(EditorSeparator):
         if self._one_step:
             latents = one_step(backbone, reference, task, sampling)
             on_step()
-        elif self._candidates > 1 and self._scorer is not None:
+        elif self._scorer is not None:
             latents, _ = sample_branches(
                 backbone, reference, task, sampling, self._candidates, self._scorer, on_step
             )
@@ -165,7 +168,8 @@ class GensirrSeparator(EditorSeparator):
 
     def _compose(self, image: np.ndarray, seen: np.ndarray, *made: np.ndarray) -> Layers:
         transmission = keep_untouched(image, seen, made[0])
-        return Layers(transmission, reflected_light(image, transmission), notes=self._notes)
+        reflection = reflected_light(image, transmission)
+        return Layers(transmission, reflection, notes=self._notes, reflection_note=REFLECTION_NOTE)
 
 
 def reflected_light(image: np.ndarray, transmission: np.ndarray) -> np.ndarray:
@@ -199,6 +203,8 @@ def load_gensirr(options: ModelOptions) -> GensirrSeparator:
     settings = load_settings(GensirrSettings, weights / SETTINGS_FILE, made_by)
     task = load_task_embedding(weights / TASK_FILE)
     if settings.base is None:
+        if options.base:
+            raise ClearpaneError(f"{weights}: holds the whole model, so there is no --base to give")
         base = find_base(str(weights))
     else:
         base = find_trained_base(weights, options.base or settings.base, settings.fingerprint)
@@ -216,13 +222,18 @@ def load_gensirr(options: ModelOptions) -> GensirrSeparator:
     check_memory(needed, device, settings.side)
     scorer: Scorer | None = None
     notes: tuple[str, ...] = ()
+    if options.candidates > candidates:
+        notes = (f"{weights} takes one step, without noise: there are no candidates to choose from",)
     if candidates > 1:
         try:
             scorer = choose_scorer(options, device)
         except ClearpaneError as error:
             candidates, notes = 1, (f"branching is off: {error}",)
-    vae = weights / VAE_FOLDER
-    backbone = load_backbone(base, loading, vae if vae.is_dir() else None)
+    vae = weights / VAE_FOLDER if settings.vae else None
+    if vae and (not vae.is_dir() or folder_fingerprint(vae) != settings.vae):
+        raise ClearpaneError(f"{vae}: is not the VAE that {weights} was trained with")
+    backbone = load_backbone(base, loading, vae)
+    check_task(task, backbone, weights / TASK_FILE)
     if settings.rank:
         load_lora(backbone.transformer, weights / LORA_FILE, settings.rank)
     sampling = Sampling(options.steps, options.seed, settings.guidance)

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransf
 from torch import Tensor
 
 from clearpane.errors import ClearpaneError
-from clearpane.images.writing import atomic_folder
+from clearpane.images.writing import atomic_folder, check_replaceable
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE
 from clearpane.separation.flux.gensirr import (
     REMOVAL_SENTENCE,
@@ -30,7 +30,7 @@ _OUTER, _PREFIX = "module", "net_g."
 _PROMPT, _POOLED = "cached_prompt_embeds", "cached_pooled_prompt_embeds"
 # Parts that are not needed any more: the text is encoded already, and the positions of its tokens are 0.
 _LEFT_OUT = ("text_encoder.", "text_encoder_2.", "cached_text_ids")
-# The short side at which its authors test.
+# At least the short side at which its authors test; ours is that of a square of the same area.
 _SIDE = 512
 
 FLUX_VAE = {"scaling_factor": 0.3611, "shift_factor": 0.1159, "norm_num_groups": 32}
@@ -46,6 +46,7 @@ def convert(checkpoint: Path, output: Path) -> None:
     Raises:
         ClearpaneError: the file is missing, damaged, or laid out otherwise; or writing failed.
     """
+    check_replaceable(output)
     tensors = read_checkpoint(checkpoint)
     parts = {
         part: {n.removeprefix(f"{part}."): x for n, x in tensors.items() if n.startswith(f"{part}.")}
@@ -58,14 +59,16 @@ def convert(checkpoint: Path, output: Path) -> None:
     if missing or unknown:
         said = f"it has no {missing[0]}" if missing else f"it has a part {unknown[0]}"
         raise ClearpaneError(f"{checkpoint}: not laid out as GenSIRR's checkpoint ({said})")
-    prompt, pooled = tensors[_PROMPT], tensors[_POOLED]
-    task = TaskEmbedding(prompt.reshape(1, *prompt.shape[-2:]), pooled.reshape(1, -1))
     try:
+        prompt, pooled = tensors[_PROMPT].squeeze(), tensors[_POOLED].squeeze()
+        if (prompt.ndim, pooled.ndim) != (2, 1):
+            raise ValueError(f"task embeddings of {list(prompt.shape)} and {list(pooled.shape)}")
+        task = TaskEmbedding(prompt[None], pooled[None])
         transformer = _fill(
             FluxTransformer2DModel, transformer_config(parts["transformer"]), parts["transformer"]
         )
         vae = _fill(AutoencoderKL, vae_config(parts["vae"]), parts["vae"])
-    except (RuntimeError, KeyError, IndexError, ZeroDivisionError) as error:
+    except (RuntimeError, KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise ClearpaneError(f"{checkpoint}: its tensors do not make up a FLUX.1 model ({reason})") from error
     # As FLUX.1 Kontext is published.

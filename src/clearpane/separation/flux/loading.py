@@ -75,10 +75,14 @@ def check_directory(base: Path, parts: tuple[str, ...] = PICTURE_PARTS) -> None:
     if name != _PIPELINE:
         raise ClearpaneError(f"{base}: is a {name}, not a {_PIPELINE}; FLUX.1 Kontext is needed")
     for part in parts:
-        folder = base / part
-        missing = _missing_files(folder)
-        if missing:
-            raise ClearpaneError(f"{folder / missing[0]}: missing; {base} is not complete, fetch it again")
+        check_part(base / part)
+
+
+def check_part(folder: Path) -> None:
+    """Raise ClearpaneError where one part of a pipeline is not whole: its configuration and safetensors."""
+    missing = _missing_files(folder)
+    if missing:
+        raise ClearpaneError(f"{folder / missing[0]}: missing; {folder} is not a whole part of a base model")
 
 
 def _missing_files(folder: Path) -> list[str]:
@@ -173,6 +177,8 @@ def load_backbone(base: Path, loading: Loading, vae_folder: Path | None = None) 
         MissingExtraError: bitsandbytes is missing.
     """
     check_directory(base)
+    if vae_folder:
+        check_part(vae_folder)
     device = loading.find_device()
     quantised = loading.precision in ("8bit", "nf4")
     if quantised and loading.offload:
@@ -187,9 +193,10 @@ def load_backbone(base: Path, loading: Loading, vae_folder: Path | None = None) 
             dtype=loading.dtype,
             quantization_config=_quantisation(loading.precision),
             local_files_only=True,
+            use_safetensors=True,
         )
         vae = AutoencoderKL.from_pretrained(
-            vae_folder or base / "vae", dtype=loading.dtype, local_files_only=True
+            vae_folder or base / "vae", dtype=loading.dtype, local_files_only=True, use_safetensors=True
         )
         scheduler = FlowMatchEulerDiscreteScheduler.from_pretrained(base / "scheduler", local_files_only=True)
         for part in (transformer, vae):
@@ -207,6 +214,11 @@ def load_backbone(base: Path, loading: Loading, vae_folder: Path | None = None) 
         raise out_of_memory(device) from error
     except Exception as error:  # of safetensors, diffusers, the device, the file system
         raise ClearpaneError(f"{base}: cannot be loaded ({_first_line(error)})") from error
+    if 4 * vae.config.latent_channels != transformer.config.in_channels:
+        raise ClearpaneError(
+            f"{vae_folder or base / 'vae'}: has {vae.config.latent_channels} channels, the transformer of "
+            f"{base} takes {transformer.config.in_channels // 4}"
+        )
     return Backbone(transformer, vae, scheduler, device)
 
 
@@ -218,7 +230,9 @@ def load_vae(base: Path) -> AutoencoderKL:
     """
     check_directory(base, ("vae",))
     try:
-        return AutoencoderKL.from_pretrained(base / "vae", dtype=torch.float32, local_files_only=True)
+        return AutoencoderKL.from_pretrained(
+            base / "vae", dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
     except Exception as error:  # of safetensors, diffusers, the file system
         raise ClearpaneError(f"{base}: cannot be loaded ({_first_line(error)})") from error
 
@@ -230,21 +244,25 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def check_memory(needed: int, device: torch.device, side: int) -> None:
-    """Raise ClearpaneError where a device has not the memory, before anything is loaded."""
+REMOVAL_REMEDY = "clearpane doctor with the same --model says which --precision or --offload needs less"
+
+
+def check_memory(needed: int, device: torch.device, side: int, remedy: str = REMOVAL_REMEDY) -> None:
+    """Raise ClearpaneError where a device has not the memory, before anything is loaded.
+
+    Args:
+        remedy: what to do.
+    """
     if needed > (free := free_bytes(device)):
         raise ClearpaneError(
             f"pictures of {side} x {side} need {needed / 1e9:.1f} GB on {device}, {free / 1e9:.1f} GB are "
-            "free; clearpane doctor with the same --model says which --precision or --offload needs less"
+            f"free; {remedy}"
         )
 
 
 def out_of_memory(device: torch.device) -> ClearpaneError:
     """What to tell when memory ran out after all."""
-    return ClearpaneError(
-        f"the memory of {device} is not enough; clearpane doctor with the same --model says which "
-        "--precision or --offload needs less"
-    )
+    return ClearpaneError(f"the memory of {device} is not enough; {REMOVAL_REMEDY}")
 
 
 def _quantisation(precision: Precision) -> BitsAndBytesConfig | None:
@@ -264,7 +282,12 @@ def encode_text(base: Path, sentence: str) -> TaskEmbedding:
     check_directory(base, TEXT_PARTS)
     try:
         pipeline = FluxKontextPipeline.from_pretrained(
-            base, transformer=None, vae=None, dtype=torch.bfloat16, local_files_only=True
+            base,
+            transformer=None,
+            vae=None,
+            dtype=torch.bfloat16,
+            local_files_only=True,
+            use_safetensors=True,
         )
     except Exception as error:  # of safetensors, diffusers, transformers, the file system
         raise ClearpaneError(f"{base}: cannot be loaded ({_first_line(error)})") from error

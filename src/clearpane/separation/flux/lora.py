@@ -88,7 +88,9 @@ def load_lora(transformer: FluxTransformer2DModel, path: Path, rank: int) -> Non
             or rank.
     """
     if not path.is_file():
-        raise ClearpaneError(f"{path}: there is no such adapter; train one with clearpane train panel")
+        raise ClearpaneError(
+            f"{path}: there is no such adapter; the folder is not what clearpane train wrote"
+        )
     try:
         tensors = load_file(path)
         with safe_open(path, "pt") as file:

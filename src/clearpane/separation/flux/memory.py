@@ -125,7 +125,8 @@ def full_training_bytes(
 ) -> int:
     """Memory of each device for training the whole transformer on single pictures, with checkpointing.
 
-    Weights, gradient and average are float32, whatever is computed in.
+    Weights, gradient and average are float32, whatever is computed in; each device holds all the weights
+    before they are spread.
 
     Args:
         batch: pictures a step, on each device.
@@ -133,8 +134,9 @@ def full_training_bytes(
         devices: over which all that is spread.
     """
     number = 4 if precision == "float32" else 2
-    weights = size.transformer * (3 * 4 + moments) / devices + size.vae * 4
-    return round(weights + _step_bytes(size, side, number, 1, batch))
+    spread = size.transformer * (3 * 4 + moments) / devices
+    at_work = spread + _step_bytes(size, side, number, 1, batch)
+    return round(size.vae * 4 + max(at_work, size.transformer * 4))
 
 
 def _step_bytes(size: BackboneSize, side: int, number: int, pictures: int, batch: int) -> int:

@@ -21,7 +21,7 @@ from clearpane.separation.flux.loading import Loading, check_memory, load_backbo
 from clearpane.separation.flux.lora import LORA_FILE, load_lora
 from clearpane.separation.flux.memory import backbone_size, removal_bytes
 from clearpane.separation.flux.sampling import Sampling, sample
-from clearpane.separation.flux.settings import find_trained_base, load_settings
+from clearpane.separation.flux.settings import check_task, find_trained_base, load_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
 from clearpane.separation.layers import Layers
 from clearpane.separation.resolution import LocalCorrection
@@ -133,6 +133,7 @@ def load_panel(options: ModelOptions) -> PanelSeparator:
     needed = removal_bytes(size, options.precision, settings.side, options.offload)
     check_memory(needed, loading.find_device(), settings.side)
     backbone = load_backbone(base, loading)
+    check_task(task, backbone, weights / TASK_FILE)
     load_lora(backbone.transformer, weights / LORA_FILE, settings.rank)
     sampling = Sampling(options.steps, options.seed, settings.guidance)
     return PanelSeparator(backbone, task, settings, sampling, options.on_step)

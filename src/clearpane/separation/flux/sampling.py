@@ -83,16 +83,47 @@ def sample(
     """
     shape = (*reference.shape[:2], *(size or reference.shape[-2:]))
     noise = draw_noise(shape, sampling.seed).to(reference)
-    schedule = sigma_schedule(sampling.steps, backbone.shift(shape[-2] * shape[-1] // 4))
-    latents = noise
-    for step, (sigma, following) in enumerate(pairwise(schedule.tolist()), 1):
-        velocity = predict_velocity(backbone, latents, reference, task, sampling, sigma, step)
-        latents = follow(latents, velocity, following - sigma)
-        if held is not None:
-            known = torch.lerp(held.latents.float(), noise.float(), following).to(latents.dtype)
-            latents = torch.where(held.mask > 0.5, known, latents)
+
+    def after_step(latents: Tensor, sigma: float) -> Tensor:
         on_step()
+        if held is None:
+            return latents
+        known = torch.lerp(held.latents.float(), noise.float(), sigma).to(latents.dtype)
+        return torch.where(held.mask > 0.5, known, latents)
+
+    return integrate(backbone, noise, reference, task, sampling, after_step=after_step)
+
+
+@torch.no_grad()
+def integrate(
+    backbone: Backbone,
+    latents: Tensor,
+    reference: Tensor,
+    task: TaskEmbedding,
+    sampling: Sampling,
+    done: int = 0,
+    after_step: Callable[[Tensor, float], Tensor] = lambda latents, sigma: latents,
+) -> Tensor:
+    """Follow the velocity to the end of the schedule.
+
+    Args:
+        latents: B x C x h x w, where ``done`` steps have led.
+        after_step: is given the latents after each step and their share of noise; its result goes on.
+
+    Raises:
+        ClearpaneError: the transformer gave a number that is not finite.
+    """
+    schedule = latents_schedule(backbone, latents, sampling)
+    for step, (sigma, following) in enumerate(pairwise(schedule[done:]), done + 1):
+        velocity = predict_velocity(backbone, latents, reference, task, sampling, sigma, step)
+        latents = after_step(follow(latents, velocity, following - sigma), following)
     return latents
+
+
+def latents_schedule(backbone: Backbone, latents: Tensor, sampling: Sampling) -> list[float]:
+    """The shares of noise for latents of this size: `sigma_schedule`, shifted by their number of tokens."""
+    height, width = latents.shape[-2:]
+    return sigma_schedule(sampling.steps, backbone.shift(height * width // 4)).tolist()
 
 
 def predict_velocity(

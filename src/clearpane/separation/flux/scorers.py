@@ -15,8 +15,9 @@ from clearpane.separation.flux.branching import Scorer
 DEPTH_MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
 """What GenSIRR asks for depth, on the model hub."""
 
-# Those that give 1 / depth but for a scale and an offset; all others of transformers give metres.
-_INVERSE = {"dpt", "depth_anything", "prompt_depth_anything"}
+# Estimators of transformers that give 1 / depth but for a scale and an offset, and those that give metres.
+_INVERSE = {"dpt", "depth_anything", "prompt_depth_anything", "depth_pro"}
+_METRES = {"glpn", "zoedepth"}
 
 
 class DepthEstimator:
@@ -34,12 +35,19 @@ class DepthEstimator:
         here = Path(name).is_dir()
         try:
             self._processor = AutoImageProcessor.from_pretrained(name, local_files_only=here)
-            self._model = AutoModelForDepthEstimation.from_pretrained(name, local_files_only=here)
+            self._model = AutoModelForDepthEstimation.from_pretrained(
+                name, local_files_only=here, use_safetensors=True
+            )
         except Exception as error:  # of the hub, the network, safetensors, transformers: no common base class
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ClearpaneError(f"{name}: cannot be had as a depth estimator ({reason})") from error
         self._model.to(device).eval()
         config = self._model.config
+        if config.model_type not in _INVERSE | _METRES:
+            raise ClearpaneError(
+                f"{name}: whether {config.model_type} gives depth or its inverse is not known here; take one "
+                f"of {', '.join(sorted(_INVERSE | _METRES))}"
+            )
         metric = getattr(config, "depth_estimation_type", "relative") == "metric"
         self._inverse = config.model_type in _INVERSE and not metric
 
@@ -109,8 +117,6 @@ def choose_scorer(options: ModelOptions, device: torch.device) -> Scorer:
     Raises:
         ClearpaneError: it needs a depth estimator, which cannot be had.
     """
-    if options.branching == "chance":
-        return score_by_chance(options.seed)
     if options.branching == "residual":
         return score_by_residual(load_separator("compact"))
     estimator = DepthEstimator(options.depth_model or DEPTH_MODEL, device)

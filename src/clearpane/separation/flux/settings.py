@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.writing import atomic_path
+from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.loading import base_fingerprint, find_base
+from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 S = TypeVar("S")
 
@@ -53,3 +55,14 @@ def find_trained_base(weights: Path, base: str, fingerprint: str | None) -> Path
     if base_fingerprint(found) != fingerprint:
         raise ClearpaneError(f"{weights}: was trained on another base model than {found}; give it by --base")
     return found
+
+
+def check_task(task: TaskEmbedding, backbone: Backbone, path: Path) -> None:
+    """Raise ClearpaneError where a task embedding is of another transformer's width."""
+    config = backbone.transformer.config
+    there = (task.prompt_embeds.shape[-1], task.pooled_prompt_embeds.shape[-1])
+    wanted = (config.joint_attention_dim, config.pooled_projection_dim)
+    if there != wanted:
+        raise ClearpaneError(
+            f"{path}: has {there[0]} and {there[1]} channels, the model takes {wanted[0]} and {wanted[1]}"
+        )
