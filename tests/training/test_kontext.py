@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -191,41 +192,70 @@ def test_a_resumed_run_follows_the_same_loss_curve(glass, base, tmp_path, monkey
     assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
 
 
-def test_two_processes_that_share_the_weights_train_as_one_that_draws_for_both(
-    glass, base, tmp_path, monkeypatch
-):
-    command = [f"{glass}", "--base", f"{base}", "--output", f"{tmp_path / 'two'}", "--cpu", "--steps", "3"]
+def sharded(glass, base, output, steps) -> subprocess.Popen:
+    """Two processes that share weights, gradients and moments."""
+    command = [f"{glass}", "--base", f"{base}", "--output", f"{output}", "--cpu", "--steps", f"{steps}"]
     command += ["--batch", "1", "--side", "24", "--learning-rate", "1e-3", "--precision", "float32"]
     command += ["--full", "--shard", "--average", "0", "--sentence", "please remove the reflection."]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
+    return subprocess.Popen(
         [*launch, "-m", "clearpane", "train", "kontext", *command],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
-        check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    # The twin: one process that computes both losses of a step.
-    plain, steps = kontext.KontextLoss.forward, [0, 1, 2]
-    own = recipe(glass, base, tmp_path / "one", steps=3, batch=1, full=True, learning_rate=1e-3)
+
+
+def train_twin(glass, base, output, steps, monkeypatch) -> None:
+    """The same in one process, that computes both losses of a step."""
+    plain, count = kontext.KontextLoss.forward, iter(range(steps))
+    own = recipe(glass, base, output, steps=steps, batch=1, full=True, learning_rate=1e-3)
     scenes = load_glass_edits(glass)
 
     def both(self, photos, truths, generator):
-        first = 2 * steps.pop(0)
+        first = 2 * next(count)
         parts = []
         for index in (first, first + 1):
             drawn = step_generator(0, index)
             parts.append(plain(self, *draw_edits(own, scenes, [], 8, drawn), drawn))
         return sum(parts) / 2
 
-    monkeypatch.setattr(kontext.KontextLoss, "forward", both)
-    run(own)
+    with monkeypatch.context() as patch:
+        patch.setattr(kontext.KontextLoss, "forward", both)
+        run(own)
+
+
+def test_two_processes_that_share_the_weights_train_as_one(glass, base, tmp_path, monkeypatch):
+    process = sharded(glass, base, tmp_path / "two", 3)
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    train_twin(glass, base, tmp_path / "one", 3, monkeypatch)
     for file in ("transformer/diffusion_pytorch_model.safetensors", "task_embedding.safetensors"):
         two, one = (load_file(tmp_path / x / file) for x in ("two", "one"))
         for name, value in one.items():
             torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_processes_that_share_the_weights_go_on_after_an_interruption(glass, base, tmp_path, monkeypatch):
+    log, steps = tmp_path / "two" / "log.jsonl", 0
+    for _ in range(2):
+        process = sharded(glass, base, tmp_path / "two", 100_000)
+        waited = time.monotonic() + 200
+        while time.monotonic() < waited and process.poll() is None:
+            if log.exists() and len(log.read_text().splitlines()) > steps:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=100)[0]
+        steps = len(log.read_text().splitlines())
+        assert f"interrupted at step {steps};" in said, said
+    train_twin(glass, base, tmp_path / "one", steps, monkeypatch)
+    two, one = (load_file(tmp_path / x / "checkpoint.safetensors") for x in ("two", "one"))
+    assert set(two) == set(one)
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-2, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +281,7 @@ def test_what_cannot_be_is_said_at_once(glass, base, tmp_path, changes, said):
 def test_too_little_memory_is_said_before_anything_is_loaded(glass, base, tmp_path, monkeypatch, full):
     monkeypatch.setattr(loading, "free_bytes", lambda device: 1_000_000)
     monkeypatch.setattr(kontext, "load_backbone", lambda *arguments: pytest.fail("it was loaded"))
-    with pytest.raises(ClearpaneError, match="clearpane doctor with the same --model"):
+    with pytest.raises(ClearpaneError, match=r"0\.0 GB are free; lower --batch or --side"):
         run(recipe(glass, base, tmp_path / "run", full=full))
 
 

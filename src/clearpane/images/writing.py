@@ -105,7 +105,7 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         with contextlib.suppress(OSError):  # not every system can sync a folder
             _sync(path.parent)
     except SafetensorError as error:  # its own name for what the system says
-        raise ClearpaneError(f"{path}: cannot be written ({error})") from error
+        raise ClearpaneError(f"{path}: writing failed ({error})") from error
     except OSError as error:
         raise ClearpaneError(_reason(path, error)) from error
     finally:
@@ -137,7 +137,7 @@ def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
             path.rename(before)
         temporary.rename(path)
     except SafetensorError as error:
-        raise ClearpaneError(f"{path}: cannot be written ({error})") from error
+        raise ClearpaneError(f"{path}: writing failed ({error})") from error
     except OSError as error:
         raise ClearpaneError(_reason(path, error)) from error
     finally:
