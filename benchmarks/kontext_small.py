@@ -70,7 +70,7 @@ class Options:
     """Optimiser steps of the VAE."""
     steps: int = 2500
     """Optimiser steps of the transformer and the text encoders on single edits."""
-    panel_steps: int = 4000
+    panel_steps: int = 3000
     """Optimiser steps of the same on single edits and on panels of two."""
     batch: int = 16
     """Pictures a step."""
