@@ -13,7 +13,7 @@ import torch
 
 from clearpane.synthesis.analytic import AnalyticOptions, render_analytic
 from clearpane.synthesis.layers import LETTERS
-from clearpane.synthesis.path_tracing import PathTracingOptions, path_trace_layer
+from clearpane.synthesis.path_tracing import PathTracingOptions, has_llvm, path_trace_layer
 from clearpane.synthesis.scene import Background, Camera, GlassScene, Pane, ReflectedWorld
 from clearpane.synthesis.textures import SceneTextures
 
@@ -62,6 +62,7 @@ def test_flat_panes_agree(scene):
     assert psnr > 40 and brightness == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.skipif(not has_llvm(), reason="needs LLVM 17")
 def test_polarised_light_agrees_behind_a_filter():
     """Near Brewster's angle, where the filter matters most."""
     pane = Pane(yaw=50, pitch=12, absorption=(5.0, 5.0, 5.0))

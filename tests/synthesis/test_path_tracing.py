@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+import drjit
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from clearpane.optics.slab import (
     slab_transmittance,
 )
 from clearpane.synthesis.geometry import COVER, dome_directions, pane_normal, view_tangents
-from clearpane.synthesis.path_tracing import PathTracingOptions, path_trace, path_trace_layer
+from clearpane.synthesis.path_tracing import PathTracingOptions, path_trace, path_trace_layer, use_variant
 from clearpane.synthesis.scene import Background, Camera, GlassScene, Pane, ReflectedWorld
 from clearpane.synthesis.textures import SceneTextures
 
@@ -245,6 +246,15 @@ def test_denoising_takes_the_noise_and_keeps_the_brightness():
 def test_what_cannot_be_rendered_is_one_clear_line(scene, reason):
     with pytest.raises(ClearpaneError, match=reason):
         path_trace(scene, white(), OPTIONS)
+
+
+@pytest.mark.parametrize("version", [None, (15, 0, 6)])
+def test_without_a_new_llvm_its_variants_are_refused_and_auto_does_without(monkeypatch, version):
+    monkeypatch.setattr(drjit, "has_backend", lambda backend: version is not None)
+    monkeypatch.setattr(drjit.detail, "llvm_version", lambda: version)
+    assert use_variant("auto") == "scalar_rgb"
+    with pytest.raises(ClearpaneError, match="llvm_ad_rgb needs LLVM 17"):
+        use_variant("llvm_ad_rgb")
 
 
 @pytest.mark.parametrize(("package", "denoise"), [("mitsuba", False), ("mitsuba_oidn", True)])

@@ -28,6 +28,7 @@ from clearpane.synthesis.textures import SceneTextures
 Variant = Literal["auto", "scalar_rgb", "llvm_ad_rgb", "llvm_ad_mono_polarized"]
 Letter = Literal["T", "R", "B", "MR"]
 LAYERS: tuple[Letter, ...] = ("T", "R", "B", "MR")
+_LLVM = (17,)  # older ones cannot compile the smaller of two numbers
 _PASS = 1 << 22  # paths at a time: LLVM variants hold them all in memory
 
 
@@ -100,17 +101,23 @@ def use_variant(variant: Variant) -> str:
         ClearpaneError: the variant does not run here.
     """
     try:
-        import drjit
         import mitsuba
     except ImportError as error:
         raise MissingExtraError("path tracing", "synthesis") from error
-    llvm = drjit.has_backend(drjit.JitBackend.LLVM)
+    llvm = has_llvm()
     name = ("llvm_ad_rgb" if llvm else "scalar_rgb") if variant == "auto" else variant
     if name.startswith("llvm") and not llvm:
         raise ClearpaneError(f"path tracing: {name} needs LLVM 17 or newer; install it or take scalar_rgb")
     if mitsuba.variant() != name:
         mitsuba.set_variant(name)
     return name
+
+
+def has_llvm() -> bool:
+    """Whether Mitsuba's LLVM variants run here; with an older LLVM they end the whole process."""
+    import drjit
+
+    return bool(drjit.has_backend(drjit.JitBackend.LLVM)) and drjit.detail.llvm_version() >= _LLVM
 
 
 def _check(scene: GlassScene, options: PathTracingOptions) -> None:

@@ -82,7 +82,9 @@ def check_part(folder: Path) -> None:
     """Raise ClearpaneError where one part of a pipeline is not whole: its configuration and safetensors."""
     missing = _missing_files(folder)
     if missing:
-        raise ClearpaneError(f"{folder / missing[0]}: missing; {folder} is not a whole part of a base model")
+        raise ClearpaneError(
+            f"{folder / missing[0]}: missing; {folder.parent} is not complete, fetch it again"
+        )
 
 
 def _missing_files(folder: Path) -> list[str]:
