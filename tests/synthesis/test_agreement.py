@@ -56,9 +56,9 @@ def glass_scene(pane, world="screen"):
     ids=["clear", "tinted"],
 )
 def test_flat_panes_agree(scene):
-    psnr, brightness = psnr_and_brightness(scene, "T", 256)
+    psnr, brightness = psnr_and_brightness(scene, "T", 4096)
     assert psnr > 45 and brightness == pytest.approx(1, abs=0.01)
-    psnr, brightness = psnr_and_brightness(scene, "R", 1024)
+    psnr, brightness = psnr_and_brightness(scene, "R", 16384)
     assert psnr > 40 and brightness == pytest.approx(1, abs=0.01)
 
 
