@@ -11,6 +11,7 @@ Needs the extras [train] and [flux].
 import json
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,7 +22,6 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from tyro.conf import Positional
 
-from clearpane.errors import ClearpaneError
 from clearpane.evaluation.bootstrap import bootstrap_mean
 from clearpane.evaluation.metrics import psnr
 from clearpane.evaluation.tables import write_text
@@ -36,6 +36,7 @@ from clearpane.training.equivariant_vae import VAE_FOLDER, TrainEquivariantVae, 
 from clearpane.training.pictures import load_natural, random_crop
 from markdown import interval, table
 from measuring import FOLDER, Machine, describe_machine
+from runs import finish
 from small_base import BASE, load_base
 
 # What differs from the recipe of all.
@@ -183,31 +184,24 @@ def render(document: dict[str, Any]) -> str:
     )
 
 
-def main(options: Options) -> int:
+def measure(options: Options) -> str:
     """Train what is missing, then measure."""
     torch.set_num_threads(options.threads)
-    try:
-        load_base(options.base)
-        folders = train_vaes(options)
-        pairs = held_out_pairs(options.data)
-        vaes = {UNTOUCHED: load_vae(options.base)}
-        vaes |= {name: AutoencoderKL.from_pretrained(folder) for name, folder in folders.items()}
-        document = {
-            "steps": options.steps,
-            "batch": options.batch,
-            "vaes": {name: score(vae, pairs) for name, vae in vaes.items()},
-            "machine": describe_machine(),
-        }
-        write_text(options.output / "equivariance.json", json.dumps(document) + "\n", overwrite=True)
-        write_text(options.output / "equivariance.md", render(document), overwrite=True)
-    except ClearpaneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    print(render(document))
-    return 0
+    load_base(options.base)
+    folders = train_vaes(options)
+    pairs = held_out_pairs(options.data)
+    vaes = {UNTOUCHED: load_vae(options.base)}
+    vaes |= {name: AutoencoderKL.from_pretrained(folder) for name, folder in folders.items()}
+    document = {
+        "steps": options.steps,
+        "batch": options.batch,
+        "vaes": {name: score(vae, pairs) for name, vae in vaes.items()},
+        "machine": describe_machine(),
+    }
+    write_text(options.output / "equivariance.json", json.dumps(document) + "\n", overwrite=True)
+    write_text(options.output / "equivariance.md", render(document), overwrite=True)
+    return render(document)
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, description=__doc__)))
+    sys.exit(finish(partial(measure, tyro.cli(Options, description=__doc__))))

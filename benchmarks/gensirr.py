@@ -10,12 +10,9 @@ docs/figures/gensirr.md and gensirr.json after every cell. Needs the extras [tra
 """
 
 import json
-import signal
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cache
-from multiprocessing import active_children, get_context
+from functools import cache, partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -45,22 +42,23 @@ from clearpane.separation.flux.scorers import (
 from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
 from clearpane.training.kontext import EditPair, TrainKontext, load_glass_edits
 from clearpane.training.kontext import run as train_kontext
-from clearpane.training.pictures import load_pairs, natural_paths
+from clearpane.training.pictures import load_pairs
 from depth_rooms import load_rooms
 from equivariance import UNTOUCHED, train_vaes
 from equivariance import Options as VaeOptions
 from gensirr_branches import Subset, score_branches
 from gensirr_cells import BATCH, CELLS, CLAIMED, RATE, REAL_SHARE, SIDE, USUAL, ZOOM, Cell, Question, run_key
 from gensirr_tables import render
-from glass_sets import copy_pictures, draw_glass_set
 from measuring import FOLDER, describe_machine
-from panel_cells import SCENE_SEED, SCENE_SIZE, base_digest
+from panel import rendered_set
+from panel_cells import base_digest
 from rendered_scenes import SCENE_SETS, draw_scene_sets
+from runs import finish, finish_runs, known_runs
 from small_base import BASE, load_base
 
 STEPS = (28, 8, 4, 2, 1)
 SAMPLING = Sampling(8)
-_GLASS, _BLENDS = 300, 60
+_BLENDS = 60
 # Of a blend's light the share that is reflected: strong, so that it can be mistaken for the scene.
 _REFLECTED = (0.2, 0.5)
 
@@ -93,21 +91,10 @@ def vae_folders(options: Options) -> dict[str, Path]:
     return {UNTOUCHED: options.base / "vae", **vaes}
 
 
-def glass_set(options: Options) -> Path:
-    """The training scenes: those of panel.py."""
-    shared = options.cache.parent / "ablation"
-    backgrounds = copy_pictures(natural_paths(options.data / "natural"), shared / "backgrounds")
-    folder = shared / f"analytic_{_GLASS}_{SCENE_SIZE}"
-    environments = options.data / "environments"
-    return draw_glass_set(
-        folder, _GLASS, SCENE_SIZE, SCENE_SEED, backgrounds, environments, ("analytic",), {}
-    )
-
-
 def train_cell(options: Options, cell: Cell, seed: int, vae: Path, folder: Path) -> None:
     """Train one cell, or go on with it."""
     recipe = TrainKontext(
-        glass_set(options),
+        rendered_set(options.data, options.cache, "analytic scenes"),
         str(options.base),
         folder,
         vae=None if cell.vae == UNTOUCHED else vae,
@@ -291,23 +278,12 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
             if not known or asked - set(known):
                 wanted[key] = cell, seed
     # Once, before several processes would draw the same.
-    glass_set(options)
+    rendered_set(options.data, options.cache, "analytic scenes")
     subsets(options.data, options.cache)
-    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
-        jobs = {
-            pool.submit(score_run, options, cell, seed, vaes[cell.vae], key): key
-            for key, (cell, seed) in wanted.items()
-        }
-        try:
-            for done, job in enumerate(as_completed(jobs), 1):
-                document["runs"][jobs[job]] = document["runs"].get(jobs[job], {}) | job.result()
-                write(options, document)
-                print(f"{jobs[job]}: {done} of {len(jobs)} runs done", flush=True)
-        except BaseException:
-            for worker in active_children():  # they save where they are
-                worker.terminate()
-            pool.shutdown(cancel_futures=True)
-            raise
+    jobs = {key: (options, cell, seed, vaes[cell.vae], key) for key, (cell, seed) in wanted.items()}
+    for key, scores in finish_runs(score_run, jobs, options.workers):
+        document["runs"][key] = document["runs"].get(key, {}) | scores
+        write(options, document)
 
 
 def write(options: Options, document: dict[str, Any]) -> None:
@@ -316,35 +292,20 @@ def write(options: Options, document: dict[str, Any]) -> None:
     write_text(options.output / "gensirr.md", render(document), overwrite=True)
 
 
-def main(options: Options) -> int:
-    """Train and score what is missing."""
-    # As Ctrl-C, which the workers are sent too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    numbers = options.output / "gensirr.json"
+def measure(options: Options) -> str:
+    """Train and score what is missing; the tables."""
     if not (options.depth / "config.json").is_file():
-        print(f"error: {options.depth}: missing; run benchmarks/small_depth.py first", file=sys.stderr)
-        return 1
-    try:
-        load_base(options.base)
-        document: dict[str, Any] = {"base": base_digest(options.base), "runs": {}}
-        if numbers.is_file():
-            known = json.loads(numbers.read_text(encoding="utf-8"))
-            # Of a base that was trained again, nothing holds.
-            document = known if known["base"] == document["base"] else document
-        document["others"] = score_others(options)
-        document |= {"seeds": max(options.seeds, document.get("seeds", 1)), "machine": describe_machine()}
-        score_missing(options, document)
-        if "steps" in options.only:
-            document["times"] = document.get("times", {}) | time_cells(options, document)
-        write(options, document)
-    except ClearpaneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    print(render(document))
-    return 0
+        raise ClearpaneError(f"{options.depth}: missing; run benchmarks/small_depth.py first")
+    load_base(options.base)
+    document = known_runs(options.output / "gensirr.json", base_digest(options.base))
+    document["others"] = score_others(options)
+    document |= {"seeds": max(options.seeds, document.get("seeds", 1)), "machine": describe_machine()}
+    score_missing(options, document)
+    if "steps" in options.only:
+        document["times"] = document.get("times", {}) | time_cells(options, document)
+    write(options, document)
+    return render(document)
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, description=__doc__)))
+    sys.exit(finish(partial(measure, tyro.cli(Options, description=__doc__))))

@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,6 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from tyro.conf import Positional
 
-from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import psnr, to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
@@ -46,6 +46,7 @@ from edits import EDITS
 from markdown import table
 from measuring import FOLDER, Machine, describe_machine
 from panel_edits import OTHERS, draw_panel, make_panel, panel_sentence
+from runs import finish
 from small_base import SENTENCES, WEIGHTS, load_pipeline, save_weights, weighted_parts
 
 _KL_WEIGHT, _LEARNING_RATE = 1e-4, 1e-3
@@ -359,32 +360,26 @@ def render(document: dict[str, Any]) -> str:
     )
 
 
-def main(options: Options) -> int:
+def measure(options: Options) -> str:
     """Train what is missing, then measure."""
-    try:
-        torch.set_num_threads(options.threads)
-        torch.manual_seed(options.seed)
-        pipeline = new_pipeline(SmallKontext(), SENTENCES)
-        pictures = load_natural(options.data / "natural")
-        train_vae(options, pipeline, pictures)
-        train_editor(options, pipeline, pictures)
-        save_weights(pipeline, options.weights)
-        pipeline = load_pipeline(options.weights)
-        backbone = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, pipeline.device)
-        held_out = load_natural(options.data / "natural", held_out=True)
-        with torch.no_grad():
-            sentences = [edit.sentence for edit in EDITS.values()]
-            sentences += [panel_sentence(name, True) for name in OTHERS]
-            tasks = {sentence: encode_task(pipeline, [sentence]) for sentence in sentences}
-        edited = score_edits(backbone, tasks.__getitem__, held_out)
-        others = score_others(backbone, tasks.__getitem__, held_out)
-        panels = score_panels(backbone, tasks.__getitem__, held_out)
-        sheet = draw_sheet(backbone, tasks.__getitem__, held_out)
-    except ClearpaneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    pipeline = new_pipeline(SmallKontext(), SENTENCES)
+    pictures = load_natural(options.data / "natural")
+    train_vae(options, pipeline, pictures)
+    train_editor(options, pipeline, pictures)
+    save_weights(pipeline, options.weights)
+    pipeline = load_pipeline(options.weights)
+    backbone = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, pipeline.device)
+    held_out = load_natural(options.data / "natural", held_out=True)
+    with torch.no_grad():
+        sentences = [edit.sentence for edit in EDITS.values()]
+        sentences += [panel_sentence(name, True) for name in OTHERS]
+        tasks = {sentence: encode_task(pipeline, [sentence]) for sentence in sentences}
+    edited = score_edits(backbone, tasks.__getitem__, held_out)
+    others = score_others(backbone, tasks.__getitem__, held_out)
+    panels = score_panels(backbone, tasks.__getitem__, held_out)
+    sheet = draw_sheet(backbone, tasks.__getitem__, held_out)
     document = {
         "parameters": sum(p.numel() for part in weighted_parts(pipeline).values() for p in part.parameters()),
         **{key: getattr(options, key) for key in ("steps", "panel_steps", "vae_steps", "batch")},
@@ -398,9 +393,8 @@ def main(options: Options) -> int:
         )
     write_text(options.figures / "kontext_small.json", json.dumps(document, indent=1) + "\n", overwrite=True)
     write_text(options.figures / "kontext_small.md", render(document), overwrite=True)
-    print(render(document))
-    return 0
+    return render(document)
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, description=__doc__)))
+    sys.exit(finish(partial(measure, tyro.cli(Options, description=__doc__))))

@@ -10,12 +10,9 @@ goes on. It writes docs/figures/panel.md and panel.json after every cell. Needs 
 """
 
 import json
-import signal
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import cache
-from multiprocessing import active_children, get_context
+from functools import cache, partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -27,7 +24,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tyro.conf import Positional
 
-from clearpane.errors import ClearpaneError
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
@@ -69,6 +65,7 @@ from panel_cells import (
 from panel_scores import score_ceiling, score_full_size, score_kept, score_pictures, shrink
 from panel_tables import render
 from rendered_scenes import SCENE_SETS, draw_scene_sets
+from runs import finish, finish_runs, known_runs
 from small_base import BASE, load_base
 
 
@@ -92,20 +89,25 @@ class Options:
     """Folder of the trained cells."""
 
 
-def rendered_set(options: Options, name: str) -> Path:
-    """The folder of one renderer's scenes, the same ones for both; drawn, or gone on with."""
+def rendered_set(data: Path, cache: Path, name: str) -> Path:
+    """The folder of one renderer's scenes, the same ones for both; drawn, or gone on with.
+
+    Args:
+        data: folder with natural and environments.
+        cache: folder of a benchmark, beside which the scenes lie.
+    """
     short, count, renderer = RENDERED[name]
-    shared = options.cache.parent / "ablation"
-    backgrounds = copy_pictures(natural_paths(options.data / "natural"), shared / "backgrounds")
+    shared = cache.parent / "ablation"
+    backgrounds = copy_pictures(natural_paths(data / "natural"), shared / "backgrounds")
     folder = shared / f"{short}_{count}_{SCENE_SIZE}"
-    environments = options.data / "environments"
+    environments = data / "environments"
     return draw_glass_set(folder, count, SCENE_SIZE, SCENE_SEED, backgrounds, environments, renderer, {})
 
 
 def training_pictures(options: Options, name: str) -> list[PanelPictures]:
     """What a cell with this data is trained on."""
     if name in RENDERED:
-        return load_glass_panels(rendered_set(options, name))
+        return load_glass_panels(rendered_set(options.data, options.cache, name))
     return blended_pictures(options, name)
 
 
@@ -254,21 +256,13 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
                 wanted[key] = cell, seed
     # Once, before several processes would draw the same scenes.
     for name in {cell.data for cell, _ in wanted.values()} & set(RENDERED):
-        rendered_set(options, name)
+        rendered_set(options.data, options.cache, name)
     if wanted:
         held_out_pictures(options.data, options.cache)
-    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
-        jobs = {pool.submit(score_run, options, *run): key for key, run in wanted.items()}
-        try:
-            for done, job in enumerate(as_completed(jobs), 1):
-                document["runs"][jobs[job]] = job.result()
-                write(options, document)
-                print(f"{jobs[job]}: {done} of {len(jobs)} runs done", flush=True)
-        except BaseException:
-            for worker in active_children():  # they save where they are
-                worker.terminate()
-            pool.shutdown(cancel_futures=True)
-            raise
+    jobs = {key: (options, *run) for key, run in wanted.items()}
+    for key, scores in finish_runs(score_run, jobs, options.workers):
+        document["runs"][key] = scores
+        write(options, document)
 
 
 def write(options: Options, document: dict[str, Any]) -> None:
@@ -277,34 +271,20 @@ def write(options: Options, document: dict[str, Any]) -> None:
     write_text(options.output / "panel.md", render(document), overwrite=True)
 
 
-def main(options: Options) -> int:
-    """Train and score what is missing."""
-    # As Ctrl-C, which the workers are sent too.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    numbers = options.output / "panel.json"
-    try:
-        load_base(options.base)
-        document: dict[str, Any] = {"base": base_digest(options.base), "runs": {}}
-        if numbers.is_file():
-            known = json.loads(numbers.read_text(encoding="utf-8"))
-            # Of a base that was trained again, nothing holds.
-            document = known if known["base"] == document["base"] else document
-        if "edits" not in document:
-            backbone = load_backbone(options.base, Loading("float32", "cpu"))
-            natural = load_natural(options.data / "natural", held_out=True)
-            nothing = {name: mean_psnr(*pair) for name, pair in edit_pictures(natural).items()}
-            document["edits"] = {"nothing": nothing, "base": score_own_edits(options, backbone)}
-        document |= {"seeds": max(options.seeds, document.get("seeds", 1)), "machine": describe_machine()}
-        score_missing(options, document)
-        write(options, document)
-    except ClearpaneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    print(render(document))
-    return 0
+def measure(options: Options) -> str:
+    """Train and score what is missing; the tables."""
+    load_base(options.base)
+    document = known_runs(options.output / "panel.json", base_digest(options.base))
+    if "edits" not in document:
+        backbone = load_backbone(options.base, Loading("float32", "cpu"))
+        natural = load_natural(options.data / "natural", held_out=True)
+        nothing = {name: mean_psnr(*pair) for name, pair in edit_pictures(natural).items()}
+        document["edits"] = {"nothing": nothing, "base": score_own_edits(options, backbone)}
+    document |= {"seeds": max(options.seeds, document.get("seeds", 1)), "machine": describe_machine()}
+    score_missing(options, document)
+    write(options, document)
+    return render(document)
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, description=__doc__)))
+    sys.exit(finish(partial(measure, tyro.cli(Options, description=__doc__))))

@@ -11,6 +11,7 @@ docs/figures/small_depth.{md,json,jpg}. Needs the extras [train], [synthesis] an
 import json
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from torch import Generator, Tensor
 from transformers import GLPNConfig, GLPNForDepthEstimation, GLPNImageProcessor
 from tyro.conf import Positional
 
-from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_folder, atomic_path
@@ -32,6 +32,7 @@ from clearpane.training.runner import Schedule, run_steps
 from depth_rooms import FARTHEST, load_rooms
 from markdown import table
 from measuring import FOLDER, Machine, describe_machine
+from runs import finish
 
 _ROOMS, _HELD_OUT = 1200, 200
 _LEARNING_RATE = 1e-3
@@ -149,48 +150,39 @@ def render(document: dict[str, Any]) -> str:
     )
 
 
-def main(options: Options) -> int:
+def measure(options: Options) -> str:
     """Render what is missing, train, measure."""
-    try:
-        torch.set_num_threads(options.threads)
-        torch.manual_seed(0)
-        rooms = load_rooms(options.data, options.cache, _ROOMS, 0, held_out=False)
-        held_out = load_rooms(options.data, options.cache, _HELD_OUT, 1, held_out=True)
-        model = new_estimator()
-        train(options, model, rooms)
-        with atomic_folder(options.output, overwrite=True) as folder:
-            model.save_pretrained(folder)
-            GLPNImageProcessor().save_pretrained(folder)
-        predicted = predict(model, held_out["pictures"])
-        constant = rooms["depth"].median().expand_as(predicted)
-        document = {
-            "parameters": sum(p.numel() for p in model.parameters()),
-            **{key: asdict(options)[key] for key in ("steps", "batch")},
-            "rooms": len(rooms["depth"]),
-            "held_out": len(predicted),
-            "rows": {
-                "one depth for all (the median)": score(constant, held_out["depth"]),
-                "the estimator": score(predicted, held_out["depth"]),
-            },
-            "machine": describe_machine(),
-        }
-        sheet = Image.fromarray(to_8bit(draw_sheet(held_out, predicted)))
-        with atomic_path(options.figures / "small_depth.jpg", overwrite=True) as temporary:
-            sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(
-                temporary, "JPEG", quality=90
-            )
-        write_text(
-            options.figures / "small_depth.json", json.dumps(document, indent=1) + "\n", overwrite=True
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    rooms = load_rooms(options.data, options.cache, _ROOMS, 0, held_out=False)
+    held_out = load_rooms(options.data, options.cache, _HELD_OUT, 1, held_out=True)
+    model = new_estimator()
+    train(options, model, rooms)
+    with atomic_folder(options.output, overwrite=True) as folder:
+        model.save_pretrained(folder)
+        GLPNImageProcessor().save_pretrained(folder)
+    predicted = predict(model, held_out["pictures"])
+    constant = rooms["depth"].median().expand_as(predicted)
+    document = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        **{key: asdict(options)[key] for key in ("steps", "batch")},
+        "rooms": len(rooms["depth"]),
+        "held_out": len(predicted),
+        "rows": {
+            "one depth for all (the median)": score(constant, held_out["depth"]),
+            "the estimator": score(predicted, held_out["depth"]),
+        },
+        "machine": describe_machine(),
+    }
+    sheet = Image.fromarray(to_8bit(draw_sheet(held_out, predicted)))
+    with atomic_path(options.figures / "small_depth.jpg", overwrite=True) as temporary:
+        sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST).save(
+            temporary, "JPEG", quality=90
         )
-        write_text(options.figures / "small_depth.md", render(document), overwrite=True)
-    except ClearpaneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    print(render(document))
-    return 0
+    write_text(options.figures / "small_depth.json", json.dumps(document, indent=1) + "\n", overwrite=True)
+    write_text(options.figures / "small_depth.md", render(document), overwrite=True)
+    return render(document)
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options, description=__doc__)))
+    sys.exit(finish(partial(measure, tyro.cli(Options, description=__doc__))))

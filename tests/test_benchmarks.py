@@ -1,6 +1,7 @@
 """What the benchmarks compute by themselves; what they measure is the package's own, tested elsewhere."""
 
 import importlib
+import math
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -332,3 +333,27 @@ def test_an_equivariant_vae_has_no_error_and_its_mixed_latents_show_the_mixture(
     assert min(scores["linear error"]) > 1e-3
     assert min(scores["srgb from latents"]) > 99 > 40 > max(scores["linear from latents"])
     assert min(scores["clean"] + scores["linear mixed"]) > 99
+
+
+def test_runs_are_given_as_they_end_and_known_ones_hold_for_their_base_alone(tmp_path, capsys):
+    module = importlib.import_module("runs")
+    assert dict(module.finish_runs(math.sqrt, {"a": (4,), "b": (9,)}, 2)) == {"a": 2, "b": 3}
+    numbers = tmp_path / "runs.json"
+    assert module.known_runs(numbers, "one") == {"base": "one", "runs": {}}
+    numbers.write_text('{"base": "one", "runs": {"a": 1}}')
+    assert module.known_runs(numbers, "one")["runs"] == {"a": 1}
+    assert module.known_runs(numbers, "two") == {"base": "two", "runs": {}}
+
+
+def test_a_script_s_end_is_its_tables_one_line_or_an_interruption(monkeypatch, capsys):
+    module = importlib.import_module("runs")
+    monkeypatch.setattr(module.signal, "signal", lambda *arguments: None)
+
+    def fail(error):
+        raise error
+
+    assert module.finish(lambda: "| table |") == 0
+    assert capsys.readouterr().out == "| table |\n"
+    assert module.finish(lambda: fail(ClearpaneError("no such file"))) == 1
+    assert capsys.readouterr().err == "error: no such file\n"
+    assert module.finish(lambda: fail(KeyboardInterrupt())) == 130
