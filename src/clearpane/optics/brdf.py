@@ -1,0 +1,129 @@
+"""The reflection of glTF 2.0's metallic-roughness material, for NumPy arrays and PyTorch tensors alike.
+
+Appendix B of the specification: with the half vector h of the directions l to the light and v to the viewer,
+
+    f = (1 - F) (1 - metallic) albedo / pi + F D G / (4 |n.l| |n.v|),
+
+F Schlick's with f0 = 0.04 mixed with the albedo by ``metallic``, D the GGX distribution and G Smith's, a
+product of one factor for l and one for v, both of alpha = roughness^2.
+
+Cosines are of angles to the normal and in [-1, 1]; below 0 a surface neither is lit nor seen. Arrays
+broadcast; colours have three channels in their last place, cosines and roughness one.
+"""
+
+import math
+from typing import Any, TypeVar
+
+from array_api_compat import array_namespace
+
+Array = TypeVar("Array", bound=Any)
+
+DIELECTRIC_F0 = 0.04
+"""What a dielectric of index 1.5 reflects at normal incidence."""
+_SMALLEST_ALPHA = 1e-3
+
+
+def base_reflectance(albedo: Array, metallic: Array) -> Array:
+    """f0, the reflectance at normal incidence: 0.04 (dielectric) to albedo (metal); [..., 3]."""
+    return DIELECTRIC_F0 * (1 - metallic) + albedo * metallic
+
+
+def schlick_fresnel(f0: Array, cosine: Array) -> Array:
+    """``f0 + (1 - f0) (1 - cosine)^5``, of the angle between the half vector and l or v.
+
+    >>> import numpy as np
+    >>> schlick_fresnel(np.asarray(0.04), np.asarray([1.0, 0.0])).tolist()
+    [0.04, 1.0]
+    """
+    xp = array_namespace(cosine)
+    return f0 + (1 - f0) * xp.clip(1 - cosine, 0.0, 1.0) ** 5
+
+
+def ggx_distribution(half_cosine: Array, roughness: Array) -> Array:
+    """The density of microfacets, per steradian: ``alpha^2 / (pi ((n.h)^2 (alpha^2 - 1) + 1)^2)``."""
+    xp = array_namespace(half_cosine)
+    square = _alpha(roughness) ** 2
+    return square / (math.pi * ((xp.clip(half_cosine, 0.0, 1.0) ** 2) * (square - 1) + 1) ** 2)
+
+
+def smith_factor(cosine: Array, roughness: Array) -> Array:
+    """How much of the microfacets is not hidden from one direction, in [0, 1].
+
+    ``2 c / (c + sqrt(alpha^2 + (1 - alpha^2) c^2))``; 0 below the horizon.
+    """
+    xp = array_namespace(cosine)
+    square = _alpha(roughness) ** 2
+    above = xp.clip(cosine, 0.0, 1.0)
+    return 2 * above / (above + xp.sqrt(square + (1 - square) * above**2))
+
+
+def gltf_brdf(
+    normal: Array, light: Array, view: Array, albedo: Array, metallic: Array, roughness: Array
+) -> Array:
+    """f(l, v), per steradian: [..., 3]. 0 where either direction is below the horizon.
+
+    Args:
+        normal, light, view: [..., 3], of length 1, away from the surface.
+        albedo: [..., 3] linear, in [0, 1].
+        metallic, roughness: [..., 1] in [0, 1].
+    """
+    xp = array_namespace(normal)
+    half = _unit(light + view)
+    to_light, to_view = _dot(normal, light), _dot(normal, view)
+    fresnel = schlick_fresnel(base_reflectance(albedo, metallic), _dot(view, half))
+    diffuse = (1 - fresnel) * (1 - metallic) * albedo / math.pi
+    geometry = smith_factor(to_light, roughness) * smith_factor(to_view, roughness)
+    lobe = ggx_distribution(_dot(normal, half), roughness) * geometry
+    specular = fresnel * lobe / (4 * xp.clip(to_light * to_view, 1e-9, 1.0))
+    return xp.where((to_light > 0) & (to_view > 0), diffuse + specular, 0.0)
+
+
+def ggx_half_vector(samples: Array, view: Array, roughness: Array) -> Array:
+    """A microfacet's normal drawn as often as it is seen from v (visible normals), in a frame with n = z.
+
+    Its density is ``G1(v) D(h) (v.h) / (n.v)``; mirrored about it, l has that over ``4 (v.h)``, so that the
+    weight of a sample, f (n.l) over its density, is ``F G1(l)``.
+
+    Args:
+        samples: [..., 2] in [0, 1).
+        view: [..., 3], of length 1, above the horizon.
+        roughness: [..., 1].
+
+    Source: E. Heitz, Sampling the GGX distribution of visible normals, 2018, appendix A.
+    """
+    xp = array_namespace(samples)
+    alpha = _alpha(roughness)
+    stretched = _unit(xp.concat([view[..., :2] * alpha, view[..., 2:]], axis=-1))
+    length = xp.sqrt(xp.clip(stretched[..., :1] ** 2 + stretched[..., 1:2] ** 2, 1e-12, 1.0))
+    zero = xp.zeros_like(length)
+    first = xp.concat([-stretched[..., 1:2] / length, stretched[..., :1] / length, zero], axis=-1)
+    upright = xp.concat([zero + 1, zero, zero], axis=-1)
+    first = xp.where(length > 1e-5, first, upright)
+    second = _cross(stretched, first)
+    radius, angle = xp.sqrt(samples[..., :1]), 2 * math.pi * samples[..., 1:]
+    across, along = radius * xp.cos(angle), radius * xp.sin(angle)
+    share = 0.5 * (1 + stretched[..., 2:])
+    along = (1 - share) * xp.sqrt(xp.clip(1 - across**2, 0.0, 1.0)) + share * along
+    rest = xp.sqrt(xp.clip(1 - across**2 - along**2, 0.0, 1.0))
+    facet = across * first + along * second + rest * stretched
+    return _unit(xp.concat([facet[..., :2] * alpha, xp.clip(facet[..., 2:], 1e-6, 1.0)], axis=-1))
+
+
+def _alpha(roughness: Array) -> Array:
+    xp = array_namespace(roughness)
+    return xp.clip(roughness**2, _SMALLEST_ALPHA, 1.0)
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return array_namespace(a).sum(a * b, axis=-1, keepdims=True)
+
+
+def _unit(vector: Array) -> Array:
+    xp = array_namespace(vector)
+    return vector / xp.sqrt(xp.clip(_dot(vector, vector), 1e-18, xp.inf))
+
+
+def _cross(a: Array, b: Array) -> Array:
+    xp = array_namespace(a)
+    (ax, ay, az), (bx, by, bz) = ([v[..., i] for i in range(3)] for v in (a, b))
+    return xp.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)

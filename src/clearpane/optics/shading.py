@@ -1,0 +1,209 @@
+"""How a metallic-roughness surface looks under an HDR map, for NumPy arrays and PyTorch tensors alike.
+
+    L(v) = integral over l of f(l, v) L_environment(l) max(n.l, 0)
+
+without noise. The map is cut into distant lights (`clearpane.optics.environment.light_cells`), over which f is
+summed. They are too few for a smooth surface, in which each would be seen as a dot: there, the specular part
+is a sum over mirror directions about a fixed set of microfacets instead, each of which sees the map as
+blurred as its share of the lobe is wide. Lamps and the sun, too small and bright for that, are taken out of
+the map and stay lights for every surface.
+
+Source: J. Krivanek and M. Colbert, Real-time shading with filtered importance sampling, 2008.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from clearpane.optics.brdf import (
+    base_reflectance,
+    ggx_distribution,
+    ggx_half_vector,
+    schlick_fresnel,
+    smith_factor,
+)
+from clearpane.optics.environment import (
+    like,
+    light_cells,
+    look_up,
+    look_up_level,
+    pyramid,
+    texel_directions,
+)
+
+Array = TypeVar("Array", bound=Any)
+
+# A texel is a lamp's for what is above so many times the mean light of its surroundings, texels of 11 degrees.
+_LAMP_CONTRAST = 6.0
+_SURROUNDINGS_HEIGHT = 16
+# Share of the lights that stand for lamps.
+_LAMP_SHARE = 4
+# The sum over lights takes over from that over microfacets where a lobe is as wide as the lights stand apart:
+# at an alpha of so much of the angle between them; the two are mixed down to so much of that roughness.
+_WIDE_LOBE, _MIXED = 0.75, 0.8
+
+
+@dataclass(frozen=True, eq=False)
+class EnvironmentLight(Generic[Array]):
+    """An HDR map, ready to shade with.
+
+    Attributes:
+        levels: the map without its lamps, and its halves.
+        directions: of its K distant lights, [K, 3]; the lamps are the last.
+        irradiance: across each, [K, 3].
+        lamps: how many are lamps.
+    """
+
+    levels: Sequence[Array]
+    directions: Array
+    irradiance: Array
+    lamps: int
+
+    @classmethod
+    def of(cls, environment: Array, lights: int = 1024) -> "EnvironmentLight[Array]":
+        """From a map H x W x 3 of linear radiance."""
+        xp = array_namespace(environment)
+        coarse = [level for level in pyramid(environment) if level.shape[0] >= _SURROUNDINGS_HEIGHT]
+        directions = like(texel_directions(*environment.shape[:2]), environment)
+        surroundings = look_up((coarse or [environment])[-1], directions)
+        rest = xp.minimum(environment, _LAMP_CONTRAST * surroundings)
+        lamps = lights // _LAMP_SHARE
+        wide, narrow = light_cells(rest, lights - lamps), light_cells(environment - rest, lamps)
+        return cls(
+            pyramid(rest), *(xp.concat([w, n]) for w, n in zip(wide, narrow, strict=True)), lamps=lamps
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SurfacePoints(Generic[Array]):
+    """Points to shade.
+
+    Attributes:
+        normal, view: [N, 3], of length 1, away from the surface; the view is towards the viewer.
+        albedo: [N, 3] linear, in [0, 1].
+        metallic, roughness: [N, 1] in [0, 1].
+    """
+
+    normal: Array
+    view: Array
+    albedo: Array
+    metallic: Array
+    roughness: Array
+
+
+def shade(
+    points: SurfacePoints[Array],
+    light: EnvironmentLight[Array],
+    samples: int = 64,
+    visibility: Array | float = 1.0,
+    mirrored_visibility: Array | float = 1.0,
+) -> Array:
+    """Linear light towards the viewer, [N, 3].
+
+    Within 1 % of the integral in the mean, with the numbers of lights and samples given here.
+
+    Args:
+        samples: microfacets a point.
+        visibility: how much of each light reaches each point, [N, K] in [0, 1].
+        mirrored_visibility: how much of the world that a mirror would show does, [N, 1] in [0, 1].
+    """
+    xp = array_namespace(points.normal)
+    f0 = base_reflectance(points.albedo, points.metallic)
+    received, lobe, lamp_lobe = _sum_over_lights(points, light, visibility, f0)
+    diffuse = (1 - f0) * (1 - points.metallic) * points.albedo / math.pi * received
+    sampled = lamp_lobe + _sum_over_facets(points, light, samples, f0) * mirrored_visibility
+    rough = math.sqrt(_WIDE_LOBE * math.sqrt(4 * math.pi / light.directions.shape[0]))
+    share = xp.clip((points.roughness / rough - _MIXED) / (1 - _MIXED), 0.0, 1.0)
+    return diffuse + share * lobe + (1 - share) * sampled
+
+
+def _sum_over_lights(
+    points: SurfacePoints[Array], light: EnvironmentLight[Array], visibility: Array | float, f0: Array
+) -> tuple[Array, Array, Array]:
+    """Irradiance that enters below the surface, over 1 - f0; the specular part; and that of lamps alone."""
+    xp = array_namespace(points.normal)
+    to_light = xp.clip(points.normal @ light.directions.T, 0.0, 1.0)
+    to_view = xp.sum(points.normal * points.view, axis=-1, keepdims=True)
+    # |l + v|^2 = 2 + 2 l.v: the half vector's cosine to either is half that length.
+    half_length = xp.sqrt(xp.clip(2 + 2 * (points.view @ light.directions.T), 1e-9, 4.0))
+    grazing = (1 - half_length / 2) ** 5
+    lit = xp.where(to_view > 0, to_light * visibility, 0.0)
+    received = (lit * (1 - grazing)) @ light.irradiance
+    facing = (to_light + to_view) / half_length
+    geometry = smith_factor(to_light, points.roughness) * smith_factor(to_view, points.roughness)
+    lobe = ggx_distribution(facing, points.roughness) * geometry
+    weight = xp.where(lit > 0, lit * lobe / (4 * xp.clip(to_light * to_view, 1e-9, 1.0)), 0.0)
+
+    def specular(weight: Array, grazing: Array, irradiance: Array) -> Array:
+        return f0 * ((weight * (1 - grazing)) @ irradiance) + (weight * grazing) @ irradiance
+
+    first = light.directions.shape[0] - light.lamps
+    return (
+        received,
+        specular(weight, grazing, light.irradiance),
+        specular(weight[:, first:], grazing[:, first:], light.irradiance[first:]),
+    )
+
+
+def _sum_over_facets(
+    points: SurfacePoints[Array], light: EnvironmentLight[Array], samples: int, f0: Array
+) -> Array:
+    """The specular part of the map without its lamps."""
+    xp = array_namespace(points.normal)
+    tangent, bitangent = _tangents(points.normal)
+    axes = (tangent, bitangent, points.normal)
+    view = xp.stack([xp.sum(axis * points.view, axis=-1) for axis in axes], axis=-1)
+    above = view[:, 2:] > 0
+    view = xp.where(above, view, like(np.asarray([0.0, 0.0, 1.0]), view))
+    height, width = light.levels[0].shape[:2]
+    texel = 2 * math.pi**2 / (height * width)
+    total = xp.zeros_like(points.normal)
+    for pair in hammersley(samples):
+        drawn = xp.zeros_like(view[:, :2]) + like(pair, view)
+        half = ggx_half_vector(drawn, view, points.roughness)
+        facing = xp.clip(xp.sum(half * view, axis=-1, keepdims=True), 1e-6, 1.0)
+        mirrored = 2 * facing * half - view
+        density = smith_factor(view[:, 2:], points.roughness) * ggx_distribution(
+            half[:, 2:], points.roughness
+        )
+        direction = sum(mirrored[:, i : i + 1] * axis for i, axis in enumerate(axes))
+        direction = direction / xp.sqrt(xp.sum(direction**2, axis=-1, keepdims=True))
+        share = 4 * view[:, 2:] / (samples * xp.clip(density, 1e-9, xp.inf))
+        radiance = look_up_level(light.levels, direction, 0.5 * xp.log2(share / texel)[:, 0])
+        weight = schlick_fresnel(f0, facing) * smith_factor(mirrored[:, 2:], points.roughness)
+        total = total + xp.where(above & (mirrored[:, 2:] > 0), weight * radiance, 0.0)
+    return total / samples
+
+
+def hammersley(count: int) -> np.ndarray:
+    """Points spread evenly over the unit square: [count, 2] float64, ``((i + 1/2) / count, radical inverse)``.
+
+    >>> hammersley(4).tolist()
+    [[0.125, 0.0], [0.375, 0.5], [0.625, 0.25], [0.875, 0.75]]
+    """
+    index = np.arange(count)
+    inverse, scale = np.zeros(count), 0.5
+    while index.any():
+        inverse += scale * (index & 1)
+        index, scale = index >> 1, scale / 2
+    return np.stack([(np.arange(count) + 0.5) / count, inverse], axis=-1)
+
+
+def _tangents(normal: Array) -> tuple[Array, Array]:
+    """Two unit vectors that make a right-handed frame with each normal: [N, 3] each.
+
+    Source: T. Duff et al., Building an orthonormal basis, revisited, 2017.
+    """
+    xp = array_namespace(normal)
+    x, y, z = normal[:, 0], normal[:, 1], normal[:, 2]
+    sign = xp.where(z >= 0, xp.ones_like(z), -xp.ones_like(z))
+    a = -1 / (sign + z)
+    b = x * y * a
+    return (
+        xp.stack([1 + sign * x * x * a, sign * b, -sign * x], axis=-1),
+        xp.stack([b, sign + y * y * a, -y], axis=-1),
+    )
