@@ -40,7 +40,7 @@ def test_reflectance_at_normal_incidence_is_that_of_glass_or_the_metal() -> None
     albedo = np.asarray([[0.9, 0.5, 0.1]])
     np.testing.assert_allclose(base_reflectance(albedo, column(0.0)), [[0.04] * 3])
     np.testing.assert_allclose(base_reflectance(albedo, column(1.0)), albedo)
-    assert 0.04 == pytest.approx(((1.5 - 1) / (1.5 + 1)) ** 2)
+    assert pytest.approx(((1.5 - 1) / (1.5 + 1)) ** 2) == 0.04
 
 
 @pytest.mark.parametrize("roughness", [0.2, 0.5, 1.0])

@@ -51,7 +51,7 @@ def texel_directions(height: int, width: int) -> np.ndarray:
 
 
 def solid_angles(height: int, width: int) -> np.ndarray:
-    """The solid angle of a texel in each row, exactly: [H] float64, steradians; ``W`` times their sum is 4 pi.
+    """The solid angle of a texel in each row, steradians: [H] float64; ``W`` times their sum is 4 pi.
 
     ``(2 pi / W) (cos(pi i / H) - cos(pi (i + 1) / H))``.
     """
@@ -84,7 +84,7 @@ def look_up(environment: Array, directions: Array) -> Array:
 
 
 def halve(environment: Array) -> Array:
-    """A map of half the height and width that sends the same light: each texel the mean of four by solid angle.
+    """A map of half the height and width with the same light: each texel the mean of four by solid angle.
 
     Args:
         environment: [H, W, 3], H and W even.

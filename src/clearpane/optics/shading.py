@@ -2,9 +2,9 @@
 
     L(v) = integral over l of f(l, v) L_environment(l) max(n.l, 0)
 
-without noise. The map is cut into distant lights (`clearpane.optics.environment.light_cells`), over which f is
-summed. They are too few for a smooth surface, in which each would be seen as a dot: there, the specular part
-is a sum over mirror directions about a fixed set of microfacets instead, each of which sees the map as
+without noise. The map is cut into distant lights (`clearpane.optics.environment.light_cells`), over which f
+is summed. They are too few for a smooth surface, in which each would be seen as a dot: there, the specular
+part is a sum over mirror directions about a fixed set of microfacets instead, each of which sees the map as
 blurred as its share of the lobe is wide. Lamps and the sun, too small and bright for that, are taken out of
 the map and stay lights for every surface.
 
@@ -27,8 +27,8 @@ from clearpane.optics.brdf import (
     smith_factor,
 )
 from clearpane.optics.environment import (
-    like,
     light_cells,
+    like,
     look_up,
     look_up_level,
     pyramid,
@@ -37,7 +37,7 @@ from clearpane.optics.environment import (
 
 Array = TypeVar("Array", bound=Any)
 
-# A texel is a lamp's for what is above so many times the mean light of its surroundings, texels of 11 degrees.
+# What is above so many times the mean light of the surroundings, texels of 11 degrees, is a lamp's.
 _LAMP_CONTRAST = 6.0
 _SURROUNDINGS_HEIGHT = 16
 # Share of the lights that stand for lamps.
@@ -72,10 +72,13 @@ class EnvironmentLight(Generic[Array]):
         surroundings = look_up((coarse or [environment])[-1], directions)
         rest = xp.minimum(environment, _LAMP_CONTRAST * surroundings)
         lamps = lights // _LAMP_SHARE
-        wide, narrow = light_cells(rest, lights - lamps), light_cells(environment - rest, lamps)
-        return cls(
-            pyramid(rest), *(xp.concat([w, n]) for w, n in zip(wide, narrow, strict=True)), lamps=lamps
+        directions, irradiance = (
+            xp.concat(both)
+            for both in zip(
+                light_cells(rest, lights - lamps), light_cells(environment - rest, lamps), strict=True
+            )
         )
+        return cls(pyramid(rest), directions, irradiance, lamps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +183,7 @@ def _sum_over_facets(
 
 
 def hammersley(count: int) -> np.ndarray:
-    """Points spread evenly over the unit square: [count, 2] float64, ``((i + 1/2) / count, radical inverse)``.
+    """Points spread evenly over the unit square: ``((i + 1/2) / count, radical inverse)``, [count, 2].
 
     >>> hammersley(4).tolist()
     [[0.125, 0.0], [0.375, 0.5], [0.625, 0.25], [0.875, 0.75]]

@@ -1,0 +1,169 @@
+"""What the pixels say of each point in space before any network: the visual hull, its distance, its colours.
+
+A network as small as `lirm-small` cannot learn from a few thousand objects how rays meet. So it is told: a
+grid over the cube accumulates over the views, of each voxel's middle, whether the masks allow it, and the
+colours of the views that are not blocked by the hull. It is as large after ten rounds of views as after one,
+and does not depend on their order within a round. LIRM at the paper's size does without it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clearpane.reconstruction.cameras import HALF_SIZE, Cameras, picture_rays, project
+from clearpane.reconstruction.rendering import cube_interval
+
+EVIDENCE_CHANNELS = 8
+"""Distance to the hull, its edge, mean of the masks, mean colour (3), its deviation, how much is seen."""
+
+# Of the hull's depth, in voxels: a colour is a voxel's own if it is no farther behind.
+_DEPTH_MARGIN = 1.5
+# Texels of the pictures in which the hull's depth is found, along the longer side.
+_DEPTH_SIDE = 96
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Sums over views, on a grid over the cube, (z, y, x).
+
+    Attributes:
+        hull: the least mask value over the views that see a voxel, [G, G, G].
+        masks: the sum of masks, and how many views saw the voxel: [2, G, G, G].
+        colours: sums over views that are not blocked: of weights, of colours (3), of colours' mean squared:
+            [5, G, G, G].
+    """
+
+    hull: Tensor
+    masks: Tensor
+    colours: Tensor
+
+    @classmethod
+    def empty(cls, side: int, like: Tensor) -> "Evidence":
+        """Before the first view."""
+        grid = (side, side, side)
+        return cls(like.new_ones(grid), like.new_zeros(2, *grid), like.new_zeros(5, *grid))
+
+
+def voxel_centres(side: int, like: Tensor) -> Tensor:
+    """[G, G, G, 3], ordered (z, y, x), holding (x, y, z)."""
+    axis = ((torch.arange(side, dtype=like.dtype, device=like.device) + 0.5) / side * 2 - 1) * HALF_SIZE
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    return torch.stack([x, y, z], dim=-1)
+
+
+@torch.no_grad()
+def add_views(evidence: Evidence, pictures: Tensor, masks: Tensor, cameras: Cameras) -> Evidence:
+    """The evidence after these views too.
+
+    Args:
+        pictures: [V, 3, H, W], masks: [V, 1, H, W], cameras: [V].
+    """
+    side = evidence.hull.shape[-1]
+    centres = voxel_centres(side, evidence.hull).reshape(1, -1, 3)
+    pixels, depth = project(cameras, centres)
+    size = pixels.new_tensor([cameras.width, cameras.height])
+    place = (2 * pixels / size - 1).unsqueeze(1)
+    seen = ((place.abs() <= 1).all(-1)[:, 0] & (depth > 0)).to(masks)
+    found = F.grid_sample(torch.cat([masks, pictures], dim=1), place, align_corners=False)[:, :, 0]
+    mask = found[:, 0]
+    hull = torch.minimum(evidence.hull.flatten(), torch.where(seen > 0, mask, 1.0).amin(0))
+    hull = hull.reshape(evidence.hull.shape)
+    weight = seen * mask * _unblocked(hull, cameras, centres, place)
+    colour = found[:, 1:]
+    sums = torch.cat(
+        [weight[:, None], weight[:, None] * colour, (weight * (colour**2).mean(1))[:, None]], dim=1
+    )
+    grid = evidence.hull.shape
+    counts = torch.stack([(seen * mask).sum(0), seen.sum(0)])
+    return Evidence(
+        hull,
+        evidence.masks + counts.reshape(2, *grid),
+        evidence.colours + sums.sum(0).reshape(5, *grid),
+    )
+
+
+@torch.no_grad()
+def evidence_features(evidence: Evidence) -> Tensor:
+    """The evidence as a volume to be looked up, [1, 8, G, G, G]; the first channel is in metres."""
+    seen = evidence.masks[1:]
+    weight = evidence.colours[:1]
+    mean = evidence.colours[1:4] / weight.clamp(min=1e-3)
+    spread = evidence.colours[4:] / weight.clamp(min=1e-3) - (mean**2).mean(0, keepdim=True)
+    return torch.cat(
+        [
+            hull_distance(evidence.hull)[None],
+            evidence.hull[None],
+            evidence.masks[:1] / seen.clamp(min=1),
+            mean,
+            spread.clamp(min=0).sqrt(),
+            weight / (1 + weight),
+        ]
+    )[None]
+
+
+def sample_evidence(features: Tensor, points: Tensor) -> Tensor:
+    """Trilinear: [1, C, G, G, G], [P, 3] -> [P, C]; beyond the grid, as at its edge."""
+    place = (points / HALF_SIZE)[None, None, None]
+    return F.grid_sample(features, place, padding_mode="border", align_corners=False)[0, :, 0, 0].T
+
+
+def hull_distance(hull: Tensor) -> Tensor:
+    """Signed distance to the face where the hull is half there, in metres, below 0 inside: [G, G, G].
+
+    Exact between voxels' middles (three passes, one along each axis), less half a voxel; where there is no
+    such face, the cube's size.
+    """
+    inside = hull > 0.5
+    voxel = 2 * HALF_SIZE / hull.shape[-1]
+    far = 2 * HALF_SIZE
+    outward, inward = (_distance(region, hull) * voxel for region in (inside, ~inside))
+    signed = torch.where(inside, -(inward - voxel / 2), outward - voxel / 2)
+    return signed.clamp(-far, far)
+
+
+def _distance(region: Tensor, like: Tensor) -> Tensor:
+    """Euclidean distance to the nearest voxel of a region, in voxels."""
+    side = region.shape[-1]
+    index = torch.arange(side, device=like.device, dtype=like.dtype)
+    apart = (index[:, None] - index) ** 2
+    square = torch.where(region, 0.0, 1e9).to(like)
+    for axis in range(3):
+        rows = square.movedim(axis, -1)
+        # A slice at a time: all at once would need a fourth axis of memory.
+        best = torch.stack([(rows[i][:, None] + apart).amin(-1) for i in range(side)])
+        square = best.movedim(-1, axis)
+    return square.sqrt()
+
+
+def _unblocked(hull: Tensor, cameras: Cameras, centres: Tensor, place: Tensor) -> Tensor:
+    """Whether the hull leaves voxels to be seen from cameras: [V, P], 1 or 0."""
+    scale = _DEPTH_SIDE / max(cameras.height, cameras.width)
+    small = cameras.resized(round(cameras.height * scale), round(cameras.width * scale))
+    depth = hull_depth(hull, small)
+    first = F.grid_sample(depth[:, None], place, mode="nearest", align_corners=False)[:, 0, 0]
+    distance = (centres - cameras.centres[:, None]).norm(dim=-1)
+    margin = _DEPTH_MARGIN * 2 * HALF_SIZE / hull.shape[-1]
+    return ((first <= 0) | (distance < first + margin)).to(hull)
+
+
+def hull_depth(hull: Tensor, cameras: Cameras) -> Tensor:
+    """How far along each pixel's ray the hull begins: [V, H, W]; 0 where the ray misses it."""
+    origins, directions = (x.reshape(-1, 3) for x in picture_rays(cameras))
+    near, far = cube_interval(origins, directions)
+    side = hull.shape[-1]
+    inside = hull > 0.5
+    found = torch.zeros_like(near[:, 0])
+    waiting = (far[:, 0] > near[:, 0]).nonzero()[:, 0]
+    step = 2 * HALF_SIZE / side
+    for index in range(int(2 * 3**0.5 * side / 2) + 1):
+        distance = near[waiting] + (index + 0.5) * step
+        points = origins[waiting] + distance * directions[waiting]
+        cell = ((points / HALF_SIZE + 1) / 2 * side).long().clamp(0, side - 1)
+        hit = inside[cell[:, 2], cell[:, 1], cell[:, 0]] & (distance < far[waiting])[:, 0]
+        found[waiting[hit]] = distance[hit, 0]
+        waiting = waiting[~hit & (distance < far[waiting])[:, 0]]
+        if not len(waiting):
+            break
+    return found.reshape(len(cameras.centres), cameras.height, cameras.width)

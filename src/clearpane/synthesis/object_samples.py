@@ -1,0 +1,217 @@
+"""Random objects under random light from cameras around them: drawn when asked for, or kept in a folder."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from clearpane.errors import ClearpaneError
+from clearpane.images.writing import atomic_path
+from clearpane.optics.color import linear_to_srgb, srgb_to_linear
+from clearpane.optics.environment import halve, solid_angles, texel_directions
+from clearpane.reconstruction.cameras import Cameras, look_at, pinhole_intrinsics
+from clearpane.synthesis.draws import normal, uniform
+from clearpane.synthesis.object_rendering import ObjectRenderOptions, ObjectViews, render_object
+from clearpane.synthesis.objects import draw_object
+from clearpane.synthesis.sources import Pictures
+
+_MAP_WIDTH = 512
+# Cameras see an object's ball, of radius 0.87 at most, in so much of half their view.
+_FILLED = (0.85, 1.1)
+_BALL = 0.7
+
+
+@dataclass(frozen=True)
+class ObjectStream:
+    """An endless sequence of objects; object k depends on these numbers and on k alone.
+
+    Attributes:
+        seed: of the sequence.
+        views: cameras about each object.
+        side: of the pictures, pixels.
+        options: how they are rendered.
+    """
+
+    seed: int = 0
+    views: int = 12
+    side: int = 128
+    options: ObjectRenderOptions = field(default_factory=ObjectRenderOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectSources:
+    """What objects are drawn from.
+
+    Attributes:
+        materials: texture sets, as `clearpane.synthesis.object_materials.load_materials` gives them.
+        environments: equirectangular HDR maps; without any, skies and lamps are drawn at random.
+    """
+
+    materials: tuple[Tensor, ...] = ()
+    environments: Pictures | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectSample:
+    """An object as its cameras see it.
+
+    Attributes:
+        views: of V cameras.
+        cameras: V.
+    """
+
+    views: ObjectViews
+    cameras: Cameras
+
+
+def object_seed(seed: int, index: int) -> int:
+    """The seed of object ``index`` of a stream of ``seed``.
+
+    >>> object_seed(0, 0) == object_seed(0, 1)
+    False
+    """
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(2))
+
+
+def draw_object_sample(index: int, sources: ObjectSources, stream: ObjectStream) -> ObjectSample:
+    """Object ``index`` of a stream, rendered.
+
+    Raises:
+        ClearpaneError: a map cannot be read.
+    """
+    seed = object_seed(stream.seed, index)
+    solid = draw_object(seed, sources.materials)
+    generator = Generator().manual_seed(seed + 1)
+    environment = draw_environment(sources, generator)
+    cameras = draw_cameras(stream.views, stream.side, generator)
+    return ObjectSample(render_object(solid, environment, cameras, stream.options), cameras)
+
+
+def draw_environment(sources: ObjectSources, generator: Generator) -> Tensor:
+    """A map turned about the upright axis, so bright that a white matt object is well exposed: [H, W, 3]."""
+    if sources.environments is None:
+        environment = random_sky(generator)
+    else:
+        names = sources.environments.names
+        name = names[int(torch.randint(len(names), (), generator=generator))]
+        environment = sources.environments.load(name).movedim(0, -1)
+        while environment.shape[1] > _MAP_WIDTH and all(n % 2 == 0 for n in environment.shape[:2]):
+            environment = halve(environment)
+    turned = environment.roll(int(torch.randint(environment.shape[1], (), generator=generator)), 1)
+    return turned * uniform(0.5, 1.1, generator) / mean_radiance(turned).clamp(min=1e-6)
+
+
+def mean_radiance(environment: Tensor) -> Tensor:
+    """Over all directions and channels: what a white matt object would show in the mean."""
+    weight = torch.from_numpy(solid_angles(*environment.shape[:2])).to(environment)[:, None, None]
+    return (environment * weight).sum() / (3 * environment.shape[1] * weight.sum())
+
+
+def random_sky(generator: Generator) -> Tensor:
+    """A sky over a ground, with up to six lamps or windows: [64, 128, 3]."""
+    directions = torch.from_numpy(texel_directions(64, 128)).float()
+    up = directions[..., 1:2]
+    sky, horizon, ground = (0.2 + torch.rand(3, generator=generator) for _ in range(3))
+    light = torch.where(up > 0, horizon + up * (sky - horizon), 0.4 * ground)
+    for _ in range(int(torch.randint(1, 7, (), generator=generator))):
+        where = F.normalize(torch.randn(3, generator=generator), dim=0)
+        edge = math.cos(math.radians(uniform(2, 25, generator)))
+        colour = (0.5 + torch.rand(3, generator=generator)) * math.exp(uniform(0.5, 4, generator))
+        light = light + colour * ((directions @ where)[..., None] > edge)
+    return light
+
+
+def draw_cameras(views: int, side: int, generator: Generator) -> Cameras:
+    """Cameras on a sphere, spread evenly and then moved a little, that look at about the object's middle."""
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
+    moved = fibonacci_sphere(views) @ turn + 0.15 * torch.randn(views, 3, generator=generator)
+    eyes = F.normalize(moved, dim=-1)
+    distance = uniform(1.6, 2.4, generator)
+    target = 0.03 * torch.randn(views, 3, generator=generator)
+    angle = math.degrees(2 * math.asin(_BALL / distance)) * uniform(*_FILLED, generator)
+    poses = look_at(eyes * distance * (1 + 0.05 * normal(0, 1, generator)), target)
+    return Cameras(poses, pinhole_intrinsics(angle, side, side).expand(views, 4).clone(), side, side)
+
+
+def fibonacci_sphere(count: int) -> Tensor:
+    """Directions spread evenly over the sphere: [count, 3]."""
+    index = torch.arange(count) + 0.5
+    height = 1 - 2 * index / count
+    angle = math.pi * (1 + math.sqrt(5)) * index
+    level = (1 - height**2).sqrt()
+    return torch.stack([level * angle.cos(), height, level * angle.sin()], dim=-1)
+
+
+class ObjectDataset(Dataset[ObjectSample]):
+    """A stream of objects for `torch.utils.data.DataLoader`: endless, or so many that are kept in a folder.
+
+    ``dataset[k]`` is object k of the stream. In a folder each is a file, written when it is first asked for,
+    with 8 bits for colours and 16 for depths and normals; rendering takes seconds, reading no time.
+
+    Args:
+        sources: what objects are drawn from.
+        stream: which objects.
+        folder: where they are kept; none, each is rendered whenever it is asked for.
+    """
+
+    def __init__(self, sources: ObjectSources, stream: ObjectStream, folder: Path | None = None) -> None:
+        self.sources, self.stream, self.folder = sources, stream, folder
+
+    def __getitem__(self, index: int) -> ObjectSample:
+        if self.folder is None:
+            return draw_object_sample(index, self.sources, self.stream)
+        path = self.folder / f"{index:06d}.safetensors"
+        if not path.exists():
+            save_object_sample(draw_object_sample(index, self.sources, self.stream), path)
+        return load_object_sample(path)
+
+
+_COLOURS = ("colour", "mask", "albedo", "metallic", "roughness", "background")
+_FINE = ("depth", "normal")
+
+
+def save_object_sample(sample: ObjectSample, path: Path) -> None:
+    """Write a sample, whole or not at all: albedo is stored as sRGB, colours with 8 bits."""
+    stored: dict[str, Tensor] = {}
+    for name, value in sample.views._asdict().items():
+        if name == "albedo":
+            value = linear_to_srgb(value)
+        stored[name] = (255 * value).round().to(torch.uint8) if name in _COLOURS else value.half()
+        stored[name] = stored[name].contiguous()
+    cameras = sample.cameras
+    stored |= {
+        "camera_to_world": cameras.camera_to_world.contiguous(),
+        "intrinsics": cameras.intrinsics.contiguous(),
+    }
+    with atomic_path(path, overwrite=True) as temporary:
+        save_file(stored, temporary)
+
+
+def load_object_sample(path: Path) -> ObjectSample:
+    """Read a sample back.
+
+    Raises:
+        ClearpaneError: the file is damaged or no object.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            names = set(file.keys())
+        if names != {*_COLOURS, *_FINE, "camera_to_world", "intrinsics"}:
+            raise ClearpaneError(f"{path}: is no object; remove it, and it is rendered again")
+        stored = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ClearpaneError(f"{path}: cannot be read; remove it, and it is rendered again") from error
+    values = {name: stored[name].float() / 255 for name in _COLOURS} | {
+        name: stored[name].float() for name in _FINE
+    }
+    values["albedo"] = srgb_to_linear(values["albedo"])
+    height, width = values["colour"].shape[-2:]
+    cameras = Cameras(stored["camera_to_world"], stored["intrinsics"], height, width)
+    return ObjectSample(ObjectViews(**values), cameras)

@@ -1,0 +1,89 @@
+"""The evidence grid: hull, distance, colours, and what it does not depend on."""
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt
+
+from clearpane.reconstruction.cameras import HALF_SIZE
+from clearpane.reconstruction.evidence import (
+    Evidence,
+    add_views,
+    evidence_features,
+    hull_depth,
+    hull_distance,
+    sample_evidence,
+    voxel_centres,
+)
+
+from .conftest import orbit, sphere_views
+
+RADIUS = 0.35
+
+
+def seen(views: int, size: int = 64, side: int = 32) -> Evidence:
+    cameras = orbit(views, size)
+    return add_views(Evidence.empty(side, torch.zeros(1)), *sphere_views(cameras, RADIUS), cameras)
+
+
+def test_the_hull_of_many_views_is_nearly_the_sphere() -> None:
+    evidence = seen(24)
+    distance = voxel_centres(32, torch.zeros(1)).norm(dim=-1)
+    hull, voxel = evidence.hull > 0.5, 2 * HALF_SIZE / 32
+    assert hull[distance < RADIUS - voxel].all()  # it does not cut into the object
+    assert (hull & (distance > RADIUS)).sum() < 0.15 * (distance < RADIUS).sum()
+
+
+def test_distances_are_those_of_scipy() -> None:
+    hull = (torch.rand(12, 12, 12, generator=torch.Generator().manual_seed(0)) > 0.7).float()
+    voxel = 2 * HALF_SIZE / 12
+    inside = hull.numpy() > 0.5
+    expected = np.where(inside, 0.5 - distance_transform_edt(inside), distance_transform_edt(~inside) - 0.5)
+    np.testing.assert_allclose(hull_distance(hull).numpy(), voxel * expected, atol=1e-6)
+
+
+def test_without_a_hull_everything_is_far() -> None:
+    assert (hull_distance(torch.zeros(4, 4, 4)) == 2 * HALF_SIZE).all()
+
+
+def test_the_hulls_depth_is_where_rays_meet_it() -> None:
+    evidence = seen(24, side=64)
+    cameras = orbit(2, 48, seed=9)
+    depth = hull_depth(evidence.hull, cameras)
+    assert depth[:, 24, 24].allclose(torch.full((2,), 2 - RADIUS), atol=0.04)
+    assert not depth[:, 0, 0].any()
+
+
+def test_colours_are_those_of_the_side_that_is_seen() -> None:
+    # The sphere's colour is its normal: what a blocked view says of the far side would be its opposite.
+    features = evidence_features(seen(24, side=48))
+    generator = torch.Generator().manual_seed(1)
+    normal = torch.nn.functional.normalize(torch.randn(300, 3, generator=generator), dim=-1)
+    colour = sample_evidence(features, RADIUS * normal)[:, 3:6]
+    assert (colour - (normal / 2 + 0.5)).abs().mean() < 0.04
+
+
+def test_neither_the_order_of_views_nor_their_rounds_change_masks() -> None:
+    cameras = orbit(8)
+    pictures, masks = sphere_views(cameras, RADIUS)
+    start = Evidence.empty(24, pictures)
+    at_once = add_views(start, pictures, masks, cameras)
+    order = [5, 2, 7, 0, 1, 3, 6, 4]
+    shuffled = add_views(start, pictures[order], masks[order], cameras[order])
+    for one, other in zip(
+        (at_once.hull, at_once.masks, at_once.colours),
+        (shuffled.hull, shuffled.masks, shuffled.colours),
+        strict=True,
+    ):
+        assert torch.allclose(one, other, atol=1e-4)
+    first = add_views(start, pictures[:4], masks[:4], cameras[:4])
+    second = add_views(first, pictures[4:], masks[4:], cameras[4:])
+    assert torch.equal(second.hull, at_once.hull)
+    assert torch.allclose(second.masks, at_once.masks, atol=1e-5)
+
+
+def test_a_voxel_that_no_view_sees_is_still_possible() -> None:
+    cameras = orbit(2, 32, distance=0.9)
+    pictures, masks = sphere_views(cameras, 0.1)
+    evidence = add_views(Evidence.empty(16, pictures), pictures, masks, cameras)
+    unseen = evidence.masks[1] == 0
+    assert unseen.any() and (evidence.hull[unseen] == 1).all()
