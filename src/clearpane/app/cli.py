@@ -94,6 +94,13 @@ COMMANDS = (
         extra="train,flux",
     ),
     Command(
+        "train lirm",
+        "Train LIRM: from a few views to a relightable object.",
+        "clearpane.training.lirm",
+        "TrainLirm",
+        extra="train",
+    ),
+    Command(
         "convert gensirr",
         "Make the weights of GenSIRR's authors usable here.",
         "clearpane.app.convert_gensirr",

@@ -35,16 +35,29 @@ def sample_hexaplane(planes: Tensor, points: Tensor) -> Tensor:
     Returns:
         [P, 3 C].
     """
-    channels, side = planes.shape[1], planes.shape[-1]
+    side = planes.shape[-1]
     unit = points / HALF_SIZE
-    pairs = planes.reshape(3, 2 * channels, side, side)
-    place = torch.stack([unit[:, [column, row]] for column, row, _ in PAIRS])[:, None]
-    both = F.grid_sample(pairs, place, mode="bilinear", align_corners=False)[:, :, 0].transpose(1, 2)
-    third = unit[:, [axis for _, _, axis in PAIRS]].T[..., None]
-    weight = (0.5 + third / (2 * BAND)).clamp(0, 1)
-    plus, minus = both.split(channels, dim=-1)
-    mixed = weight * plus + (1 - weight) * minus
-    return mixed.transpose(0, 1).flatten(1)
+    features = []
+    for pair, (column, row, third) in enumerate(PAIRS):
+        # Both halves one below the other: each point looks up one of them, those in the band the other too.
+        below = planes.new_zeros(planes.shape[1], 1, side)
+        both = torch.cat([planes[2 * pair], below, planes[2 * pair + 1]], dim=1)
+        minus = unit[:, third] < 0
+        own = _half(both, unit[:, column], unit[:, row], minus)
+        band = (unit[:, third].abs() < BAND).nonzero()[:, 0]
+        other = _half(both, unit[band, column], unit[band, row], ~minus[band])
+        weight = 0.5 + unit[band, third, None].abs() / (2 * BAND)
+        features.append(own.index_copy(0, band, weight * own[band] + (1 - weight) * other))
+    return torch.cat(features, dim=-1)
+
+
+def _half(both: Tensor, column: Tensor, row: Tensor, minus: Tensor) -> Tensor:
+    """Bilinear look-ups in the upper (plus) or lower half of [C, 2 N + 1, N], at places in [-1, 1]."""
+    side = both.shape[-1]
+    down = (row + 1) / 2 * side + minus * (side + 1)
+    place = torch.stack([column, 2 * down / (2 * side + 1) - 1], dim=-1)
+    sampled = F.grid_sample(both[None], place[None, None], align_corners=False)[0, :, 0].T
+    return sampled * (row.abs() < 1 + 1 / side)[:, None]  # farther out lies the other half
 
 
 def sample_triplane(planes: Tensor, points: Tensor) -> Tensor:

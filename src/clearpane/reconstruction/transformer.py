@@ -71,16 +71,16 @@ class LirmConfig:
 
 
 LIRM_SMALL = LirmConfig(
-    blocks=6,
-    width=256,
-    heads=8,
+    blocks=8,
+    width=192,
+    heads=6,
     patch=8,
     plane_side=8,
     plane_stride=8,
     channels=16,
     panoramas=2,
     panorama_side=4,
-    evidence=64,
+    evidence=48,
 )
 """At most 8 M parameters, for two cores."""
 

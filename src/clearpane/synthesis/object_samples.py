@@ -1,7 +1,8 @@
 """Random objects under random light from cameras around them: drawn when asked for, or kept in a folder."""
 
+import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,13 @@ from clearpane.errors import ClearpaneError
 from clearpane.images.writing import atomic_path
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.optics.environment import halve, solid_angles, texel_directions
-from clearpane.reconstruction.cameras import Cameras, look_at, pinhole_intrinsics
+from clearpane.reconstruction.cameras import HALF_SIZE, Cameras, look_at, pinhole_intrinsics
 from clearpane.synthesis.draws import normal, uniform
 from clearpane.synthesis.object_rendering import ObjectRenderOptions, ObjectViews, render_object
-from clearpane.synthesis.objects import draw_object
+from clearpane.synthesis.objects import SolidObject, draw_object
 from clearpane.synthesis.sources import Pictures
 
+STREAM_FILE = "stream.json"
 _MAP_WIDTH = 512
 # Cameras see an object's ball, of radius 0.87 at most, in so much of half their view.
 _FILLED = (0.85, 1.1)
@@ -36,12 +38,14 @@ class ObjectStream:
         seed: of the sequence.
         views: cameras about each object.
         side: of the pictures, pixels.
+        points: in space whose distance is told.
         options: how they are rendered.
     """
 
     seed: int = 0
     views: int = 12
     side: int = 128
+    points: int = 4096
     options: ObjectRenderOptions = field(default_factory=ObjectRenderOptions)
 
 
@@ -65,10 +69,14 @@ class ObjectSample:
     Attributes:
         views: of V cameras.
         cameras: V.
+        points: some in the cube, half of them near the surface, [P, 3].
+        distances: theirs to the object, metres, below 0 inside, [P, 1].
     """
 
     views: ObjectViews
     cameras: Cameras
+    points: Tensor
+    distances: Tensor
 
 
 def object_seed(seed: int, index: int) -> int:
@@ -91,7 +99,19 @@ def draw_object_sample(index: int, sources: ObjectSources, stream: ObjectStream)
     generator = Generator().manual_seed(seed + 1)
     environment = draw_environment(sources, generator)
     cameras = draw_cameras(stream.views, stream.side, generator)
-    return ObjectSample(render_object(solid, environment, cameras, stream.options), cameras)
+    views = render_object(solid, environment, cameras, stream.options)
+    points = draw_points(solid, stream.points, generator)
+    return ObjectSample(views, cameras, points, solid.signed_distance(points)[:, None])
+
+
+def draw_points(solid: SolidObject, count: int, generator: Generator) -> Tensor:
+    """Points in the cube, [count, 3]: half anywhere, half moved to within some centimetres of the surface."""
+    points = HALF_SIZE * (2 * torch.rand(count, 3, generator=generator) - 1)
+    near = points[: count // 2].clone()
+    for _ in range(6):
+        near = near - solid.signed_distance(near)[:, None] * solid.normals(near)
+    spread = 0.03 * torch.randn(len(near), 3, generator=generator)
+    return torch.cat([(near + spread).clamp(-HALF_SIZE, HALF_SIZE), points[count // 2 :]])
 
 
 def draw_environment(sources: ObjectSources, generator: Generator) -> Tensor:
@@ -159,10 +179,29 @@ class ObjectDataset(Dataset[ObjectSample]):
         sources: what objects are drawn from.
         stream: which objects.
         folder: where they are kept; none, each is rendered whenever it is asked for.
+
+    Raises:
+        ClearpaneError: the folder holds objects of another stream.
     """
 
     def __init__(self, sources: ObjectSources, stream: ObjectStream, folder: Path | None = None) -> None:
         self.sources, self.stream, self.folder = sources, stream, folder
+        if folder is not None:
+            self._claim(folder)
+
+    def _claim(self, folder: Path) -> None:
+        """Write down which objects a folder holds, or see that it holds these."""
+        folder.mkdir(parents=True, exist_ok=True)
+        names = self.sources.environments.names if self.sources.environments else ()
+        own = {**asdict(self.stream), "materials": len(self.sources.materials), "environments": list(names)}
+        path = folder / STREAM_FILE
+        if not path.exists():
+            with atomic_path(path, overwrite=True) as temporary:
+                temporary.write_text(json.dumps(own) + "\n", encoding="utf-8")
+        elif json.loads(path.read_text(encoding="utf-8")) != own:
+            raise ClearpaneError(
+                f"{folder}: holds other objects than those asked for; remove it, or name another"
+            )
 
     def __getitem__(self, index: int) -> ObjectSample:
         if self.folder is None:
@@ -189,6 +228,8 @@ def save_object_sample(sample: ObjectSample, path: Path) -> None:
     stored |= {
         "camera_to_world": cameras.camera_to_world.contiguous(),
         "intrinsics": cameras.intrinsics.contiguous(),
+        "points": sample.points.half(),
+        "distances": sample.distances.half(),
     }
     with atomic_path(path, overwrite=True) as temporary:
         save_file(stored, temporary)
@@ -203,7 +244,7 @@ def load_object_sample(path: Path) -> ObjectSample:
     try:
         with safe_open(path, "pt") as file:
             names = set(file.keys())
-        if names != {*_COLOURS, *_FINE, "camera_to_world", "intrinsics"}:
+        if names != {*_COLOURS, *_FINE, "camera_to_world", "intrinsics", "points", "distances"}:
             raise ClearpaneError(f"{path}: is no object; remove it, and it is rendered again")
         stored = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -214,4 +255,5 @@ def load_object_sample(path: Path) -> ObjectSample:
     values["albedo"] = srgb_to_linear(values["albedo"])
     height, width = values["colour"].shape[-2:]
     cameras = Cameras(stored["camera_to_world"], stored["intrinsics"], height, width)
-    return ObjectSample(ObjectViews(**values), cameras)
+    points, distances = (stored[name].float() for name in ("points", "distances"))
+    return ObjectSample(ObjectViews(**values), cameras, points, distances)

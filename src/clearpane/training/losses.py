@@ -50,7 +50,7 @@ def best_shift(result: Tensor, target: Tensor, reach: int = 2) -> Tensor:
 
 def gradient_loss(result: Tensor, target: Tensor, scales: int = 3) -> Tensor:
     """Mean absolute error of neighbours' differences, summed over ``scales`` resolutions. Returns [B]."""
-    total = torch.zeros(len(result))
+    total = result.new_zeros(len(result))
     for scale in range(scales):
         if scale:
             result, target = F.avg_pool2d(result, 2), F.avg_pool2d(target, 2)

@@ -1,0 +1,46 @@
+"""LIRM's weights in a file: safetensors, 16 bits, with the configuration in its head."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clearpane.errors import ClearpaneError
+from clearpane.images.writing import atomic_path
+from clearpane.reconstruction.transformer import Lirm, LirmConfig
+
+
+def save_lirm(path: Path, config: LirmConfig, weights: dict[str, Tensor]) -> None:
+    """Write weights by their names in the model, whole or not at all.
+
+    Raises:
+        ClearpaneError: they cannot be written.
+    """
+    stored = {name: value.to("cpu", torch.float16).contiguous() for name, value in weights.items()}
+    with atomic_path(path, overwrite=True) as temporary:
+        save_file(stored, temporary, {"lirm": json.dumps(asdict(config))})
+
+
+def load_lirm(path: Path) -> Lirm:
+    """The model of a file, in float32, ready to be used.
+
+    Raises:
+        ClearpaneError: there is no such file, or it is damaged or no LIRM.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            facts = file.metadata() or {}
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ClearpaneError(f"{path}: cannot be read as safetensors; fetch or train it again") from error
+    try:
+        config = LirmConfig(**json.loads(facts["lirm"]))
+        lirm = Lirm(config)
+        lirm.load_state_dict({name: value.float() for name, value in tensors.items()})
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ClearpaneError(f"{path}: holds no LIRM; name a file that clearpane train lirm wrote") from error
+    return lirm.eval()

@@ -1,0 +1,198 @@
+"""The recipe of LIRM (arXiv 2504.20026): random objects, from coarse to fine, one target view at a time."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from clearpane.errors import ClearpaneError
+from clearpane.reconstruction.loading import save_lirm
+from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm, LirmConfig
+from clearpane.synthesis.object_materials import load_materials
+from clearpane.synthesis.object_samples import ObjectDataset, ObjectSources, ObjectStream
+from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
+from clearpane.training.lirm_objective import LirmObjective, Stage, TargetSampling, reduced
+from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
+from clearpane.training.object_augmentation import augment
+from clearpane.training.object_queue import ObjectOrder, ObjectQueue
+from clearpane.training.runner import Schedule, run_steps
+
+WEIGHTS_FILE = "lirm.safetensors"
+# Of a recipe, what may change while a run is interrupted.
+_FREE = {
+    "output",
+    "environments",
+    "materials",
+    "workers",
+    "cpu",
+    "checkpoint_every",
+    "gradient_checkpointing",
+}
+_FIRST_SHARPNESS, _LAST_SHARPNESS = 20.0, 200.0
+_SIZES = {"small": LIRM_SMALL, "paper": LirmConfig()}
+
+DESCRIPTION = """\
+Trains LIRM: a transformer that makes a relightable object from a few views.
+It learns from random objects, which are made while it trains. An interrupted
+run goes on when the same command is given again.
+
+Examples:
+  clearpane train lirm --output run --environments hdris --materials pbr
+  clearpane train lirm --output run --objects 2000 --workers 2
+      keeps 2000 objects in run/objects: on a processor, rendering them is
+      what takes longest
+"""
+
+
+@dataclass(frozen=True)
+class TrainLirm:
+    """Train LIRM (needs the extra [train])."""
+
+    output: Path
+    """Folder of the run: the weights, checkpoint and log, and the objects that are kept."""
+    environments: Path | None = None
+    """Folder with equirectangular HDR maps to light objects with; without it, drawn skies."""
+    materials: Path | None = None
+    """Folder with a folder for each PBR texture set; without it, procedural materials alone."""
+    size: Literal["small", "paper"] = "small"
+    """The model: lirm-small, or the paper's."""
+    objects: int = 0
+    """How many objects are kept and shown again; 0: each step has new ones."""
+    side: int = 128
+    """Pictures have SIDE x SIDE pixels."""
+    coarse_side: int = 64
+    """Their size in the first part of the run."""
+    coarse_share: float = 0.6
+    """How much of the run that part is."""
+    targets: int = 4
+    """Views of each object that are rendered and compared; one at a time is in memory."""
+    patch: int = 32
+    """Side of the window of a target view that is rendered, pixels."""
+    samples: int = 64
+    """Points along a ray."""
+    steps: int = 10_000
+    """Optimiser steps."""
+    batch: int = 1
+    """Objects a step, on each device."""
+    learning_rate: float = 4e-4
+    """Peak learning rate of AdamW; then half a cosine down to a twentieth."""
+    average: float = 0.999
+    """Decay of the averaged weights (EMA), which are what is saved."""
+    workers: int = 1
+    """Processes that make or read objects."""
+    cpu: bool = False
+    """Train on the processor even where there is a GPU."""
+    gradient_checkpointing: bool = False
+    """Keep fewer activations and compute them again: less memory, a third more time."""
+    checkpoint_every: int = 250
+    """Steps between checkpoints."""
+    seed: int = 0
+    """Seed of all randomness."""
+
+
+def check(recipe: TrainLirm) -> None:
+    """Raise ClearpaneError where a recipe asks for what cannot be."""
+    for name in ("side", "coarse_side", "targets", "patch", "samples", "steps", "batch", "checkpoint_every"):
+        if getattr(recipe, name) < 1:
+            raise ClearpaneError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: give 1 or more")
+    for name in ("objects", "workers"):
+        if getattr(recipe, name) < 0:
+            raise ClearpaneError(f"--{name} {getattr(recipe, name)}: give 0 or more")
+    if not 0 <= recipe.coarse_share <= 1:
+        raise ClearpaneError(f"--coarse-share {recipe.coarse_share:g}: give 0 to 1")
+    if not 0 <= recipe.average < 1:
+        raise ClearpaneError(f"--average {recipe.average:g}: give 0 or more, less than 1")
+    if recipe.learning_rate <= 0:
+        raise ClearpaneError(f"--learning-rate {recipe.learning_rate:g}: give more than 0")
+    patch = _SIZES[recipe.size].patch
+    if recipe.side % recipe.coarse_side or recipe.coarse_side % patch:
+        raise ClearpaneError(
+            f"--side {recipe.side} --coarse-side {recipe.coarse_side}: the second is a multiple of {patch} "
+            "and divides the first"
+        )
+    if recipe.patch > recipe.coarse_side:
+        raise ClearpaneError(f"--patch {recipe.patch}: give {recipe.coarse_side} or less, the coarse side")
+
+
+def stage_at(recipe: TrainLirm, step: int) -> Stage:
+    """Coarse pictures first; 1 / beta from 20 to 200 over the run, by the same factor each step."""
+    progress = step / recipe.steps
+    sharpness = _FIRST_SHARPNESS * (_LAST_SHARPNESS / _FIRST_SHARPNESS) ** progress
+    return Stage(recipe.coarse_side if progress < recipe.coarse_share else recipe.side, 1 / sharpness)
+
+
+def open_objects(recipe: TrainLirm) -> ObjectDataset:
+    """The objects of a run."""
+    folder = recipe.output / "objects" if recipe.objects else None
+    materials = load_materials(recipe.materials) if recipe.materials else ()
+    maps = Pictures(recipe.environments, ENVIRONMENT_SUFFIXES) if recipe.environments else None
+    return ObjectDataset(
+        ObjectSources(materials, maps), ObjectStream(seed=recipe.seed, side=recipe.side), folder
+    )
+
+
+def run(recipe: TrainLirm) -> int:
+    """Train, or go on from the run's checkpoint, and write the weights. Returns the exit code.
+
+    Raises:
+        ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
+    """
+    check(recipe)
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(cpu=recipe.cpu)
+    torch.manual_seed(recipe.seed)
+    lirm = Lirm(_SIZES[recipe.size])
+    lirm.gradient_checkpointing = recipe.gradient_checkpointing
+    optimizer = torch.optim.AdamW(lirm.parameters(), betas=(0.9, 0.95), weight_decay=0.05)
+    sampling = TargetSampling(recipe.targets, recipe.patch, recipe.samples)
+    objective, optimizer = accelerator.prepare(LirmObjective(lirm, sampling), optimizer)
+    order = ObjectOrder(
+        recipe.steps,
+        recipe.batch,
+        recipe.objects,
+        recipe.seed,
+        accelerator.process_index,
+        accelerator.num_processes,
+    )
+    queue = ObjectQueue(open_objects(recipe), order, recipe.workers)
+    own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in _FREE}
+    own |= {"processes": accelerator.num_processes, "config": asdict(_SIZES[recipe.size])}
+    state = TrainingState(
+        lirm, AveragedWeights(lirm, recipe.average), optimizer, recipe=json.loads(json.dumps(own))
+    )
+
+    def loss_of(step: int) -> Tensor:
+        number = step * accelerator.num_processes + accelerator.process_index
+        generator = step_generator(recipe.seed, number)
+        stage = stage_at(recipe, step)
+        samples = [augment(reduced(s, stage.side), generator) for s in queue.take(step)]
+        loss: Tensor = objective(samples, stage, generator)
+        return loss
+
+    writer = SummaryWriter(str(recipe.output)) if accelerator.is_main_process else None
+
+    def on_step(step: int, loss: float, rate: float) -> None:
+        if writer is not None:
+            writer.add_scalar("loss", loss, step)
+            writer.add_scalar("learning_rate", rate, step)
+
+    schedule = Schedule(
+        recipe.steps,
+        recipe.learning_rate,
+        warmup=min(500, math.ceil(recipe.steps / 20)),
+        floor=0.05,
+        checkpoint_every=recipe.checkpoint_every,
+    )
+    if not run_steps(state, schedule, recipe.output, loss_of, accelerator, on_step):
+        return 130
+    if accelerator.is_main_process:
+        path = recipe.output / WEIGHTS_FILE
+        save_lirm(path, lirm.config, state.average.weights)
+        print(f"wrote {path}")
+    return 0

@@ -1,0 +1,197 @@
+"""The loss of LIRM: rounds of views are looked at, target views rendered one at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from clearpane.reconstruction.cameras import Cameras, pixel_rays
+from clearpane.reconstruction.heads import HexaplaneField
+from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays
+from clearpane.reconstruction.transformer import Lirm, Views
+from clearpane.synthesis.object_samples import ObjectSample
+from clearpane.training.lirm_losses import Patch, distance_loss, patch_losses
+
+# How the views of a step are shown: one, two or three rounds.
+_ROUNDS = {1: (8,), 2: (4, 4), 3: (4, 2, 2)}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How a step is done.
+
+    Attributes:
+        side: of the pictures.
+        beta: of the density.
+    """
+
+    side: int
+    beta: float
+
+
+@dataclass(frozen=True)
+class TargetSampling:
+    """What is rendered of each object.
+
+    Attributes:
+        targets: views; one at a time is in memory.
+        patch: side of the window of each, pixels.
+        samples: points along a ray.
+    """
+
+    targets: int
+    patch: int
+    samples: int
+
+
+class LirmObjective(nn.Module):
+    """The loss of a step as a module, so that Accelerate can spread it over several devices.
+
+    Of the rendering, only one target view's graph exists at a time: its gradient with regard to the planes
+    and heads is taken at once and summed; the sum then goes back through the transformer in one sweep.
+    """
+
+    def __init__(self, lirm: Lirm, sampling: TargetSampling) -> None:
+        super().__init__()
+        self.lirm = lirm
+        self._sampling = sampling
+
+    def forward(self, samples: Sequence[ObjectSample], stage: Stage, generator: Generator) -> Tensor:
+        """The mean over objects, rounds and target views.
+
+        Its gradient is that of the loss; all of it flows through one product of gradients and values.
+        """
+        device = next(self.lirm.parameters()).device
+        rounds = _ROUNDS[int(torch.randint(1, 4, (), generator=generator))]
+        shown = sum(rounds)
+        order = [torch.randperm(len(s.cameras.camera_to_world), generator=generator) for s in samples]
+        known = bool(torch.randint(2, (), generator=generator))
+        views = stack_views(samples, [o[:shown] for o in order], known, device)
+        first = 0
+        memory = None
+        value = torch.zeros((), device=device)
+        carrier = torch.zeros((), device=device)
+        targets = [o[shown:][: self._sampling.targets] for o in order]
+        share = 1 / (len(rounds) * len(samples))
+        for count in rounds:
+            part = slice_views(views, first, first + count)
+            first += count
+            with torch.autocast(device.type, torch.bfloat16):
+                memory = self.lirm.observe(part, memory)
+            for field, sample, chosen in zip(self.lirm.fields(memory), samples, targets, strict=True):
+                loss, product = self._render(field, sample, chosen, stage, generator)
+                value, carrier = value + share * loss, carrier + share * product
+        return carrier + (value - carrier).detach()
+
+    def _render(
+        self, field: HexaplaneField, sample: ObjectSample, chosen: Tensor, stage: Stage, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of one object's targets, without its graph, and what carries its gradient."""
+        flowing = [field.planes, *([] if field.panoramas is None else [field.panoramas])]
+        leaves = [x.detach().requires_grad_() for x in flowing]
+        detached = HexaplaneField(
+            leaves[0], leaves[1] if len(leaves) > 1 else None, field.evidence, field.heads
+        )
+        parameters = [*leaves, *field.heads.parameters()]
+        gradients = [torch.zeros_like(p) for p in parameters]
+        device = leaves[0].device
+        options = RenderOptions(stage.beta, self._sampling.samples)
+        occupied = occupied_cells(detached, options, leaves[0])
+        value = torch.zeros((), device=device)
+
+        def collect(loss: Tensor) -> None:
+            nonlocal value
+            value = value + loss.detach()
+            for total, one in zip(
+                gradients, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True
+            ):
+                if one is not None:
+                    total += one
+
+        for view in chosen.tolist():
+            patch, pixels = draw_patch(sample, view, self._sampling.patch, generator)
+            origins, directions = pixel_rays(sample.cameras[view], pixels.flatten(0, 1))
+            rendered = render_rays(
+                detached, origins.to(device), directions.to(device), options, occupied, generator
+            )
+            true = Patch(*(x.to(device) for x in patch))
+            collect(patch_losses(rendered, true).total / len(chosen))
+        points = sample.points.to(device)
+        collect(distance_loss(detached.signed_distance(points), sample.distances.to(device)))
+        carrier = sum(
+            (x * g).sum() for x, g in zip([*flowing, *parameters[len(leaves) :]], gradients, strict=True)
+        )
+        assert isinstance(carrier, Tensor)
+        return value, carrier
+
+
+def reduced(sample: ObjectSample, side: int) -> ObjectSample:
+    """A sample with smaller pictures: means over pixels."""
+    cameras = sample.cameras
+    factor = cameras.height // side
+    if factor == 1:
+        return sample
+    views = type(sample.views)(*(F.avg_pool2d(x, factor) for x in sample.views))
+    # A mean depth is that of what is seen; elsewhere it is 0.
+    depth = F.avg_pool2d(sample.views.depth * sample.views.mask, factor) / views.mask.clamp(min=1e-6)
+    return ObjectSample(
+        views._replace(depth=depth), cameras.resized(side, side), sample.points, sample.distances
+    )
+
+
+def stack_views(
+    samples: Sequence[ObjectSample], chosen: Sequence[Tensor], surroundings: bool, device: torch.device
+) -> Views:
+    """Some views of each object, as the model sees them.
+
+    Args:
+        chosen: the numbers of each object's views.
+        surroundings: whether what surrounds the objects is known.
+    """
+    pairs = list(zip(samples, chosen, strict=True))
+    cameras = [s.cameras[c] for s, c in pairs]
+    return Views(
+        torch.stack([s.views.colour[c] for s, c in pairs]).to(device),
+        torch.stack([s.views.mask[c] for s, c in pairs]).to(device),
+        Cameras(
+            torch.stack([c.camera_to_world for c in cameras]),
+            torch.stack([c.intrinsics for c in cameras]),
+            cameras[0].height,
+            cameras[0].width,
+        ).to(device),
+        torch.stack([s.views.background[c] for s, c in pairs]).to(device) if surroundings else None,
+    )
+
+
+def slice_views(views: Views, first: int, last: int) -> Views:
+    """Views ``first`` to ``last`` - 1 of each object."""
+    part = slice(first, last)
+    cameras = views.cameras
+    return Views(
+        views.pictures[:, part],
+        views.masks[:, part],
+        Cameras(cameras.camera_to_world[:, part], cameras.intrinsics[:, part], cameras.height, cameras.width),
+        None if views.backgrounds is None else views.backgrounds[:, part],
+    )
+
+
+def draw_patch(sample: ObjectSample, view: int, size: int, generator: Generator) -> tuple[Patch, Tensor]:
+    """A random window that the object is in: what is true there, and its pixels' middles [h, w, 2]."""
+    values = sample.views
+    mask = values.mask[view, 0]
+    height, width = mask.shape
+    inside = (mask > 0.5).nonzero()
+    middle = torch.tensor([height // 2, width // 2])
+    if len(inside):
+        middle = inside[int(torch.randint(len(inside), (), generator=generator))]
+    jitter = torch.randint(-size // 4, size // 4 + 1, (2,), generator=generator)
+    top, left = (
+        min(max(int(m + j) - size // 2, 0), n - size)
+        for m, j, n in zip(middle, jitter, (height, width), strict=True)
+    )
+    window = (view, slice(None), slice(top, top + size), slice(left, left + size))
+    patch = Patch(*(getattr(values, name)[window] for name in Patch._fields))
+    x, y = (torch.arange(size) + start + 0.5 for start in (left, top))
+    return patch, torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)

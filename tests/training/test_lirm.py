@@ -1,0 +1,334 @@
+"""The recipe of LIRM: the deferred gradient, the schedule, whole runs, what is refused."""
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from clearpane.errors import ClearpaneError
+from clearpane.reconstruction.cameras import picture_rays, pixel_rays
+from clearpane.reconstruction.loading import load_lirm, save_lirm
+from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays
+from clearpane.reconstruction.transformer import Lirm, LirmConfig
+from clearpane.synthesis.object_rendering import ObjectRenderOptions
+from clearpane.synthesis.object_samples import (
+    ObjectDataset,
+    ObjectSample,
+    ObjectSources,
+    ObjectStream,
+    draw_object_sample,
+)
+from clearpane.training.lirm import TrainLirm, check, run, stage_at
+from clearpane.training.lirm_losses import (
+    channel_gain,
+    distance_loss,
+    patch_losses,
+    structural_similarity,
+)
+from clearpane.training.lirm_objective import (
+    LirmObjective,
+    Stage,
+    TargetSampling,
+    draw_patch,
+    reduced,
+    slice_views,
+    stack_views,
+)
+from clearpane.training.loop import step_generator
+from clearpane.training.object_augmentation import transform_sample
+from clearpane.training.object_queue import ObjectOrder, ObjectQueue
+
+TINY = LirmConfig(
+    blocks=2,
+    width=16,
+    heads=2,
+    patch=8,
+    plane_side=2,
+    plane_stride=4,
+    channels=4,
+    panorama_side=2,
+    evidence=8,
+)
+STREAM = ObjectStream(views=12, side=16, points=64, options=ObjectRenderOptions(1, 8, 2))
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def sample() -> ObjectSample:
+    return draw_object_sample(1, ObjectSources(), STREAM)
+
+
+def objective(targets: int = 3) -> LirmObjective:
+    torch.manual_seed(0)
+    lirm = Lirm(TINY)
+    for parameter in lirm.parameters():  # heads that start at zero pass no gradient on
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return LirmObjective(lirm, TargetSampling(targets, 8, 12))
+
+
+def joint_loss(module: LirmObjective, sample: ObjectSample, stage: Stage, seed: int) -> Tensor:
+    """The plain twin for an object shown in one round: all target views in one graph."""
+    generator = step_generator(seed, 0)
+    rounds = {1: (8,), 2: (4, 4), 3: (4, 2, 2)}[int(torch.randint(1, 4, (), generator=generator))]
+    order = torch.randperm(12, generator=generator)
+    known = bool(torch.randint(2, (), generator=generator))
+    views = stack_views([sample], [order[:8]], known, CPU)
+    memory, first, total = None, 0, torch.zeros(())
+    for count in rounds:
+        with torch.autocast("cpu", torch.bfloat16):
+            memory = module.lirm.observe(slice_views(views, first, first + count), memory)
+        first += count
+        (field,) = module.lirm.fields(memory)
+        options = RenderOptions(stage.beta, 12)
+        occupied = occupied_cells(field, options, torch.zeros(1))
+        targets = order[8:][:3].tolist()
+        for view in targets:
+            patch, pixels = draw_patch(sample, view, 8, generator)
+            origins, directions = pixel_rays(sample.cameras[view], pixels.flatten(0, 1))
+            rendered = render_rays(field, origins, directions, options, occupied, generator)
+            total = total + patch_losses(rendered, patch).total / len(targets) / len(rounds)
+        total = total + distance_loss(field.signed_distance(sample.points), sample.distances) / len(rounds)
+    return total
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_the_deferred_gradient_is_that_of_the_whole_graph(sample: ObjectSample, seed: int) -> None:
+    stage = Stage(16, 0.05)
+    deferred, joint = objective(), objective()
+    one = deferred([sample], stage, step_generator(seed, 0))
+    other = joint_loss(joint, sample, stage, seed)
+    assert one.item() == pytest.approx(other.item(), rel=1e-5)
+    one.backward()
+    other.backward()
+    for (name, a), b in zip(deferred.named_parameters(), joint.parameters(), strict=True):
+        if a.grad is None or b.grad is None:
+            assert a.grad is None or not a.grad.any(), name
+            continue
+        assert torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-5), name
+
+
+def test_memory_does_not_grow_with_target_views(sample: ObjectSample) -> None:
+    peaks = []
+    for targets in (1, 4):
+        alive = peak = 0
+
+        class Kept:
+            """A tensor that a graph keeps."""
+
+            def __init__(self, tensor: Tensor) -> None:
+                nonlocal alive, peak
+                self.tensor = tensor
+                alive += tensor.numel()
+                peak = max(peak, alive)
+
+            def __del__(self) -> None:
+                nonlocal alive
+                alive -= self.tensor.numel()
+
+        with saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+            loss = objective(targets)([sample], Stage(16, 0.05), step_generator(1, 0))
+        del loss
+        peaks.append(peak)
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_the_run_goes_from_coarse_and_soft_to_fine_and_sharp() -> None:
+    recipe = TrainLirm(Path("run"), steps=100)
+    stages = [stage_at(recipe, step) for step in range(100)]
+    assert [s.side for s in stages] == [64] * 60 + [128] * 40
+    assert 1 / stages[0].beta == pytest.approx(20)
+    assert 1 / stages[50].beta == pytest.approx((20 * 200) ** 0.5)
+    assert all(a.beta > b.beta for a, b in pairwise(stages))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"steps": 0}, "--steps 0: give 1 or more"),
+        ({"objects": -1}, "--objects -1: give 0 or more"),
+        ({"coarse_share": 1.5}, "--coarse-share 1.5: give 0 to 1"),
+        ({"learning_rate": 0.0}, "--learning-rate 0: give more than 0"),
+        ({"average": 1.0}, "--average 1: give 0 or more, less than 1"),
+        ({"coarse_side": 60}, "--side 128 --coarse-side 60: the second is a multiple of 8"),
+        ({"patch": 100}, "--patch 100: give 64 or less"),
+    ],
+)
+def test_recipes_that_cannot_be_are_refused(change: dict[str, float], says: str) -> None:
+    with pytest.raises(ClearpaneError, match=says):
+        check(replace(TrainLirm(Path("run")), **change))  # type: ignore[arg-type]
+
+
+def test_a_true_rendering_has_no_loss(sample: ObjectSample) -> None:
+    patch, pixels = draw_patch(sample, 2, 8, torch.Generator().manual_seed(0))
+    assert patch.colour.shape == (3, 8, 8) and pixels.shape == (8, 8, 2)
+    column, row = (pixels[0, 0] - 0.5).long().tolist()
+    assert torch.equal(patch.mask[0, 3, 2], sample.views.mask[2, 0, row + 3, column + 2])
+
+    class Perfect:
+        """What rays would see of a perfect reconstruction."""
+
+        opacity = patch.mask.reshape(1, -1).T
+        depth = patch.depth.reshape(1, -1).T
+
+        class appearance:
+            colour = patch.colour.reshape(3, -1).T
+            albedo = 0.5 * patch.albedo.reshape(3, -1).T  # any gain is as good
+            metallic = patch.metallic.reshape(1, -1).T
+            roughness = patch.roughness.reshape(1, -1).T
+            normal = patch.normal.reshape(3, -1).T
+
+    losses = patch_losses(Perfect, patch)  # type: ignore[arg-type]
+    assert float(losses.total) < 1e-6
+    Perfect.appearance.colour = 1 - Perfect.appearance.colour
+    worse = patch_losses(Perfect, patch)  # type: ignore[arg-type]
+    changed = {name for name in worse.parts if float(worse.parts[name]) > float(losses.parts[name]) + 1e-4}
+    assert changed == {"colour", "gradients", "ssim"}
+
+
+def test_the_gain_is_that_of_least_squares() -> None:
+    generator = torch.Generator().manual_seed(0)
+    result, target = torch.rand(2, 3, 5, 5, generator=generator).double()
+    gain = channel_gain(result, target)
+    for channel in range(3):
+        expected = torch.linalg.lstsq(result[channel].reshape(-1, 1), target[channel].reshape(-1, 1)).solution
+        assert float(gain[channel]) == pytest.approx(float(expected))
+    assert torch.equal(channel_gain(torch.zeros(3, 2, 2), torch.ones(3, 2, 2)), torch.ones(3, 1, 1))
+
+
+def test_similarity_is_that_of_scikit_image() -> None:
+    metrics = pytest.importorskip("skimage.metrics")
+    a = torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(0)).double()
+    b = (a + 0.2 * torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(1))).clamp(0, 1).double()
+    # Theirs, with every place weighed the same as ours: no window reaches beyond the picture.
+    _, whole = metrics.structural_similarity(
+        a.numpy(), b.numpy(), channel_axis=0, data_range=1.0, full=True, use_sample_covariance=False
+    )
+    assert float(structural_similarity(a, b)) == pytest.approx(float(whole[:, 3:-3, 3:-3].mean()), abs=1e-6)
+    assert float(structural_similarity(a, a)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("quarters", [0, 1, 3])
+def test_turned_and_mirrored_objects_are_seen_consistently(
+    sample: ObjectSample, quarters: int, mirrored: bool
+) -> None:
+    moved = transform_sample(sample, quarters, mirrored)
+    rotation = moved.cameras.camera_to_world[:, :3, :3]
+    assert torch.allclose(torch.linalg.det(rotation), torch.ones(12), atol=1e-5)
+
+    def surface(s: ObjectSample) -> tuple[Tensor, Tensor]:
+        """Where each pixel's ray ends, and the normal there; rows of pixels in the unmirrored order."""
+        origins, directions = picture_rays(s.cameras)
+        points = origins + s.views.depth.movedim(1, -1) * directions
+        flip = mirrored and s is moved
+        normal = s.views.normal.movedim(1, -1)
+        return (points.flip(2), normal.flip(2)) if flip else (points, normal)
+
+    change = torch.linalg.lstsq(sample.points, moved.points).solution  # rows: points @ change
+    (there, there_normal), (here, here_normal) = surface(moved), surface(sample)
+    inside = sample.views.mask[:, 0] == 1
+    assert inside.any()
+    assert torch.allclose(there[inside], (here @ change)[inside], atol=1e-4)
+    assert torch.allclose(there_normal[inside], (here_normal @ change)[inside], atol=1e-4)
+    assert torch.allclose(there[..., 1], here[..., 1], atol=1e-4)  # up stays up
+
+
+def test_smaller_pictures_are_means_and_keep_depths(sample: ObjectSample) -> None:
+    small = reduced(sample, 8)
+    assert small.views.colour.shape == (12, 3, 8, 8)
+    assert (small.cameras.height, small.cameras.width) == (8, 8)
+    assert torch.allclose(small.views.colour.mean(), sample.views.colour.mean(), atol=1e-5)
+    seen = small.views.mask > 0
+    depth = sample.views.depth[sample.views.mask > 0]
+    assert small.views.depth[seen].min() >= depth.min() - 1e-4
+    assert small.views.depth[seen].max() <= depth.max() + 1e-4
+    assert reduced(sample, 16) is sample
+
+
+def test_objects_come_in_the_order_of_their_steps_wherever_one_begins(tmp_path: Path) -> None:
+    order = ObjectOrder(steps=5, batch=1, kept=3, seed=4)
+    assert {n for step in range(50) for n in order.numbers(step)} == {0, 1, 2}
+    endless = ObjectOrder(steps=5, batch=2, process=1, processes=2)
+    assert endless.numbers(0) == [2, 3] and endless.numbers(1) == [6, 7]
+    stream = replace(STREAM, views=2, points=4)
+    queue = ObjectQueue(ObjectDataset(ObjectSources(), stream, tmp_path), order, 0)
+    taken = [queue.take(step)[0].points for step in range(3)]
+    with pytest.raises(ClearpaneError, match="holds other objects"):
+        ObjectDataset(ObjectSources(), replace(stream, side=24), tmp_path)
+    again = ObjectQueue(ObjectDataset(ObjectSources(), stream, tmp_path), order, 0)
+    assert torch.equal(again.take(2)[0].points, taken[2])
+
+
+def small_recipe(folder: Path, steps: int = 4) -> TrainLirm:
+    return TrainLirm(
+        folder,
+        objects=1,
+        side=16,
+        coarse_side=8,
+        targets=1,
+        patch=8,
+        samples=6,
+        steps=steps,
+        workers=0,
+        cpu=True,
+        checkpoint_every=2,
+    )
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clearpane.training import lirm as module
+
+    assert run(small_recipe(tmp_path / "whole")) == 0
+    log = (tmp_path / "whole" / "log.jsonl").read_text()
+    assert [json.loads(line)["step"] for line in log.splitlines()] == [1, 2, 3, 4]
+
+    real = module.augment
+    calls = []
+
+    def failing(*arguments: object) -> ObjectSample:
+        calls.append(1)
+        if len(calls) == 4:
+            raise ClearpaneError("the power went")
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "augment", failing)
+    with pytest.raises(ClearpaneError):
+        run(small_recipe(tmp_path / "broken"))
+    monkeypatch.undo()
+    assert run(small_recipe(tmp_path / "broken")) == 0
+    there, here = (load_lirm(tmp_path / name / "lirm.safetensors") for name in ("whole", "broken"))
+    for a, b in zip(there.parameters(), here.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert (tmp_path / "broken" / "log.jsonl").read_text() == log
+    with pytest.raises(ClearpaneError, match="is of another run"):
+        run(small_recipe(tmp_path / "whole", steps=6))
+
+
+def test_weights_survive_their_file_and_damaged_ones_are_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    lirm = Lirm(TINY)
+    path = tmp_path / "lirm.safetensors"
+    save_lirm(path, TINY, lirm.state_dict())
+    loaded = load_lirm(path)
+    assert loaded.config == TINY and not loaded.training
+    for a, b in zip(lirm.parameters(), loaded.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-3)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ClearpaneError, match="cannot be read as safetensors"):
+        load_lirm(path)
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(ClearpaneError, match="holds no LIRM"):
+        load_lirm(path)
+    save_lirm(path, replace(TINY, width=32), lirm.state_dict())
+    with pytest.raises(ClearpaneError, match="holds no LIRM"):
+        load_lirm(path)
