@@ -1,0 +1,150 @@
+"""The mesh `bob` path-traced by Mitsuba, as LIRM's benchmarks see it.
+
+Every view also has what is true of it, by Mitsuba's own integrator for that. The mesh is scaled so that the
+longest side of its box is 1 metre. It is shown by its own texture, as a dielectric of roughness 0.3.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import mitsuba as mi
+import numpy as np
+import torch
+from torch import Tensor
+
+from clearpane.optics.color import linear_to_srgb
+from clearpane.reconstruction.cameras import Cameras
+from clearpane.synthesis.object_rendering import ObjectViews
+from clearpane.synthesis.object_samples import (
+    ObjectSample,
+    load_object_sample,
+    save_object_sample,
+)
+from clearpane.synthesis.path_tracing import use_variant
+
+ROUGHNESS = 0.3
+_SAMPLES, _TRUE_SAMPLES, _DEPTH = 128, 32, 5
+_SURFACE_POINTS = 4096
+_AOVS = "albedo:albedo,normal:sh_normal,position:position"
+
+
+def mesh_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Positions [V, 3] and triangles [F, 3] of an OBJ file, scaled and centred."""
+    positions, triangles = [], []
+    for line in path.read_text().splitlines():
+        kind, *words = line.split() or [""]
+        if kind == "v":
+            positions.append([float(word) for word in words])
+        elif kind == "f":
+            triangles.append([int(word.partition("/")[0]) - 1 for word in words])
+    return np.asarray(positions), np.asarray(triangles)
+
+
+def normalisation(positions: np.ndarray) -> tuple[np.ndarray, float]:
+    """Middle and scale that bring positions into a box about the origin whose longest side is 1."""
+    low, high = positions.min(0), positions.max(0)
+    return (low + high) / 2, float(1 / (high - low).max())
+
+
+def surface_points(path: Path, count: int, seed: int = 0) -> Tensor:
+    """Points spread evenly over the mesh: [count, 3]."""
+    positions, triangles = mesh_arrays(path)
+    middle, scale = normalisation(positions)
+    corners = ((positions - middle) * scale)[triangles]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.linalg.norm(normal, axis=-1)
+    generator = np.random.default_rng(seed)
+    chosen = corners[generator.choice(len(area), count, p=area / area.sum())]
+    u, v = generator.random((2, count, 1))
+    over = u + v > 1
+    u, v = np.where(over, 1 - u, u), np.where(over, 1 - v, v)
+    points = chosen[:, 0] + u * (chosen[:, 1] - chosen[:, 0]) + v * (chosen[:, 2] - chosen[:, 0])
+    return torch.from_numpy(points).float()
+
+
+def bob_scene(folder: Path, environment: Tensor) -> dict[str, Any]:
+    """Mesh and light as Mitsuba describes them."""
+    middle, scale = normalisation(mesh_arrays(folder / "bob_tri.obj")[0])
+    transform = mi.ScalarTransform4f().scale(scale).translate((-middle).tolist())
+    return {
+        "type": "scene",
+        "light": {"type": "envmap", "bitmap": mi.Bitmap(environment.contiguous().numpy())},
+        "mesh": {
+            "type": "obj",
+            "filename": str(folder / "bob_tri.obj"),
+            "to_world": transform,
+            "bsdf": {
+                "type": "principled",
+                "base_color": {"type": "bitmap", "filename": str(folder / "bob_diffuse.png")},
+                "roughness": ROUGHNESS,
+                "specular": 0.5,
+            },
+        },
+    }
+
+
+def sensor(cameras: Cameras, view: int) -> dict[str, Any]:
+    """One camera, for pictures whose principal point is their middle."""
+    pose = cameras.camera_to_world[view].double().numpy() @ np.diag([-1.0, -1.0, 1.0, 1.0])
+    focal = float(cameras.intrinsics[view, 0])
+    return {
+        "type": "perspective",
+        "fov": float(np.degrees(2 * np.arctan(cameras.width / 2 / focal))),
+        "fov_axis": "x",
+        "near_clip": 0.01,
+        "to_world": mi.ScalarTransform4f(pose),
+        "film": {
+            "type": "hdrfilm",
+            "width": cameras.width,
+            "height": cameras.height,
+            "rfilter": {"type": "box"},
+            "pixel_format": "rgba",
+        },
+    }
+
+
+def render_bob(folder: Path, environment: Tensor, cameras: Cameras) -> ObjectSample:
+    """All views of it; the points of the sample are on its surface."""
+    use_variant("auto")
+    scene = mi.load_dict(bob_scene(folder, environment), parallel=False, optimize=False)
+    colours = mi.load_dict({"type": "path", "max_depth": _DEPTH, "hide_emitters": True})
+    truths = mi.load_dict(
+        {
+            "type": "aov",
+            "aovs": _AOVS,
+            "own": {"type": "path", "max_depth": 2, "hide_emitters": True},
+        }
+    )
+    views = []
+    for view in range(len(cameras.camera_to_world)):
+        camera = mi.load_dict(sensor(cameras, view))
+        picture, truth = (
+            torch.from_numpy(
+                np.array(mi.render(scene, sensor=camera, integrator=integrator, spp=spp, seed=view))
+            ).permute(2, 0, 1)
+            for integrator, spp in ((colours, _SAMPLES), (truths, _TRUE_SAMPLES))
+        )
+        mask = picture[3:4].clamp(0, 1)
+        colour = linear_to_srgb(picture[:3].clamp(0, 1)) * mask + 1 - mask
+        albedo, normal, position = truth[4:7], truth[7:10], truth[10:13]
+        seen = truth[3:4].clamp(min=1e-6)
+        depth = (position / seen - cameras.centres[view][:, None, None]).norm(dim=0, keepdim=True)
+        depth = depth * (mask > 0)
+        even = torch.ones_like(mask) * mask
+        views.append(
+            ObjectViews(
+                colour, mask, depth, normal, albedo, 0 * even, ROUGHNESS * even, torch.zeros_like(colour)
+            )
+        )
+        print(f"bob: view {view + 1} of {len(cameras.camera_to_world)}", flush=True)
+    points = surface_points(folder / "bob_tri.obj", _SURFACE_POINTS)
+    stacked = ObjectViews(*(torch.stack(values) for values in zip(*views, strict=True)))
+    return ObjectSample(stacked, cameras, points, torch.zeros(len(points), 1))
+
+
+def load_bob(folder: Path, environment: Tensor, cameras: Cameras, cache: Path) -> ObjectSample:
+    """The views, rendered once."""
+    if not cache.exists():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        save_object_sample(render_bob(folder, environment, cameras), cache)
+    return load_object_sample(cache)

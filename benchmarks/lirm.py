@@ -1,0 +1,270 @@
+"""LIRM against what needs no learning: new views, shape and materials from 4, 8 and 16 views.
+
+    python benchmarks/lirm.py DATA [--weights FILE]
+
+Held-out procedural objects, and the mesh bob rendered by Mitsuba, both under environments that no weights
+were trained on. The views come in rounds of 4, 4 and 8, through the update module; new views are never shown.
+Writes docs/figures/lirm.{md,json,jpg}. Needs the extras [train] and [synthesis].
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+import tyro
+from PIL import Image
+from torch import Generator, Tensor
+from tyro.conf import Positional
+
+from bob import load_bob
+from clearpane.evaluation.metrics import to_8bit
+from clearpane.evaluation.tables import write_text
+from clearpane.images.writing import atomic_path
+from clearpane.reconstruction.cameras import Cameras
+from clearpane.reconstruction.evidence import hull_distance, voxel_centres
+from clearpane.reconstruction.heads import HexaplaneField
+from clearpane.reconstruction.loading import load_lirm
+from clearpane.reconstruction.transformer import Lirm
+from clearpane.reconstruction.update import Memory
+from clearpane.synthesis.object_materials import load_materials
+from clearpane.synthesis.object_samples import (
+    ObjectDataset,
+    ObjectSample,
+    ObjectSources,
+    ObjectStream,
+    draw_cameras,
+    draw_environment,
+)
+from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
+from clearpane.training.lirm_objective import stack_views
+from held_out_environments import split_environments
+from markdown import table
+from measuring import FOLDER, Machine, describe_machine
+from reconstruction_scores import (
+    chamfer,
+    crossings,
+    material_scores,
+    render_views,
+    summary,
+    surface_of,
+    view_scores,
+    zero_points,
+)
+from runs import finish
+from view_baselines import hull_views, nearest_views, visual_hull
+
+ROUNDS = (4, 4, 8)
+_NEW = 4
+_SEED = 7000
+_MEMORY_ROUNDS = 10
+WEIGHTS = FOLDER.parent / "src" / "clearpane" / "reconstruction" / "weights" / "lirm_small.safetensors"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure LIRM on objects that it has not seen."""
+
+    data: Positional[Path]
+    """Folder with environments, materials and objects/bob."""
+    weights: Path = WEIGHTS
+    """The model."""
+    objects: int = 24
+    """Held-out procedural objects."""
+    side: int = 128
+    """Of the pictures, pixels."""
+    threads: int = 2
+    """CPU threads."""
+    output: Path = FOLDER.parent / "docs" / "figures"
+    """Folder of lirm.md, .json and .jpg."""
+    cache: Path = FOLDER.parent / "build" / "benchmarks" / "lirm"
+    """Folder of rendered objects."""
+
+
+def load_objects(options: Options) -> dict[str, ObjectSample]:
+    """The procedural objects, then bob, by name."""
+    _, held_out = split_environments(options.data / "environments", options.cache / "environments")
+    sources = ObjectSources(
+        load_materials(options.data / "materials"), Pictures(held_out, ENVIRONMENT_SUFFIXES)
+    )
+    views = sum(ROUNDS) + _NEW
+    stream = ObjectStream(seed=_SEED, views=views, side=options.side)
+    data = ObjectDataset(sources, stream, options.cache / f"objects-{options.side}")
+    samples = {f"object {i}": data[i] for i in range(options.objects)}
+    generator = Generator().manual_seed(_SEED)
+    environment = draw_environment(sources, generator)
+    cameras = draw_cameras(views, options.side, generator)
+    cache = options.cache / f"bob-{options.side}.safetensors"
+    samples["bob"] = load_bob(options.data / "objects" / "bob", environment, cameras, cache)
+    return samples
+
+
+def spread_order(cameras: Cameras) -> list[int]:
+    """All cameras, each the farthest from those before: the first few see an object from all sides."""
+    directions = torch.nn.functional.normalize(cameras.centres, dim=-1)
+    order = [0]
+    while len(order) < len(directions):
+        nearest = (directions @ directions[order].T).amax(-1)
+        nearest[order] = 2
+        order.append(int(nearest.argmin()))
+    return order
+
+
+@torch.no_grad()
+def reconstruct(lirm: Lirm, sample: ObjectSample, order: list[int]) -> list[HexaplaneField]:
+    """What is known after each round."""
+    memory: Memory | None = None
+    fields, first = [], 0
+    for count in ROUNDS:
+        chosen = torch.tensor(order[first : first + count])
+        memory = lirm.observe(stack_views([sample], [chosen], False, torch.device("cpu")), memory)
+        fields += lirm.fields(memory)
+        first += count
+    return fields
+
+
+def score_object(lirm: Lirm, sample: ObjectSample) -> tuple[dict[str, dict[str, float]], list[Tensor]]:
+    """The figures of all rows for one object; pictures of its first new view: truth, ours, baselines."""
+    order = spread_order(sample.cameras)
+    # The new views are spread as well: each lies between those that are shown.
+    targets = order[-_NEW:]
+    wanted = sample.cameras[targets]
+    rows: dict[str, dict[str, float]] = {}
+    surface = surface_of(sample)
+    fields = reconstruct(lirm, sample, order)
+    shown = 0
+    pictures: list[Tensor] = [sample.views.colour[targets[0]]]
+    for count, field in zip(ROUNDS, fields, strict=True):
+        shown += count
+        rendered = render_views(field, wanted)
+        rows[f"LIRM, {shown} views"] = {
+            **view_scores(rendered["colour"], sample, targets),
+            **material_scores(rendered, sample, targets),
+            "chamfer": chamfer(zero_points(field), surface),
+        }
+        if shown == 8:
+            pictures += [
+                rendered["colour"][0],
+                rendered["albedo"][0] ** (1 / 2.2),
+                rendered["normal"][0] / 2 + 0.5,
+            ]
+    for shown in (4, 8, 16):
+        chosen = order[:shown]
+        seen, masks = sample.views.colour[chosen], sample.views.mask[chosen]
+        hull = visual_hull(masks, sample.cameras[chosen])
+        colours = hull_views(hull, seen, sample.cameras[chosen], wanted)
+        nearest = nearest_views(seen, sample.cameras[chosen], wanted)
+        points = crossings(hull_distance(hull), voxel_centres(hull.shape[-1], hull))
+        nothing = {"albedo": float("nan"), "normal": float("nan")}
+        rows[f"visual hull with projected colours, {shown} views"] = {
+            **view_scores(colours, sample, targets),
+            **nothing,
+            "chamfer": chamfer(points, surface),
+        }
+        rows[f"nearest input view, {shown} views"] = {
+            **view_scores(nearest, sample, targets),
+            **nothing,
+            "chamfer": float("nan"),
+        }
+        if shown == 8:
+            pictures += [colours[0], nearest[0]]
+    return rows, pictures
+
+
+@torch.no_grad()
+def measure_cost(lirm: Lirm, sample: ObjectSample) -> dict[str, Any]:
+    """Seconds of a reconstruction of 8 views, and memory after each of ten rounds of 4."""
+    order = spread_order(sample.cameras)
+    views = stack_views([sample], [torch.tensor(order[:8])], False, torch.device("cpu"))
+    lirm.fields(lirm.observe(views))
+    started = time.perf_counter()
+    lirm.fields(lirm.observe(views))
+    seconds = time.perf_counter() - started
+    process = psutil.Process()
+    memory, held, resident = None, [], []
+    for _ in range(_MEMORY_ROUNDS):
+        part = stack_views([sample], [torch.tensor(order[:4])], False, torch.device("cpu"))
+        memory = lirm.observe(part, memory)
+        tensors = [memory.tokens, *(t for e in memory.evidence for t in (e.hull, e.masks, e.colours))]
+        held.append(sum(t.nbytes for t in tensors))
+        resident.append(process.memory_info().rss)
+    return {"seconds": seconds, "held": held, "resident": resident}
+
+
+def draw_sheet(pictures: dict[str, list[Tensor]]) -> Image.Image:
+    """A row an object: truth, LIRM from 8 views with its albedo and normals, hull, nearest view."""
+    rows = [torch.cat([p.clamp(0, 1) for p in row], dim=2) for row in pictures.values()]
+    return Image.fromarray(to_8bit(torch.cat(rows, dim=1).permute(1, 2, 0).numpy()))
+
+
+def render(document: dict[str, Any]) -> str:
+    """The tables as Markdown."""
+
+    def rows(results: dict[str, Any], spread: bool) -> list[list[str]]:
+        def cell(value: dict[str, float] | float, decimals: int) -> str:
+            mean, sd = (value["mean"], value["sd"]) if isinstance(value, dict) else (value, 0.0)
+            if np.isnan(mean):
+                return ""
+            return f"{mean:.{decimals}f}" + (f" ± {sd:.{decimals}f}" if spread else "")
+
+        columns = (("psnr", 2), ("object", 2), ("ssim", 3), ("albedo", 2), ("normal", 1), ("chamfer", 1))
+        return [[name, *(cell(r[key], decimals) for key, decimals in columns)] for name, r in results.items()]
+
+    head = ["", "PSNR, dB", "object's, dB", "SSIM", "albedo, dB", "normals, degrees", "Chamfer, mm"]
+    cost = document["cost"]
+    grown = (cost["resident"][-1] - cost["resident"][1]) / 2**20
+    return (
+        "## LIRM\n\n"
+        f"`{document['weights']}`, {document['parameters'] / 1e6:.1f} M parameters. {_NEW} new views of "
+        f'{document["side"]} x {document["side"]} pixels an object, on white, 8 bits; "object\'s" is over its '
+        "pixels alone. Albedo after one gain a picture and channel; Chamfer is the mean of both ways, for an "
+        "object a metre long. The views come in rounds of 4, 4 and 8.\n\n"
+        f"### {document['objects']} held-out procedural objects (± standard deviation over them)\n\n"
+        + table(head, rows(document["procedural"], True))
+        + "\n### bob, path-traced\n\n"
+        + table(head, rows(document["bob"], False))
+        + "\n![Rows: truth, LIRM, its albedo, its normals, the hull, the nearest view](lirm.jpg)\n\n"
+        f"Eight views take {cost['seconds']:.2f} s. Remembered are {cost['held'][0] / 2**20:.1f} MiB "
+        f"after the first round of four views and {cost['held'][-1] / 2**20:.1f} MiB after the tenth; the "
+        f"process grew by {grown:.0f} MiB from the second to the tenth.\n"
+        f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
+    )
+
+
+def measure(options: Options) -> str:
+    """Score all objects; the tables."""
+    torch.set_num_threads(options.threads)
+    lirm = load_lirm(options.weights)
+    samples = load_objects(options)
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    pictures = {}
+    for name, sample in samples.items():
+        results[name], pictures[name] = score_object(lirm, sample)
+        print(f"{name}: {results[name]['LIRM, 8 views']['psnr']:.2f} dB", flush=True)
+    procedural = [r for name, r in results.items() if name != "bob"]
+    document = {
+        "weights": options.weights.name,
+        "parameters": sum(p.numel() for p in lirm.parameters()),
+        "side": options.side,
+        "objects": len(procedural),
+        "procedural": {row: summary([r[row] for r in procedural]) for row in procedural[0]},
+        "bob": results["bob"],
+        "cost": measure_cost(lirm, samples["bob"]),
+        "machine": describe_machine(),
+    }
+    shown = {name: pictures[name] for name in [*list(samples)[:5], "bob"]}
+    with atomic_path(options.output / "lirm.jpg", overwrite=True) as temporary:
+        draw_sheet(shown).save(temporary, "JPEG", quality=88)
+    write_text(options.output / "lirm.json", json.dumps(document, indent=1) + "\n", overwrite=True)
+    write_text(options.output / "lirm.md", render(document), overwrite=True)
+    return render(document)
+
+
+if __name__ == "__main__":
+    sys.exit(finish(partial(measure, tyro.cli(Options, description=__doc__))))
