@@ -10,7 +10,6 @@ whether that account holds for them. Writes docs/figures/flux_cost.md and flux_c
 
 import json
 import sys
-import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -18,8 +17,6 @@ from typing import Any, get_args
 import torch
 import tyro
 from diffusers import FluxTransformer2DModel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
 from clearpane.evaluation.tables import write_text
@@ -34,6 +31,7 @@ from clearpane.separation.flux.memory import (
 )
 from markdown import table
 from measuring import FOLDER, Machine, describe_machine
+from peak_memory import PeakMemory
 
 SIDES = (512, 1024)
 _STEPS, _RANK, _TEXT = 28, 16, 512
@@ -47,35 +45,6 @@ class Options:
 
     output: Path = FOLDER.parent / "docs" / "figures"
     """Folder of flux_cost.md and flux_cost.json."""
-
-
-class PeakMemory(TorchDispatchMode):
-    """Follows the tensors made while it is active.
-
-    Args:
-        module: whose own weights do not count.
-
-    Attributes:
-        peak: the largest sum of bytes that were alive at once.
-    """
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        super().__init__()
-        self.peak = 0
-        self._alive: dict[int, int] = {}
-        self._weights = {p.untyped_storage()._cdata for p in module.parameters()}
-
-    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
-        result = function(*arguments, **(keywords or {}))
-        for value in tree_iter(result):
-            if isinstance(value, torch.Tensor):
-                storage = value.untyped_storage()
-                key = storage._cdata
-                if key not in self._alive and key not in self._weights:
-                    self._alive[key] = storage.nbytes()
-                    weakref.finalize(storage, self._alive.pop, key, None)
-                    self.peak = max(self.peak, sum(self._alive.values()))
-        return result
 
 
 def new_transformer(width: int, double: int, single: int, text: int) -> FluxTransformer2DModel:

@@ -1,0 +1,179 @@
+"""The first test of learning: lirm-small learns one glossy, textured object by heart.
+
+    python benchmarks/lirm_overfit.py DATA
+
+It sees eight of its views at a time and is compared with others; the new views it is scored on are never
+shown. Writes docs/figures/lirm_overfit.{md,json,jpg}. Needs the extras [train] and [synthesis].
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from accelerate import Accelerator
+from PIL import Image
+from torch import Generator, Tensor
+from tyro.conf import Positional
+
+from clearpane.evaluation.metrics import to_8bit
+from clearpane.evaluation.tables import write_text
+from clearpane.images.writing import atomic_path
+from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm
+from clearpane.synthesis.object_materials import load_materials
+from clearpane.synthesis.object_rendering import render_object
+from clearpane.synthesis.object_samples import (
+    ObjectSample,
+    ObjectSources,
+    draw_cameras,
+    draw_environment,
+    draw_points,
+    load_object_sample,
+    save_object_sample,
+)
+from clearpane.synthesis.objects import draw_object
+from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
+from clearpane.training.lirm_objective import LirmObjective, Stage, TargetSampling, stack_views
+from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
+from clearpane.training.runner import Schedule, run_steps
+from markdown import table
+from measuring import FOLDER, Machine, describe_machine
+from reconstruction_scores import render_views, view_scores
+from runs import finish
+from view_baselines import hull_views, nearest_views, visual_hull
+
+_SEED, _VIEWS, _NEW = 5, 40, 8
+_ROUGHNESS = 0.2
+_SHARPNESS = (30.0, 200.0)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Learn one object by heart."""
+
+    data: Positional[Path]
+    """Folder with environments and materials."""
+    steps: int = 1500
+    """Optimiser steps."""
+    side: int = 128
+    """Of the pictures, pixels."""
+    threads: int = 2
+    """CPU threads."""
+    output: Path = FOLDER.parent / "docs" / "figures"
+    """Folder of lirm_overfit.md, .json and .jpg."""
+    cache: Path = FOLDER.parent / "build" / "benchmarks" / "lirm-overfit"
+    """Folder of the object and the checkpoint."""
+
+
+def load_object(options: Options) -> ObjectSample:
+    """A random object whose materials are made glossy, seen from 40 sides; rendered once."""
+    path = options.cache / f"object-{options.side}.safetensors"
+    if not path.exists():
+        maps = Pictures(options.data / "environments", ENVIRONMENT_SUFFIXES)
+        sources = ObjectSources(load_materials(options.data / "materials"), maps)
+        solid = draw_object(_SEED, sources.materials)
+        for part in solid.primitives:
+            for level in part.material.levels:
+                level[4] = _ROUGHNESS
+        generator = Generator().manual_seed(_SEED)
+        environment = draw_environment(sources, generator)
+        cameras = draw_cameras(_VIEWS, options.side, generator)
+        points = draw_points(solid, 4096, generator)
+        views = render_object(solid, environment, cameras)
+        save_object_sample(ObjectSample(views, cameras, points, solid.signed_distance(points)[:, None]), path)
+    return load_object_sample(path)
+
+
+def part_of(sample: ObjectSample, chosen: list[int]) -> ObjectSample:
+    """Some of its views."""
+    views = type(sample.views)(*(value[chosen] for value in sample.views))
+    return ObjectSample(views, sample.cameras[chosen], sample.points, sample.distances)
+
+
+def train(options: Options, lirm: Lirm, sample: ObjectSample) -> float:
+    """Train it, or go on; it is left with its averaged weights. The seconds that took."""
+    accelerator = Accelerator(cpu=True)
+    optimizer = accelerator.prepare(torch.optim.AdamW(lirm.parameters(), betas=(0.9, 0.95), weight_decay=0))
+    objective = LirmObjective(lirm, TargetSampling(targets=4, patch=32, samples=64))
+    state = TrainingState(
+        lirm, AveragedWeights(lirm, 0.99), optimizer, recipe={"steps": options.steps, "side": options.side}
+    )
+
+    def loss_of(step: int) -> Tensor:
+        low, high = _SHARPNESS
+        beta = 1 / (low * (high / low) ** (step / options.steps))
+        return objective([sample], Stage(options.side, beta), step_generator(0, step))
+
+    started = time.monotonic()
+    if not run_steps(state, Schedule(options.steps, 1e-3, floor=0.05), options.cache, loss_of, accelerator):
+        raise KeyboardInterrupt
+    lirm.load_state_dict(state.average.weights)
+    lirm.eval()
+    return time.monotonic() - started
+
+
+def render(document: dict[str, Any]) -> str:
+    """The table as Markdown."""
+    rows = [
+        [name, f"{r['psnr']:.2f}", f"{r['object']:.2f}", f"{r['ssim']:.3f}"]
+        for name, r in document["rows"].items()
+    ]
+    return (
+        "## One object by heart\n\n"
+        f"lirm-small after {document['steps']} steps ({document['minutes']:.0f} minutes) on "
+        f"{_VIEWS - _NEW} views of one object of roughness {_ROUGHNESS}; {_NEW} new views of "
+        f"{document['side']} x {document['side']} pixels on white, eight shown.\n\n"
+        + table(["", "PSNR, dB", "object's, dB", "SSIM"], rows)
+        + "\n![New views: true, and below as they are rendered](lirm_overfit.jpg)\n"
+        + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
+    )
+
+
+def measure(options: Options) -> str:
+    """Learn the object, render its new views."""
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    sample = load_object(options)
+    shown, new = list(range(0, _VIEWS, _VIEWS // _NEW)), []
+    new = [view + 2 for view in shown]
+    kept = [view for view in range(_VIEWS) if view not in new]
+    # Textures are finer than lirm-small's planes are in general: here they are twice as fine.
+    lirm = Lirm(replace(LIRM_SMALL, plane_side=16))
+    seconds = train(options, lirm, part_of(sample, kept))
+    with torch.no_grad():
+        views = stack_views([sample], [torch.tensor(shown)], False, torch.device("cpu"))
+        (field,) = lirm([views])
+    wanted, seen = sample.cameras[new], sample.cameras[shown]
+    rendered = render_views(field, wanted)["colour"]
+    pictures, masks = sample.views.colour[shown], sample.views.mask[shown]
+    hull = visual_hull(masks, seen)
+    document = {
+        "steps": options.steps,
+        "side": options.side,
+        "minutes": seconds / 60,
+        "rows": {
+            "lirm-small": view_scores(rendered, sample, new),
+            "visual hull with projected colours": view_scores(
+                hull_views(hull, pictures, seen, wanted), sample, new
+            ),
+            "nearest input view": view_scores(nearest_views(pictures, seen, wanted), sample, new),
+        },
+        "machine": describe_machine(),
+    }
+    both = [torch.cat(list(x), dim=2) for x in (sample.views.colour[new], rendered.clamp(0, 1))]
+    sheet = np.asarray(torch.cat(both, dim=1).permute(1, 2, 0))
+    with atomic_path(options.output / "lirm_overfit.jpg", overwrite=True) as temporary:
+        Image.fromarray(to_8bit(sheet)).save(temporary, "JPEG", quality=88)
+    write_text(options.output / "lirm_overfit.json", json.dumps(document, indent=1) + "\n", overwrite=True)
+    write_text(options.output / "lirm_overfit.md", render(document), overwrite=True)
+    return render(document)
+
+
+if __name__ == "__main__":
+    sys.exit(finish(partial(measure, tyro.cli(Options, description=__doc__))))

@@ -1,0 +1,36 @@
+"""The memory that tensors need at once, followed as they are made and let go."""
+
+import weakref
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+
+class PeakMemory(TorchDispatchMode):
+    """Follows the tensors made while it is active.
+
+    Args:
+        module: whose own weights do not count.
+
+    Attributes:
+        peak: the largest sum of bytes that were alive at once.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.peak = 0
+        self._alive: dict[int, int] = {}
+        self._weights = {p.untyped_storage()._cdata for p in module.parameters()}
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        result = function(*arguments, **(keywords or {}))
+        for value in tree_iter(result):
+            if isinstance(value, torch.Tensor):
+                storage = value.untyped_storage()
+                key = storage._cdata
+                if key not in self._alive and key not in self._weights:
+                    self._alive[key] = storage.nbytes()
+                    weakref.finalize(storage, self._alive.pop, key, None)
+                    self.peak = max(self.peak, sum(self._alive.values()))
+        return result
