@@ -223,8 +223,8 @@ def render(document: dict[str, Any]) -> str:
         "## LIRM\n\n"
         f"`{document['weights']}`, {document['parameters'] / 1e6:.1f} M parameters. {_NEW} new views of "
         f"{document['side']} x {document['side']} pixels an object, on white, 8 bits; the next column is "
-        "over the object's pixels alone. Albedo after one gain a picture and channel; Chamfer is the mean of both "
-        "ways, for an object a metre long. The views come in rounds of 4, 4 and 8.\n\n"
+        "over the object's pixels alone. Albedo after one gain a picture and channel; Chamfer is the mean of "
+        "both ways, for an object a metre long. The views come in rounds of 4, 4 and 8.\n\n"
         f"### {document['objects']} held-out procedural objects (± standard deviation over them)\n\n"
         + table(head, rows(document["procedural"], True))
         + "\n### bob, path-traced\n\n"

@@ -114,8 +114,8 @@ def render(document: dict[str, Any]) -> str:
         + table(["rounds", "TFLOP", "peak memory, GB"], rows)
         + f"\nBetween rounds {remembered / 1e6:.0f} MB are remembered, however many there were. The paper "
         f"gives {_TARGET} s a reconstruction: for one round that is {operations / _TARGET / 1e12:.0f} TFLOP "
-        f"a second, sustained; {document['attention_share'] * 100:.0f} % of the operations are the attention of all "
-        "tokens to all.\n\n"
+        f"a second, sustained; {document['attention_share'] * 100:.0f} % of the operations are attention "
+        "of all tokens to all.\n\n"
         "### The account of memory on small models\n\n"
         "The largest sum of tensors alive at once, as a multiple of tokens x width x bytes. The account "
         f"takes {ACCOUNT}.\n\n"

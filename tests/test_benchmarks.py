@@ -296,7 +296,7 @@ def test_tables_of_the_panel_compare_runs_of_the_same_seed():
 
 
 def test_peak_memory_of_tensors_counts_what_is_alive_and_no_weights():
-    module = importlib.import_module("flux_cost")
+    module = importlib.import_module("peak_memory")
     layer = torch.nn.Linear(1000, 10)
     with torch.no_grad(), module.PeakMemory(layer) as memory:
         first = torch.zeros(2000)
