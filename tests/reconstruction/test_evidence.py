@@ -34,15 +34,18 @@ def test_the_hull_of_many_views_is_nearly_the_sphere() -> None:
 
 
 def test_distances_are_those_of_scipy() -> None:
-    hull = (torch.rand(12, 12, 12, generator=torch.Generator().manual_seed(0)) > 0.7).float()
-    voxel = 2 * HALF_SIZE / 12
+    axis = torch.linspace(-1, 1, 40)
+    x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
+    noise = torch.rand(40, 40, 40, generator=torch.Generator().manual_seed(0))
+    hull = ((x**2 + 2 * y**2 + (z - 0.3).abs() < 0.5) | (noise > 0.9995)).float()
+    voxel = 2 * HALF_SIZE / 40
     inside = hull.numpy() > 0.5
     expected = np.where(inside, 0.5 - distance_transform_edt(inside), distance_transform_edt(~inside) - 0.5)
     np.testing.assert_allclose(hull_distance(hull).numpy(), voxel * expected, atol=1e-6)
 
 
 def test_without_a_hull_everything_is_far() -> None:
-    assert (hull_distance(torch.zeros(4, 4, 4)) == 2 * HALF_SIZE).all()
+    assert (hull_distance(torch.zeros(64, 64, 64)) == 23.5 * 2 * HALF_SIZE / 64).all()
 
 
 def test_the_hulls_depth_is_where_rays_meet_it() -> None:

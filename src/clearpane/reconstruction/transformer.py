@@ -80,7 +80,7 @@ LIRM_SMALL = LirmConfig(
     channels=16,
     panoramas=2,
     panorama_side=4,
-    evidence=48,
+    evidence=64,
 )
 """At most 8 M parameters, for two cores."""
 
