@@ -158,7 +158,7 @@ def score_object(lirm: Lirm, sample: ObjectSample) -> tuple[dict[str, dict[str, 
         chosen = order[:shown]
         seen, masks = sample.views.colour[chosen], sample.views.mask[chosen]
         hull = visual_hull(masks, sample.cameras[chosen])
-        colours = hull_views(hull, seen, sample.cameras[chosen], wanted)
+        colours = hull_views(hull, seen, masks, sample.cameras[chosen], wanted)
         nearest = nearest_views(seen, sample.cameras[chosen], wanted)
         points = crossings(hull_distance(hull), voxel_centres(hull.shape[-1], hull))
         nothing = {"albedo": float("nan"), "normal": float("nan")}

@@ -160,7 +160,7 @@ def measure(options: Options) -> str:
         "rows": {
             "lirm-small": view_scores(rendered, sample, new),
             "visual hull with projected colours": view_scores(
-                hull_views(hull, pictures, seen, wanted), sample, new
+                hull_views(hull, pictures, masks, seen, wanted), sample, new
             ),
             "nearest input view": view_scores(nearest_views(pictures, seen, wanted), sample, new),
         },

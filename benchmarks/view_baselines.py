@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from clearpane.reconstruction.cameras import Cameras, picture_rays, project
 from clearpane.reconstruction.evidence import Evidence, add_views, hull_depth
 
-HULL_SIDE = 160
+HULL_SIDE = 128
 # How sharply the views that look from nearly the same side are preferred.
 _SHARPNESS = 8
 
@@ -24,7 +24,7 @@ def visual_hull(masks: Tensor, cameras: Cameras) -> Tensor:
     return add_views(empty, masks.expand(-1, 3, -1, -1), masks, cameras).hull
 
 
-def hull_views(hull: Tensor, pictures: Tensor, cameras: Cameras, targets: Cameras) -> Tensor:
+def hull_views(hull: Tensor, pictures: Tensor, masks: Tensor, cameras: Cameras, targets: Cameras) -> Tensor:
     """The hull as the targets see it, each point with the colours of the inputs that see it: [T, 3, H, W].
 
     Colours are weighed by the eighth power of the cosine between the target's view of the point and the
@@ -40,12 +40,20 @@ def hull_views(hull: Tensor, pictures: Tensor, cameras: Cameras, targets: Camera
         points = (origins[view] + depth[view, ..., None] * directions[view])[inside]
         pixels, along = project(cameras, points)
         place = (2 * pixels / pixels.new_tensor([cameras.width, cameras.height]) - 1)[:, None]
+        mask = F.grid_sample(masks, place, align_corners=False)[:, 0, 0]
         colour = F.grid_sample(pictures, place, align_corners=False)[:, :, 0].transpose(1, 2)
+        colour = (colour - (1 - mask[..., None])) / mask[..., None].clamp(min=0.1)  # without the white behind
         first = F.grid_sample(inputs_depth[:, None], place, mode="nearest", align_corners=False)[:, 0, 0]
         distance = (points - cameras.centres[:, None]).norm(dim=-1)
-        seen = (along > 0) & (place.abs() <= 1).all(-1)[:, 0] & (first > 0) & (distance < first + margin)
+        seen = (
+            (mask > 0.5)
+            & (along > 0)
+            & (place.abs() <= 1).all(-1)[:, 0]
+            & (first > 0)
+            & (distance < first + margin)
+        )
         towards = F.normalize(cameras.centres[:, None] - points, dim=-1)
         cosine = (towards * -directions[view][inside]).sum(-1).clamp(min=0)
         weight = (cosine**_SHARPNESS * seen + 1e-6)[..., None]
-        result[view][inside] = (weight * colour).sum(0) / weight.sum(0)
+        result[view][inside] = ((weight * colour).sum(0) / weight.sum(0)).clamp(0, 1)
     return result.movedim(-1, 1)

@@ -84,9 +84,26 @@ def test_neither_the_order_of_views_nor_their_rounds_change_masks() -> None:
     assert torch.allclose(second.masks, at_once.masks, atol=1e-5)
 
 
-def test_a_voxel_that_no_view_sees_is_still_possible() -> None:
+def test_beyond_a_picture_of_the_whole_object_there_is_nothing() -> None:
     cameras = orbit(2, 32, distance=0.9)
     pictures, masks = sphere_views(cameras, 0.1)
-    evidence = add_views(Evidence.empty(16, pictures), pictures, masks, cameras)
-    unseen = evidence.masks[1] == 0
-    assert unseen.any() and (evidence.hull[unseen] == 1).all()
+    whole = add_views(Evidence.empty(16, pictures), pictures, masks, cameras)
+    assert (whole.masks[1] == 2).all()
+    masks[:, :, 0] = 1  # cut off by the edge: what is beyond may be more of it
+    part = add_views(Evidence.empty(16, pictures), pictures, masks, cameras)
+    unseen = part.masks[1] == 0
+    assert unseen.any() and (part.hull[unseen] == 1).all()
+    assert not (whole.hull[unseen] > 0).any()
+
+
+def test_colours_are_without_the_white_behind() -> None:
+    cameras = orbit(12, 64)
+    _, masks = sphere_views(cameras, RADIUS)
+    soft = torch.nn.functional.avg_pool2d(masks, 5, 1, 2)
+    grey = 0.2 * soft + 1 - soft
+    evidence = add_views(Evidence.empty(32, masks), grey.expand(-1, 3, -1, -1), soft, cameras)
+    points = torch.nn.functional.normalize(
+        torch.randn(200, 3, generator=torch.Generator().manual_seed(0)), dim=-1
+    )
+    colour = sample_evidence(evidence_features(evidence), 0.95 * RADIUS * points)[:, 3:6]
+    assert (colour - 0.2).abs().max() < 0.02

@@ -22,6 +22,9 @@ EVIDENCE_CHANNELS = 8
 _DEPTH_MARGIN = 1.5
 # Voxels beyond which distances to the hull are all alike.
 _REACH = 24
+# The least hull value at which there may be something, and how many voxels around it get colours.
+_POSSIBLE, _DILATION = 0.1, 2
+_BLOCKED_WEIGHT = 0.01
 # Texels of the pictures in which the hull's depth is found, along the longer side.
 _DEPTH_SIDE = 96
 
@@ -31,10 +34,10 @@ class Evidence:
     """Sums over views, on a grid over the cube, (z, y, x).
 
     Attributes:
-        hull: the least mask value over the views that see a voxel, [G, G, G].
-        masks: the sum of masks, and how many views saw the voxel: [2, G, G, G].
-        colours: sums over views that are not blocked: of weights, of colours (3), of colours' mean squared:
-            [5, G, G, G].
+        hull: the least mask value over the views that can tell, [G, G, G].
+        masks: the sum of masks, and how many views can tell: [2, G, G, G].
+        colours: sums over views, the blocked ones counting little: of weights, of colours (3), of colours'
+            mean squares: [5, G, G, G].
     """
 
     hull: Tensor
@@ -59,31 +62,60 @@ def voxel_centres(side: int, like: Tensor) -> Tensor:
 def add_views(evidence: Evidence, pictures: Tensor, masks: Tensor, cameras: Cameras) -> Evidence:
     """The evidence after these views too.
 
+    A view whose mask keeps clear of its edges shows the whole object: beyond them there is nothing. Colours
+    are those of the object alone, the white behind it taken away: ``c m = p - (1 - m)``.
+
     Args:
-        pictures: [V, 3, H, W], masks: [V, 1, H, W], cameras: [V].
+        pictures: on white, [V, 3, H, W], masks: [V, 1, H, W], cameras: [V].
     """
     side = evidence.hull.shape[-1]
-    centres = voxel_centres(side, evidence.hull).reshape(1, -1, 3)
-    pixels, depth = project(cameras, centres)
-    size = pixels.new_tensor([cameras.width, cameras.height])
-    place = (2 * pixels / size - 1).unsqueeze(1)
-    seen = ((place.abs() <= 1).all(-1)[:, 0] & (depth > 0)).to(masks)
-    found = F.grid_sample(torch.cat([masks, pictures], dim=1), place, align_corners=False)[:, :, 0]
-    mask = found[:, 0]
-    hull = torch.minimum(evidence.hull.flatten(), torch.where(seen > 0, mask, 1.0).amin(0))
+    centres = voxel_centres(side, evidence.hull).reshape(-1, 3)
+    hull, counts = evidence.hull.flatten(), evidence.masks.flatten(1)
+    for view in range(len(masks)):
+        place, within = _places(cameras[view], centres)
+        known = within | _shows_whole(masks[view])
+        mask = _look_up(masks[view], place)[0] * within
+        hull = torch.minimum(hull, torch.where(known, mask, 1.0))
+        counts = counts + torch.stack([mask, known.to(mask)])
     hull = hull.reshape(evidence.hull.shape)
-    weight = seen * mask * _unblocked(hull, cameras, centres, place)
-    colour = found[:, 1:]
-    sums = torch.cat(
-        [weight[:, None], weight[:, None] * colour, (weight * (colour**2).mean(1))[:, None]], dim=1
-    )
-    grid = evidence.hull.shape
-    counts = torch.stack([(seen * mask).sum(0), seen.sum(0)])
-    return Evidence(
-        hull,
-        evidence.masks + counts.reshape(2, *grid),
-        evidence.colours + sums.sum(0).reshape(5, *grid),
-    )
+    # Colours matter next to the hull and within: elsewhere nobody asks for them.
+    near = F.max_pool3d((hull > _POSSIBLE).to(hull)[None], 2 * _DILATION + 1, 1, _DILATION)[0] > 0
+    index = near.flatten().nonzero()[:, 0]
+    points, voxel = centres[index], 2 * HALF_SIZE / side
+    colours = evidence.colours.flatten(1).clone()
+    depths = hull_depth(hull, _small(cameras))
+    for view in range(len(masks)):
+        place, within = _places(cameras[view], points)
+        first = _look_up(depths[view : view + 1], place, "nearest")[0]
+        distance = (points - cameras.centres[view]).norm(dim=-1)
+        free = (first <= 0) | (distance < first + _DEPTH_MARGIN * voxel)
+        # What is blocked counts a little: where nobody looks, it is the best guess there is.
+        weight = within * torch.where(free, 1.0, _BLOCKED_WEIGHT)
+        mask = _look_up(masks[view], place)[0]
+        of_object = (_look_up(pictures[view], place) - (1 - mask)).clamp(min=0)
+        square = (of_object**2).mean(0) / mask.clamp(min=1e-3)
+        sums = torch.cat([mask[None], of_object, square[None]]) * weight
+        colours.index_add_(1, index, sums)
+    return Evidence(hull, counts.reshape(evidence.masks.shape), colours.reshape(evidence.colours.shape))
+
+
+def _places(camera: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Where points are in one camera's picture, [P, 2] in [-1, 1], and whether they are in it at all."""
+    pixels, depth = project(camera, points)
+    place = 2 * pixels / pixels.new_tensor([camera.width, camera.height]) - 1
+    return place, (place.abs() <= 1).all(-1) & (depth > 0)
+
+
+def _look_up(picture: Tensor, place: Tensor, mode: str = "bilinear") -> Tensor:
+    """[C, H, W] at places [P, 2]: [C, P]."""
+    found = F.grid_sample(picture[None], place[None, None].to(picture), mode=mode, align_corners=False)
+    return found[0, :, 0]
+
+
+def _shows_whole(mask: Tensor) -> bool:
+    """Whether a mask [1, H, W] keeps clear of its edges."""
+    inside = mask[0] > 0.5
+    return not (inside[0].any() or inside[-1].any() or inside[:, 0].any() or inside[:, -1].any())
 
 
 @torch.no_grad()
@@ -140,15 +172,10 @@ def _distance(region: Tensor) -> Tensor:
     return square.sqrt()
 
 
-def _unblocked(hull: Tensor, cameras: Cameras, centres: Tensor, place: Tensor) -> Tensor:
-    """Whether the hull leaves voxels to be seen from cameras: [V, P], 1 or 0."""
+def _small(cameras: Cameras) -> Cameras:
+    """The cameras for pictures in which the hull's depth is found."""
     scale = _DEPTH_SIDE / max(cameras.height, cameras.width)
-    small = cameras.resized(round(cameras.height * scale), round(cameras.width * scale))
-    depth = hull_depth(hull, small)
-    first = F.grid_sample(depth[:, None], place, mode="nearest", align_corners=False)[:, 0, 0]
-    distance = (centres - cameras.centres[:, None]).norm(dim=-1)
-    margin = _DEPTH_MARGIN * 2 * HALF_SIZE / hull.shape[-1]
-    return ((first <= 0) | (distance < first + margin)).to(hull)
+    return cameras.resized(round(cameras.height * scale), round(cameras.width * scale))
 
 
 def hull_depth(hull: Tensor, cameras: Cameras) -> Tensor:

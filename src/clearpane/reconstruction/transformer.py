@@ -140,6 +140,8 @@ class Lirm(nn.Module):
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
         self.heads = Heads(config.channels, config.encoding, bool(config.evidence))
+        self.evidence_side = config.evidence
+        """Voxels along a side: once trained, more of them show more detail."""
         self.gradient_checkpointing = False
 
     def observe(self, views: Views, memory: Memory | None = None) -> Memory:
@@ -192,7 +194,7 @@ class Lirm(nn.Module):
         return torch.cat([self.planes.positions, self.panoramas.positions])
 
     def _evidence(self, views: Views, memory: Memory | None) -> tuple[Evidence, ...]:
-        side = self.config.evidence
+        side = self.evidence_side
         if not side:
             return ()
         batch = len(views.pictures)
