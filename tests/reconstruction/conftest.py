@@ -12,7 +12,7 @@ from clearpane.reconstruction.rendering import Appearance
 from clearpane.reconstruction.transformer import LirmConfig, Views
 
 TINY = LirmConfig(
-    blocks=2, width=32, heads=2, patch=8, plane_side=4, plane_stride=4, channels=8, panorama_side=2
+    blocks=2, width=32, heads=2, patch=8, plane_side=4, plane_stride=4, channels=8, panorama_side=2, volume=8
 )
 
 

@@ -11,7 +11,7 @@ from clearpane.reconstruction.evidence import (
     evidence_features,
     hull_depth,
     hull_distance,
-    sample_evidence,
+    sample_volume,
     voxel_centres,
 )
 
@@ -61,7 +61,7 @@ def test_colours_are_those_of_the_side_that_is_seen() -> None:
     features = evidence_features(seen(24, side=48))
     generator = torch.Generator().manual_seed(1)
     normal = torch.nn.functional.normalize(torch.randn(300, 3, generator=generator), dim=-1)
-    colour = sample_evidence(features, RADIUS * normal)[:, 3:6]
+    colour = sample_volume(features, RADIUS * normal)[:, 3:6]
     assert (colour - (normal / 2 + 0.5)).abs().mean() < 0.04
 
 
@@ -105,5 +105,5 @@ def test_colours_are_without_the_white_behind() -> None:
     points = torch.nn.functional.normalize(
         torch.randn(200, 3, generator=torch.Generator().manual_seed(0)), dim=-1
     )
-    colour = sample_evidence(evidence_features(evidence), 0.95 * RADIUS * points)[:, 3:6]
+    colour = sample_volume(evidence_features(evidence), 0.95 * RADIUS * points)[:, 3:6]
     assert (colour - 0.2).abs().max() < 0.02

@@ -137,10 +137,10 @@ def evidence_features(evidence: Evidence) -> Tensor:
     )[None]
 
 
-def sample_evidence(features: Tensor, points: Tensor) -> Tensor:
+def sample_volume(volume: Tensor, points: Tensor) -> Tensor:
     """Trilinear: [1, C, G, G, G], [P, 3] -> [P, C]; beyond the grid, as at its edge."""
     place = (points / HALF_SIZE)[None, None, None]
-    return F.grid_sample(features, place, padding_mode="border", align_corners=False)[0, :, 0, 0].T
+    return F.grid_sample(volume, place, padding_mode="border", align_corners=False)[0, :, 0, 0].T
 
 
 def hull_distance(hull: Tensor) -> Tensor:

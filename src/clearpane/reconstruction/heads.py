@@ -18,7 +18,8 @@ from clearpane.reconstruction.directional import (
     sample_panoramas,
     spherical_harmonics,
 )
-from clearpane.reconstruction.evidence import EVIDENCE_CHANNELS, sample_evidence
+from clearpane.reconstruction.evidence import EVIDENCE_CHANNELS, sample_volume
+from clearpane.reconstruction.evidence_network import VOLUME_CHANNELS
 from clearpane.reconstruction.hexaplane import sample_hexaplane
 from clearpane.reconstruction.rendering import Appearance
 
@@ -50,7 +51,7 @@ class Heads(nn.Module):
     def __init__(self, channels: int, encoding: Encoding, evidence: bool) -> None:
         super().__init__()
         self.encoding, self.evidence = encoding, evidence
-        features = 3 * channels + (EVIDENCE_CHANNELS if evidence else 0)
+        features = 3 * channels + (VOLUME_CHANNELS + EVIDENCE_CHANNELS if evidence else 0)
         directional = {"panoramas": channels, "harmonics": HARMONICS, "none": 0}[encoding]
         self.distance = mlp(features, 1, 2)
         self.albedo = mlp(features, 3, 2)
@@ -75,21 +76,24 @@ class HexaplaneField:
         planes: [6, C, N, N].
         panoramas: [K, C, H, W], or None.
         evidence: [1, 8, G, G, G], or None.
+        volume: what is seen in the evidence around each voxel, [1, 16, S, S, S], or None without it.
         heads: who reads them.
     """
 
     planes: Tensor
     panoramas: Tensor | None
     evidence: Tensor | None
+    volume: Tensor | None
     heads: Heads
 
     def features(self, points: Tensor) -> Tensor:
         """[P, 3] -> [P, F]."""
         sampled = sample_hexaplane(self.planes, points)
-        if self.evidence is None:
+        if self.evidence is None or self.volume is None:
             return sampled
-        seen = sample_evidence(self.evidence, points)
-        return torch.cat([sampled, seen[:, :1] / HALF_SIZE, seen[:, 1:]], dim=-1)
+        seen = sample_volume(self.evidence, points)
+        around = sample_volume(self.volume, points)
+        return torch.cat([sampled, around, seen[:, :1] / HALF_SIZE, seen[:, 1:]], dim=-1)
 
     def signed_distance(self, points: Tensor) -> Tensor:
         """``tanh(mlp) 1.732 * 1.5 R + |x| - 0.1 R``, with evidence ``tanh(mlp) 0.3 + d_hull``; metres.

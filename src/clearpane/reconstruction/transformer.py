@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from clearpane.reconstruction.cameras import Cameras
 from clearpane.reconstruction.directional import Encoding
 from clearpane.reconstruction.evidence import Evidence, add_views, evidence_features
+from clearpane.reconstruction.evidence_network import EvidenceNetwork
 from clearpane.reconstruction.heads import Heads, HexaplaneField
 from clearpane.reconstruction.tokens import PlaneTokens, ViewTokens
 from clearpane.reconstruction.update import Fuse, Memory
@@ -51,6 +52,7 @@ class LirmConfig:
         panoramas: how many, 1, 2 or 4; the map they are cut from is square for 1 and 4, twice as wide for 2.
         panorama_side: tokens along a side of each panorama.
         evidence: voxels along a side of the evidence grid; 0 does without it.
+        volume: voxels along a side of what a network makes of it, a multiple of 4.
     """
 
     blocks: int = 24
@@ -64,6 +66,7 @@ class LirmConfig:
     panoramas: int = 4
     panorama_side: int = 16
     evidence: int = 0
+    volume: int = 48
 
     def to_json(self) -> dict[str, int | str]:
         """As a dictionary of plain values."""
@@ -81,6 +84,7 @@ LIRM_SMALL = LirmConfig(
     panoramas=2,
     panorama_side=4,
     evidence=64,
+    volume=48,
 )
 """At most 8 M parameters, for two cores."""
 
@@ -139,6 +143,7 @@ class Lirm(nn.Module):
         self.fuse = Fuse(config.width)
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
+        self.evidence_network = EvidenceNetwork(config.volume) if config.evidence else None
         self.heads = Heads(config.channels, config.encoding, bool(config.evidence))
         self.evidence_side = config.evidence
         """Voxels along a side: once trained, more of them show more detail."""
@@ -169,11 +174,14 @@ class Lirm(nn.Module):
         of_planes = self.planes.positions.shape[0]
         planes = self.planes(memory.tokens[:, :of_planes]).float()
         panoramas = self.panoramas(memory.tokens[:, of_planes:]).float() if self.panoramas else None
+        evidence = [evidence_features(e) for e in memory.evidence]
+        volume = self.evidence_network(torch.cat(evidence)).float() if self.evidence_network else None
         return [
             HexaplaneField(
                 planes[i],
                 None if panoramas is None else panoramas[i],
-                evidence_features(memory.evidence[i]) if memory.evidence else None,
+                evidence[i] if evidence else None,
+                None if volume is None else volume[i : i + 1],
                 self.heads,
             )
             for i in range(len(planes))

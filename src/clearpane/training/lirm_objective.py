@@ -1,7 +1,7 @@
 """The loss of LIRM: rounds of views are looked at, target views rendered one at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor, nn
@@ -80,7 +80,8 @@ class LirmObjective(nn.Module):
             first += count
             with torch.autocast(device.type, torch.bfloat16):
                 memory = self.lirm.observe(part, memory)
-            for field, sample, chosen in zip(self.lirm.fields(memory), samples, targets, strict=True):
+                fields = self.lirm.fields(memory)
+            for field, sample, chosen in zip(fields, samples, targets, strict=True):
                 loss, product = self._render(field, sample, chosen, stage, generator)
                 value, carrier = value + share * loss, carrier + share * product
         return carrier + (value - carrier).detach()
@@ -89,10 +90,14 @@ class LirmObjective(nn.Module):
         self, field: HexaplaneField, sample: ObjectSample, chosen: Tensor, stage: Stage, generator: Generator
     ) -> tuple[Tensor, Tensor]:
         """The loss of one object's targets, without its graph, and what carries its gradient."""
-        flowing = [field.planes, *([] if field.panoramas is None else [field.panoramas])]
+        flowing = [x for x in (field.planes, field.panoramas, field.volume) if x is not None]
         leaves = [x.detach().requires_grad_() for x in flowing]
-        detached = HexaplaneField(
-            leaves[0], leaves[1] if len(leaves) > 1 else None, field.evidence, field.heads
+        rest = iter(leaves[1:])
+        detached = replace(
+            field,
+            planes=leaves[0],
+            panoramas=None if field.panoramas is None else next(rest),
+            volume=None if field.volume is None else next(rest),
         )
         parameters = [*leaves, *field.heads.parameters()]
         gradients = [torch.zeros_like(p) for p in parameters]
