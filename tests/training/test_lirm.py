@@ -104,7 +104,7 @@ def test_the_deferred_gradient_is_that_of_the_whole_graph(
     sample: ObjectSample, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # In bfloat16 the same sums round otherwise when they are taken in another order.
-    monkeypatch.setattr(torch, "autocast", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     stage = Stage(16, 0.05)
     deferred, joint = objective(), objective()
     one = deferred([sample], stage, step_generator(seed, 0))

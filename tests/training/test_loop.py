@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors import SafetensorError
 from torch import nn
 
@@ -14,6 +15,7 @@ from clearpane.training.loop import (
     load_average,
     step_generator,
 )
+from clearpane.training.runner import Schedule, run_steps
 
 
 def new_state() -> TrainingState:
@@ -116,3 +118,17 @@ def test_learning_rate_warms_up_and_falls_to_its_floor():
     assert max(rates) == rates[200] == pytest.approx(1e-3)
     assert rates[600] == pytest.approx(1e-3 * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi / 2))))
     assert rates[1000] == pytest.approx(1e-5)
+
+
+def test_a_gradient_that_is_not_finite_stops_a_run_before_it_spoils_the_weights(tmp_path):
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters())
+    state = TrainingState(model, AveragedWeights(model), optimizer)
+
+    def loss_of(step):
+        # The root of zero is finite, its gradient is not.
+        return (model.weight * (0 if step == 2 else 1)).abs().sum().sqrt()
+
+    with pytest.raises(ClearpaneError, match="the gradient is not finite at step 2"):
+        run_steps(state, Schedule(5, 1e-3), tmp_path, loss_of, Accelerator(cpu=True))
+    assert all(p.isfinite().all() for p in model.parameters())

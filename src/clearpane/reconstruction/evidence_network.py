@@ -43,12 +43,14 @@ class EvidenceNetwork(nn.Module):
         elif evidence.shape[-1] < self.side:
             evidence = F.interpolate(evidence, (self.side,) * 3, mode="trilinear", align_corners=False)
         scaled = torch.cat([evidence[:, :1] / HALF_SIZE, evidence[:, 1:]], dim=1)
-        fine = self.fine(scaled)
-        middle = self.middle(fine)
-        coarse = self.coarse(middle)
-        middle = self.to_middle(torch.cat([_doubled(coarse), middle], dim=1))
-        fine = self.to_fine(torch.cat([_doubled(middle), fine], dim=1))
-        result: Tensor = self.out(fine)
+        # Not in bfloat16: on processors the gradient of three-dimensional convolutions is NaN there at times.
+        with torch.autocast(evidence.device.type, enabled=False):
+            fine = self.fine(scaled)
+            middle = self.middle(fine)
+            coarse = self.coarse(middle)
+            middle = self.to_middle(torch.cat([_doubled(coarse), middle], dim=1))
+            fine = self.to_fine(torch.cat([_doubled(middle), fine], dim=1))
+            result: Tensor = self.out(fine)
         return result
 
 

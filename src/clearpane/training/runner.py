@@ -101,14 +101,10 @@ def run_steps(
             for group in state.optimizer.param_groups:
                 group["lr"] = rate
             loss = loss_of(state.step)
-            if not torch.isfinite(loss):
-                raise ClearpaneError(
-                    f"the loss is not finite at step {state.step}; start again in another folder with a "
-                    "lower learning rate"
-                )
+            _check_finite("loss", loss, state.step)
             state.optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)
-            accelerator.clip_grad_norm_(parameters, 1.0)
+            _check_finite("gradient", accelerator.clip_grad_norm_(parameters, 1.0), state.step)
             state.optimizer.step()
             state.average.update(state.model)
             state.step += 1
@@ -137,6 +133,13 @@ def run_steps(
         # Who starts several processes ends them all as soon as one is gone.
         accelerator.wait_for_everyone()
     return finished
+
+
+def _check_finite(what: str, value: Tensor, step: int) -> None:
+    if not torch.isfinite(value):
+        raise ClearpaneError(
+            f"the {what} is not finite at step {step}; start again in another folder with a lower learning rate"
+        )
 
 
 @contextlib.contextmanager
