@@ -138,7 +138,8 @@ def run_steps(
 def _check_finite(what: str, value: Tensor, step: int) -> None:
     if not torch.isfinite(value):
         raise ClearpaneError(
-            f"the {what} is not finite at step {step}; start again in another folder with a lower learning rate"
+            f"the {what} is not finite at step {step}; start again in another folder with a lower "
+            "learning rate"
         )
 
 
