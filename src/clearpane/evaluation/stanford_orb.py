@@ -1,0 +1,177 @@
+"""The measures of Stanford-ORB for reconstructed objects: pictures, albedo, normals, depth, shape.
+
+Every picture is compared within the truth's mask, eroded by two pixels, after one gain a picture and channel,
+``s_c = sum(x_c t_c) / sum(x_c^2)``: the brightness of light and of albedo cannot be told apart. Outside the
+mask both count as black, and the mean is over the whole picture, so values are higher than within the mask.
+
+Source: Z. Kuang et al., Stanford-ORB, NeurIPS 2023, and the evaluation that its authors publish.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from clearpane.errors import ClearpaneError
+from clearpane.optics.color import linear_to_srgb
+
+HDR_LIMIT, LDR_LIMIT = 4.0, 1.0
+"""Brighter is clipped: in linear light, and in what is shown."""
+
+_EROSION = 2
+_SSIM_SIGMA = 1.5
+
+
+@dataclass(frozen=True)
+class PictureScores:
+    """How a picture of an object compares with the truth.
+
+    Attributes:
+        psnr_hdr: PSNR-H, dB: linear light up to 4, both brought to the mean brightness of the truth in sRGB.
+        psnr_ldr: PSNR-L, dB: sRGB values of light up to 1.
+        ssim: of those.
+    """
+
+    psnr_hdr: float
+    psnr_ldr: float
+    ssim: float
+
+
+def eroded(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask [H, W] whose 5 x 5 neighbours are all in it, bool; beyond the edge all are."""
+    inside = np.pad(mask > 0.5, _EROSION, constant_values=True)
+    return np.asarray(sliding_window_view(inside, (2 * _EROSION + 1,) * 2).all(axis=(2, 3)))
+
+
+def picture_scores(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> PictureScores:
+    """PSNR-H, PSNR-L and SSIM of linear light.
+
+    Args:
+        result, truth: [H, W, 3] linear, 0 or more.
+        mask: of the truth, [H, W].
+
+    Raises:
+        ClearpaneError: sizes differ, or the mask has nothing in it.
+    """
+    inside = _checked(result, truth, mask)
+    result, truth = result * inside[..., None], np.maximum(truth, 0) * inside[..., None]
+    scaled = result * channel_gains(result, truth, inside)
+    brightness = _display_gain(truth)
+    hdr = psnr(scaled * brightness, truth * brightness, inside, HDR_LIMIT)
+    shown = [np.asarray(linear_to_srgb(np.clip(x, 0, LDR_LIMIT))) for x in (scaled, truth)]
+    return PictureScores(hdr, psnr(*shown, inside, LDR_LIMIT), ssim(*shown))
+
+
+def albedo_psnr(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    """PSNR of linear albedo up to 1, dB, after one gain a channel: as `picture_scores`."""
+    inside = _checked(result, truth, mask)
+    result, truth = result * inside[..., None], np.maximum(truth, 0) * inside[..., None]
+    return psnr(result * channel_gains(result, truth, inside), truth, inside, LDR_LIMIT)
+
+
+def normal_error(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    """The mean of 1 - cos of the angle between normals [H, W, 3] of any length."""
+    inside = _checked(result, truth, mask)
+
+    def unit(normals: np.ndarray) -> np.ndarray:
+        return np.asarray(normals / (np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-6))
+
+    return float((1 - (unit(result) * unit(truth)).sum(-1))[inside].mean())
+
+
+def depth_error(
+    results: Sequence[np.ndarray], truths: Sequence[np.ndarray], masks: Sequence[np.ndarray]
+) -> float:
+    """The mean squared error of depths [H, W], over all views of an object after one gain for all of them.
+
+    The mean is over whole pictures, as with colours.
+    """
+    insides = [_checked(r, t, m) for r, t, m in zip(results, truths, masks, strict=True)]
+    # What shows nothing at all counts as a plane.
+    shown = [
+        r if (r[i] ** 2).sum() > 1e-6 else np.ones_like(t)
+        for r, t, i in zip(results, truths, insides, strict=True)
+    ]
+    product = sum(float((r * t)[i].sum()) for r, t, i in zip(shown, truths, insides, strict=True))
+    power = sum(float((r**2)[i].sum()) for r, i in zip(shown, insides, strict=True))
+    errors = [
+        float((((product / power) * r - t) ** 2 * i).mean())
+        for r, t, i in zip(shown, truths, insides, strict=True)
+    ]
+    return float(np.mean(errors))
+
+
+def chamfer_distance(result: np.ndarray, truth: np.ndarray) -> float:
+    """The mean of both ways' mean squared distances to the nearest point of the other set, times 2000.
+
+    Args:
+        result, truth: points [N, 3], in the benchmark's units of length.
+    """
+    if not len(result) or not len(truth):
+        raise ClearpaneError("a shape without points cannot be compared")
+    ways = (nearest_squares(result, truth).mean(), nearest_squares(truth, result).mean())
+    return 2000 * float(np.mean(ways))
+
+
+def nearest_squares(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Of each point the squared distance to the nearest of others: [N, 3], [M, 3] -> [N]."""
+    least = np.empty(len(points))
+    norms = (others**2).sum(-1)
+    for first in range(0, len(points), 512):  # not all pairs at once in memory
+        part = points[first : first + 512]
+        squares = (part**2).sum(-1)[:, None] + norms - 2 * part @ others.T
+        least[first : first + 512] = squares.min(1)
+    return np.maximum(least, 0)
+
+
+def channel_gains(result: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The gain of each channel that fits a result to the truth best, [3]; of a black one, that of white."""
+    pixels, wanted = result[inside].astype(np.float64), truth[inside].astype(np.float64)
+    pixels = np.where((pixels**2).sum(0) > 1e-6, pixels, 1.0)
+    return np.asarray((pixels * wanted).sum(0) / (pixels**2).sum(0))
+
+
+def psnr(result: np.ndarray, truth: np.ndarray, inside: np.ndarray, limit: float) -> float:
+    """PSNR for a largest value of 1, both clipped at ``limit``; at least that of an even grey of 1/2."""
+    result, truth = np.clip(result, 0, limit), np.clip(truth, 0, limit)
+    grey = 0.5 * inside[..., None] * np.ones(3)
+    least, own = (float(((x - truth) ** 2).mean()) for x in (grey, result))
+    return -10 * float(np.log10(max(min(own, least), 1e-12)))
+
+
+def ssim(result: np.ndarray, truth: np.ndarray) -> float:
+    """Mean SSIM of pictures [H, W, 3] in [0, 1]: Gaussian windows of 3 x 3, sigma 1.5, mirrored edges."""
+    first, second = 0.01**2, 0.03**2
+    mean_r, mean_t = _blur(result), _blur(truth)
+    variance_r, variance_t = _blur(result**2) - mean_r**2, _blur(truth**2) - mean_t**2
+    covariance = _blur(result * truth) - mean_r * mean_t
+    value = (2 * mean_r * mean_t + first) * (2 * covariance + second)
+    value = value / ((mean_r**2 + mean_t**2 + first) * (variance_r + variance_t + second))
+    return float(np.clip(value, -1, 1).mean())
+
+
+def _blur(picture: np.ndarray) -> np.ndarray:
+    weights = np.exp(-np.asarray([1.0, 0.0, 1.0]) / (2 * _SSIM_SIGMA**2))
+    weights = weights / weights.sum()
+    padded = np.pad(np.asarray(picture, np.float64), ((1, 1), (1, 1), (0, 0)), mode="reflect")
+    rows = sum(w * padded[i : len(padded) - 2 + i] for i, w in enumerate(weights))
+    return np.asarray(sum(w * rows[:, i : rows.shape[1] - 2 + i] for i, w in enumerate(weights)))
+
+
+def _display_gain(truth: np.ndarray) -> float:
+    """How much brighter the truth is in the mean when it is shown: linear light is dark in numbers."""
+    clipped = np.clip(truth, 0, 1)
+    mean = float(clipped.mean())
+    return float(np.asarray(linear_to_srgb(clipped)).mean()) / mean if mean > 1e-8 else 1.0
+
+
+def _checked(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    if result.shape != truth.shape or mask.shape != truth.shape[:2]:
+        raise ClearpaneError(
+            f"sizes differ: {list(result.shape)}, truth {list(truth.shape)}, mask {list(mask.shape)}"
+        )
+    inside = eroded(mask)
+    if not inside.any():
+        raise ClearpaneError("a mask has nothing in it once it is eroded by two pixels")
+    return inside
