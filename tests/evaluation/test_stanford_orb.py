@@ -43,7 +43,7 @@ def test_a_gain_of_each_channel_is_forgiven() -> None:
 def test_the_error_is_that_of_the_whole_picture_with_black_around() -> None:
     # Two values, half the pixels each; the result has them exchanged. By hand: the best gain is
     # 2ab / (a^2 + b^2); the inner 8 x 8 of 20 x 20 pixels count.
-    a, b = 0.45, 0.55
+    a, b = 0.7, 0.8
     truth = np.full((20, 20, 3), a)
     truth[:, 10:] = b
     gain = 2 * a * b / (a * a + b * b)
