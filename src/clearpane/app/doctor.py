@@ -47,7 +47,7 @@ BASE_PACKAGES = (
 # Packages and what they are for, by the extra that installs them.
 EXTRAS = {
     "photo": ("HEIC and camera RAW files", ("pillow-heif", "rawpy")),
-    "train": ("training models", ("torch", "onnx", "onnxscript", "tensorboard", "webdataset")),
+    "train": ("training models", ("torch", "onnx", "onnxscript", "tensorboard", "webdataset", "accelerate")),
     "synthesis": ("rendering glass scenes", ("torch", "mitsuba", "drjit", "mitsuba-oidn", "webdataset")),
     "flux": (
         "separators built on FLUX.1 Kontext",

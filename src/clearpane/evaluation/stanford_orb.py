@@ -59,8 +59,8 @@ def picture_scores(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> P
     scaled = result * channel_gains(result, truth, inside)
     brightness = _display_gain(truth)
     hdr = psnr(scaled * brightness, truth * brightness, inside, HDR_LIMIT)
-    shown = [np.asarray(linear_to_srgb(np.clip(x, 0, LDR_LIMIT))) for x in (scaled, truth)]
-    return PictureScores(hdr, psnr(*shown, inside, LDR_LIMIT), ssim(*shown))
+    seen, wanted = (np.asarray(linear_to_srgb(np.clip(x, 0, LDR_LIMIT))) for x in (scaled, truth))
+    return PictureScores(hdr, psnr(seen, wanted, inside, LDR_LIMIT), ssim(seen, wanted))
 
 
 def albedo_psnr(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:

@@ -1,0 +1,113 @@
+"""``transforms.json`` as NeRF, instant-ngp and Stanford-ORB write it.
+
+Its poses have OpenGL's axes (x to the right, y up, z backward), and the world's z is up. Lengths are the
+scene's own: instant-ngp's ``scale`` and ``offset`` are for its own cube and do not matter here.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from clearpane.errors import ClearpaneError
+from clearpane.reconstruction.photographs import Lens, Photograph, PhotographSet, check_pose
+from clearpane.synthesis.sources import PICTURE_SUFFIXES
+
+TRANSFORMS_FILE = "transforms.json"
+_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
+_LENSES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
+
+
+def read_transforms(path: Path) -> PhotographSet:
+    """The photographs that a file names; those that are not there are left out with a warning.
+
+    Intrinsics stand at the top or at each frame: ``fl_x``, ``fl_y``, ``cx``, ``cy``, ``k1`` to ``k3``,
+    ``p1``, ``p2``, ``w``, ``h``, or ``camera_angle_x``. A name without an ending stands for a picture of any
+    format. A mask is named by ``mask_path``, or lies in a folder beside the picture's, ending in ``_mask``.
+
+    Raises:
+        ClearpaneError: the file cannot be read or holds no camera that can be used.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        frames = list(content["frames"])
+    except (OSError, ValueError) as error:
+        raise ClearpaneError(f"{path}: cannot be read as JSON; is it a transforms.json?") from error
+    except (KeyError, TypeError) as error:
+        raise ClearpaneError(f"{path}: has no list of frames; is it a transforms.json?") from error
+    photographs, warnings = [], []
+    for index, frame in enumerate(frames):
+        where = f"{path}: frame {index}"
+        if not isinstance(frame, dict) or "file_path" not in frame:
+            raise ClearpaneError(f"{where} names no picture (file_path)")
+        picture = _find_picture(path.parent / str(frame["file_path"]))
+        if picture is None:
+            warnings.append(f"{frame['file_path']} is not there; it is left out")
+            continue
+        photographs.append(_photograph(picture, {**content, **frame}, where))
+    if not photographs:
+        raise ClearpaneError(f"{path}: none of its {len(frames)} pictures is there; are they beside it?")
+    ordered = sorted(photographs, key=lambda p: p.path.name)
+    return PhotographSet(tuple(ordered), np.zeros((0, 3)), np.array([0.0, 0.0, 1.0]), tuple(warnings))
+
+
+def _find_picture(path: Path) -> Path | None:
+    if path.is_file():
+        return path
+    if path.suffix.lower() in PICTURE_SUFFIXES or not path.parent.is_dir():
+        return None
+    found = [p for p in sorted(path.parent.glob(f"{path.name}.*")) if p.suffix.lower() in PICTURE_SUFFIXES]
+    return found[0] if found else None
+
+
+def _photograph(picture: Path, frame: dict[str, Any], where: str) -> Photograph:
+    model = frame.get("camera_model", "OPENCV")
+    if model not in _LENSES or frame.get("is_fisheye"):
+        raise ClearpaneError(f"{where}: the lens {model} is not supported; undistort the pictures first")
+    try:
+        pose = check_pose(np.asarray(frame["transform_matrix"], float), where) @ _TO_OPENCV
+        lens, size = _lens(picture, frame)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ClearpaneError(f"{where}: its camera is not complete ({error})") from error
+    return Photograph(picture, pose, lens, size, _find_mask(picture, frame, where))
+
+
+def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int]]:
+    def number(name: str, otherwise: float) -> float:
+        value = float(frame.get(name, otherwise))
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
+        return value
+
+    if "w" in frame and "h" in frame:
+        width, height = int(frame["w"]), int(frame["h"])
+    else:
+        with Image.open(picture) as opened:
+            width, height = opened.size
+    by_angle = "fl_x" not in frame
+    focal = width / 2 / math.tan(float(frame["camera_angle_x"]) / 2) if by_angle else number("fl_x", 0)
+    vertical = number("fl_y", focal)
+    if min(focal, vertical) <= 0:
+        raise ValueError("focal lengths are above 0")
+    lens = Lens(
+        (focal, vertical),
+        (number("cx", width / 2), number("cy", height / 2)),
+        (number("k1", 0), number("k2", 0), number("k3", 0)),
+        (number("p1", 0), number("p2", 0)),
+    )
+    return lens, (height, width)
+
+
+def _find_mask(picture: Path, frame: dict[str, Any], where: str) -> Path | None:
+    if "mask_path" in frame:
+        named = Path(str(frame["mask_path"]))
+        # Beside the picture's own folder, as the file that names it.
+        for parent in (picture.parent, *picture.parents):
+            if (parent / named).is_file():
+                return parent / named
+        raise ClearpaneError(f"{where}: its mask {named} is not there")
+    beside = picture.parent.with_name(f"{picture.parent.name}_mask") / f"{picture.stem}.png"
+    return beside if beside.is_file() else None

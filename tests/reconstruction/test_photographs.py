@@ -1,0 +1,175 @@
+"""Lenses, transforms.json and COLMAP's models."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clearpane.errors import ClearpaneError
+from clearpane.reconstruction.photographs import Lens, check_pose
+from clearpane.reconstruction.reading_colmap import read_colmap
+from clearpane.reconstruction.reading_transforms import read_transforms
+
+CURVED = Lens((700.0, 690.0), (280.0, 480.0), (0.058, -0.081, 0.01), (-0.001, 0.0002))
+
+
+def write_pictures(folder: Path, names: tuple[str, ...], size: tuple[int, int] = (8, 6)) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        Image.new("RGB", size).save(folder / name)
+
+
+def write_transforms(folder: Path, **changes: Any) -> Path:
+    write_pictures(folder / "images", ("a.png", "b.png"))
+    pose = [[1, 0, 0, 1.0], [0, 0, -1, -2.0], [0, 1, 0, 3.0], [0, 0, 0, 1]]
+    content = {
+        "fl_x": 7.0,
+        "fl_y": 6.5,
+        "cx": 4.2,
+        "cy": 2.9,
+        "k1": 0.05,
+        "p2": 0.001,
+        "w": 8.0,
+        "h": 6.0,
+        "frames": [
+            {"file_path": "images/b.png", "transform_matrix": pose},
+            {"file_path": "./images/a", "transform_matrix": pose},
+        ],
+    }
+    path = folder / "transforms.json"
+    path.write_text(json.dumps({**content, **changes}))
+    return path
+
+
+def test_distortion_is_that_of_opencvs_formula_and_is_undone() -> None:
+    x, y = 0.3, -0.2
+    square = x * x + y * y
+    radial = 1 + 0.058 * square - 0.081 * square**2 + 0.01 * square**3
+    expected = (
+        700 * (x * radial + 2 * -0.001 * x * y + 0.0002 * (square + 2 * x * x)) + 280,
+        690 * (y * radial + -0.001 * (square + 2 * y * y) + 2 * 0.0002 * x * y) + 480,
+    )
+    assert CURVED.project(np.asarray([x, y])).tolist() == pytest.approx(expected)
+    plane = np.random.default_rng(0).uniform(-0.5, 0.5, (50, 2))
+    np.testing.assert_allclose(CURVED.undistort(CURVED.project(plane)), plane, atol=1e-9)
+    twice = CURVED.scaled(2, 2).project(plane)
+    np.testing.assert_allclose(twice, 2 * CURVED.project(plane))
+
+
+def test_transforms_are_turned_to_opencvs_axes(tmp_path: Path) -> None:
+    found = read_transforms(write_transforms(tmp_path))
+    assert [p.path.name for p in found.photographs] == ["a.png", "b.png"] and found.warnings == ()
+    photograph = found.photographs[0]
+    # The file's camera looks along its -z, which is the world's +y here; its up is the world's z.
+    pose = photograph.camera_to_world
+    assert pose[:3, 2].tolist() == [0, 1, 0]
+    assert pose[:3, 1].tolist() == [0, 0, -1]
+    assert pose[:3, 3].tolist() == [1, -2, 3]
+    assert photograph.lens == Lens((7.0, 6.5), (4.2, 2.9), (0.05, 0, 0), (0, 0.001))
+    assert photograph.size == (6, 8) and photograph.mask is None
+    assert found.up is not None and found.up.tolist() == [0, 0, 1]
+
+
+def test_a_point_ahead_is_in_the_middle(tmp_path: Path) -> None:
+    photograph = read_transforms(write_transforms(tmp_path)).photographs[0]
+    point = np.asarray([1.0, 5.0, 3.0, 1.0])  # seven metres along the view
+    local = np.linalg.inv(photograph.camera_to_world) @ point
+    assert local[2] == pytest.approx(7)
+    assert photograph.lens.project(local[:2] / local[2]).tolist() == pytest.approx([4.2, 2.9])
+
+
+def test_an_angle_of_view_serves_for_a_focal_length(tmp_path: Path) -> None:
+    path = write_transforms(tmp_path)
+    content = json.loads(path.read_text())
+    for name in ("fl_x", "fl_y", "cx", "cy", "w", "h"):
+        del content[name]
+    path.write_text(json.dumps({**content, "camera_angle_x": math.pi / 2}))
+    lens = read_transforms(path).photographs[0].lens
+    assert lens.focal == pytest.approx((4, 4)) and lens.principal == (4, 3)
+
+
+def test_missing_pictures_are_left_out_and_masks_are_found(tmp_path: Path) -> None:
+    path = write_transforms(tmp_path)
+    (tmp_path / "images" / "b.png").unlink()
+    write_pictures(tmp_path / "images_mask", ("a.png",))
+    found = read_transforms(path)
+    assert found.warnings == ("images/b.png is not there; it is left out",)
+    assert found.photographs[0].mask == tmp_path / "images_mask" / "a.png"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"frames": None}, "has no list of frames"),
+        ({"frames": [{}]}, "frame 0 names no picture"),
+        ({"frames": [{"file_path": "images/none.png"}]}, "none of its 1 pictures is there"),
+        ({"frames": [{"file_path": "images/a.png"}]}, "camera is not complete"),
+        ({"frames": [{"file_path": "images/a.png", "transform_matrix": [[1, 2], [3, 4]]}]}, "not a 4 x 4"),
+        ({"fl_x": math.nan}, "fl_x is nan"),
+        ({"fl_x": -3}, "focal lengths are above 0"),
+        ({"camera_model": "OPENCV_FISHEYE"}, "the lens OPENCV_FISHEYE is not supported"),
+    ],
+)
+def test_files_that_say_too_little_are_refused(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ClearpaneError, match=says) as error:
+        read_transforms(write_transforms(tmp_path, **changes))
+    assert "\n" not in str(error.value)
+
+
+def test_poses_lose_their_scale_and_mirrored_ones_are_refused() -> None:
+    pose = np.diag([2.0, 2.0, 2.0, 1.0])
+    np.testing.assert_allclose(check_pose(pose, "here"), np.eye(4))
+    with pytest.raises(ClearpaneError, match="here: the pose holds no rotation"):
+        check_pose(np.diag([-1.0, 1, 1, 1]), "here")
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize(
+    ("model", "parameters"),
+    [
+        ("SIMPLE_PINHOLE", [7.0, 4.0, 3.0]),
+        ("PINHOLE", [7.0, 6.5, 4.0, 3.0]),
+        ("SIMPLE_RADIAL", [7.0, 4.0, 3.0, 0.05]),
+        ("RADIAL", [7.0, 4.0, 3.0, 0.05, -0.02]),
+        ("OPENCV", [7.0, 6.5, 4.0, 3.0, 0.05, -0.02, 0.001, 0.002]),
+    ],
+)
+def test_colmaps_models_project_as_pycolmap_does(
+    tmp_path: Path, model: str, parameters: list[float], binary: bool
+) -> None:
+    pycolmap = pytest.importorskip("pycolmap")
+    options = pycolmap.SyntheticDatasetOptions()
+    options.num_rigs, options.num_frames_per_rig, options.num_points3D = 1, 3, 20
+    options.camera_width, options.camera_height = 8, 6
+    options.camera_model_id = getattr(pycolmap.CameraModelId, model)
+    options.camera_params = parameters
+    made = pycolmap.synthesize_dataset(options)
+    folder = tmp_path / "sparse"
+    folder.mkdir()
+    (made.write_binary if binary else made.write_text)(str(folder))
+    names = sorted(image.name for image in made.images.values())
+    write_pictures((tmp_path / "images" / names[0]).parent, tuple(Path(n).name for n in names[:-1]))
+    found = read_colmap(folder, tmp_path / "images")
+    assert len(found.photographs) == 2
+    assert found.warnings == (f"{names[-1]} is not in {tmp_path / 'images'}; it is left out",)
+    assert found.points.shape == (20, 3)
+    by_name = {image.name: image for image in made.images.values()}
+    for photograph, name in zip(found.photographs, names, strict=False):
+        image = by_name[name]
+        for point in found.points[:5]:
+            expected = image.project_point(point)
+            if expected is None:
+                continue
+            local = np.linalg.inv(photograph.camera_to_world) @ [*point, 1]
+            mine = photograph.lens.project(local[:2] / local[2])
+            np.testing.assert_allclose(mine, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("pycolmap")
+    with pytest.raises(ClearpaneError, match="cannot be read as a COLMAP model"):
+        read_colmap(tmp_path, tmp_path)
