@@ -1,0 +1,143 @@
+"""Where the object is in the photographs' world, and how that becomes the cube which is reconstructed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from clearpane.errors import ClearpaneError
+from clearpane.reconstruction.photographs import Photograph
+
+OBJECT_HALF_SIZE = 0.5
+"""Half the longest side of an object's box, in the cube."""
+
+_GRID = 40
+_ROUNDS = 4
+# Of a box's half size, what is looked at in the next round, so that a hull cut off by it is noticed.
+_ROOM = 1.3
+# Of points, what is left out at either end as stray.
+_STRAY = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """A similarity from the photographs' world to the cube: ``scale * rotation @ (x - centre)``.
+
+    Attributes:
+        centre: of the object's box, [3].
+        rotation: [3, 3]; up becomes +y.
+        scale: so that the box's longest side is 1.
+    """
+
+    centre: np.ndarray
+    rotation: np.ndarray
+    scale: float
+
+    def place_pose(self, camera_to_world: np.ndarray) -> np.ndarray:
+        """A camera's pose in the cube's world, [4, 4]."""
+        pose = np.eye(4)
+        pose[:3, :3] = self.rotation @ camera_to_world[:3, :3]
+        pose[:3, 3] = self.place(camera_to_world[:3, 3])
+        return pose
+
+    def place(self, points: np.ndarray) -> np.ndarray:
+        """Points [..., 3] in the cube's world."""
+        return np.asarray(self.scale * (points - self.centre) @ self.rotation.T)
+
+    def place_back(self, points: np.ndarray) -> np.ndarray:
+        """The inverse of `place`."""
+        return np.asarray(points @ self.rotation / self.scale + self.centre)
+
+
+def axes_meet(poses: Sequence[np.ndarray]) -> np.ndarray:
+    """The point nearest to all cameras' optical axes, by least squares: [3].
+
+    ``(sum_i I - d_i d_i^T) c = sum_i (I - d_i d_i^T) o_i``.
+
+    Raises:
+        ClearpaneError: the axes are parallel.
+    """
+    matrix, side = np.zeros((3, 3)), np.zeros(3)
+    for pose in poses:
+        away = np.eye(3) - np.outer(pose[:3, 2], pose[:3, 2])
+        matrix += away
+        side += away @ pose[:3, 3]
+    if np.linalg.cond(matrix) > 1e6:
+        raise ClearpaneError("the cameras all look the same way; photographs from all around are needed")
+    return np.linalg.solve(matrix, side)
+
+
+def upright(poses: Sequence[np.ndarray], up: np.ndarray | None) -> np.ndarray:
+    """A rotation [3, 3] that brings up to +y: the given one, or the mean of what the cameras have for up."""
+    mean = -np.mean([pose[:3, 1] for pose in poses], axis=0)
+    direction = mean if up is None else up
+    length = np.linalg.norm(direction)
+    y = direction / length if length > 1e-3 else np.array([0.0, 1.0, 0.0])
+    away = np.eye(3)[int(np.abs(y).argmin())]
+    x = np.cross(y, away)
+    x /= np.linalg.norm(x)
+    return np.stack([x, y, np.cross(x, y)])
+
+
+def place_by_masks(
+    photographs: Sequence[Photograph], masks: Sequence[np.ndarray], up: np.ndarray | None
+) -> Placement:
+    """From the visual hull: its box, found on a grid that closes in on it.
+
+    Args:
+        masks: of each photograph, [h, w] of its form but any size, in [0, 1].
+
+    Raises:
+        ClearpaneError: the masks have no point of space in common.
+    """
+    poses = [p.camera_to_world for p in photographs]
+    rotation = upright(poses, up)
+    centre = axes_meet(poses)
+    half = np.full(3, 0.7 * min(float(np.linalg.norm(pose[:3, 3] - centre)) for pose in poses))
+    for _ in range(_ROUNDS):
+        axis = (np.arange(_GRID) + 0.5) / _GRID * 2 - 1
+        grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3) * half
+        points = grid @ rotation + centre
+        inside = np.ones(len(points), bool)
+        for photograph, mask in zip(photographs, masks, strict=True):
+            inside &= _within_mask(photograph, mask, points)
+        if not inside.any():
+            raise ClearpaneError(
+                "the masks have no point of space in common: check that they show the object, and the poses"
+            )
+        found = grid[inside]
+        cell = half / _GRID
+        low, high = found.min(0) - cell, found.max(0) + cell
+        centre = centre + (low + high) / 2 @ rotation
+        half = np.full(3, _ROOM * (high - low).max() / 2)
+    return Placement(centre, rotation, 2 * OBJECT_HALF_SIZE / float((high - low).max()))
+
+
+def place_by_points(points: np.ndarray, poses: Sequence[np.ndarray], up: np.ndarray | None) -> Placement:
+    """From the points of a scene, [P, 3]: the box of all but the stray ones.
+
+    Raises:
+        ClearpaneError: there are hardly any.
+    """
+    if len(points) < 20:
+        raise ClearpaneError(f"{len(points)} points of the scene are known, too few to find the object by")
+    rotation = upright(poses, up)
+    turned = points @ rotation.T
+    low, high = np.percentile(turned, [_STRAY, 100 - _STRAY], axis=0)
+    return Placement((low + high) / 2 @ rotation, rotation, 2 * OBJECT_HALF_SIZE / float((high - low).max()))
+
+
+def _within_mask(photograph: Photograph, mask: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Which points a photograph's mask allows; what is out of its frame it does not."""
+    pose = photograph.camera_to_world
+    local = (points - pose[:3, 3]) @ pose[:3, :3]
+    front = local[:, 2] > 1e-6
+    plane = local[:, :2] / np.where(front, local[:, 2], 1.0)[:, None]
+    pixels = photograph.lens.project(plane)
+    height, width = photograph.size
+    row = np.floor(pixels[:, 1] * mask.shape[0] / height).astype(np.int64)
+    column = np.floor(pixels[:, 0] * mask.shape[1] / width).astype(np.int64)
+    seen = front & (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
+    inside = np.zeros(len(points), bool)
+    inside[seen] = mask[row[seen], column[seen]] > 0.5
+    return inside
