@@ -103,7 +103,7 @@ def test_nothing_is_refused() -> None:
 def test_crumbs_are_swept_away_and_pieces_stay() -> None:
     def things(points: np.ndarray) -> np.ndarray:
         large = np.linalg.norm(points - [0.2, 0, 0], axis=-1) - 0.25
-        other = np.linalg.norm(points + [0.3, 0, 0], axis=-1) - 0.15
+        other = np.linalg.norm(points - [-0.3, 0, 0], axis=-1) - 0.15
         crumb = np.linalg.norm(points - [0, 0.45, 0], axis=-1) - 0.03
         return np.minimum(np.minimum(large, other), crumb)
 

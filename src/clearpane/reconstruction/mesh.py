@@ -68,7 +68,7 @@ def extract_surface(distance: Distance, resolution: int) -> Mesh:
 
 
 def _block_values(distance: Distance, corner: np.ndarray, resolution: int, cell: float) -> np.ndarray:
-    """Distances at a block's grid points; those on the cube's faces count as outside, so that it is closed."""
+    """Distances at a block's grid points; those on the cube's faces count as outside: all is closed."""
     axes = [np.arange(c, min(c + _BLOCK, resolution) + 1) for c in corner]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     values = _ask(distance, grid.reshape(-1, 3) * cell - HALF_SIZE).reshape(grid.shape[:-1])
