@@ -49,7 +49,10 @@ EXTRAS = {
     "photo": ("HEIC and camera RAW files", ("pillow-heif", "rawpy")),
     "train": ("training models", ("torch", "onnx", "onnxscript", "tensorboard", "webdataset", "accelerate")),
     "synthesis": ("rendering glass scenes", ("torch", "mitsuba", "drjit", "mitsuba-oidn", "webdataset")),
-    "3d": ("3D objects from photographs", ("torch", "pycolmap", "scikit-image", "fast-simplification")),
+    "3d": (
+        "3D objects from photographs",
+        ("torch", "pycolmap", "scikit-image", "fast-simplification", "xatlas"),
+    ),
     "flux": (
         "separators built on FLUX.1 Kontext",
         (

@@ -1,0 +1,151 @@
+"""A mesh laid flat: texture coordinates by xatlas, and which point of the surface each texel shows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from clearpane.errors import MissingExtraError
+from clearpane.reconstruction.mesh import Mesh
+
+# Texels between charts: as many may be mixed by a viewer's coarser levels.
+_PADDING = 4
+# Triangles whose texels are found at a time.
+_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class UnwrappedMesh:
+    """A mesh with texture coordinates; vertices on a seam are there more than once.
+
+    Attributes:
+        mesh: its vertices doubled along seams.
+        coordinates: [V, 2] in [0, 1], u to the right, v down from the texture's first row.
+        source: which vertex of the mesh before each one was, [V].
+    """
+
+    mesh: Mesh
+    coordinates: np.ndarray
+    source: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Texels:
+    """The texels of a texture that show something.
+
+    Attributes:
+        size: of the texture, pixels along a side.
+        index: of each texel, row * size + column, [T].
+        face: which triangle it shows, [T].
+        weights: where in it, barycentric, [T, 3].
+    """
+
+    size: int
+    index: np.ndarray
+    face: np.ndarray
+    weights: np.ndarray
+
+    def interpolate(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
+        """Values of vertices [V, C] at the texels, [T, C]."""
+        return np.asarray((values[faces[self.face]] * self.weights[..., None]).sum(1))
+
+
+def unwrap(mesh: Mesh, size: int) -> UnwrappedMesh:
+    """Texture coordinates for a square texture of so many pixels along a side.
+
+    Raises:
+        MissingExtraError: xatlas is not installed.
+    """
+    try:
+        import xatlas
+    except ImportError as error:
+        raise MissingExtraError("laying out textures", "3d") from error
+    atlas = xatlas.Atlas()
+    atlas.add_mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
+    options = xatlas.PackOptions()
+    options.resolution, options.padding, options.bilinear = size, _PADDING, True
+    atlas.generate(pack_options=options)
+    source, faces, coordinates = atlas[0]
+    return UnwrappedMesh(
+        Mesh(mesh.vertices[source], faces.astype(np.int64)),
+        np.clip(coordinates.astype(np.float64), 0, 1),
+        source.astype(np.int64),
+    )
+
+
+def find_texels(unwrapped: UnwrappedMesh, size: int) -> Texels:
+    """Which texels' middles lie in which triangle.
+
+    Triangles are taken together by the size of their boxes, so that there is no loop over them.
+    """
+    corners = unwrapped.coordinates[unwrapped.mesh.faces] * size  # [F, 3, 2]
+    first = np.floor(corners.min(1) - 0.5).astype(np.int64)
+    extent = (np.ceil(corners.max(1) + 0.5).astype(np.int64) - first).max(1)
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    remaining = np.arange(len(corners))
+    side = 4
+    while len(remaining):
+        own = remaining[extent[remaining] <= side]
+        remaining = remaining[extent[remaining] > side]
+        step = max(1, _AT_ONCE // side**2)
+        for start in range(0, len(own), step):
+            found.append(_texels_in(corners, own[start : start + step], first, side, size))
+        side *= 2
+    index, face, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    _, unique = np.unique(index, return_index=True)  # on an edge two triangles claim a texel
+    return Texels(size, index[unique], face[unique], weights[unique])
+
+
+def _texels_in(
+    corners: np.ndarray, faces: np.ndarray, first: np.ndarray, side: int, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of triangles whose boxes are at most ``side`` texels: their texels' indices, triangles, weights."""
+    row, column = np.divmod(np.arange(side**2), side)
+    place = first[faces][:, None] + np.stack([column, row], axis=-1)  # [F, side^2, 2]
+    a, b, c = (corners[faces, i][:, None] for i in range(3))
+    middle = place + 0.5
+    area = _cross(b - a, c - a)
+    safe = np.where(np.abs(area) > 1e-12, area, 1.0)
+    second, third = _cross(middle - a, c - a) / safe, _cross(b - a, middle - a) / safe
+    weights = np.stack([1 - second - third, second, third], axis=-1)
+    inside = (weights >= -1e-9).all(-1) & (np.abs(area) > 1e-12)
+    inside &= ((place >= 0) & (place < size)).all(-1)
+    which, texel = inside.nonzero()
+    spot = place[which, texel]
+    return spot[:, 1] * size + spot[:, 0], faces[which], weights[which, texel]
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0])
+
+
+def fill_gaps(texture: np.ndarray, filled: np.ndarray) -> np.ndarray:
+    """Texels that show nothing take the mean of those next to them that do, until none is left.
+
+    So no edge of a chart shows what is beside it, at whatever coarser level a viewer looks.
+
+    Args:
+        texture: [S, S, C].
+        filled: which texels show something, [S, S] bool.
+    """
+    texture, weight = np.where(filled[..., None], texture, 0.0), filled.astype(np.float64)
+    if not filled.any():
+        return texture
+    # Down by halves until nothing is empty, then up: a gap takes the finest level that has something.
+    levels = [(texture, weight)]
+    while (levels[-1][1] == 0).any() and len(levels[-1][1]) > 1:
+        levels.append(_halved(*levels[-1]))
+    result = levels[-1][0]
+    for finer, own in reversed(levels[:-1]):
+        doubled = result.repeat(2, axis=0).repeat(2, axis=1)[: len(own), : len(own)]
+        result = np.where(own[..., None] > 0, finer, doubled)
+    return np.asarray(result)
+
+
+def _halved(texture: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    odd = len(weight) % 2
+    texture = np.pad(texture, ((0, odd), (0, odd), (0, 0)))
+    weight = np.pad(weight, ((0, odd), (0, odd)))
+    half = len(weight) // 2
+    sums = (texture * weight[..., None]).reshape(half, 2, half, 2, -1).sum((1, 3))
+    total = weight.reshape(half, 2, half, 2).sum((1, 3))
+    return sums / np.maximum(total, 1e-12)[..., None], (total > 0).astype(np.float64)
