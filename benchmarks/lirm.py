@@ -105,13 +105,13 @@ def load_objects(options: Options) -> dict[str, ObjectSample]:
     return samples
 
 
-def spread_order(cameras: Cameras) -> list[int]:
-    """All cameras, each the farthest from those before: the first few see an object from all sides."""
+def spread_order(cameras: Cameras, without: list[int]) -> list[int]:
+    """The other cameras, each the farthest from those before: the first few see an object from all sides."""
     directions = torch.nn.functional.normalize(cameras.centres, dim=-1)
-    order = [0]
-    while len(order) < len(directions):
+    order = [next(i for i in range(len(directions)) if i not in without)]
+    while len(order) < len(directions) - len(without):
         nearest = (directions @ directions[order].T).amax(-1)
-        nearest[order] = 2
+        nearest[[*order, *without]] = 2
         order.append(int(nearest.argmin()))
     return order
 
@@ -131,9 +131,10 @@ def reconstruct(lirm: Lirm, sample: ObjectSample, order: list[int]) -> list[Hexa
 
 def score_object(lirm: Lirm, sample: ObjectSample) -> tuple[dict[str, dict[str, float]], list[Tensor]]:
     """The figures of all rows for one object; pictures of its first new view: truth, ours, baselines."""
-    order = spread_order(sample.cameras)
-    # The new views are spread as well: each lies between those that are shown.
-    targets = order[-_NEW:]
+    # The cameras come in the order of their heights: new ones are taken evenly, whatever is shown.
+    views = len(sample.cameras.camera_to_world)
+    targets = list(range(2, views, views // _NEW))[:_NEW]
+    order = spread_order(sample.cameras, targets)
     wanted = sample.cameras[targets]
     rows: dict[str, dict[str, float]] = {}
     surface = surface_of(sample)
@@ -180,7 +181,7 @@ def score_object(lirm: Lirm, sample: ObjectSample) -> tuple[dict[str, dict[str, 
 @torch.no_grad()
 def measure_cost(lirm: Lirm, sample: ObjectSample) -> dict[str, Any]:
     """Seconds of a reconstruction of 8 views, and memory after each of ten rounds of 4."""
-    order = spread_order(sample.cameras)
+    order = spread_order(sample.cameras, [])
     views = stack_views([sample], [torch.tensor(order[:8])], False, torch.device("cpu"))
     lirm.fields(lirm.observe(views))
     started = time.perf_counter()

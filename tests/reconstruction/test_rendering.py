@@ -60,7 +60,6 @@ def test_rays_are_rendered_as_by_the_plain_twin(sphere: Sphere) -> None:
     rendered = render_rays(sphere, origins, directions, options)
     for i in range(len(origins)):
         expected = plain(sphere, origins[i], directions[i], options)
-        # Weights below a ten-thousandth are left out.
         assert torch.allclose(rendered.appearance.colour[i], expected, atol=2e-3)
 
 

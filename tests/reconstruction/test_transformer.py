@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from clearpane.reconstruction.cameras import Cameras
 from clearpane.reconstruction.directional import Encoding
@@ -153,13 +154,18 @@ def test_the_hull_is_the_first_guess_of_a_model_with_evidence() -> None:
 
 def test_checkpointing_changes_memory_alone() -> None:
     views = batched(orbit(2))
-    gradients = []
+    gradients, kept = [], []
     for checkpointing in (False, True):
         lirm = model().train()
         lirm.gradient_checkpointing = checkpointing
-        probe(lirm([views])[0]).square().mean().backward()
+        numbers: list[int] = []
+        with saved_tensors_hooks(lambda x, n=numbers: (n.append(x.numel()), x)[1], lambda x: x):
+            loss = probe(lirm([views])[0]).square().mean()
+        kept.append(sum(numbers))
+        loss.backward()
         gradients.append(lirm.blocks[0].mixing.weight.grad)  # type: ignore[union-attr]
     assert torch.allclose(*gradients, atol=1e-7)
+    assert kept[1] < kept[0]
 
 
 def test_attention_is_that_of_the_plain_formula() -> None:

@@ -12,7 +12,13 @@ from torch import Tensor
 
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.reconstruction.cameras import Cameras, look_at, picture_rays, pinhole_intrinsics
+from clearpane.reconstruction.cameras import (
+    OBJECT_HALF_SIZE,
+    Cameras,
+    look_at,
+    picture_rays,
+    pinhole_intrinsics,
+)
 from clearpane.synthesis.object_materials import Material, load_materials, material_values
 from clearpane.synthesis.object_rendering import (
     DistanceGrid,
@@ -33,7 +39,6 @@ from clearpane.synthesis.object_samples import (
 )
 from clearpane.synthesis.objects import (
     KINDS,
-    OBJECT_HALF_SIZE,
     Kind,
     Operation,
     Primitive,

@@ -32,6 +32,7 @@ from clearpane.training.lirm_losses import (
     structural_similarity,
 )
 from clearpane.training.lirm_objective import (
+    ROUNDS,
     LirmObjective,
     Stage,
     TargetSampling,
@@ -56,7 +57,7 @@ TINY = LirmConfig(
     evidence=8,
     volume=8,
 )
-STREAM = ObjectStream(views=12, side=16, points=64, options=ObjectRenderOptions(1, 8, 2))
+STREAM = ObjectStream(side=16, points=64, options=ObjectRenderOptions(1, 8, 2))
 CPU = torch.device("cpu")
 
 
@@ -77,10 +78,10 @@ def objective(targets: int = 3) -> LirmObjective:
 def joint_loss(module: LirmObjective, sample: ObjectSample, stage: Stage, seed: int) -> Tensor:
     """The plain twin for an object shown in one round: all target views in one graph."""
     generator = step_generator(seed, 0)
-    rounds = {1: (8,), 2: (4, 4), 3: (4, 2, 2)}[int(torch.randint(1, 4, (), generator=generator))]
-    order = torch.randperm(12, generator=generator)
+    rounds = ROUNDS[int(torch.randint(len(ROUNDS), (), generator=generator))]
+    order = torch.randperm(16, generator=generator)
     known = bool(torch.randint(2, (), generator=generator))
-    views = stack_views([sample], [order[:8]], known, CPU)
+    views = stack_views([sample], [order[: sum(rounds)]], known, CPU)
     memory, first, total = None, 0, torch.zeros(())
     for count in rounds:
         with torch.autocast("cpu", torch.bfloat16):
@@ -89,7 +90,7 @@ def joint_loss(module: LirmObjective, sample: ObjectSample, stage: Stage, seed: 
         first += count
         options = RenderOptions(stage.beta, 12)
         occupied = occupied_cells(field, options, torch.zeros(1))
-        targets = order[8:][:3].tolist()
+        targets = order[sum(rounds) :][:3].tolist()
         for view in targets:
             patch, pixels = draw_patch(sample, view, 8, generator)
             origins, directions = pixel_rays(sample.cameras[view], pixels.flatten(0, 1))
@@ -162,7 +163,10 @@ def test_the_run_goes_from_coarse_and_soft_to_fine_and_sharp() -> None:
         ({"learning_rate": 0.0}, "--learning-rate 0: give more than 0"),
         ({"average": 1.0}, "--average 1: give 0 or more, less than 1"),
         ({"coarse_side": 60}, "--side 128 --coarse-side 60: the second is a multiple of 8"),
-        ({"patch": 100}, "--patch 100: give 64 or less"),
+        ({"patch": 100}, "--patch 100: give 8 to 64"),
+        ({"patch": 7}, "--patch 7: give 8 to 64"),
+        ({"targets": 5}, "--targets 5: give 4 or less"),
+        ({"learning_rate": float("nan")}, "--learning-rate nan: give more than 0"),
     ],
 )
 def test_recipes_that_cannot_be_are_refused(change: dict[str, float], says: str) -> None:
@@ -226,7 +230,7 @@ def test_turned_and_mirrored_objects_are_seen_consistently(
 ) -> None:
     moved = transform_sample(sample, quarters, mirrored)
     rotation = moved.cameras.camera_to_world[:, :3, :3]
-    assert torch.allclose(torch.linalg.det(rotation), torch.ones(12), atol=1e-5)
+    assert torch.allclose(torch.linalg.det(rotation), torch.ones(16), atol=1e-5)
 
     def surface(s: ObjectSample) -> tuple[Tensor, Tensor]:
         """Where each pixel's ray ends, and the normal there; rows of pixels in the unmirrored order."""
@@ -247,7 +251,7 @@ def test_turned_and_mirrored_objects_are_seen_consistently(
 
 def test_smaller_pictures_are_means_and_keep_depths(sample: ObjectSample) -> None:
     small = reduced(sample, 8)
-    assert small.views.colour.shape == (12, 3, 8, 8)
+    assert small.views.colour.shape == (16, 3, 8, 8)
     assert (small.cameras.height, small.cameras.width) == (8, 8)
     assert torch.allclose(small.views.colour.mean(), sample.views.colour.mean(), atol=1e-5)
     seen = small.views.mask > 0
@@ -260,6 +264,12 @@ def test_smaller_pictures_are_means_and_keep_depths(sample: ObjectSample) -> Non
 def test_objects_come_in_the_order_of_their_steps_wherever_one_begins(tmp_path: Path) -> None:
     order = ObjectOrder(steps=5, batch=1, kept=3, seed=4)
     assert {n for step in range(50) for n in order.numbers(step)} == {0, 1, 2}
+    # Which object comes and how it is turned are drawn apart: each is seen from all sides.
+    many = ObjectOrder(steps=400, batch=1, kept=8, seed=4)
+    turns = {
+        (many.numbers(s)[0], int(torch.randint(4, (), generator=step_generator(4, s)))) for s in range(400)
+    }
+    assert len(turns) == 8 * 4
     endless = ObjectOrder(steps=5, batch=2, process=1, processes=2)
     assert endless.numbers(0) == [2, 3] and endless.numbers(1) == [6, 7]
     stream = replace(STREAM, views=2, points=4)
@@ -274,7 +284,7 @@ def test_objects_come_in_the_order_of_their_steps_wherever_one_begins(tmp_path: 
 def small_recipe(folder: Path, steps: int = 4) -> TrainLirm:
     return TrainLirm(
         folder,
-        objects=1,
+        objects=2,
         side=16,
         coarse_side=8,
         targets=1,

@@ -17,6 +17,8 @@ SUFFIXES: dict[str, str] = {
     **dict.fromkeys(sorted(RAW_SUFFIXES), "raw"),
 }
 """File name endings of the pictures that can be read, and their formats."""
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".exr"})
+"""Those of the pictures that data sets are made of."""
 
 HEADER_SIZE = 32
 

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import numpy as np
 from array_api_compat import array_namespace
 
+from clearpane.errors import ClearpaneError
+
 Array = TypeVar("Array", bound=Any)
 
 
@@ -138,6 +140,9 @@ def light_cells(environment: Array, count: int) -> tuple[Array, Array]:
     Returns:
         Directions [count, 3], of length 1, and irradiance across each, [count, 3]: radiance times steradians.
 
+    Raises:
+        ClearpaneError: more lights than texels.
+
     Source: P. Debevec, A median cut algorithm for light probe sampling, 2005; there all cells are cut alike.
     """
     height, width = environment.shape[:2]
@@ -145,6 +150,8 @@ def light_cells(environment: Array, count: int) -> tuple[Array, Array]:
     # What decides is where the light is, not its colour; a map may be on a GPU, its cutting is not.
     weight = np.asarray(energy.sum(-1).tolist())
     weight = weight + 1e-9 * max(float(weight.sum()), 1e-9)
+    if not 1 <= count <= height * width:
+        raise ClearpaneError(f"a map of {height} x {width} cannot be cut into {count} lights")
     waiting = [_Cell.of(weight, 0, height, 0, width)]
     while len(waiting) < count:
         for half in heapq.heappop(waiting).halves(weight):

@@ -15,6 +15,8 @@ from clearpane.errors import ClearpaneError
 
 HALF_SIZE = 0.525
 """R, half the side of the cube that is reconstructed."""
+OBJECT_HALF_SIZE = 0.5
+"""Half the longest side of an object's box in it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.reading import read_picture
-from clearpane.reconstruction.cameras import Cameras
+from clearpane.reconstruction.cameras import OBJECT_HALF_SIZE, Cameras, check_views
 from clearpane.reconstruction.photographs import Lens, Photograph, PhotographSet
-from clearpane.reconstruction.placing import OBJECT_HALF_SIZE, Placement, place_by_masks
+from clearpane.reconstruction.placing import Placement, place_by_masks
 
 # Beyond the object's box on either side, in shares of it.
 _MARGIN = 0.06
@@ -58,12 +58,13 @@ def load_capture(photographs: PhotographSet, side: int) -> Capture:
     masks = [_small_mask(photograph) for photograph in photographs.photographs]
     placement = place_by_masks(photographs.photographs, masks, photographs.up)
     views = [cut_out(photograph, placement, side) for photograph in photographs.photographs]
+    pictures, cut_masks, poses, intrinsics = (torch.stack(parts) for parts in zip(*views, strict=True))
+    cameras = Cameras(poses, intrinsics, side, side)
+    check_views(pictures, cut_masks, cameras)
     return Capture(
-        torch.stack([view[0] for view in views]),
-        torch.stack([view[1] for view in views]),
-        Cameras(
-            torch.stack([view[2] for view in views]), torch.stack([view[3] for view in views]), side, side
-        ),
+        pictures,
+        cut_masks,
+        cameras,
         tuple(p.path.name for p in photographs.photographs),
         placement,
     )

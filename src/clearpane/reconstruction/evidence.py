@@ -6,6 +6,7 @@ colours of the views that are not blocked by the hull. It is as large after ten 
 and does not depend on their order within a round. LIRM at the paper's size does without it.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +21,8 @@ EVIDENCE_CHANNELS = 8
 
 # Of the hull's depth, in voxels: a colour is a voxel's own if it is no farther behind.
 _DEPTH_MARGIN = 1.5
-# Voxels beyond which distances to the hull are all alike.
-_REACH = 24
+# Metres beyond which distances to the hull are all alike; a surface is never changed by more than 0.3.
+_REACH = 0.4
 # The least hull value at which there may be something, and how many voxels around it get colours.
 _POSSIBLE, _DILATION = 0.1, 2
 _BLOCKED_WEIGHT = 0.01
@@ -146,23 +147,24 @@ def sample_volume(volume: Tensor, points: Tensor) -> Tensor:
 def hull_distance(hull: Tensor) -> Tensor:
     """Signed distance to the face where the hull is half there, in metres, below 0 inside: [G, G, G].
 
-    Exact between voxels' middles, less half a voxel, up to 24 voxels; farther away it stays at that.
+    Exact between voxels' middles, less half a voxel, up to 40 cm; farther away it stays at that.
     """
     inside = hull > 0.5
     voxel = 2 * HALF_SIZE / hull.shape[-1]
-    outward, inward = (_distance(region).to(hull) - 0.5 for region in (inside, ~inside))
+    reach = math.ceil(_REACH / voxel)
+    outward, inward = (_distance(region, reach).to(hull) - 0.5 for region in (inside, ~inside))
     return voxel * torch.where(inside, -inward, outward)
 
 
-def _distance(region: Tensor) -> Tensor:
-    """Euclidean distance to the nearest voxel of a region, in voxels, at most `_REACH`.
+def _distance(region: Tensor, reach: int) -> Tensor:
+    """Euclidean distance to the nearest voxel of a region, in voxels, at most ``reach``.
 
     The squares of the three axes add up: one pass along each finds the least sum.
     """
-    square = torch.where(region, 0.0, float(_REACH**2))
+    square = torch.where(region, 0.0, float(reach**2))
     for axis in range(3):
         nearest = square.clone()
-        for offset in range(1, min(_REACH, square.shape[axis])):
+        for offset in range(1, min(reach, square.shape[axis])):
             count = square.shape[axis] - offset
             ahead, behind = square.narrow(axis, offset, count), square.narrow(axis, 0, count)
             for place, other in ((0, ahead), (offset, behind)):

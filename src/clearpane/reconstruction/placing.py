@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from clearpane.errors import ClearpaneError
+from clearpane.reconstruction.cameras import OBJECT_HALF_SIZE
 from clearpane.reconstruction.photographs import Photograph
-
-OBJECT_HALF_SIZE = 0.5
-"""Half the longest side of an object's box, in the cube."""
 
 _GRID = 40
 _ROUNDS = 4
@@ -95,12 +93,14 @@ def place_by_masks(
     centre = axes_meet(poses)
     half = np.full(3, 0.7 * min(float(np.linalg.norm(pose[:3, 3] - centre)) for pose in poses))
     for _ in range(_ROUNDS):
+        # Something thinner than the grid is not to fall between its points.
+        reach = float(half.max()) / _GRID
         axis = (np.arange(_GRID) + 0.5) / _GRID * 2 - 1
         grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3) * half
         points = grid @ rotation + centre
         inside = np.ones(len(points), bool)
         for photograph, mask in zip(photographs, masks, strict=True):
-            inside &= _within_mask(photograph, mask, points)
+            inside &= _within_mask(photograph, mask, points, reach)
         if not inside.any():
             raise ClearpaneError(
                 "the masks have no point of space in common: check that they show the object, and the poses"
@@ -127,8 +127,11 @@ def place_by_points(points: np.ndarray, poses: Sequence[np.ndarray], up: np.ndar
     return Placement((low + high) / 2 @ rotation, rotation, 2 * OBJECT_HALF_SIZE / float((high - low).max()))
 
 
-def _within_mask(photograph: Photograph, mask: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Which points a photograph's mask allows; what is out of its frame it does not."""
+def _within_mask(photograph: Photograph, mask: np.ndarray, points: np.ndarray, reach: float) -> np.ndarray:
+    """Which points a photograph's mask allows, or has something of within ``reach``.
+
+    What is out of its frame it does not allow, unless the mask is cut off by the frame: then nobody knows.
+    """
     pose = photograph.camera_to_world
     local = (points - pose[:3, 3]) @ pose[:3, :3]
     front = local[:, 2] > 1e-6
@@ -138,6 +141,21 @@ def _within_mask(photograph: Photograph, mask: np.ndarray, points: np.ndarray) -
     row = np.floor(pixels[:, 1] * mask.shape[0] / height).astype(np.int64)
     column = np.floor(pixels[:, 0] * mask.shape[1] / width).astype(np.int64)
     seen = front & (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
-    inside = np.zeros(len(points), bool)
-    inside[seen] = mask[row[seen], column[seen]] > 0.5
+    shown = mask > 0.5
+    cut_off = shown[0].any() or shown[-1].any() or shown[:, 0].any() or shown[:, -1].any()
+    inside = front & ~seen if cut_off else np.zeros(len(points), bool)
+    nearest = float(local[front, 2].min()) if front.any() else 1.0
+    pixel = max(photograph.lens.focal) * mask.shape[1] / width / nearest
+    inside[seen] = _dilated(shown, int(np.ceil(reach * pixel)))[row[seen], column[seen]]
     return inside
+
+
+def _dilated(mask: np.ndarray, by: int) -> np.ndarray:
+    """A mask grown by so many pixels along its rows and columns."""
+    for axis in range(2):
+        sums = np.cumsum(np.moveaxis(mask, axis, 0).astype(np.int64), axis=0)
+        padded = np.concatenate(
+            [np.zeros((by + 1, *sums.shape[1:]), np.int64), sums, sums[-1:].repeat(by, 0)]
+        )
+        mask = np.moveaxis(padded[2 * by + 1 :] > padded[: len(sums)], 0, axis)
+    return mask

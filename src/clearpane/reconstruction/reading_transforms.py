@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from clearpane.errors import ClearpaneError
+from clearpane.images.formats import PICTURE_SUFFIXES
+from clearpane.images.reading import read_picture
 from clearpane.reconstruction.photographs import Lens, Photograph, PhotographSet, check_pose
-from clearpane.synthesis.sources import PICTURE_SUFFIXES
 
 TRANSFORMS_FILE = "transforms.json"
 _TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -85,10 +85,14 @@ def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int]]:
     if "w" in frame and "h" in frame:
         width, height = int(frame["w"]), int(frame["h"])
     else:
-        with Image.open(picture) as opened:
-            width, height = opened.size
-    by_angle = "fl_x" not in frame
-    focal = width / 2 / math.tan(float(frame["camera_angle_x"]) / 2) if by_angle else number("fl_x", 0)
+        height, width = read_picture(picture).pixels.shape[:2]  # upright, as it will be read
+    if "fl_x" in frame:
+        focal = number("fl_x", 0)
+    else:
+        angle = float(frame["camera_angle_x"])
+        if not 0 < angle < math.pi:
+            raise ValueError(f"camera_angle_x is {angle:g}, an angle between 0 and pi")
+        focal = width / 2 / math.tan(angle / 2)
     vertical = number("fl_y", focal)
     if min(focal, vertical) <= 0:
         raise ValueError("focal lengths are above 0")

@@ -18,8 +18,8 @@ _LOOK_UPS = 192
 _STEEPNESS = 1.5
 # Beyond so many betas from the surface there is no density to speak of.
 _BETAS = 8.0
-# Points that weigh less have no part in the picture, and are not asked how they look.
-_LEAST_WEIGHT = 1e-4
+# Points that weigh less than this share of an even weight are not asked how they look.
+_LEAST_SHARE = 0.01
 
 
 class Appearance(NamedTuple):
@@ -170,7 +170,7 @@ def render_rays(
     optical = volsdf_density(signed, options.beta) * length[hits]
     passed = torch.exp(-(optical.cumsum(-1) - optical))
     weights = passed * -torch.expm1(-optical)
-    seen = (weights.detach() > _LEAST_WEIGHT).flatten().nonzero()[:, 0]
+    seen = (weights.detach() > _LEAST_SHARE / samples).flatten().nonzero()[:, 0]
     of_ray = seen // samples
     appearance = field.appearance(points[seen], -directions[of_ray])
     chosen = weights.flatten()[seen, None]
@@ -181,11 +181,11 @@ def render_rays(
 
     opacity = weights.new_zeros(rays, 1).index_add(0, hits, weights.sum(-1, keepdim=True))
     depth = weights.new_zeros(rays, 1).index_add(0, hits, (weights * distance).sum(-1, keepdim=True))
-    summed = Appearance(*(gather(value) for value in appearance))
-    # Weights too small to be asked after are of no colour: what they leave out is not white either.
-    white = 1 - gather(torch.ones_like(appearance.albedo[:, :1]))
+    # Weights too small to be asked after look like the others of their ray.
+    share = opacity / gather(torch.ones_like(appearance.albedo[:, :1])).clamp(min=1e-6)
+    summed = Appearance(*(gather(value) * share for value in appearance))
     return Rendered(
         opacity,
         depth / opacity.clamp(min=1e-6),
-        summed._replace(colour=summed.colour + white),
+        summed._replace(colour=summed.colour + 1 - opacity),
     )

@@ -25,7 +25,7 @@ class Memory:
 
 
 class Fuse(nn.Module):
-    """Where a round begins: ``P = MLP(concat(T, PE))`` of the last round's tokens T, 0 before the first.
+    """Where a round begins: ``P = PE + MLP(concat(T, PE))`` of the last round's tokens T, 0 before the first.
 
     Args:
         width: of a token.

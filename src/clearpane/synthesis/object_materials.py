@@ -16,10 +16,10 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
+from clearpane.images.formats import PICTURE_SUFFIXES
 from clearpane.images.reading import read_picture
 from clearpane.optics.color import srgb_to_linear
 from clearpane.synthesis.draws import uniform
-from clearpane.synthesis.sources import PICTURE_SUFFIXES
 
 TEXTURE_SIZE = 256
 CHANNELS = 6

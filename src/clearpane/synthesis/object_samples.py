@@ -1,5 +1,6 @@
 """Random objects under random light from cameras around them: drawn when asked for, or kept in a folder."""
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field
@@ -18,12 +19,14 @@ from clearpane.images.writing import atomic_path
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.optics.environment import halve, solid_angles, texel_directions
 from clearpane.reconstruction.cameras import HALF_SIZE, Cameras, look_at, pinhole_intrinsics
-from clearpane.synthesis.draws import normal, uniform
+from clearpane.synthesis.draws import uniform
 from clearpane.synthesis.object_rendering import ObjectRenderOptions, ObjectViews, render_object
 from clearpane.synthesis.objects import SolidObject, draw_object
 from clearpane.synthesis.sources import Pictures
 
 STREAM_FILE = "stream.json"
+GENERATOR_VERSION = 1
+"""Grows whenever the same seed gives another object or other pictures."""
 _MAP_WIDTH = 512
 # Cameras see an object's ball, of radius 0.87 at most, in so much of half their view.
 _FILLED = (0.85, 1.1)
@@ -43,7 +46,7 @@ class ObjectStream:
     """
 
     seed: int = 0
-    views: int = 12
+    views: int = 16
     side: int = 128
     points: int = 4096
     options: ObjectRenderOptions = field(default_factory=ObjectRenderOptions)
@@ -88,30 +91,39 @@ def object_seed(seed: int, index: int) -> int:
     return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0] >> np.uint64(2))
 
 
-def draw_object_sample(index: int, sources: ObjectSources, stream: ObjectStream) -> ObjectSample:
-    """Object ``index`` of a stream, rendered.
+def draw_object_sample(
+    index: int, sources: ObjectSources, stream: ObjectStream, device: torch.device | str = "cpu"
+) -> ObjectSample:
+    """Object ``index`` of a stream, rendered on a device; what is drawn at random is drawn on the processor.
 
     Raises:
         ClearpaneError: a map cannot be read.
     """
     seed = object_seed(stream.seed, index)
-    solid = draw_object(seed, sources.materials)
+    solid = draw_object(seed, sources.materials).to(device)
     generator = Generator().manual_seed(seed + 1)
-    environment = draw_environment(sources, generator)
-    cameras = draw_cameras(stream.views, stream.side, generator)
+    environment = draw_environment(sources, generator).to(device)
+    cameras = draw_cameras(stream.views, stream.side, generator).to(device)
     views = render_object(solid, environment, cameras, stream.options)
-    points = draw_points(solid, stream.points, generator)
+    points = draw_points(solid, stream.points, generator, device)
     return ObjectSample(views, cameras, points, solid.signed_distance(points)[:, None])
 
 
-def draw_points(solid: SolidObject, count: int, generator: Generator) -> Tensor:
+def draw_points(
+    solid: SolidObject, count: int, generator: Generator, device: torch.device | str = "cpu"
+) -> Tensor:
     """Points in the cube, [count, 3]: half anywhere, half moved to within some centimetres of the surface."""
-    points = HALF_SIZE * (2 * torch.rand(count, 3, generator=generator) - 1)
-    near = points[: count // 2].clone()
-    for _ in range(6):
-        near = near - solid.signed_distance(near)[:, None] * solid.normals(near)
-    spread = 0.03 * torch.randn(len(near), 3, generator=generator)
+    points = (HALF_SIZE * (2 * torch.rand(count, 3, generator=generator) - 1)).to(device)
+    near = to_surface(solid, points[: count // 2])
+    spread = 0.03 * torch.randn(len(near), 3, generator=generator).to(device)
     return torch.cat([(near + spread).clamp(-HALF_SIZE, HALF_SIZE), points[count // 2 :]])
+
+
+def to_surface(solid: SolidObject, points: Tensor) -> Tensor:
+    """Points moved to about where the surface is nearest: [P, 3]."""
+    for _ in range(6):
+        points = points - solid.signed_distance(points)[:, None] * solid.normals(points)
+    return points
 
 
 def draw_environment(sources: ObjectSources, generator: Generator) -> Tensor:
@@ -149,15 +161,23 @@ def random_sky(generator: Generator) -> Tensor:
 
 
 def draw_cameras(views: int, side: int, generator: Generator) -> Cameras:
-    """Cameras on a sphere, spread evenly and then moved a little, that look at about the object's middle."""
+    """Cameras around the object, spread evenly and then moved a little, that look at about its middle.
+
+    Each has its own distance, angle of view and principal point, as photographs that are cut out have.
+    """
     turn = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
     moved = fibonacci_sphere(views) @ turn + 0.15 * torch.randn(views, 3, generator=generator)
     eyes = F.normalize(moved, dim=-1)
-    distance = uniform(1.6, 2.4, generator)
+    usual = uniform(1.6, 2.4, generator)
     target = 0.03 * torch.randn(views, 3, generator=generator)
-    angle = math.degrees(2 * math.asin(_BALL / distance)) * uniform(*_FILLED, generator)
-    poses = look_at(eyes * distance * (1 + 0.05 * normal(0, 1, generator)), target)
-    return Cameras(poses, pinhole_intrinsics(angle, side, side).expand(views, 4).clone(), side, side)
+    distances = [usual * uniform(0.9, 1.1, generator) for _ in range(views)]
+    intrinsics = []
+    for distance in distances:
+        angle = math.degrees(2 * math.asin(_BALL / distance)) * uniform(*_FILLED, generator)
+        moved_by = torch.tensor([0.0, 0.0, *(side * uniform(-0.03, 0.03, generator) for _ in range(2))])
+        intrinsics.append(pinhole_intrinsics(angle, side, side) + moved_by)
+    poses = look_at(eyes * torch.tensor(distances)[:, None], target)
+    return Cameras(poses, torch.stack(intrinsics), side, side)
 
 
 def fibonacci_sphere(count: int) -> Tensor:
@@ -193,7 +213,13 @@ class ObjectDataset(Dataset[ObjectSample]):
         """Write down which objects a folder holds, or see that it holds these."""
         folder.mkdir(parents=True, exist_ok=True)
         names = self.sources.environments.names if self.sources.environments else ()
-        own = {**asdict(self.stream), "materials": len(self.sources.materials), "environments": list(names)}
+        digests = [hashlib.sha256(m.numpy().tobytes()).hexdigest()[:16] for m in self.sources.materials]
+        own = {
+            **asdict(self.stream),
+            "generator": GENERATOR_VERSION,
+            "materials": digests,
+            "environments": list(names),
+        }
         path = folder / STREAM_FILE
         if not path.exists():
             with atomic_path(path, overwrite=True) as temporary:

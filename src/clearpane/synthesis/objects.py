@@ -16,14 +16,13 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from clearpane.reconstruction.cameras import OBJECT_HALF_SIZE
 from clearpane.synthesis.draws import uniform
 from clearpane.synthesis.object_materials import Material, draw_material, material_values
 
 Kind = Literal["ellipsoid", "box", "cylinder", "cone", "torus", "capsule"]
 Operation = Literal["union", "blend", "cut"]
 KINDS: tuple[Kind, ...] = ("ellipsoid", "box", "cylinder", "cone", "torus", "capsule")
-OBJECT_HALF_SIZE = 0.5
-"""Half the longest side of an object's box."""
 MOST_PRIMITIVES = 9
 
 _TRIES = 50

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
+from clearpane.images.formats import PICTURE_SUFFIXES
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.synthesis.sampling import SourceNames
 from clearpane.synthesis.scene import GlassScene
 from clearpane.synthesis.textures import SceneTextures, load_texture, scene_textures, texture_size
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".exr"})
 ENVIRONMENT_SUFFIXES = frozenset({".hdr", ".exr"})
 _LINEAR_SUFFIXES = frozenset({".hdr", ".exr"})
 

@@ -17,7 +17,13 @@ from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm, LirmConfig
 from clearpane.synthesis.object_materials import load_materials
 from clearpane.synthesis.object_samples import ObjectDataset, ObjectSources, ObjectStream
 from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
-from clearpane.training.lirm_objective import LirmObjective, Stage, TargetSampling, reduced
+from clearpane.training.lirm_objective import (
+    MOST_SHOWN,
+    LirmObjective,
+    Stage,
+    TargetSampling,
+    reduced,
+)
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
 from clearpane.training.object_augmentation import augment
 from clearpane.training.object_queue import ObjectOrder, ObjectQueue
@@ -34,6 +40,8 @@ _FREE = {
     "checkpoint_every",
     "gradient_checkpointing",
 }
+# SSIM's windows and the coarsest gradients fit in it.
+_LEAST_PATCH = 8
 _FIRST_SHARPNESS, _LAST_SHARPNESS = 20.0, 200.0
 _SIZES = {"small": LIRM_SMALL, "paper": LirmConfig()}
 
@@ -108,7 +116,7 @@ def check(recipe: TrainLirm) -> None:
         raise ClearpaneError(f"--coarse-share {recipe.coarse_share:g}: give 0 to 1")
     if not 0 <= recipe.average < 1:
         raise ClearpaneError(f"--average {recipe.average:g}: give 0 or more, less than 1")
-    if recipe.learning_rate <= 0:
+    if not 0 < recipe.learning_rate < math.inf:
         raise ClearpaneError(f"--learning-rate {recipe.learning_rate:g}: give more than 0")
     patch = _SIZES[recipe.size].patch
     if recipe.side % recipe.coarse_side or recipe.coarse_side % patch:
@@ -116,8 +124,13 @@ def check(recipe: TrainLirm) -> None:
             f"--side {recipe.side} --coarse-side {recipe.coarse_side}: the second is a multiple of {patch} "
             "and divides the first"
         )
-    if recipe.patch > recipe.coarse_side:
-        raise ClearpaneError(f"--patch {recipe.patch}: give {recipe.coarse_side} or less, the coarse side")
+    if not _LEAST_PATCH <= recipe.patch <= recipe.coarse_side:
+        raise ClearpaneError(
+            f"--patch {recipe.patch}: give {_LEAST_PATCH} to {recipe.coarse_side}, the coarse side"
+        )
+    most = ObjectStream().views - MOST_SHOWN
+    if recipe.targets > most:
+        raise ClearpaneError(f"--targets {recipe.targets}: give {most} or less; the other views are shown")
 
 
 def stage_at(recipe: TrainLirm, step: int) -> Stage:

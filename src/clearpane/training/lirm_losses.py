@@ -1,8 +1,8 @@
 """What LIRM learns from: rendered patches against true ones, distances at points.
 
-Source: LIRM (arXiv 2504.20026), section 3.4. Two things are other than there. LPIPS needs weights that cannot
-Source: LIRM (arXiv 2504.20026), section 3.4. Two things are other than there. LPIPS needs weights that cannot
-And random objects have known metallic, roughness, depth and distance: they are told.
+Source: LIRM (arXiv 2504.20026), section 3.4. Two things are other than there. LPIPS needs weights that
+cannot be shipped; in its place stand gradients at several scales and SSIM, which are not called LPIPS. And
+random objects have known metallic, roughness, depth and distance: they are told.
 """
 
 from dataclasses import dataclass

@@ -14,8 +14,9 @@ from clearpane.reconstruction.transformer import Lirm, Views
 from clearpane.synthesis.object_samples import ObjectSample
 from clearpane.training.lirm_losses import Patch, distance_loss, patch_losses
 
-# How the views of a step are shown: one, two or three rounds.
-_ROUNDS = {1: (8,), 2: (4, 4), 3: (4, 2, 2)}
+# How the views of a step are shown, each as likely: in one, two or three rounds.
+ROUNDS = ((8,), (2,), (5,), (8,), (4, 4), (3, 5), (4, 4, 4), (4, 2, 6))
+MOST_SHOWN = max(map(sum, ROUNDS))
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class LirmObjective(nn.Module):
         Its gradient is that of the loss; all of it flows through one product of gradients and values.
         """
         device = next(self.lirm.parameters()).device
-        rounds = _ROUNDS[int(torch.randint(1, 4, (), generator=generator))]
+        rounds = ROUNDS[int(torch.randint(len(ROUNDS), (), generator=generator))]
         shown = sum(rounds)
         order = [torch.randperm(len(s.cameras.camera_to_world), generator=generator) for s in samples]
         known = bool(torch.randint(2, (), generator=generator))

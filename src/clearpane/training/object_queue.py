@@ -1,13 +1,15 @@
 """The objects of each step, made or read ahead while the steps before are done."""
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from clearpane.errors import ClearpaneError
 from clearpane.synthesis.object_samples import ObjectDataset, ObjectSample
-from clearpane.training.loop import step_generator
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,9 @@ class ObjectOrder:
         position = step * self.processes + self.process
         if not self.kept:
             return [position * self.batch + i for i in range(self.batch)]
-        generator = step_generator(self.seed, position)
-        return torch.randint(self.kept, (self.batch,), generator=generator).tolist()
+        # Not the generator of the step itself: its first number also draws how the object is turned.
+        drawn = np.random.default_rng(np.random.SeedSequence([self.seed, 1, position]))
+        return [int(n) for n in drawn.integers(self.kept, size=self.batch)]
 
 
 class ObjectQueue:
@@ -61,12 +64,17 @@ class ObjectQueue:
                     batch_sampler=_From(self._order, step),
                     num_workers=self._workers,
                     collate_fn=list,
-                    worker_init_fn=_one_thread,
+                    worker_init_fn=_begin,
                     multiprocessing_context="spawn" if self._workers else None,
                 )
             )
         self._next = step + 1
-        return next(self._loader)
+        try:
+            return next(self._loader)
+        except ClearpaneError as error:  # a worker's comes with its traceback before it
+            raise ClearpaneError(
+                str(error).strip().splitlines()[-1].partition("Error: ")[2] or str(error)
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -84,5 +92,6 @@ class _From:
         return self.order.steps - self.step
 
 
-def _one_thread(worker: int) -> None:
+def _begin(worker: int) -> None:
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
