@@ -7,6 +7,7 @@ were trained on. The views come in rounds of 4, 4 and 8, through the update modu
 Writes docs/figures/lirm.{md,json,jpg}. Needs the extras [train] and [synthesis].
 """
 
+import hashlib
 import json
 import sys
 import time
@@ -20,15 +21,17 @@ import psutil
 import torch
 import tyro
 from PIL import Image
+from safetensors import safe_open
 from torch import Generator, Tensor
 from tyro.conf import Positional
 
-from bob import load_bob
+from bob import load_bob, surface_points
+from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
-from clearpane.reconstruction.cameras import Cameras
-from clearpane.reconstruction.evidence import hull_distance, voxel_centres
+from clearpane.reconstruction.cameras import HALF_SIZE, Cameras
+from clearpane.reconstruction.evidence import voxel_centres
 from clearpane.reconstruction.heads import HexaplaneField
 from clearpane.reconstruction.loading import load_lirm
 from clearpane.reconstruction.transformer import Lirm
@@ -41,7 +44,10 @@ from clearpane.synthesis.object_samples import (
     ObjectStream,
     draw_cameras,
     draw_environment,
+    object_seed,
+    to_surface,
 )
+from clearpane.synthesis.objects import SolidObject, draw_object
 from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
 from clearpane.training.lirm_objective import stack_views
 from held_out_environments import split_environments
@@ -53,7 +59,6 @@ from reconstruction_scores import (
     material_scores,
     render_views,
     summary,
-    surface_of,
     view_scores,
     zero_points,
 )
@@ -64,6 +69,8 @@ ROUNDS = (4, 4, 8)
 _NEW = 4
 _SEED = 7000
 _MEMORY_ROUNDS = 10
+_SURFACE_POINTS = 20_000
+Row = dict[str, float | None]
 WEIGHTS = FOLDER.parent / "src" / "clearpane" / "reconstruction" / "weights" / "lirm_small.safetensors"
 
 
@@ -87,22 +94,52 @@ class Options:
     """Folder of rendered objects."""
 
 
-def load_objects(options: Options) -> dict[str, ObjectSample]:
-    """The procedural objects, then bob, by name."""
+def load_objects(options: Options) -> dict[str, tuple[ObjectSample, Tensor]]:
+    """The procedural objects, then bob, by name, each with points of its true surface, [P, 3]."""
     _, held_out = split_environments(options.data / "environments", options.cache / "environments")
+    check_held_out(options.weights, held_out)
     sources = ObjectSources(
         load_materials(options.data / "materials"), Pictures(held_out, ENVIRONMENT_SUFFIXES)
     )
     views = sum(ROUNDS) + _NEW
     stream = ObjectStream(seed=_SEED, views=views, side=options.side)
     data = ObjectDataset(sources, stream, options.cache / f"objects-{options.side}")
-    samples = {f"object {i}": data[i] for i in range(options.objects)}
+    samples = {}
+    for index in range(options.objects):
+        solid = draw_object(object_seed(_SEED, index), sources.materials)
+        samples[f"object {index}"] = data[index], true_surface(solid)
     generator = Generator().manual_seed(_SEED)
     environment = draw_environment(sources, generator)
     cameras = draw_cameras(views, options.side, generator)
-    cache = options.cache / f"bob-{options.side}.safetensors"
-    samples["bob"] = load_bob(options.data / "objects" / "bob", environment, cameras, cache)
+    folder = options.data / "objects" / "bob"
+    cache = options.cache / f"bob-{options.side}-{digest(environment, cameras.camera_to_world)}.safetensors"
+    surface = surface_points(folder / "bob_tri.obj", _SURFACE_POINTS)
+    samples["bob"] = load_bob(folder, environment, cameras, cache), surface
     return samples
+
+
+def true_surface(solid: SolidObject) -> Tensor:
+    """Points moved to an object's surface from all around it; those that did not arrive are left out."""
+    points = HALF_SIZE * (2 * torch.rand(4 * _SURFACE_POINTS, 3, generator=Generator().manual_seed(0)) - 1)
+    points = to_surface(solid, points)
+    return points[solid.signed_distance(points).abs() < 1e-3][:_SURFACE_POINTS]
+
+
+def digest(*values: Tensor) -> str:
+    """Of what a cached rendering was made from."""
+    whole = hashlib.sha256()
+    for value in values:
+        whole.update(value.contiguous().numpy().tobytes())
+    return whole.hexdigest()[:12]
+
+
+def check_held_out(weights: Path, held_out: Path) -> None:
+    """Raise ClearpaneError where weights were trained under an environment that is measured under."""
+    with safe_open(weights, "pt") as file:
+        seen = set(json.loads((file.metadata() or {}).get("environments", "[]")))
+    common = sorted(seen & {path.name for path in held_out.iterdir()})
+    if common:
+        raise ClearpaneError(f"{weights}: was trained under {common[0]}, under which it is measured")
 
 
 def spread_order(cameras: Cameras, without: list[int]) -> list[int]:
@@ -129,15 +166,14 @@ def reconstruct(lirm: Lirm, sample: ObjectSample, order: list[int]) -> list[Hexa
     return fields
 
 
-def score_object(lirm: Lirm, sample: ObjectSample) -> tuple[dict[str, dict[str, float]], list[Tensor]]:
+def score_object(lirm: Lirm, sample: ObjectSample, surface: Tensor) -> tuple[dict[str, Row], list[Tensor]]:
     """The figures of all rows for one object; pictures of its first new view: truth, ours, baselines."""
     # The cameras come in the order of their heights: new ones are taken evenly, whatever is shown.
     views = len(sample.cameras.camera_to_world)
     targets = list(range(2, views, views // _NEW))[:_NEW]
     order = spread_order(sample.cameras, targets)
     wanted = sample.cameras[targets]
-    rows: dict[str, dict[str, float]] = {}
-    surface = surface_of(sample)
+    rows: dict[str, Row] = {}
     fields = reconstruct(lirm, sample, order)
     shown = 0
     pictures: list[Tensor] = [sample.views.colour[targets[0]]]
@@ -161,8 +197,8 @@ def score_object(lirm: Lirm, sample: ObjectSample) -> tuple[dict[str, dict[str, 
         hull = visual_hull(masks, sample.cameras[chosen])
         colours = hull_views(hull, seen, masks, sample.cameras[chosen], wanted)
         nearest = nearest_views(seen, sample.cameras[chosen], wanted)
-        points = crossings(hull_distance(hull), voxel_centres(hull.shape[-1], hull))
-        nothing = {"albedo": float("nan"), "normal": float("nan")}
+        points = crossings(0.5 - hull, voxel_centres(hull.shape[-1], hull))
+        nothing = {"albedo": None, "normal": None}
         rows[f"visual hull with projected colours, {shown} views"] = {
             **view_scores(colours, sample, targets),
             **nothing,
@@ -171,7 +207,7 @@ def score_object(lirm: Lirm, sample: ObjectSample) -> tuple[dict[str, dict[str, 
         rows[f"nearest input view, {shown} views"] = {
             **view_scores(nearest, sample, targets),
             **nothing,
-            "chamfer": float("nan"),
+            "chamfer": None,
         }
         if shown == 8:
             pictures += [colours[0], nearest[0]]
@@ -207,12 +243,15 @@ def draw_sheet(pictures: dict[str, list[Tensor]]) -> Image.Image:
 def render(document: dict[str, Any]) -> str:
     """The tables as Markdown."""
 
-    def rows(results: dict[str, Any], spread: bool) -> list[list[str]]:
-        def cell(value: dict[str, float] | float, decimals: int) -> str:
-            mean, sd = (value["mean"], value["sd"]) if isinstance(value, dict) else (value, 0.0)
-            if np.isnan(mean):
+    def rows(results: dict[str, Any]) -> list[list[str]]:
+        def cell(value: dict[str, float] | float | None, decimals: int) -> str:
+            if value is None:
                 return ""
-            return f"{mean:.{decimals}f}" + (f" ± {sd:.{decimals}f}" if spread else "")
+            if not isinstance(value, dict):
+                return f"{value:.{decimals}f}"
+            missing = document["objects"] - value["objects"]
+            without = f" (without {missing:.0f} that have none)" if missing else ""
+            return f"{value['mean']:.{decimals}f} ± {value['sd']:.{decimals}f}{without}"
 
         columns = (("psnr", 2), ("object", 2), ("ssim", 3), ("albedo", 2), ("normal", 1), ("chamfer", 1))
         return [[name, *(cell(r[key], decimals) for key, decimals in columns)] for name, r in results.items()]
@@ -225,11 +264,13 @@ def render(document: dict[str, Any]) -> str:
         f"`{document['weights']}`, {document['parameters'] / 1e6:.1f} M parameters. {_NEW} new views of "
         f"{document['side']} x {document['side']} pixels an object, on white, 8 bits; the next column is "
         "over the object's pixels alone. Albedo after one gain a picture and channel; Chamfer is the mean of "
-        "both ways, for an object a metre long. The views come in rounds of 4, 4 and 8.\n\n"
+        f"both ways, for an object a metre long: {document['floor']:.1f} mm for two samples of the truth. "
+        "Environments are held out, the six material sets are not. The views come in rounds of 4, 4 and "
+        "8.\n\n"
         f"### {document['objects']} held-out procedural objects (± standard deviation over them)\n\n"
-        + table(head, rows(document["procedural"], True))
+        + table(head, rows(document["procedural"]))
         + "\n### bob, path-traced\n\n"
-        + table(head, rows(document["bob"], False))
+        + table(head, rows(document["bob"]))
         + "\n![Rows: truth, LIRM, its albedo, its normals, the hull, the nearest view](lirm.jpg)\n\n"
         f"Eight views take {cost['seconds']:.2f} s. Remembered are {cost['held'][0] / 2**20:.1f} MiB "
         f"after the first round of four views and {cost['held'][-1] / 2**20:.1f} MiB after the tenth; the "
@@ -243,10 +284,11 @@ def measure(options: Options) -> str:
     torch.set_num_threads(options.threads)
     lirm = load_lirm(options.weights)
     samples = load_objects(options)
-    results: dict[str, dict[str, dict[str, float]]] = {}
-    pictures = {}
-    for name, sample in samples.items():
-        results[name], pictures[name] = score_object(lirm, sample)
+    results: dict[str, dict[str, Row]] = {}
+    pictures, floors = {}, []
+    for name, (sample, surface) in samples.items():
+        results[name], pictures[name] = score_object(lirm, sample, surface)
+        floors.append(chamfer(surface[::2], surface[1::2]))
         print(f"{name}: {results[name]['LIRM, 8 views']['psnr']:.2f} dB", flush=True)
     procedural = [r for name, r in results.items() if name != "bob"]
     document = {
@@ -256,7 +298,8 @@ def measure(options: Options) -> str:
         "objects": len(procedural),
         "procedural": {row: summary([r[row] for r in procedural]) for row in procedural[0]},
         "bob": results["bob"],
-        "cost": measure_cost(lirm, samples["bob"]),
+        "floor": float(np.mean(floors)),
+        "cost": measure_cost(lirm, samples["bob"][0]),
         "machine": describe_machine(),
     }
     shown = {name: pictures[name] for name in [*list(samples)[:5], "bob"]}

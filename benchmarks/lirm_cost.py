@@ -71,20 +71,21 @@ def count_operations(config: LirmConfig) -> dict[str, float]:
 
 
 @torch.no_grad()
-def measure_peaks() -> list[dict[str, float]]:
-    """The largest sum of tensors alive at once in small models, as a multiple of the account's unit."""
+def measure_peaks() -> list[dict[str, Any]]:
+    """The largest sum of tensors alive at once in each round, as a multiple of the account's unit."""
     rows = []
     for width, blocks, views, side in SMALL:
         config = replace(LIRM_SMALL, width=width, blocks=blocks, heads=width // 64, evidence=0)
         lirm = Lirm(config).to(torch.bfloat16)
         blank = blank_views(views, side)
         blank = Views(blank.pictures.bfloat16(), blank.masks.bfloat16(), blank.cameras)
-        with PeakMemory(lirm) as peak:
-            lirm.observe(blank)
-        tokens = token_count(config, views, side)
-        rows.append(
-            {"width": width, "blocks": blocks, "tokens": tokens, "multiple": peak.peak / (tokens * width * 2)}
-        )
+        tokens, memory = token_count(config, views, side), None
+        multiples = []
+        for _ in range(ROUNDS):
+            with PeakMemory(lirm) as peak:
+                memory = lirm.observe(blank, memory)
+            multiples.append(peak.peak / (tokens * width * 2))
+        rows.append({"width": width, "blocks": blocks, "tokens": tokens, "multiples": multiples})
     return rows
 
 
@@ -104,7 +105,10 @@ def render(document: dict[str, Any]) -> str:
         for n in range(1, ROUNDS + 1)
     ]
     checks = [
-        [f"width {r['width']}, {r['blocks']} blocks, {r['tokens']} tokens", f"{r['multiple']:.1f}"]
+        [
+            f"width {r['width']}, {r['blocks']} blocks, {r['tokens']} tokens",
+            *(f"{value:.1f}" for value in r["multiples"]),
+        ]
         for r in document["peaks"]
     ]
     return (
@@ -119,7 +123,7 @@ def render(document: dict[str, Any]) -> str:
         "### The account of memory on small models\n\n"
         "The largest sum of tensors alive at once, as a multiple of tokens x width x bytes. The account "
         f"takes {ACCOUNT}.\n\n"
-        + table(["model", "multiple"], checks)
+        + table(["model", *(f"round {n}" for n in range(1, ROUNDS + 1))], checks)
         + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
     )
 

@@ -18,7 +18,7 @@ from clearpane.training.lirm_losses import channel_gain
 # The width of the surface and the points along a ray at the end of training.
 OPTIONS = RenderOptions(beta=1 / 200, samples=128, occupancy=48)
 _RAYS = 4096
-_GRID, _POINTS = 96, 4000
+_GRID, _POINTS = 128, 4000
 
 
 @torch.no_grad()
@@ -54,22 +54,20 @@ def view_scores(colour: Tensor, sample: ObjectSample, targets: list[int]) -> dic
 
 def material_scores(
     rendered: dict[str, Tensor], sample: ObjectSample, targets: list[int]
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """Albedo's PSNR (sRGB of linear values, one gain a picture and channel) and the normals' mean angle.
 
-    Both over the pixels that are the object in truth and in the result.
+    Over all pixels of the true object: where the result has nothing it is black, and a right angle off.
     """
     albedos, angles = [], []
     for index, view in enumerate(targets):
-        both = (sample.views.mask[view, 0] > 0.99) & (rendered["mask"][index, 0] > 0.5)
-        if not both.any():
-            continue
-        result, truth = rendered["albedo"][index][:, both], sample.views.albedo[view][:, both]
+        inside = sample.views.mask[view, 0] > 0.99
+        result, truth = rendered["albedo"][index][:, inside], sample.views.albedo[view][:, inside]
         fitted = result * channel_gain(result[:, None], truth[:, None])[:, 0]
         error = (linear_to_srgb(fitted.clamp(0, 1)) - linear_to_srgb(truth.clamp(0, 1))).square().mean()
         albedos.append(-10 * float(torch.log10(error)))
         cosine = F.cosine_similarity(
-            rendered["normal"][index][:, both], sample.views.normal[view][:, both], dim=0
+            rendered["normal"][index][:, inside], sample.views.normal[view][:, inside], dim=0
         )
         angles.append(float(torch.rad2deg(cosine.clamp(-1, 1).acos()).mean()))
     return {"albedo": float(np.mean(albedos)), "normal": float(np.mean(angles))}
@@ -97,30 +95,28 @@ def crossings(distance: Tensor, grid: Tensor) -> Tensor:
     return torch.cat(points)
 
 
-def chamfer(found: Tensor, true: Tensor) -> float:
-    """The mean distance from each point to the nearest of the other set, of both ways: millimetres."""
+def chamfer(found: Tensor, true: Tensor) -> float | None:
+    """The mean distance from each point to the nearest of the other set, of both ways: millimetres.
+
+    Some points of either set are asked for the nearest of all of the other. None for an empty set.
+    """
     if not len(found):
-        return float("nan")
+        return None
     generator = torch.Generator().manual_seed(0)
-    few = [x[torch.randperm(len(x), generator=generator)[:_POINTS]] for x in (found, true)]
-    apart = torch.cdist(*few)
-    return 500 * float(apart.amin(0).mean() + apart.amin(1).mean())
+    ways = []
+    for asked, others in ((found, true), (true, found)):
+        few = asked[torch.randperm(len(asked), generator=generator)[:_POINTS]]
+        ways.append(torch.cat([torch.cdist(part, others).amin(1) for part in few.split(256)]).mean())
+    return 500 * float(sum(ways))
 
 
-def surface_of(sample: ObjectSample) -> Tensor:
-    """Points of an object's surface as its views see it: [P, 3]."""
-    origins, directions = picture_rays(sample.cameras)
-    points = origins + sample.views.depth.movedim(1, -1) * directions
-    return points[sample.views.mask[:, 0] > 0.99]
-
-
-def summary(rows: list[dict[str, float]]) -> dict[str, Any]:
-    """Mean and standard deviation of each figure over objects."""
-    names = rows[0]
-    return {
-        name: {
-            "mean": float(np.nanmean([r[name] for r in rows])),
-            "sd": float(np.nanstd([r[name] for r in rows])),
-        }
-        for name in names
-    }
+def summary(rows: list[dict[str, float | None]]) -> dict[str, Any]:
+    """Mean and standard deviation of each figure over the objects that have it, and how many those are."""
+    result: dict[str, Any] = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows if row[name] is not None]
+        result[name] = None
+        if values:
+            mean, spread = float(np.mean(values)), float(np.std(values))
+            result[name] = {"mean": mean, "sd": spread, "objects": len(values)}
+    return result

@@ -14,15 +14,21 @@ from clearpane.images.writing import atomic_path
 from clearpane.reconstruction.transformer import Lirm, LirmConfig
 
 
-def save_lirm(path: Path, config: LirmConfig, weights: dict[str, Tensor]) -> None:
+def save_lirm(
+    path: Path, config: LirmConfig, weights: dict[str, Tensor], environments: tuple[str, ...] = ()
+) -> None:
     """Write weights by their names in the model, whole or not at all.
+
+    Args:
+        environments: the maps that they were trained under, so that nobody measures them under one of these.
 
     Raises:
         ClearpaneError: they cannot be written.
     """
     stored = {name: value.to("cpu", torch.float16).contiguous() for name, value in weights.items()}
     with atomic_path(path, overwrite=True) as temporary:
-        save_file(stored, temporary, {"lirm": json.dumps(asdict(config))})
+        facts = {"lirm": json.dumps(asdict(config)), "environments": json.dumps(environments)}
+        save_file(stored, temporary, facts)
 
 
 def load_lirm(path: Path) -> Lirm:

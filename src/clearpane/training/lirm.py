@@ -173,7 +173,8 @@ def run(recipe: TrainLirm) -> int:
         accelerator.process_index,
         accelerator.num_processes,
     )
-    queue = ObjectQueue(open_objects(recipe), order, recipe.workers)
+    objects = open_objects(recipe)
+    queue = ObjectQueue(objects, order, recipe.workers)
     own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in _FREE}
     own |= {"processes": accelerator.num_processes, "config": asdict(_SIZES[recipe.size])}
     state = TrainingState(
@@ -206,6 +207,7 @@ def run(recipe: TrainLirm) -> int:
         return 130
     if accelerator.is_main_process:
         path = recipe.output / WEIGHTS_FILE
-        save_lirm(path, lirm.config, state.average.weights)
+        maps = objects.sources.environments
+        save_lirm(path, lirm.config, state.average.weights, maps.names if maps else ())
         print(f"wrote {path}")
     return 0
