@@ -5,11 +5,13 @@
 An instruction editor of 9 M parameters, made of the classes of FLUX.1 Kontext: a VAE (a quarter of the
 resolution, 16 channels), two text encoders and a transformer. First the VAE learns to give natural pictures
 back, then the others the edits of edits.py, each with its sentence, then two edits side by side too
-(panel_edits.py). Writes benchmarks/kontext_small.safetensors, which the experiments start from
-(small_base.py), measures what was stored, and writes docs/figures/kontext_small.{md,json,jpg}. An interrupted
-run goes on. Needs the extras [train] and [flux].
+(panel_edits.py); then the VAE learns to say the same of a picture whatever stands beside it
+(vae_contexts.py), and the others get used to that. Writes benchmarks/kontext_small.safetensors, which the
+experiments start from (small_base.py), measures what was stored, and writes
+docs/figures/kontext_small.{md,json,jpg}. An interrupted run goes on. Needs the extras [train] and [flux].
 """
 
+import copy
 import hashlib
 import json
 import sys
@@ -19,46 +21,61 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import tyro
 from accelerate import Accelerator
 from diffusers import FluxKontextPipeline
 from PIL import Image
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 from tyro.conf import Positional
 
-from clearpane.evaluation.metrics import psnr, to_8bit
+from clearpane.evaluation.metrics import to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
-from clearpane.separation.flux.panel import cut_panels, reference_panel
-from clearpane.separation.flux.sampling import Sampling, sample
+from clearpane.separation.flux.panel import reference_panel
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.training.flow_matching import flow_matching_loss
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
-from clearpane.training.losses import gradient_loss
 from clearpane.training.pictures import load_natural, random_crop
 from clearpane.training.runner import Schedule, run_steps
 from clearpane.training.small_kontext import T5_LENGTH, SmallKontext, new_pipeline
+from edit_scores import (
+    CROP,
+    HELD_OUT,
+    SAMPLING_STEPS,
+    ZOOM,
+    draw_sheet,
+    score_edits,
+    score_others,
+    score_panels,
+)
 from edits import EDITS
 from markdown import table
 from measuring import FOLDER, Machine, describe_machine
-from panel_edits import OTHERS, draw_panel, make_panel, panel_sentence
+from panel_edits import OTHERS, draw_panel, panel_sentence
 from runs import finish
 from small_base import SENTENCES, WEIGHTS, load_pipeline, save_weights, weighted_parts
+from vae_contexts import context_errors, context_loss, picture_loss
 
 _KL_WEIGHT, _LEARNING_RATE = 1e-4, 1e-3
 # Of the last stage: single edits a step, and by their side the share of panels and how many there are a step.
 _SINGLE, _PANELS = 4, {48: (0.2, 8), 64: (0.6, 6), 96: (0.2, 2)}
-_HELD_OUT, _STEPS = 32, 8
-_CROP, _ZOOM = 64, 5.0
-# Brightness, blue-yellow and red-green, an orthonormal basis of linear combinations of R, G and B.
-_OPPONENT = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, -2.0], [1.0, -1.0, 0.0]])
-_OPPONENT /= _OPPONENT.norm(dim=1, keepdim=True)
+_CONTEXTS = 6
+STEPS = ("vae_steps", "steps", "panel_steps", "context_steps", "again_steps", "batch")
 # Of the VAE's crops, those whose channels come from three photographs.
 _MIXED = 0.5
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How fast a stage learns: the peak of its learning rate, the decay of its averaged weights."""
+
+    learning_rate: float
+    average: float
+
+
+USUAL_RATES, CONTEXT_RATES = Rates(_LEARNING_RATE, 0.999), Rates(5e-4, 0.99)
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,10 @@ class Options:
     """Optimiser steps of the transformer and the text encoders on single edits."""
     panel_steps: int = 3000
     """Optimiser steps of the same on single edits and on panels of two."""
+    context_steps: int = 900
+    """Optimiser steps of the VAE, to say the same of a picture whatever stands beside it."""
+    again_steps: int = 1500
+    """Optimiser steps of the others, as before, on that VAE."""
     batch: int = 16
     """Pictures a step."""
     seed: int = 0
@@ -88,18 +109,13 @@ class Options:
 
 
 def vae_loss(vae: nn.Module, pictures: Tensor, generator: Generator) -> Tensor:
-    """``|D(z) - x| + gradients + 1e-4 KL``, z drawn from the posterior; the KL is the mean over latents.
-
-    The first two are taken in opponent colours: in R, G and B the sign of each error is that of the error of
-    brightness, and faint colours are not learnt.
-    """
+    """``picture_loss(D(z), x) + 1e-4 KL``, z drawn from the posterior; the KL is the mean over latents."""
     posterior = vae.encode(2 * pictures - 1).latent_dist
     mean, deviation = posterior.mean.float(), posterior.std.float()
     drawn = mean + deviation * torch.randn(mean.shape, generator=generator)
     made = (vae.decode(drawn).sample.float() + 1) / 2
-    result, wanted = (torch.einsum("ij,bjhw->bihw", _OPPONENT, x) for x in (made, pictures))
     divergence = 0.5 * (mean.square() + deviation.square() - 1 - 2 * deviation.log()).mean()
-    return (result - wanted).abs().mean() + gradient_loss(result, wanted).mean() + _KL_WEIGHT * divergence
+    return picture_loss(made, pictures) + _KL_WEIGHT * divergence
 
 
 def mix_channels(crops: Tensor, share: float, generator: Generator) -> Tensor:
@@ -136,6 +152,7 @@ def train(
     steps: int,
     loss_of: Callable[[Generator], Tensor],
     start: str = "",
+    rates: Rates = USUAL_RATES,
 ) -> None:
     """Train one stage, or go on with it; the model is left with its averaged weights.
 
@@ -144,7 +161,7 @@ def train(
     """
     accelerator = Accelerator(cpu=True)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=1e-2, fused=True)
-    facts = [asdict(SmallKontext()), SENTENCES, _CROP, _ZOOM, _MIXED, _KL_WEIGHT, _LEARNING_RATE]
+    facts = [asdict(SmallKontext()), SENTENCES, CROP, ZOOM, _MIXED, _KL_WEIGHT, _LEARNING_RATE]
     recipe = {
         "steps": steps,
         "batch": options.batch,
@@ -153,7 +170,10 @@ def train(
     }
     if start:
         recipe["start"] = start
-    state = TrainingState(model, AveragedWeights(model), accelerator.prepare(optimizer), recipe=recipe)
+    if rates != USUAL_RATES:
+        recipe["rates"] = asdict(rates)
+    average = AveragedWeights(model, rates.average)
+    state = TrainingState(model, average, accelerator.prepare(optimizer), recipe=recipe)
     folder = options.cache / name
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -161,11 +181,16 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             return loss_of(step_generator(options.seed, step))
 
-    if not run_steps(
-        state, Schedule(steps, _LEARNING_RATE, checkpoint_every=250), folder, loss_at, accelerator
-    ):
+    schedule = Schedule(steps, rates.learning_rate, checkpoint_every=250)
+    if not run_steps(state, schedule, folder, loss_at, accelerator):
         raise KeyboardInterrupt
     model.load_state_dict(state.average.weights)
+
+
+def draw_crops(pictures: list[Tensor], count: int, generator: Generator) -> Tensor:
+    """Crops of pictures for the VAE."""
+    indices = torch.randint(len(pictures), (count,), generator=generator).tolist()
+    return torch.stack([random_crop((pictures[i],), CROP, generator, 2.5)[0] for i in indices])
 
 
 def train_vae(options: Options, pipeline: FluxKontextPipeline, pictures: list[Tensor]) -> None:
@@ -173,9 +198,7 @@ def train_vae(options: Options, pipeline: FluxKontextPipeline, pictures: list[Te
     vae = pipeline.vae
 
     def draw(generator: Generator) -> Tensor:
-        """Crops of pictures."""
-        indices = torch.randint(len(pictures), (options.batch,), generator=generator).tolist()
-        return torch.stack([random_crop((pictures[i],), _CROP, generator, 2.5)[0] for i in indices])
+        return draw_crops(pictures, options.batch, generator)
 
     def loss_of(generator: Generator) -> Tensor:
         return vae_loss(vae, mix_channels(draw(generator), _MIXED, generator), generator)
@@ -193,7 +216,7 @@ def draw_edits(pictures: list[Tensor], count: int, generator: Generator) -> tupl
     edits, drawn = list(EDITS.values()), []
     for _ in range(count):
         index, kind = (int(torch.randint(n, (), generator=generator)) for n in (len(pictures), len(edits)))
-        clean = random_crop((pictures[index],), _CROP, generator, _ZOOM)[0]
+        clean = random_crop((pictures[index],), CROP, generator, ZOOM)[0]
         drawn.append((*edits[kind].make(clean, generator), edits[kind].sentence))
     before, after, sentences = zip(*drawn, strict=True)
     return torch.stack(before), torch.stack(after), list(sentences)
@@ -206,7 +229,7 @@ def draw_panel_edits(pictures: list[Tensor], generator: Generator) -> tuple[Tens
     drawn = []
     for _ in range(_PANELS[side][1]):
         index = int(torch.randint(len(pictures), (), generator=generator))
-        zoom = _ZOOM * _CROP / side
+        zoom = ZOOM * CROP / side
         drawn.append(draw_panel(random_crop((pictures[index],), side, generator, zoom)[0], generator))
     before, after, sentences = zip(*drawn, strict=True)
     return reference_panel(torch.stack(before)), torch.stack(after), list(sentences)
@@ -236,8 +259,22 @@ def digest_weights(*parts: nn.Module, file: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def train_contexts(options: Options, pipeline: FluxKontextPipeline, pictures: list[Tensor]) -> None:
+    """The fourth stage: the VAE learns from itself, see `vae_contexts`."""
+    vae, teacher = pipeline.vae, copy.deepcopy(pipeline.vae)
+
+    def loss_of(generator: Generator) -> Tensor:
+        crops = mix_channels(draw_crops(pictures, 3 * _CONTEXTS, generator), _MIXED, generator)
+        return context_loss(vae, teacher, crops, generator)
+
+    start = digest_weights(vae, file="vae_contexts.py") + str(_CONTEXTS)
+    vae.train().requires_grad_(True)
+    train("contexts", options, vae, options.context_steps, loss_of, start, CONTEXT_RATES)
+    vae.eval().requires_grad_(False)
+
+
 def train_editor(options: Options, pipeline: FluxKontextPipeline, pictures: list[Tensor]) -> None:
-    """The second stage, and the third."""
+    """The second stage."""
     backbone = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, pipeline.device)
     editor = Editor(pipeline)
 
@@ -248,97 +285,21 @@ def train_editor(options: Options, pipeline: FluxKontextPipeline, pictures: list
     start = digest_weights(pipeline.vae, file="edits.py")
     train("editor", options, editor, options.steps, loss_of, start)
 
+
+def train_panels(
+    name: str, options: Options, pipeline: FluxKontextPipeline, pictures: list[Tensor], steps: int
+) -> None:
+    """The third stage, and the fifth: single edits, and panels."""
+    backbone = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, pipeline.device)
+    editor = Editor(pipeline)
+
     def both_losses(generator: Generator) -> Tensor:
         single, panels = draw_edits(pictures, _SINGLE, generator), draw_panel_edits(pictures, generator)
         losses = [edit_loss(backbone, pipeline, drawn, generator) for drawn in (single, panels)]
         return torch.stack(losses).mean()
 
     start = digest_weights(pipeline.vae, editor, file="panel_edits.py") + str([_SINGLE, _PANELS])
-    train("panels", options, editor, options.panel_steps, both_losses, start)
-
-
-def score_edits(
-    backbone: Backbone, encode: Callable[[str], TaskEmbedding], held_out: list[Tensor]
-) -> dict[str, float]:
-    """Mean PSNR by edit, told its sentence."""
-    return {
-        name: mean_psnr(make_edit(backbone, encode(EDITS[name].sentence), given), wanted)
-        for name, (given, wanted) in edit_pictures(held_out).items()
-    }
-
-
-@torch.no_grad()
-def score_others(
-    backbone: Backbone, encode: Callable[[str], TaskEmbedding], held_out: list[Tensor]
-) -> dict[str, dict[str, float]]:
-    """As `score_edits`, but doing nothing, told the next edit's sentence, and the VAE alone."""
-    names, rows = list(EDITS), {}
-    for index, (name, (given, wanted)) in enumerate(edit_pictures(held_out).items()):
-        other = EDITS[names[(index + 1) % len(names)]].sentence
-        pictures = {
-            "nothing": given,
-            "other_sentence": make_edit(backbone, encode(other), given),
-            "vae": backbone.decode(backbone.encode(wanted)).clamp(0, 1),
-        }
-        rows[name] = {key: mean_psnr(made, wanted) for key, made in pictures.items()}
-    return rows
-
-
-@torch.no_grad()
-def score_panels(
-    backbone: Backbone, encode: Callable[[str], TaskEmbedding], held_out: list[Tensor]
-) -> dict[str, float]:
-    """Mean PSNR by edit of the middle picture of a panel; of darkened ones on the right, over all edits."""
-    scores: dict[str, float] = {}
-    darker = []
-    for name in OTHERS:
-        generator = torch.Generator().manual_seed(1)
-        clean = [random_crop((picture,), _CROP, generator, _ZOOM)[0] for picture in held_out[:_HELD_OUT]]
-        given, wanted = (
-            torch.stack(x) for x in zip(*(make_panel(name, True, c, generator) for c in clean), strict=True)
-        )
-        reference = backbone.encode(reference_panel(given))
-        latents = sample(backbone, reference, encode(panel_sentence(name, True)), Sampling(_STEPS))
-        made = cut_panels(backbone.decode(latents).clamp(0, 1))
-        _, middle, right = (mean_psnr(*pair) for pair in zip(made, cut_panels(wanted), strict=True))
-        scores[name] = middle
-        darker.append(right)
-    return scores | {"darken": float(np.mean(darker))}
-
-
-def mean_psnr(made: Tensor, wanted: Tensor) -> float:
-    """Over the pictures of a batch."""
-    pairs = zip(*(x.permute(0, 2, 3, 1).numpy() for x in (made, wanted)), strict=True)
-    return float(np.mean([psnr(*pair) for pair in pairs]))
-
-
-def edit_pictures(held_out: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """For each edit the pictures to edit and those wanted, n x 3 x 64 x 64; the same in every call."""
-    generator = torch.Generator().manual_seed(1)
-    clean = [random_crop((picture,), _CROP, generator, _ZOOM)[0] for picture in held_out[:_HELD_OUT]]
-    return {
-        name: tuple(torch.stack(x) for x in zip(*(edit.make(c, generator) for c in clean), strict=True))
-        for name, edit in EDITS.items()
-    }
-
-
-@torch.no_grad()
-def make_edit(backbone: Backbone, task: TaskEmbedding, given: Tensor) -> Tensor:
-    """The edited pictures."""
-    latents = sample(backbone, backbone.encode(given), task, Sampling(_STEPS))
-    return backbone.decode(latents).clamp(0, 1)
-
-
-def draw_sheet(
-    backbone: Backbone, encode: Callable[[str], TaskEmbedding], held_out: list[Tensor]
-) -> np.ndarray:
-    """A row for each edit: the given, the made and the wanted picture of four."""
-    rows = []
-    for name, (given, wanted) in edit_pictures(held_out[:4]).items():
-        made = make_edit(backbone, encode(EDITS[name].sentence), given)
-        shown = [x for triple in zip(given, made, wanted, strict=True) for x in triple]
-        rows.append(torch.cat([F.pad(x, (2, 2, 2, 2), value=1) for x in shown], dim=2))
-    return torch.cat(rows, dim=1).permute(1, 2, 0).numpy()
+    train(name, options, editor, steps, both_losses, start)
 
 
 def render(document: dict[str, Any]) -> str:
@@ -349,13 +310,18 @@ def render(document: dict[str, Any]) -> str:
     return (
         "## kontext-small\n\n"
         f"The base of the small experiments: {document['parameters'] / 1e6:.1f} M parameters, trained for "
-        f"{document['steps']} steps of {document['batch']} pictures of {_CROP} pixels after "
-        f"{document['vae_steps']} of its VAE, then for {document['panel_steps']} on panels too. Mean PSNR in "
-        f"dB over {_HELD_OUT} held-out pictures, {_STEPS} steps of sampling; told another edit's sentence it "
-        "is not to do this one. In a panel the edited picture stands in the middle, the darkened one on the "
-        "right. A VAE loses what its last column says, whatever the transformer does.\n\n"
+        f"{document['steps']} steps of {document['batch']} pictures of {CROP} pixels after "
+        f"{document['vae_steps']} of its VAE, then for {document['panel_steps']} on panels too; then its VAE "
+        f"for {document['context_steps']}, so that latents of a picture do not depend on what stands beside "
+        f"it, and the rest for {document['again_steps']} more. Mean PSNR in dB over {HELD_OUT} held-out "
+        f"pictures, {SAMPLING_STEPS} steps of sampling; told another edit's sentence it is not to do this "
+        "one. In a panel the edited picture stands in the middle, the darkened one on the right. A VAE loses "
+        "what its last column says, whatever the transformer does.\n\n"
         + table(head, rows)
-        + "\n![For four pictures each: given, edited, wanted](kontext_small.jpg)\n"
+        + "\nLatents of a picture beside two white ones differ from those of it alone by "
+        f"{document['contexts']['beside white']:.2f} of their variance, beside two others by "
+        f"{document['contexts']['beside others']:.2f}.\n"
+        "\n![For four pictures each: given, edited, wanted](kontext_small.jpg)\n"
         + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
     )
 
@@ -368,6 +334,9 @@ def measure(options: Options) -> str:
     pictures = load_natural(options.data / "natural")
     train_vae(options, pipeline, pictures)
     train_editor(options, pipeline, pictures)
+    train_panels("panels", options, pipeline, pictures, options.panel_steps)
+    train_contexts(options, pipeline, pictures)
+    train_panels("again", options, pipeline, pictures, options.again_steps)
     save_weights(pipeline, options.weights)
     pipeline = load_pipeline(options.weights)
     backbone = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, pipeline.device)
@@ -380,9 +349,12 @@ def measure(options: Options) -> str:
     others = score_others(backbone, tasks.__getitem__, held_out)
     panels = score_panels(backbone, tasks.__getitem__, held_out)
     sheet = draw_sheet(backbone, tasks.__getitem__, held_out)
+    crops = draw_crops(held_out, 2 * HELD_OUT, torch.Generator().manual_seed(2))
+    contexts = context_errors(pipeline.vae, *crops.chunk(2))
     document = {
         "parameters": sum(p.numel() for part in weighted_parts(pipeline).values() for p in part.parameters()),
-        **{key: getattr(options, key) for key in ("steps", "panel_steps", "vae_steps", "batch")},
+        **{key: getattr(options, key) for key in STEPS},
+        "contexts": contexts,
         "edits": {name: {"edited": edited[name], "panel": panels[name], **others[name]} for name in EDITS},
         "machine": describe_machine(),
     }

@@ -41,8 +41,8 @@ from clearpane.training.panels import (
 )
 from clearpane.training.pictures import load_natural, natural_paths, random_crop
 from clearpane.training.runner import Schedule, held_parameters, parameter_holder, run_steps
+from edit_scores import edit_pictures, mean_psnr, score_edits
 from glass_sets import copy_pictures, draw_glass_set
-from kontext_small import edit_pictures, mean_psnr, score_edits
 from measuring import FOLDER, describe_machine
 from panel_cells import (
     AVERAGE,

@@ -155,7 +155,7 @@ def test_edits_change_what_they_say():
 
 def test_an_editor_s_scores_are_those_of_its_pictures(monkeypatch):
     """An editor that gives back what it is given scores as doing nothing."""
-    module = importlib.import_module("kontext_small")
+    module = importlib.import_module("edit_scores")
 
     class Identity:
         def encode(self, pictures):
@@ -185,8 +185,38 @@ def test_mixed_crops_take_each_channel_from_some_crop_and_the_others_stay():
 
 
 def test_opponent_colours_are_an_orthonormal_basis():
-    opponent = importlib.import_module("kontext_small")._OPPONENT
+    opponent = importlib.import_module("vae_contexts")._OPPONENT
     torch.testing.assert_close(opponent @ opponent.T, torch.eye(3))
+
+
+def test_a_vae_that_sees_each_pixel_alone_has_nothing_to_learn_of_contexts():
+    module = importlib.import_module("vae_contexts")
+
+    class Pixels(torch.nn.Module):
+        """Latents are the picture itself, four pixels to one."""
+
+        def encode(self, pictures):
+            latents = torch.nn.functional.pixel_unshuffle(pictures, 2)
+            return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: latents))
+
+        def decode(self, latents):
+            return SimpleNamespace(sample=torch.nn.functional.pixel_shuffle(latents, 2))
+
+    class Means(Pixels):
+        """Latents less the mean of the whole picture, as a norm would have them."""
+
+        def encode(self, pictures):
+            return super().encode(pictures - pictures.mean(dim=(-2, -1), keepdim=True))
+
+    photos, others = torch.rand(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert set(module.context_errors(Pixels(), photos, others).values()) == {0.0}
+    assert module.context_errors(Means(), photos, others)["beside white"] > 0.5
+    crops, generators = torch.rand(18, 3, 8, 8), [torch.Generator().manual_seed(1) for _ in range(3)]
+    alone = module.context_loss(Pixels(), Pixels(), crops, generators[0])
+    assert alone < module.context_loss(Means(), Pixels(), crops, generators[1])
+    left, middle, right = module.draw_neighbours(crops, generators[2])
+    assert torch.equal(left, crops[:6]) and middle.shape == right.shape == left.shape
+    assert middle.min() >= 0 and middle.max() <= 1
 
 
 def test_the_small_base_comes_back_but_for_its_rounding(tmp_path):
