@@ -51,7 +51,7 @@ EXTRAS = {
     "synthesis": ("rendering glass scenes", ("torch", "mitsuba", "drjit", "mitsuba-oidn", "webdataset")),
     "3d": (
         "3D objects from photographs",
-        ("torch", "pycolmap", "scikit-image", "fast-simplification", "xatlas"),
+        ("torch", "pycolmap", "scikit-image", "fast-simplification", "xatlas", "trimesh"),
     ),
     "flux": (
         "separators built on FLUX.1 Kontext",

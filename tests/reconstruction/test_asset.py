@@ -1,0 +1,116 @@
+"""Assets opened by others: trimesh, the Khronos validator where it is installed, Mitsuba."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clearpane.errors import ClearpaneError
+from clearpane.optics.color import linear_to_srgb
+from clearpane.reconstruction.asset import Asset, save_asset
+from clearpane.reconstruction.mesh import Mesh
+
+trimesh = pytest.importorskip("trimesh")
+SIZE = 16
+
+
+@pytest.fixture
+def asset() -> Asset:
+    """A square that faces +z; its texture is red in the upper left corner."""
+    vertices = np.asarray([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
+    coordinates = np.asarray([[0.0, 1], [1, 1], [1, 0], [0, 0]])
+    albedo = np.full((SIZE, SIZE, 3), 0.2)
+    albedo[: SIZE // 2, : SIZE // 2] = [0.9, 0.05, 0.05]
+    flat = np.zeros((SIZE, SIZE, 3))
+    flat[..., 2] = 1
+    return Asset(
+        Mesh(vertices, np.asarray([[0, 1, 2], [0, 2, 3]])),
+        coordinates,
+        np.repeat([[0.0, 0, 1]], 4, axis=0),
+        albedo,
+        np.full((SIZE, SIZE), 0.25),
+        np.full((SIZE, SIZE), 0.75),
+        flat,
+        np.full((SIZE, SIZE), 0.5),
+    )
+
+
+def test_a_glb_holds_what_gltf_wants_where_it_wants_it(asset: Asset, tmp_path: Path) -> None:
+    path = tmp_path / "square.glb"
+    save_asset(asset, path)
+    (mesh,) = trimesh.load(path).geometry.values()
+    np.testing.assert_allclose(mesh.vertices, asset.mesh.vertices)
+    assert (mesh.face_normals @ [0, 0, 1] > 0.99).all()
+    material = mesh.visual.material
+    base = np.asarray(material.baseColorTexture.convert("RGB"))
+    red = np.round(255 * np.asarray(linear_to_srgb(np.asarray([0.9, 0.05, 0.05]))))
+    assert base[0, 0].tolist() == red.tolist() and base[-1, -1].max() < 130
+    other = np.asarray(material.metallicRoughnessTexture)
+    assert other[3, 3, 1] == 191 and other[3, 3, 2] == 64
+    assert np.asarray(material.normalTexture)[0, 0].tolist() == [128, 128, 255]
+    assert np.asarray(material.occlusionTexture)[0, 0, 0] == 128
+    # trimesh counts from below: the corner at (-1, 1) is the texture's upper left one.
+    corner = np.abs(mesh.vertices - [-1, 1, 0]).sum(-1).argmin()
+    np.testing.assert_allclose(mesh.visual.uv[corner], [0, 1])
+
+
+def test_the_file_itself_counts_texture_rows_from_the_top(asset: Asset, tmp_path: Path) -> None:
+    save_asset(asset, tmp_path / "square.glb")
+    content = (tmp_path / "square.glb").read_bytes()
+    length = int.from_bytes(content[12:16], "little")
+    document = json.loads(content[20 : 20 + length])
+    primitive = document["meshes"][0]["primitives"][0]
+    view = document["bufferViews"][document["accessors"][primitive["attributes"]["TEXCOORD_0"]]["bufferView"]]
+    start = 20 + length + 8 + view.get("byteOffset", 0)
+    found = np.frombuffer(content[start : start + view["byteLength"]], "<f4").reshape(-1, 2)
+    np.testing.assert_allclose(found, asset.coordinates, atol=1e-6)
+    assert document["materials"][0]["pbrMetallicRoughness"]["metallicFactor"] == 1.0
+
+
+def test_the_khronos_validator_finds_no_error(asset: Asset, tmp_path: Path) -> None:
+    node = shutil.which("node")
+    found = node and subprocess.run(
+        [node, "-e", "require.resolve('gltf-validator')"], capture_output=True, check=False
+    )
+    if not node or not found or found.returncode:
+        pytest.skip("node with gltf-validator is not installed")
+    save_asset(asset, tmp_path / "square.glb")
+    script = (
+        "const v = require('gltf-validator'), f = require('fs');"
+        "v.validateBytes(new Uint8Array(f.readFileSync(process.argv[1])))"
+        ".then(r => console.log(JSON.stringify(r.issues)));"
+    )
+    done = subprocess.run(
+        [node, "-e", script, str(tmp_path / "square.glb")], capture_output=True, text=True, check=True
+    )
+    issues = json.loads(done.stdout)
+    # Viewers make the tangent space of the texture themselves, as glTF prescribes.
+    warned = {m["code"] for m in issues["messages"] if m["severity"] < 2}
+    assert issues["numErrors"] == 0 and warned <= {"MESH_PRIMITIVE_GENERATED_TANGENT_SPACE"}, issues
+
+
+def test_obj_and_ply_keep_form_and_colour(asset: Asset, tmp_path: Path) -> None:
+    save_asset(asset, tmp_path / "square.obj")
+    folder = tmp_path / "square"
+    assert {p.suffix for p in folder.iterdir()} == {".obj", ".mtl", ".png"}
+    mesh = trimesh.load(folder / "square.obj", force="mesh")
+    assert len(mesh.faces) == 2 and mesh.visual.uv is not None
+    save_asset(asset, tmp_path / "square.ply")
+    coloured = trimesh.load(tmp_path / "square.ply")
+    corner = np.abs(coloured.vertices - [-1, 1, 0]).sum(-1).argmin()
+    assert coloured.visual.vertex_colors[corner, 0] > 200
+
+
+def test_nothing_is_overwritten_and_other_endings_are_refused(asset: Asset, tmp_path: Path) -> None:
+    path = tmp_path / "square.glb"
+    path.write_text("mine")
+    with pytest.raises(ClearpaneError):
+        save_asset(asset, path)
+    assert path.read_text() == "mine"
+    save_asset(asset, path, overwrite=True)
+    assert path.read_bytes()[:4] == b"glTF"
+    with pytest.raises(ClearpaneError, match=r"is written as \.glb, \.obj, \.ply"):
+        save_asset(asset, tmp_path / "square.fbx")
