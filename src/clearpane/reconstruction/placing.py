@@ -136,7 +136,7 @@ def _within_mask(photograph: Photograph, mask: np.ndarray, points: np.ndarray, r
     local = (points - pose[:3, 3]) @ pose[:3, :3]
     front = local[:, 2] > 1e-6
     plane = local[:, :2] / np.where(front, local[:, 2], 1.0)[:, None]
-    pixels = photograph.lens.project(plane)
+    pixels = np.nan_to_num(photograph.lens.project(plane), nan=-1, posinf=-1, neginf=-1).clip(-1, 1e9)
     height, width = photograph.size
     row = np.floor(pixels[:, 1] * mask.shape[0] / height).astype(np.int64)
     column = np.floor(pixels[:, 0] * mask.shape[1] / width).astype(np.int64)

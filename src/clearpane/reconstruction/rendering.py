@@ -18,8 +18,9 @@ _LOOK_UPS = 192
 _STEEPNESS = 1.5
 # Beyond so many betas from the surface there is no density to speak of.
 _BETAS = 8.0
-# Points that weigh less than this share of an even weight are not asked how they look.
-_LEAST_SHARE = 0.01
+# Points that weigh less than this share of what is even on their ray are not asked how they look; nor are
+# those of rays as good as empty.
+_LEAST_SHARE, _LEAST_OPACITY = 0.01, 1e-3
 
 
 class Appearance(NamedTuple):
@@ -170,7 +171,9 @@ def render_rays(
     optical = volsdf_density(signed, options.beta) * length[hits]
     passed = torch.exp(-(optical.cumsum(-1) - optical))
     weights = passed * -torch.expm1(-optical)
-    seen = (weights.detach() > _LEAST_SHARE / samples).flatten().nonzero()[:, 0]
+    total = weights.detach().sum(-1, keepdim=True)
+    least = torch.where(total > _LEAST_OPACITY, _LEAST_SHARE * total / samples, math.inf)
+    seen = (weights.detach() > least).flatten().nonzero()[:, 0]
     of_ray = seen // samples
     appearance = field.appearance(points[seen], -directions[of_ray])
     chosen = weights.flatten()[seen, None]
@@ -182,10 +185,12 @@ def render_rays(
     opacity = weights.new_zeros(rays, 1).index_add(0, hits, weights.sum(-1, keepdim=True))
     depth = weights.new_zeros(rays, 1).index_add(0, hits, (weights * distance).sum(-1, keepdim=True))
     # Weights too small to be asked after look like the others of their ray.
-    share = opacity / gather(torch.ones_like(appearance.albedo[:, :1])).clamp(min=1e-6)
+    known = gather(torch.ones_like(appearance.albedo[:, :1]))
+    share = torch.where(known > 0, opacity / known.clamp(min=1e-6), 0.0)
     summed = Appearance(*(gather(value) * share for value in appearance))
+    white = torch.where(known > 0, 1 - opacity, 1.0)
     return Rendered(
         opacity,
         depth / opacity.clamp(min=1e-6),
-        summed._replace(colour=summed.colour + 1 - opacity),
+        summed._replace(colour=summed.colour + white),
     )
