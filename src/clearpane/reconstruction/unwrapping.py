@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from clearpane.errors import MissingExtraError
 from clearpane.reconstruction.mesh import Mesh
 
-# Texels between charts: as many may be mixed by a viewer's coarser levels.
+# Texels between charts, and rings of texels about each that are its own.
 _PADDING = 4
 # Triangles whose texels are found at a time.
 _AT_ONCE = 1 << 22
@@ -121,7 +122,8 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def fill_gaps(texture: np.ndarray, filled: np.ndarray) -> np.ndarray:
     """Texels that show nothing take the mean of those next to them that do, until none is left.
 
-    So no edge of a chart shows what is beside it, at whatever coarser level a viewer looks.
+    So no edge of a chart shows what is beside it: next to it by its own texels' means, ring by ring; farther
+    away by coarser and coarser means, for a viewer's coarser levels.
 
     Args:
         texture: [S, S, C].
@@ -130,6 +132,11 @@ def fill_gaps(texture: np.ndarray, filled: np.ndarray) -> np.ndarray:
     texture, weight = np.where(filled[..., None], texture, 0.0), filled.astype(np.float64)
     if not filled.any():
         return texture
+    for _ in range(_PADDING):
+        sums, count = (_sum_around(x) for x in (texture, weight[..., None]))
+        ring = (weight == 0) & (count[..., 0] > 0)
+        texture[ring] = sums[ring] / count[ring]
+        weight[ring] = 1
     # Down by halves until nothing is empty, then up: a gap takes the finest level that has something.
     levels = [(texture, weight)]
     while (levels[-1][1] == 0).any() and len(levels[-1][1]) > 1:
@@ -139,6 +146,12 @@ def fill_gaps(texture: np.ndarray, filled: np.ndarray) -> np.ndarray:
         doubled = result.repeat(2, axis=0).repeat(2, axis=1)[: len(own), : len(own)]
         result = np.where(own[..., None] > 0, finer, doubled)
     return np.asarray(result)
+
+
+def _sum_around(values: np.ndarray) -> np.ndarray:
+    """The sum over 3 x 3 texels: [S, S, C] -> the same."""
+    padded = np.pad(values, ((1, 1), (1, 1), (0, 0)))
+    return sliding_window_view(padded, (3, 3), axis=(0, 1)).sum((-2, -1))
 
 
 def _halved(texture: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,68 @@
+"""Pictures of a fitted object: as it radiates, as its materials look in light, and what it is made of."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from clearpane.optics.color import linear_to_srgb
+from clearpane.optics.shading import EnvironmentLight
+from clearpane.reconstruction.cameras import Cameras, picture_rays
+from clearpane.reconstruction.heads import HexaplaneField
+from clearpane.reconstruction.learnt_light import fitted_light, shade_rays
+from clearpane.reconstruction.refine import LAST_BETA, Refined
+from clearpane.reconstruction.rendering import (
+    Appearance,
+    Rendered,
+    RenderOptions,
+    occupied_cells,
+    render_rays,
+)
+
+_OPTIONS = RenderOptions(LAST_BETA, samples=96, occupancy=48)
+_RAYS = 4096
+# Rays that see less than this of the object are not shaded.
+_LEAST_OPACITY = 0.02
+
+
+@torch.no_grad()
+def render_fitted(refined: Refined, cameras: Cameras) -> dict[str, Tensor]:
+    """What cameras in the cube's world see, on white, sRGB in [0, 1], [V, 3, H, W] each.
+
+    ``colour`` is the radiance field's, ``lit`` the materials' in the learnt light, ``albedo`` and ``normal``
+    (as ``n / 2 + 1/2``) speak for themselves; ``mask`` is [V, 1, H, W].
+    """
+    origins, directions = (x.reshape(-1, 3) for x in picture_rays(cameras))
+    occupied = occupied_cells(refined.field, _OPTIONS, origins)
+    light = fitted_light(refined.environment)
+    parts = list(_parts(refined.field, origins, directions, occupied, light))
+    shape = (len(cameras.camera_to_world), cameras.height, cameras.width, -1)
+    return {
+        name: torch.cat([part[name] for part in parts]).reshape(shape).movedim(-1, 1) for name in parts[0]
+    }
+
+
+def _parts(
+    field: HexaplaneField,
+    origins: Tensor,
+    directions: Tensor,
+    occupied: Tensor | None,
+    light: EnvironmentLight[Tensor],
+) -> Iterator[dict[str, Tensor]]:
+    for o, d in zip(origins.split(_RAYS), directions.split(_RAYS), strict=True):
+        rendered = render_rays(field, o, d, _OPTIONS, occupied)
+        white = 1 - rendered.opacity
+        hit = (rendered.opacity[:, 0] > _LEAST_OPACITY).nonzero()[:, 0]
+        seen = Rendered(
+            rendered.opacity[hit], rendered.depth[hit], Appearance(*(x[hit] for x in rendered.appearance))
+        )
+        shaded = linear_to_srgb(shade_rays(seen, d[hit], light).clamp(0, 1))
+        lit = torch.ones_like(rendered.appearance.colour)
+        lit[hit] = shaded * seen.opacity + white[hit]
+        yield {
+            "colour": rendered.appearance.colour.clamp(0, 1),
+            "lit": lit,
+            "albedo": (linear_to_srgb(rendered.appearance.albedo.clamp(0, 1)) + white).clamp(0, 1),
+            "normal": rendered.appearance.normal / 2 + 0.5 * rendered.opacity + white,
+            "mask": rendered.opacity,
+        }

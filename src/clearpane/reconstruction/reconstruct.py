@@ -1,0 +1,62 @@
+"""From photographs to an asset: cut out, begun, fitted, baked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from clearpane.reconstruction.asset import Asset
+from clearpane.reconstruction.baking import AssetSettings, bake_asset
+from clearpane.reconstruction.captures import Capture
+from clearpane.reconstruction.mesh import Mesh
+from clearpane.reconstruction.placing import Placement
+from clearpane.reconstruction.refine import Refined, RefineSettings, refine
+from clearpane.reconstruction.starting import start_from_hull, start_from_lirm
+from clearpane.reconstruction.transformer import Lirm
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """What was made of photographs.
+
+    Attributes:
+        asset: in the photographs' world, turned so that +y is up; see `in_photographs_world`.
+        refined: the object as a field, in the cube's world, and the light that it was seen in.
+    """
+
+    asset: Asset
+    refined: Refined
+
+
+def reconstruct(
+    capture: Capture,
+    refining: RefineSettings,
+    fineness: AssetSettings,
+    lirm: Lirm | None = None,
+    on_progress: Callable[[float, float], None] | None = None,
+) -> Reconstruction:
+    """Make an asset of views.
+
+    Args:
+        capture: as `clearpane.reconstruction.captures.load_capture` gives it.
+        lirm: where it begins; without it, at the visual hull.
+        on_progress: as for `clearpane.reconstruction.refine.refine`.
+
+    Raises:
+        ClearpaneError: nothing is left of the object.
+        MissingExtraError: a package of the extra [3d] is not installed.
+    """
+    start = start_from_hull(capture, refining.seed) if lirm is None else start_from_lirm(capture, lirm)
+    refined = refine(capture, start, refining, on_progress)
+    asset = bake_asset(refined.field, fineness)
+    return Reconstruction(in_photographs_world(asset, capture.placement), refined)
+
+
+def in_photographs_world(asset: Asset, placement: Placement) -> Asset:
+    """An asset of the cube's world as large as the photographs' world has it, and where; +y is up.
+
+    The rotation stays: ``x / scale + rotation @ centre``. Where the photographs' z is up, that is glTF's
+    usual change of axes, ``(x, y, z) -> (x, z, -y)``: programs that turn it back agree with the photographs.
+    """
+    moved = asset.mesh.vertices / placement.scale + placement.rotation @ placement.centre
+    return replace(asset, mesh=Mesh(np.asarray(moved), asset.mesh.faces))

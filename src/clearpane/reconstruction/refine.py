@@ -1,0 +1,192 @@
+"""Fitting one object to its views by differentiable rendering: planes, heads, and the light around it.
+
+Each ray is compared with its photograph twice: as the radiance field shows it, which says where the surface
+is, and as the materials look in the light that is learnt beside them, which makes the result relightable.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from clearpane.reconstruction.cameras import picture_rays
+from clearpane.reconstruction.captures import Capture
+from clearpane.reconstruction.heads import HexaplaneField
+from clearpane.reconstruction.learnt_light import LearntLight
+from clearpane.reconstruction.refining_losses import TrueRays, ray_loss, surface_loss
+from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays
+
+LAST_BETA = 1 / 300
+"""The width of a fitted surface, metres, of an object a metre long."""
+
+_FIRST_BETA, _SHARP_AT = 1 / 60, 0.7  # the last width is reached at this share of the time
+# Materials are fitted once the surface is about where it belongs.
+_MATERIALS_FROM = 0.1
+_RAYS, _SAMPLES = 1024, 32
+_OCCUPANCY, _OCCUPANCY_EVERY = 40, 25
+_GRID_RATE, _HEAD_RATE, _LIGHT_RATE, _LAST_RATE = 1e-2, 2e-3, 2e-2, 0.05
+# It is looked so often whether anything improves, in dB; it ends when nothing did so many times. While the
+# surface is still wide, nothing may for long.
+_LOOKS, _PATIENCE, _IMPROVEMENT = 20, 8, 0.02
+_LOOKED_AT, _LOOK_SAMPLES = 4096, 64
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """How an object is fitted.
+
+    Attributes:
+        seconds: the time there is; rates and widths follow it.
+        seed: of all randomness. How many steps fit into the time depends on the machine.
+    """
+
+    seconds: float
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """An object and the light that its photographs were taken in.
+
+    Attributes:
+        field: the object.
+        environment: radiance from all around up to a factor, linear, [16, 32, 3], in the cube's world.
+        psnr: of the views' own pixels on and about the object, dB.
+        started_psnr: what that was at the start.
+        steps: how many were done.
+    """
+
+    field: HexaplaneField
+    environment: Tensor
+    psnr: float
+    started_psnr: float
+    steps: int
+
+
+def refine(
+    capture: Capture,
+    start: HexaplaneField,
+    settings: RefineSettings,
+    on_progress: Callable[[float, float], None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Refined:
+    """Fit an object to its views.
+
+    It ends when the time is over, or when nothing has improved for four tenths of it. What comes back is the
+    best that was looked at, by the PSNR of pixels drawn once and for all; so it is not worse than the start.
+
+    Args:
+        start: as `clearpane.reconstruction.starting` gives it; it is not changed.
+        on_progress: called with the share of the time that is over and the best PSNR, after each look.
+        clock: in seconds; tests have their own.
+    """
+    generator = Generator().manual_seed(settings.seed)
+    fit = _Fit(start)
+    rays = object_rays(capture)
+    looked_at = rays[torch.randint(len(rays), (min(_LOOKED_AT, len(rays)),), generator=generator)]
+    best = started = _psnr(fit.field, looked_at)
+    best_state, waited, looks, step = fit.state(), 0, 0, 0
+    began = clock()
+    occupied = None
+    while (share := (clock() - began) / max(settings.seconds, 1e-9)) < 1:
+        options = RenderOptions(_beta_at(share), _SAMPLES, _OCCUPANCY)
+        if step % _OCCUPANCY_EVERY == 0:
+            occupied = occupied_cells(fit.field, options, rays.origins)
+        batch = rays[torch.randint(len(rays), (_RAYS,), generator=generator)]
+        rendered = render_rays(fit.field, batch.origins, batch.directions, options, occupied, generator)
+        light = fit.light if share >= _MATERIALS_FROM else None
+        loss = ray_loss(rendered, batch) + surface_loss(fit.field, light, rendered, batch, generator)
+        fit.descend(loss, share)
+        step += 1
+        if share * _LOOKS >= looks + 1:
+            looks = int(share * _LOOKS)
+            now = _psnr(fit.field, looked_at)
+            waited = 0 if now > best + _IMPROVEMENT else waited + 1
+            if now > best:
+                best, best_state = now, fit.state()
+            if on_progress is not None:
+                on_progress(share, best)
+            if waited >= _PATIENCE:
+                break
+    now = _psnr(fit.field, looked_at)
+    if now > best:
+        best, best_state = now, fit.state()
+    fit.restore(best_state)
+    fit.field.heads.requires_grad_(False)
+    return Refined(fit.detached(), fit.light.radiance().detach(), best, started, step)
+
+
+class _Fit:
+    """What is learnt: a copy of the start, and the light."""
+
+    def __init__(self, start: HexaplaneField) -> None:
+        grids = {
+            name: value.detach().clone().requires_grad_()
+            for name in ("planes", "panoramas", "volume")
+            if (value := getattr(start, name)) is not None
+        }
+        heads = copy.deepcopy(start.heads).requires_grad_(True)
+        self.field = replace(start, heads=heads, **grids)
+        self.light = LearntLight()
+        self._grids = list(grids.values())
+        self._groups = (
+            (_GRID_RATE, self._grids),
+            (_HEAD_RATE, list(heads.parameters())),
+            (_LIGHT_RATE, list(self.light.parameters())),
+        )
+        self._optimizer = torch.optim.Adam(
+            [{"params": parameters, "lr": rate} for rate, parameters in self._groups], betas=(0.9, 0.99)
+        )
+
+    def descend(self, loss: Tensor, share: float) -> None:
+        """One step of Adam; its rates fall with half a cosine."""
+        for group, (rate, _) in zip(self._optimizer.param_groups, self._groups, strict=True):
+            group["lr"] = rate * (_LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2)
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+
+    def state(self) -> Any:
+        """A copy of all that is learnt."""
+        return [p.detach().clone() for _, parameters in self._groups for p in parameters]
+
+    @torch.no_grad()
+    def restore(self, state: Any) -> None:
+        """Back to an earlier `state`."""
+        learnt = (p for _, parameters in self._groups for p in parameters)
+        for parameter, value in zip(learnt, state, strict=True):
+            parameter.copy_(value)
+
+    def detached(self) -> HexaplaneField:
+        """The object, its tensors without graphs."""
+        for grid in self._grids:
+            grid.requires_grad_(False)
+        return self.field
+
+
+def object_rays(capture: Capture) -> TrueRays:
+    """The rays of all pixels on and about the object."""
+    origins, directions = (x.reshape(-1, 3) for x in picture_rays(capture.cameras))
+    colours = capture.pictures.permute(0, 2, 3, 1).reshape(-1, 3)
+    reach = capture.cameras.width // 32
+    about = F.max_pool2d(capture.masks, 2 * reach + 1, 1, reach).reshape(-1) > 0
+    return TrueRays(origins[about], directions[about], colours[about], capture.masks.reshape(-1, 1)[about])
+
+
+def _beta_at(share: float) -> float:
+    return float(_FIRST_BETA * (LAST_BETA / _FIRST_BETA) ** min(1.0, share / _SHARP_AT))
+
+
+@torch.no_grad()
+def _psnr(field: HexaplaneField, rays: TrueRays) -> float:
+    """Of the radiance field's colours, at the surface's last width."""
+    options = RenderOptions(LAST_BETA, _LOOK_SAMPLES, _OCCUPANCY)
+    occupied = occupied_cells(field, options, rays.origins)
+    rendered = render_rays(field, rays.origins, rays.directions, options, occupied)
+    return -10 * math.log10(float(F.mse_loss(rendered.appearance.colour, rays.colours)) + 1e-10)

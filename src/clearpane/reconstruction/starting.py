@@ -1,0 +1,63 @@
+"""Where fitting an object to its views begins: at their visual hull, or at what LIRM makes of them."""
+
+import copy
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clearpane.reconstruction.captures import Capture
+from clearpane.reconstruction.evidence import Evidence, add_views, evidence_features
+from clearpane.reconstruction.evidence_network import VOLUME_CHANNELS
+from clearpane.reconstruction.heads import Heads, HexaplaneField
+from clearpane.reconstruction.transformer import Lirm, Views
+
+EVIDENCE_SIDE = 128
+"""Voxels of the hull along a side."""
+
+_CHANNELS, _PLANE_SIDE, _VOLUME_SIDE = 8, 160, 48
+_PANORAMAS, _PANORAMA_SIZE = 2, (32, 64)
+_NOISE = 0.05
+_LIRM_SIDE = 128
+
+
+def start_from_hull(capture: Capture, seed: int = 0) -> HexaplaneField:
+    """The visual hull with the views' mean colours, and features that say nothing yet."""
+    generator = torch.Generator().manual_seed(seed)
+    evidence = add_views(
+        Evidence.empty(EVIDENCE_SIDE, capture.pictures), capture.pictures, capture.masks, capture.cameras
+    )
+
+    def noise(*shape: int) -> Tensor:
+        return _NOISE * torch.randn(*shape, generator=generator)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        heads = Heads(_CHANNELS, "panoramas", evidence=True)
+    return HexaplaneField(
+        noise(6, _CHANNELS, _PLANE_SIDE, _PLANE_SIDE),
+        noise(_PANORAMAS, _CHANNELS, *_PANORAMA_SIZE),
+        evidence_features(evidence),
+        noise(1, VOLUME_CHANNELS, *(_VOLUME_SIDE,) * 3),
+        heads,
+    )
+
+
+@torch.no_grad()
+def start_from_lirm(capture: Capture, lirm: Lirm) -> HexaplaneField:
+    """What LIRM makes of all views at once, its planes fine enough to be fitted."""
+    side = _LIRM_SIDE
+    pictures, masks = (
+        F.interpolate(x, (side, side), mode="bilinear", antialias=True).clamp(0, 1)[None]
+        for x in (capture.pictures, capture.masks)
+    )
+    cameras = capture.cameras.resized(side, side)
+    batched = type(cameras)(cameras.camera_to_world[None], cameras.intrinsics[None], side, side)
+    own = copy.copy(lirm)
+    if own.evidence_side:
+        own.evidence_side = EVIDENCE_SIDE
+    (field,) = own.fields(own.observe(Views(pictures, masks, batched)))
+    planes = F.interpolate(field.planes, (_PLANE_SIDE, _PLANE_SIDE), mode="bilinear", align_corners=False)
+    return HexaplaneField(
+        planes, field.panoramas, field.evidence, field.volume, copy.deepcopy(field.heads).requires_grad_(True)
+    )

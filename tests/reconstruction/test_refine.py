@@ -1,0 +1,152 @@
+"""Fitting to views: it gets better, never worse, and the same again; its losses, in closed form."""
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clearpane.optics.color import linear_to_srgb
+from clearpane.optics.environment import look_up
+from clearpane.reconstruction import starting
+from clearpane.reconstruction.captures import Capture
+from clearpane.reconstruction.heads import HexaplaneField
+from clearpane.reconstruction.learnt_light import LearntLight, display, facing, fitted_light, shade_rays
+from clearpane.reconstruction.placing import Placement
+from clearpane.reconstruction.refine import Refined, RefineSettings, object_rays, refine
+from clearpane.reconstruction.refining_losses import distance_gradient
+from clearpane.reconstruction.rendering import Appearance, Rendered
+from clearpane.reconstruction.starting import start_from_hull, start_from_lirm
+from clearpane.reconstruction.transformer import Lirm
+
+from .conftest import TINY, Sphere, orbit, sphere_views
+
+
+@pytest.fixture(scope="module")
+def capture() -> Capture:
+    """A ball, coloured by its normals, from six sides."""
+    cameras = orbit(6)
+    pictures, masks = sphere_views(cameras)
+    names = tuple(map(str, range(6)))
+    return Capture(pictures, masks, cameras, names, Placement(np.zeros(3), np.eye(3), 1.0))
+
+
+@pytest.fixture(scope="module")
+def hull(capture: Capture) -> HexaplaneField:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(starting, "EVIDENCE_SIDE", 48)
+        return start_from_hull(capture)
+
+
+def ticking(step: float) -> Callable[[], float]:
+    """A clock that goes on by so much whenever it is looked at."""
+    ticks = itertools.count()
+    return lambda: next(ticks) * step
+
+
+@pytest.fixture(scope="module")
+def refined(capture: Capture, hull: HexaplaneField) -> Refined:
+    return refine(capture, hull, RefineSettings(seconds=1.0), clock=ticking(1 / 20))
+
+
+def test_it_gets_better_and_the_start_stays(capture: Capture, hull: HexaplaneField, refined: Refined) -> None:
+    assert 8 <= refined.steps <= 19
+    assert refined.psnr > refined.started_psnr + 2
+    again = refine(capture, hull, RefineSettings(seconds=1.0), clock=ticking(1 / 20))
+    assert again.started_psnr == refined.started_psnr  # the first run has not changed the start
+    assert again.psnr == refined.psnr
+    torch.testing.assert_close(again.field.planes, refined.field.planes, rtol=0, atol=0)
+    assert (refined.environment > 0).all() and refined.environment.shape == (16, 32, 3)
+
+
+def test_without_time_it_is_the_start(capture: Capture, hull: HexaplaneField) -> None:
+    same = refine(capture, hull, RefineSettings(seconds=0.0))
+    assert same.steps == 0 and same.psnr == same.started_psnr
+    torch.testing.assert_close(same.field.planes, hull.planes)
+
+
+def test_what_gets_worse_is_taken_back(
+    capture: Capture, hull: HexaplaneField, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A loss that blows the object up: all looks are worse than the start.
+    def blown_up(field: HexaplaneField, *_: object) -> torch.Tensor:
+        return field.signed_distance(torch.zeros(1, 3)).sum() * 100
+
+    monkeypatch.setattr("clearpane.reconstruction.refine.ray_loss", lambda *_: torch.zeros(()))
+    monkeypatch.setattr("clearpane.reconstruction.refine.surface_loss", blown_up)
+    shares: list[float] = []
+    result = refine(
+        capture,
+        hull,
+        RefineSettings(seconds=1.0),
+        on_progress=lambda share, _: shares.append(share),
+        clock=ticking(1 / 100),
+    )
+    assert result.psnr == result.started_psnr
+    torch.testing.assert_close(result.field.planes, hull.planes)
+    # Nothing has improved for four tenths of the time: it has not gone on to the end.
+    assert 0.35 < max(shares) < 0.5 and result.steps < 50
+
+
+def test_it_begins_with_lirm_too(capture: Capture) -> None:
+    torch.manual_seed(0)
+    start = start_from_lirm(capture, Lirm(TINY).eval())
+    result = refine(capture, start, RefineSettings(seconds=1.0), clock=ticking(1 / 5))
+    assert result.psnr >= result.started_psnr
+
+
+def test_rays_are_those_about_the_object(capture: Capture) -> None:
+    rays = object_rays(capture)
+    assert (capture.masks > 0).sum() < len(rays) < capture.masks.numel()
+    assert rays.masks.sum() == capture.masks.sum()
+
+
+def test_the_gradient_of_a_ball_is_its_normal() -> None:
+    points = F.normalize(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), dim=-1) * 0.35
+    torch.testing.assert_close(distance_gradient(Sphere(), points), points / 0.35, rtol=0, atol=0.015)
+
+
+def test_normals_are_turned_to_the_viewer_only_where_they_must() -> None:
+    view = torch.tensor([[0.0, 0.0, 1.0]] * 3)
+    normal = F.normalize(torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, -1.0]]), dim=-1)
+    turned = facing(normal, view)
+    torch.testing.assert_close(turned[0], normal[0])
+    assert (turned[1:, 2] > 0.04).all() and (turned[1:, 0] > 0.9).all()
+    torch.testing.assert_close(turned.norm(dim=-1), torch.ones(3))
+
+
+def test_display_is_srgb_and_has_a_slope_everywhere() -> None:
+    linear = torch.linspace(0, 1, 100)
+    torch.testing.assert_close(display(linear), linear_to_srgb(linear), rtol=0, atol=1e-5)
+    values = torch.tensor([-0.1, 0.0, 0.002, 0.5, 1.0, 3.0], requires_grad=True)
+    display(values).sum().backward()
+    assert values.grad is not None and (values.grad > 0).all()
+
+
+def test_even_light_on_a_rough_white_surface_is_nearly_what_falls_on_it() -> None:
+    light = LearntLight()
+    count = 20
+    directions = F.normalize(torch.randn(count, 3, generator=torch.Generator().manual_seed(1)), dim=-1)
+    one = torch.ones(count, 1)
+    rendered = Rendered(one, one, Appearance(one.expand(-1, 3), one.expand(-1, 3), 0 * one, one, -directions))
+    shown = shade_rays(rendered, directions, fitted_light(light.radiance()))
+    assert ((shown > 0.9) & (shown < 1.05)).all()
+    # Twice the light, twice as bright; half the opacity, the same surface.
+    with torch.no_grad():
+        light.logarithm += float(np.log(2))
+    half = Rendered(0.5 * one, one, Appearance(*(0.5 * x for x in rendered.appearance)))
+    torch.testing.assert_close(
+        shade_rays(half, directions, fitted_light(light.radiance())), 2 * shown, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_light_that_is_white_and_even_costs_nothing() -> None:
+    light = LearntLight()
+    assert float(light.regularity().detach()) == 0
+    with torch.no_grad():
+        light.logarithm[3, 4, 0] += 1
+    assert float(light.regularity().detach()) > 0
+    upward = look_up(light.radiance().detach(), torch.tensor([[0.0, 1.0, 0.0]]))
+    torch.testing.assert_close(upward, torch.ones(1, 3))
