@@ -1,6 +1,6 @@
 """Photographs cut out for reconstruction: square pinhole views of one size, in the cube's world."""
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +10,19 @@ from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.reading import read_picture
+from clearpane.reconstruction.backdrop import backdrop_segmenter
 from clearpane.reconstruction.cameras import OBJECT_HALF_SIZE, Cameras, check_views
-from clearpane.reconstruction.photographs import Lens, Photograph, PhotographSet
-from clearpane.reconstruction.placing import Placement, place_by_masks
+from clearpane.reconstruction.evidence import Evidence, add_views, hull_depth
+from clearpane.reconstruction.masking import Segmenter, find_object, given_mask
+from clearpane.reconstruction.photographs import Photograph, PhotographSet
+from clearpane.reconstruction.placing import Placement, place_object
 
 # Beyond the object's box on either side, in shares of it.
 _MARGIN = 0.06
 # Masks are looked at this small to find the object.
 _MASK_SIDE = 256
+# Voxels along the cube of the hull that no view may show anything beyond.
+_HULL_SIDE = 48
 # How far a picture's form may be from its camera's.
 _FORM = 0.01
 
@@ -41,25 +46,27 @@ class Capture:
     placement: Placement
 
 
-def load_capture(photographs: PhotographSet, side: int) -> Capture:
+def load_capture(photographs: PhotographSet, side: int, segmenter: Segmenter = backdrop_segmenter) -> Capture:
     """Read, undistort and cut out all photographs.
-
-    The mask of each is its mask file, or the picture's alpha.
 
     Args:
         side: of the views, pixels.
+        segmenter: finds the object in photographs that have neither a mask file nor alpha.
 
     Raises:
         ClearpaneError: a picture or mask cannot be read, is of another form than its camera, or shows no
-            object; there is no mask; fewer than two photographs.
+            object; the object is not found; fewer than two photographs.
     """
     if len(photographs.photographs) < 2:
         raise ClearpaneError("reconstruction needs at least two photographs; eight are better")
-    masks = [_small_mask(photograph) for photograph in photographs.photographs]
-    placement = place_by_masks(photographs.photographs, masks, photographs.up)
-    views = [cut_out(photograph, placement, side) for photograph in photographs.photographs]
+    # As bytes: the masks of a hundred large photographs have to fit, the photographs need not.
+    masks = [_in_bytes(load_photograph(p, segmenter)[1]) for p in photographs.photographs]
+    placement = place_object(photographs, [_small(mask) for mask in masks])
+    views = [cut_out(*pair, placement, side) for pair in zip(photographs.photographs, masks, strict=True)]
     pictures, cut_masks, poses, intrinsics = (torch.stack(parts) for parts in zip(*views, strict=True))
     cameras = Cameras(poses, intrinsics, side, side)
+    allowed = _within_hull(pictures, cut_masks, cameras)
+    pictures, cut_masks = 1 - allowed * (1 - pictures), allowed * cut_masks
     check_views(pictures, cut_masks, cameras)
     return Capture(
         pictures,
@@ -70,52 +77,51 @@ def load_capture(photographs: PhotographSet, side: int) -> Capture:
     )
 
 
-def load_photograph(photograph: Photograph) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels [H, W, 3] and mask [H, W] in [0, 1].
+def load_photograph(
+    photograph: Photograph, segmenter: Segmenter = backdrop_segmenter
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels [H, W, 3] and mask [H, W] in [0, 1]: the mask file's, or the alpha, or else the segmenter's.
 
     Raises:
         ClearpaneError: see `load_capture`.
     """
     picture = read_picture(photograph.path)
     _check_form(photograph, picture.pixels)
-    if photograph.mask is not None:
-        mask = read_picture(photograph.mask).pixels.mean(-1)
-        if mask.shape != picture.pixels.shape[:2]:
-            raise ClearpaneError(
-                f"{photograph.mask}: the mask is of another size than {photograph.path.name}"
-            )
-    elif picture.alpha is not None:
-        mask = picture.alpha
-    else:
-        raise ClearpaneError(
-            f"{photograph.path}: has no mask; give one in a folder of masks, or as the picture's alpha"
-        )
-    if not (mask > 0.5).any():
-        raise ClearpaneError(f"{photograph.mask or photograph.path}: the mask is empty; it covers nothing")
-    if (mask > 0.5).all():
-        raise ClearpaneError(f"{photograph.mask or photograph.path}: the mask is full; it covers everything")
-    return picture.pixels.clip(0, 1), np.clip(mask, 0, 1)
+    pixels = picture.pixels.clip(0, 1)
+    mask = given_mask(picture, photograph.mask)
+    if mask is None:
+        mask = find_object(pixels, segmenter, photograph.path)
+    inside = mask > 0.5
+    if not inside.any() or inside.all():
+        what = "full; it covers everything" if inside.any() else "empty; it covers nothing"
+        raise ClearpaneError(f"{photograph.mask or photograph.path}: the mask is {what}")
+    return pixels, mask
 
 
-def cut_out(photograph: Photograph, placement: Placement, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def cut_out(
+    photograph: Photograph, mask: np.ndarray, placement: Placement, side: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One view: the object on white [3, S, S], its mask [1, S, S], pose [4, 4], intrinsics [4].
 
     The window is the smallest square about the object's box, of the picture as a lens without distortion
     would have taken it.
+
+    Args:
+        mask: of the photograph, [H, W], 255 where the object is.
     """
-    pixels, mask = load_photograph(photograph)
+    pixels, inside = read_picture(photograph.path).pixels.clip(0, 1), mask[..., None] / np.float32(255)
     pose = placement.place_pose(photograph.camera_to_world)
     low, size = _window(pose)
     focal = side / size
     middles = (np.arange(side) + 0.5) / focal
     plane = np.stack(np.meshgrid(low[0] + middles, low[1] + middles, indexing="xy"), axis=-1)
-    values = torch.from_numpy(np.concatenate([pixels * mask[..., None], mask[..., None]], axis=-1))
+    values = torch.from_numpy(np.concatenate([pixels * inside, inside], axis=-1))
     found = _sample(values.permute(2, 0, 1).float(), photograph, plane, focal)
-    colour, inside = found[:3], found[3:].clamp(0, 1)
+    colour, covered = found[:3], found[3:].clamp(0, 1)
     intrinsics = torch.tensor([focal, focal, -low[0] * focal, -low[1] * focal]).float()
     return (
-        (colour + 1 - inside).clamp(0, 1),
-        inside,
+        (colour + 1 - covered).clamp(0, 1),
+        covered,
         torch.from_numpy(pose).float(),
         intrinsics,
     )
@@ -126,7 +132,9 @@ def _window(pose: np.ndarray) -> tuple[np.ndarray, float]:
     corners = np.stack(np.meshgrid(*[[-OBJECT_HALF_SIZE, OBJECT_HALF_SIZE]] * 3), axis=-1).reshape(-1, 3)
     local = (corners - pose[:3, 3]) @ pose[:3, :3]
     if (local[:, 2] <= 1e-3).any():
-        raise ClearpaneError("a camera stands within the object's box; the masks or poses are wrong")
+        raise ClearpaneError(
+            "a camera stands within the object's box: the masks or poses are wrong, or no view shows it whole"
+        )
     plane = local[:, :2] / local[:, 2:]
     low, high = plane.min(0), plane.max(0)
     size = float((high - low).max()) * (1 + 2 * _MARGIN)
@@ -135,7 +143,7 @@ def _window(pose: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _sample(values: Tensor, photograph: Photograph, plane: np.ndarray, focal: float) -> Tensor:
     """Values [C, H, W] where points of the undistorted plane are in the photograph; 0 beyond it."""
-    lens = _fitted(photograph, values.shape[-2:])
+    lens = photograph.lens_for(values.shape[-2:])
     factor = max(1, int(max(lens.focal) / focal))  # several pixels for one: their mean
     if factor > 1:
         values = F.avg_pool2d(values[None], factor, ceil_mode=True)[0]
@@ -144,11 +152,6 @@ def _sample(values: Tensor, photograph: Photograph, plane: np.ndarray, focal: fl
     pixels = lens.project(plane) / [width, height]
     place = torch.from_numpy(2 * pixels - 1).float()
     return F.grid_sample(values[None], place[None], align_corners=False)[0]
-
-
-def _fitted(photograph: Photograph, size: Sequence[int]) -> Lens:
-    """The lens for the picture's own size."""
-    return photograph.lens.scaled(size[1] / photograph.size[1], size[0] / photograph.size[0])
 
 
 def _check_form(photograph: Photograph, pixels: np.ndarray) -> None:
@@ -161,11 +164,27 @@ def _check_form(photograph: Photograph, pixels: np.ndarray) -> None:
         )
 
 
-def _small_mask(photograph: Photograph) -> np.ndarray:
-    _, mask = load_photograph(photograph)
-    values = torch.from_numpy(mask).float()[None, None]
-    scale = _MASK_SIDE / max(mask.shape)
-    if scale >= 1:
-        return mask
+def _in_bytes(mask: np.ndarray) -> np.ndarray:
+    return (255 * mask + 0.5).astype(np.uint8)
+
+
+def _small(mask: np.ndarray) -> np.ndarray:
+    """A mask of bytes in [0, 1], small enough to find the object by."""
+    values = torch.from_numpy(mask)[None, None] / 255
+    scale = min(1.0, _MASK_SIDE / max(mask.shape))
     size = [max(1, round(n * scale)) for n in mask.shape]
     return F.interpolate(values, size, mode="area")[0, 0].numpy()
+
+
+def _within_hull(pictures: Tensor, masks: Tensor, cameras: Cameras) -> Tensor:
+    """Where the views can show the object by all views' masks, [V, 1, S, S]: 0 or 1.
+
+    What a mask has elsewhere stands behind the object or beside it, in that view alone. The hull is taken a
+    voxel or two larger than it is, so that nothing of the object is lost, however thin.
+    """
+    side = masks.shape[-1]
+    voxel = math.ceil(side / _HULL_SIDE)
+    grown = F.max_pool2d(masks, 2 * voxel + 1, 1, voxel)
+    hull = add_views(Evidence.empty(_HULL_SIDE, pictures), pictures, grown, cameras).hull
+    shown = hull_depth(hull, cameras.resized(2 * _HULL_SIDE, 2 * _HULL_SIDE))[:, None] > 0
+    return F.interpolate(F.max_pool2d(shown.to(masks), 3, 1, 1), (side, side))

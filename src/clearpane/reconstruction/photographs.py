@@ -1,5 +1,6 @@
 """Posed photographs as their files describe them, before anything is cut out or resized."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +88,10 @@ class Photograph:
     lens: Lens
     size: tuple[int, int]
     mask: Path | None = None
+
+    def lens_for(self, size: Sequence[int]) -> Lens:
+        """The lens for the same picture at another height and width."""
+        return self.lens.scaled(size[1] / self.size[1], size[0] / self.size[0])
 
 
 @dataclass(frozen=True, eq=False)

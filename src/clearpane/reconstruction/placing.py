@@ -7,7 +7,7 @@ import numpy as np
 
 from clearpane.errors import ClearpaneError
 from clearpane.reconstruction.cameras import OBJECT_HALF_SIZE
-from clearpane.reconstruction.photographs import Photograph
+from clearpane.reconstruction.photographs import Photograph, PhotographSet
 
 _GRID = 40
 _ROUNDS = 4
@@ -15,6 +15,8 @@ _ROUNDS = 4
 _ROOM = 1.3
 # Of points, what is left out at either end as stray.
 _STRAY = 2.0
+# Points that tell where an object is.
+_LEAST_POINTS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +68,39 @@ def axes_meet(poses: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def upright(poses: Sequence[np.ndarray], up: np.ndarray | None) -> np.ndarray:
-    """A rotation [3, 3] that brings up to +y: the given one, or the mean of what the cameras have for up."""
+    """A rotation [3, 3] that brings up to +y: the given one, or the mean of what the cameras have for up.
+
+    The world's x stays as near to x as it can: where z is up, ``(x, y, z)`` becomes ``(x, z, -y)``.
+    """
     mean = -np.mean([pose[:3, 1] for pose in poses], axis=0)
     direction = mean if up is None else up
     length = np.linalg.norm(direction)
     y = direction / length if length > 1e-3 else np.array([0.0, 1.0, 0.0])
-    away = np.eye(3)[int(np.abs(y).argmin())]
-    x = np.cross(y, away)
+    along = np.eye(3)[0 if abs(y[0]) < 0.9 else 2]
+    x = along - (along @ y) * y
     x /= np.linalg.norm(x)
     return np.stack([x, y, np.cross(x, y)])
+
+
+def place_object(photographs: PhotographSet, masks: Sequence[np.ndarray]) -> Placement:
+    """From the visual hull; where the frame cuts the object off in every view, from the scene's points on it.
+
+    No hull says how far an object reaches that no view shows whole; the points that all masks allow do, as
+    far as anything was seen.
+
+    Args:
+        masks: of each photograph, [h, w] of its form but any size, in [0, 1].
+
+    Raises:
+        ClearpaneError: the masks have no point of space in common.
+    """
+    posed, points = photographs.photographs, photographs.points
+    if all(_is_cut_off(mask) for mask in masks):
+        for photograph, mask in zip(posed, masks, strict=True):
+            points = points[_within_mask(photograph, mask, points, 0.0)]
+        if len(points) >= _LEAST_POINTS:
+            return place_by_points(points, [p.camera_to_world for p in posed], photographs.up)
+    return place_by_masks(posed, masks, photographs.up)
 
 
 def place_by_masks(
@@ -114,13 +140,7 @@ def place_by_masks(
 
 
 def place_by_points(points: np.ndarray, poses: Sequence[np.ndarray], up: np.ndarray | None) -> Placement:
-    """From the points of a scene, [P, 3]: the box of all but the stray ones.
-
-    Raises:
-        ClearpaneError: there are hardly any.
-    """
-    if len(points) < 20:
-        raise ClearpaneError(f"{len(points)} points of the scene are known, too few to find the object by")
+    """From points of the object, [P, 3]: the box of all but the stray ones."""
     rotation = upright(poses, up)
     turned = points @ rotation.T
     low, high = np.percentile(turned, [_STRAY, 100 - _STRAY], axis=0)
@@ -142,12 +162,16 @@ def _within_mask(photograph: Photograph, mask: np.ndarray, points: np.ndarray, r
     column = np.floor(pixels[:, 0] * mask.shape[1] / width).astype(np.int64)
     seen = front & (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
     shown = mask > 0.5
-    cut_off = shown[0].any() or shown[-1].any() or shown[:, 0].any() or shown[:, -1].any()
-    inside = front & ~seen if cut_off else np.zeros(len(points), bool)
+    inside = front & ~seen if _is_cut_off(mask) else np.zeros(len(points), bool)
     nearest = float(local[front, 2].min()) if front.any() else 1.0
     pixel = max(photograph.lens.focal) * mask.shape[1] / width / nearest
     inside[seen] = _dilated(shown, int(np.ceil(reach * pixel)))[row[seen], column[seen]]
     return inside
+
+
+def _is_cut_off(mask: np.ndarray) -> bool:
+    """Whether what a mask shows reaches out of the frame."""
+    return any((edge > 0.5).any() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
 
 
 def _dilated(mask: np.ndarray, by: int) -> np.ndarray:

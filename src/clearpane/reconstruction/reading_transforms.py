@@ -16,7 +16,9 @@ from clearpane.images.formats import PICTURE_SUFFIXES
 from clearpane.images.reading import read_picture
 from clearpane.reconstruction.photographs import Lens, Photograph, PhotographSet, check_pose
 
-TRANSFORMS_FILE = "transforms.json"
+TRANSFORMS_FILES = ("transforms.json", "transforms_train.json")
+"""What the file is called in its folder; NeRF and Stanford-ORB have one for training and one for testing."""
+
 _TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 _LENSES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
 
