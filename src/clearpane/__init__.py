@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from clearpane.images.picture import Picture
     from clearpane.images.reading import read_picture
     from clearpane.images.writing import write_picture
+    from clearpane.reconstruction.asset import Asset, save_asset
+    from clearpane.reconstruction.reconstruct import reconstruct
     from clearpane.separation.base import Separator, load_separator
     from clearpane.separation.layers import Layers
     from clearpane.separation.removal import remove_reflection
 
 __all__ = [
+    "Asset",
     "ClearpaneError",
     "Layers",
     "Picture",
@@ -28,18 +31,23 @@ __all__ = [
     "__version__",
     "load_separator",
     "read_picture",
+    "reconstruct",
     "remove_reflection",
+    "save_asset",
     "write_picture",
 ]
 
 # Imported at first use, so that importing the package stays quick and loads no model.
 _HOMES = {
+    "Asset": "clearpane.reconstruction.asset",
     "Layers": "clearpane.separation.layers",
     "Picture": "clearpane.images.picture",
     "Separator": "clearpane.separation.base",
     "load_separator": "clearpane.separation.base",
     "read_picture": "clearpane.images.reading",
+    "reconstruct": "clearpane.reconstruction.reconstruct",
     "remove_reflection": "clearpane.separation.removal",
+    "save_asset": "clearpane.reconstruction.asset",
     "write_picture": "clearpane.images.writing",
 }
 

@@ -1,8 +1,10 @@
 """The evidence grid: hull, distance, colours, and what it does not depend on."""
 
 import numpy as np
+import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
+from torch.nn import functional as F
 
 from clearpane.reconstruction.cameras import HALF_SIZE
 from clearpane.reconstruction.evidence import (
@@ -108,3 +110,24 @@ def test_colours_are_without_the_white_behind() -> None:
     )
     colour = sample_volume(evidence_features(evidence), 0.95 * RADIUS * points)[:, 3:6]
     assert (colour - 0.2).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last_3d])
+def test_volumes_are_looked_up_as_pytorch_does(memory: torch.memory_format) -> None:
+    generator = torch.Generator().manual_seed(0)
+    volume = torch.randn(1, 3, 6, 6, 6, generator=generator, dtype=torch.float64)
+    volume = volume.contiguous(memory_format=memory).requires_grad_()
+    points = (
+        1.2 * HALF_SIZE * (2 * torch.rand(50, 3, generator=generator, dtype=torch.float64) - 1)
+    ).requires_grad_()
+    place = (points / HALF_SIZE)[None, None, None]
+    plain = F.grid_sample(volume, place, padding_mode="border", align_corners=False)[0, :, 0, 0].T
+    found = sample_volume(volume, points)
+    torch.testing.assert_close(found, plain)
+    weight = torch.randn(50, 3, generator=generator, dtype=torch.float64)
+    for a, b in zip(
+        torch.autograd.grad((found * weight).sum(), (volume, points)),
+        torch.autograd.grad((plain * weight).sum(), (volume, points)),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)

@@ -40,6 +40,20 @@ class Command:
 COMMANDS = (
     Command("remove", "Take the reflection out of photographs.", "clearpane.app.remove", "Remove"),
     Command(
+        "reconstruct",
+        "Make a relightable 3D object from photographs of it.",
+        "clearpane.app.reconstruct",
+        "Reconstruct",
+        extra="3d",
+    ),
+    Command(
+        "relight",
+        "Show such an object in other light: pictures and films.",
+        "clearpane.app.relight",
+        "Relight",
+        extra="3d",
+    ),
+    Command(
         "doctor",
         "Check that everything works on this computer.",
         "clearpane.app.doctor",
@@ -50,6 +64,13 @@ COMMANDS = (
         "Measure results against photographs taken without the glass.",
         "clearpane.app.evaluate",
         "Evaluate",
+    ),
+    Command(
+        "evaluate-asset",
+        "Measure a reconstructed object against test views and a scan.",
+        "clearpane.app.evaluate_asset",
+        "EvaluateAsset",
+        extra="3d",
     ),
     Command(
         "synthesize",

@@ -51,7 +51,18 @@ EXTRAS = {
     "synthesis": ("rendering glass scenes", ("torch", "mitsuba", "drjit", "mitsuba-oidn", "webdataset")),
     "3d": (
         "3D objects from photographs",
-        ("torch", "pycolmap", "scikit-image", "fast-simplification", "xatlas", "trimesh"),
+        (
+            "torch",
+            "pycolmap",
+            "scikit-image",
+            "fast-simplification",
+            "xatlas",
+            "trimesh",
+            "scipy",
+            "mitsuba",
+            "mitsuba-oidn",
+            "av",
+        ),
     ),
     "flux": (
         "separators built on FLUX.1 Kontext",

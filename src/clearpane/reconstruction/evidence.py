@@ -121,7 +121,10 @@ def _shows_whole(mask: Tensor) -> bool:
 
 @torch.no_grad()
 def evidence_features(evidence: Evidence) -> Tensor:
-    """The evidence as a volume to be looked up, [1, 8, G, G, G]; the first channel is in metres."""
+    """The evidence as a volume to be looked up, [1, 8, G, G, G]; the first channel is in metres.
+
+    It lies in memory as `sample_volume` wants it.
+    """
     seen = evidence.masks[1:]
     weight = evidence.colours[:1]
     mean = evidence.colours[1:4] / weight.clamp(min=1e-3)
@@ -135,13 +138,28 @@ def evidence_features(evidence: Evidence) -> Tensor:
             spread.clamp(min=0).sqrt(),
             weight / (1 + weight),
         ]
-    )[None]
+    )[None].contiguous(memory_format=torch.channels_last_3d)
 
 
 def sample_volume(volume: Tensor, points: Tensor) -> Tensor:
-    """Trilinear: [1, C, G, G, G], [P, 3] -> [P, C]; beyond the grid, as at its edge."""
-    place = (points / HALF_SIZE)[None, None, None]
-    return F.grid_sample(volume, place, padding_mode="border", align_corners=False)[0, :, 0, 0].T
+    """Trilinear: [1, C, G, G, G], [P, 3] -> [P, C]; beyond the grid, as at its edge.
+
+    As PyTorch's ``grid_sample``, but for volumes in ``torch.channels_last_3d``, where all channels of a voxel
+    lie side by side in memory, several times faster on a processor, and more so backwards. Volumes that do
+    not are copied.
+    """
+    side = volume.shape[-1]
+    table = volume[0].permute(1, 2, 3, 0).reshape(side**3, -1)
+    place = ((points / HALF_SIZE + 1) / 2 * side - 0.5).clamp(0, side - 1).to(table)
+    low = place.detach().floor().clamp(max=side - 2)
+    x, y, z = low.long().unbind(-1)
+    first = (z * side + y) * side + x
+    steps = [dz * side**2 + dy * side + dx for dz in (0, 1) for dy in (0, 1) for dx in (0, 1)]
+    corners = first[:, None] + torch.tensor(steps, device=first.device)
+    far = place - low
+    along_x, along_y, along_z = (torch.stack([1 - f, f], dim=-1) for f in far.unbind(-1))
+    weights = along_z[:, :, None, None] * along_y[:, None, :, None] * along_x[:, None, None, :]
+    return F.embedding_bag(corners, table, per_sample_weights=weights.flatten(1), mode="sum")
 
 
 def hull_distance(hull: Tensor) -> Tensor:

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from clearpane.optics.color import linear_to_srgb
 from clearpane.optics.shading import EnvironmentLight
 from clearpane.reconstruction.cameras import Cameras, picture_rays
+from clearpane.reconstruction.captures import Capture
 from clearpane.reconstruction.heads import HexaplaneField
 from clearpane.reconstruction.learnt_light import fitted_light, shade_rays
 from clearpane.reconstruction.refine import LAST_BETA, Refined
@@ -21,6 +24,7 @@ from clearpane.reconstruction.rendering import (
 
 _OPTIONS = RenderOptions(LAST_BETA, samples=96, occupancy=48)
 _RAYS = 4096
+_SHEET_VIEWS = 4
 # Rays that see less than this of the object are not shaded.
 _LEAST_OPACITY = 0.02
 
@@ -40,6 +44,20 @@ def render_fitted(refined: Refined, cameras: Cameras) -> dict[str, Tensor]:
     return {
         name: torch.cat([part[name] for part in parts]).reshape(shape).movedim(-1, 1) for name in parts[0]
     }
+
+
+def contact_sheet(capture: Capture, refined: Refined, side: int) -> np.ndarray:
+    """Up to four views, below them what the fitted object looks like from there, its base colour and normals.
+
+    sRGB in [0, 1], [4 side, V side, 3].
+    """
+    count = min(_SHEET_VIEWS, len(capture.names))
+    chosen = np.linspace(0, len(capture.names) - 1, count).round().astype(int).tolist()
+    shown = render_fitted(refined, capture.cameras[chosen].resized(side, side))
+    given = F.interpolate(capture.pictures[chosen], (side, side), mode="bilinear", antialias=True)
+    rows = [given.clamp(0, 1), shown["lit"], shown["albedo"], shown["normal"]]
+    sheet = torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)
+    return np.asarray(sheet.permute(1, 2, 0).numpy())
 
 
 def _parts(

@@ -11,7 +11,7 @@ from clearpane.reconstruction.rendering import Rendered
 LIGHT_SIZE = (16, 32)
 """Texels of the map that is learnt: finer is not to be seen on anything but a mirror."""
 
-_FACETS = 8
+_FACETS = 4
 # A texel is 11 degrees wide: a smoother surface would show its edges.
 _LEAST_ROUGHNESS = 0.08
 # The cosine to the viewer that a normal has at least: one along a ray's mean may point away from it.

@@ -1,18 +1,37 @@
 """From photographs to an asset: cut out, begun, fitted, baked."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
 from clearpane.reconstruction.asset import Asset
+from clearpane.reconstruction.backdrop import backdrop_segmenter
 from clearpane.reconstruction.baking import AssetSettings, bake_asset
-from clearpane.reconstruction.captures import Capture
+from clearpane.reconstruction.captures import Capture, load_capture
+from clearpane.reconstruction.masking import Segmenter
 from clearpane.reconstruction.mesh import Mesh
 from clearpane.reconstruction.placing import Placement
 from clearpane.reconstruction.refine import Refined, RefineSettings, refine
 from clearpane.reconstruction.starting import start_from_hull, start_from_lirm
 from clearpane.reconstruction.transformer import Lirm
+from clearpane.reconstruction.views import open_views
+
+
+@dataclass(frozen=True)
+class ReconstructSettings:
+    """How photographs become an asset.
+
+    Attributes:
+        side: to which the views are cut out and resized, pixels.
+        refining: how the object is fitted to them.
+        fineness: of what comes out.
+    """
+
+    side: int = 256
+    refining: RefineSettings = field(default_factory=lambda: RefineSettings(300.0))
+    fineness: AssetSettings = field(default_factory=AssetSettings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +48,35 @@ class Reconstruction:
 
 
 def reconstruct(
+    views: str | Path,
+    settings: ReconstructSettings = ReconstructSettings(),
+    masks: str | Path | None = None,
+    segmenter: Segmenter = backdrop_segmenter,
+) -> Reconstruction:
+    """Make an asset of photographs.
+
+    ``clearpane.save_asset(clearpane.reconstruct("duck").asset, Path("duck.glb"))`` is all it takes.
+
+    Args:
+        views: see `clearpane.reconstruction.views.open_views`.
+        masks: folder of masks.
+        segmenter: finds the object in photographs that have no mask.
+
+    Raises:
+        ClearpaneError: the photographs cannot be used, or show no object.
+        MissingExtraError: a package of the extra [3d] is not installed.
+    """
+    photographs = open_views(Path(views), None if masks is None else Path(masks))
+    return reconstruct_capture(load_capture(photographs, settings.side, segmenter), settings)
+
+
+def reconstruct_capture(
     capture: Capture,
-    refining: RefineSettings,
-    fineness: AssetSettings,
+    settings: ReconstructSettings,
     lirm: Lirm | None = None,
     on_progress: Callable[[float, float], None] | None = None,
 ) -> Reconstruction:
-    """Make an asset of views.
+    """Make an asset of views that are cut out.
 
     Args:
         capture: as `clearpane.reconstruction.captures.load_capture` gives it.
@@ -46,9 +87,11 @@ def reconstruct(
         ClearpaneError: nothing is left of the object.
         MissingExtraError: a package of the extra [3d] is not installed.
     """
-    start = start_from_hull(capture, refining.seed) if lirm is None else start_from_lirm(capture, lirm)
-    refined = refine(capture, start, refining, on_progress)
-    asset = bake_asset(refined.field, fineness)
+    start = (
+        start_from_hull(capture, settings.refining.seed) if lirm is None else start_from_lirm(capture, lirm)
+    )
+    refined = refine(capture, start, settings.refining, on_progress)
+    asset = bake_asset(refined.field, settings.fineness)
     return Reconstruction(in_photographs_world(asset, capture.placement), refined)
 
 

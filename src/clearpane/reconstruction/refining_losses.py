@@ -19,7 +19,7 @@ _MASK, _SHADING = 0.5, 0.5
 _EIKONAL, _CURVATURE, _TIE = 0.02, 0.01, 0.05
 # Most things are no metals.
 _METALLIC = 0.02
-_MOST_SHADED = 384
+_MOST_SHADED = 256
 # Normals are taken over such distances, and compared with those of such neighbours, metres.
 _STEP, _NEIGHBOURHOOD = 0.008, 0.02
 _TETRAHEDRON = ((1.0, -1.0, -1.0), (-1.0, -1.0, 1.0), (-1.0, 1.0, -1.0), (1.0, 1.0, 1.0))
@@ -70,10 +70,10 @@ def surface_loss(
     )
     rays = true[hit]
     points = (rays.origins + seen.depth * rays.directions).detach()
-    gradient = distance_gradient(field, points)
-    normal = F.normalize(gradient, dim=-1)
     nearby = points + _NEIGHBOURHOOD * torch.randn(points.shape, generator=generator).to(points)
-    change = (normal - F.normalize(distance_gradient(field, nearby), dim=-1)).square().sum(-1).mean()
+    gradient, near_gradient = distance_gradient(field, torch.cat([points, nearby])).chunk(2)
+    normal = F.normalize(gradient, dim=-1)
+    change = (normal - F.normalize(near_gradient, dim=-1)).square().sum(-1).mean()
     tie = (1 - (F.normalize(seen.appearance.normal, dim=-1) * normal).sum(-1)).mean()
     eikonal = (gradient.norm(dim=-1) - 1).square().mean()
     loss = _EIKONAL * eikonal + _CURVATURE * change + _TIE * tie

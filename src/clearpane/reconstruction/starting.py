@@ -38,7 +38,7 @@ def start_from_hull(capture: Capture, seed: int = 0) -> HexaplaneField:
         noise(6, _CHANNELS, _PLANE_SIDE, _PLANE_SIDE),
         noise(_PANORAMAS, _CHANNELS, *_PANORAMA_SIZE),
         evidence_features(evidence),
-        noise(1, VOLUME_CHANNELS, *(_VOLUME_SIDE,) * 3),
+        noise(1, VOLUME_CHANNELS, *(_VOLUME_SIDE,) * 3).contiguous(memory_format=torch.channels_last_3d),
         heads,
     )
 

@@ -175,7 +175,10 @@ class Lirm(nn.Module):
         planes = self.planes(memory.tokens[:, :of_planes]).float()
         panoramas = self.panoramas(memory.tokens[:, of_planes:]).float() if self.panoramas else None
         evidence = [evidence_features(e) for e in memory.evidence]
-        volume = self.evidence_network(torch.cat(evidence)).float() if self.evidence_network else None
+        volume = None
+        if self.evidence_network:
+            made = self.evidence_network(torch.cat(evidence)).float()
+            volume = made.contiguous(memory_format=torch.channels_last_3d)  # quick to look up
         return [
             HexaplaneField(
                 planes[i],

@@ -1,0 +1,160 @@
+"""``clearpane evaluate-asset``: a reconstructed object against test views and a scan of it."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from clearpane.app.inputs import UsageError
+from clearpane.app.progress import print_error
+from clearpane.errors import ClearpaneError
+from clearpane.evaluation.object_results import AssetResult, FolderResult, Result
+from clearpane.evaluation.object_scoring import MEASURES, ObjectScorer, ObjectScores
+from clearpane.evaluation.object_truth import ObjectTruth, find_truth
+from clearpane.evaluation.tables import write_text
+from clearpane.reconstruction.lighting import load_environment
+from clearpane.reconstruction.reading_asset import load_asset
+from clearpane.reconstruction.relight import RelightSettings
+
+DESCRIPTION = """\
+Measure a reconstructed object as the benchmark Stanford-ORB does: its
+pictures in known light, its base colour, normals and depth in test views, its
+shape. What the truth does not have is left out.
+
+RESULT is an asset (.glb), in the photographs' world with y up as clearpane
+reconstruct writes it, or a folder of finished pictures of any program,
+NAME.exr (linear light) or NAME.png, with albedo/, normal/, depth/ and a mesh
+laid out as below.
+
+TRUTH is a folder, or a transforms.json:
+  transforms.json            cameras of the test views, without distortion;
+                             transforms_test.json serves too
+  test/NAME.exr (or .png)    the pictures that it names; of .exr also PSNR-H
+  test_mask/NAME.png         white where the object is; or the picture's alpha
+  env_map/NAME.exr (or .hdr) the surroundings, the camera's view in the middle
+  albedo/NAME.png (or .exr)  base colour
+  normal/NAME.npy (or .exr)  x to the camera's right, y up, z towards it
+  depth/NAME.npy (or .exr)   along the camera's axis
+  mesh.glb, .obj or .ply     a scan; .glb with y up, others as the cameras are
+In Stanford-ORB's download TRUTH is blender_HDR/OBJECT; the maps are found in
+ground_truth/OBJECT beside it, under the names they have there.
+
+Brightness is not counted: pictures and base colours may have one gain each a
+channel, depths one for all views.
+
+Examples:
+  clearpane evaluate-asset teapot.glb blender_HDR/teapot_scene001
+  clearpane evaluate-asset duck.glb duck-test --environment studio.hdr \\
+      --json scores.json
+  clearpane evaluate-asset other-program duck-test
+"""
+
+
+@dataclass(frozen=True)
+class EvaluateAsset:
+    """Measure a reconstructed object."""
+
+    result: Annotated[Positional[Path], arg(metavar="RESULT", help_behavior_hint="")]
+    """An asset, or a folder of finished pictures."""
+
+    truth: Annotated[Positional[Path], arg(metavar="TRUTH", help_behavior_hint="")]
+    """Folder of the test views, or their transforms.json."""
+
+    environment: Annotated[Path | None, arg(metavar="MAP.hdr", help_behavior_hint="")] = None
+    """The light of test views that have no env_map: an equirectangular HDR map, .hdr or .exr, in the asset's
+    world."""
+
+    samples: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 64)")] = 64
+    """Paths for each pixel of the asset's pictures."""
+
+    preview: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Shade the asset instead of tracing paths: faster, without shadows; figures differ a little."""
+
+    size: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 512)")] = 512
+    """Larger test views are shrunk to so many pixels along the longer side, as the benchmark does."""
+
+    json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Write the means and the scores of every view."""
+
+    overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Replace that file if it is there already."""
+
+
+def run(options: EvaluateAsset) -> int:
+    """Measure, print the table, write the file asked for; the exit code is 0.
+
+    Raises:
+        ClearpaneError: something the user can put right.
+    """
+    _check(options)
+    truth = find_truth(options.truth)
+    for warning in truth.warnings:
+        print_error(f"{options.truth}: {warning}", kind="warning")
+    scorer = ObjectScorer(_result(options, truth), truth, options.size)
+    for _ in _progress(scorer.score_views(), len(truth.views)):
+        pass
+    scores = scorer.scores()
+    _print_table(Console(), options, scores)
+    if options.json is not None:
+        text = json.dumps(
+            {"result": str(options.result), "truth": str(options.truth), **asdict(scores)}, indent=1
+        )
+        write_text(options.json, text + "\n", overwrite=options.overwrite)
+        print(f"wrote {options.json}")
+    return 0
+
+
+def _check(options: EvaluateAsset) -> None:
+    for name, least in (("samples", 1), ("size", 16)):
+        if getattr(options, name) < least:
+            raise UsageError(f"--{name} {getattr(options, name)}: give {least} or more")
+    if options.json is not None and os.path.lexists(options.json) and not options.overwrite:
+        raise ClearpaneError(f"{options.json}: exists already; choose another name or add --overwrite")
+    if options.result.is_dir() and (options.environment is not None or options.preview):
+        raise UsageError("--environment and --preview go with an asset; the folder's pictures are finished")
+
+
+def _result(options: EvaluateAsset, truth: ObjectTruth) -> Result:
+    if options.result.is_dir():
+        return FolderResult(options.result, truth)
+    environment = None if options.environment is None else load_environment(options.environment)
+    if environment is None and any(view.environment is None for view in truth.views):
+        print_error(
+            "the light of the test views is not known (no env_map): their pictures are not compared; "
+            "--environment names it",
+            kind="warning",
+        )
+    settings = RelightSettings(options.samples, options.preview)
+    return AssetResult(load_asset(options.result), truth, environment, settings)
+
+
+def _progress(names: Iterator[str], total: int) -> Iterator[str]:
+    if not sys.stderr.isatty():
+        yield from names
+        return
+    columns = (TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=3600) as bar:
+        yield from bar.track(names, total=total)
+
+
+def _print_table(console: Console, options: EvaluateAsset, scores: ObjectScores) -> None:
+    keys = [key for key in MEASURES if key in scores.means]
+    table = Table(
+        title=f"{options.truth}: {len(scores.views)} test views", box=box.SIMPLE_HEAD, show_edge=False
+    )
+    table.title_justify = "left"
+    table.add_column("")
+    for key in keys:
+        table.add_column(MEASURES[key].title, justify="right", no_wrap=True)
+    table.add_row(options.result.name, *(f"{scores.means[key]:.{MEASURES[key].decimals}f}" for key in keys))
+    console.print(table)

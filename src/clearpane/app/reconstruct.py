@@ -1,0 +1,196 @@
+"""``clearpane reconstruct``: from photographs of an object to a relightable asset."""
+
+import os
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+from PIL import Image
+from tyro.conf import Positional, arg
+
+from clearpane.app.inputs import UsageError
+from clearpane.app.progress import print_error
+from clearpane.errors import ClearpaneError
+from clearpane.evaluation.metrics import to_8bit
+from clearpane.images.writing import atomic_path
+from clearpane.reconstruction.asset import FORMATS, save_asset
+from clearpane.reconstruction.backdrop import backdrop_segmenter
+from clearpane.reconstruction.baking import AssetSettings
+from clearpane.reconstruction.captures import load_capture
+from clearpane.reconstruction.fitted_views import contact_sheet
+from clearpane.reconstruction.loading import load_lirm
+from clearpane.reconstruction.masking import command_segmenter
+from clearpane.reconstruction.reconstruct import ReconstructSettings, reconstruct_capture
+from clearpane.reconstruction.refine import RefineSettings
+from clearpane.reconstruction.views import open_views
+
+DESCRIPTION = """\
+Make a relightable 3D object from photographs of it.
+
+VIEWS is a folder of photographs taken from all around, a transforms.json
+(NeRF, instant-ngp, Stanford-ORB) or a folder with one, or a COLMAP model
+beside its pictures. Eight views are good, more are better; the object stands
+still, and the light stays. Poses of plain photographs are found first.
+
+What is the object is said by masks (a folder with a picture for each
+photograph, white where the object is), by the photographs' alpha, by a
+program of your own (--segmenter), or, before a plain backdrop, by itself.
+
+Photographs taken through glass: clearpane remove first, then this.
+
+Examples:
+  clearpane reconstruct duck --output duck.glb
+  clearpane reconstruct duck/transforms.json --output duck.glb --refine 600
+  clearpane reconstruct duck --output duck.glb --masks duck/masks
+  clearpane reconstruct duck --output duck.glb \\
+      --segmenter "rembg i {input} {output}"
+"""
+
+_SHEET_SIDE = 256
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Make a relightable 3D object from photographs of it."""
+
+    views: Annotated[Positional[Path], arg(metavar="VIEWS", help_behavior_hint="")]
+    """Photographs, with poses or without."""
+
+    output: Annotated[Path, arg(metavar="FILE.glb", help_behavior_hint="(required)")]
+    """The asset: .glb holds everything; .obj (a folder) and .ply have the base colour alone. Beside it lies a
+    picture of some views and what was made of them, as FILE_views.jpg."""
+
+    masks: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder of masks, named as the photographs. Usually that named masks beside them, if there is one."""
+
+    segmenter: Annotated[str | None, arg(metavar="COMMAND", help_behavior_hint="")] = None
+    """A program that finds the object in photographs without a mask: {input} is the photograph, {output} the
+    mask that it is to write, white where the object is."""
+
+    refine: Annotated[float, arg(metavar="SECONDS", help_behavior_hint="(default: 300)")] = 300.0
+    """The time for fitting the object to the photographs; it ends earlier when nothing improves."""
+
+    side: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 256)")] = 256
+    """The views are cut out and resized to so many pixels a side."""
+
+    faces: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 30000)")] = 30_000
+    """The most triangles."""
+
+    texture: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 1024)")] = 1024
+    """The side of the textures."""
+
+    resolution: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 192)")] = 192
+    """Cells along a side of the grid in which the surface is looked for."""
+
+    weights: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Weights that clearpane train lirm wrote, to begin with; without them it begins with the visual hull."""
+
+    seed: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 0)")] = 0
+    """Chance in the fitting."""
+
+    overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Replace an asset that is there."""
+
+
+class _Steps:
+    """Says on standard error what is done, and of the fitting how far it is and what is left."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self._bar = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            self._bar = self._stack.enter_context(
+                Progress(
+                    SpinnerColumn(),
+                    TextColumn("{task.description}", markup=False),
+                    BarColumn(bar_width=20),
+                    TimeElapsedColumn(),
+                    console=Console(stderr=True),
+                    transient=True,
+                )
+            )
+            self._task = self._bar.add_task("", total=None)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def begin(self, what: str, seconds: float = 0.0) -> None:
+        """Something else is done now, for so many seconds at most, or nobody knows how long."""
+        self._seconds = seconds
+        if self._bar is not None:
+            self._bar.update(self._task, description=what, total=1.0 if seconds else None, completed=0)
+        else:
+            print(what, file=sys.stderr, flush=True)
+
+    def advance(self, share: float, psnr: float) -> None:
+        """Of what takes so many seconds, this share is over."""
+        left = (1 - share) * self._seconds
+        text = f"fitting: {psnr:.1f} dB, {left:.0f} s left"
+        if self._bar is not None:
+            self._bar.update(self._task, description=text, completed=share)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def run(options: Reconstruct) -> int:
+    """Run the command; the exit code."""
+    check(options)
+    started = time.monotonic()
+    settings = ReconstructSettings(
+        options.side,
+        RefineSettings(options.refine, options.seed),
+        AssetSettings(options.resolution, options.faces, options.texture),
+    )
+    lirm = None if options.weights is None else load_lirm(options.weights)
+    segmenter = backdrop_segmenter if options.segmenter is None else command_segmenter(options.segmenter)
+    with _Steps() as steps:
+        photographs = open_views(options.views, options.masks, steps.begin)
+        for warning in photographs.warnings:
+            print_error(f"{options.views}: {warning}", kind="warning")
+        steps.begin(f"cutting out {len(photographs.photographs)} views")
+        capture = load_capture(photographs, settings.side, segmenter)
+        steps.begin("fitting", options.refine)
+        made = reconstruct_capture(capture, settings, lirm, steps.advance)
+        steps.begin("writing")
+        save_asset(made.asset, options.output, options.overwrite)
+        sheet = _sheet_path(options.output)
+        with atomic_path(sheet, overwrite=True) as temporary:
+            Image.fromarray(to_8bit(contact_sheet(capture, made.refined, _SHEET_SIDE))).save(
+                temporary, "JPEG", quality=90
+            )
+    refined = made.refined
+    print(
+        f"{options.views} -> {options.output}, {sheet} ({len(capture.names)} views, "
+        f"{len(made.asset.mesh.faces)} triangles; {refined.started_psnr:.1f} -> {refined.psnr:.1f} dB in "
+        f"{refined.steps} steps; {time.monotonic() - started:.0f} s)"
+    )
+    return 0
+
+
+def check(options: Reconstruct) -> None:
+    """Raise an error where the command asks for what cannot be, before anything is done."""
+    if options.output.suffix.lower() not in FORMATS:
+        raise UsageError(f"--output {options.output}: an asset is written as {', '.join(FORMATS)}")
+    for name, least in (("side", 32), ("faces", 100), ("texture", 16), ("resolution", 16)):
+        if getattr(options, name) < least:
+            raise UsageError(f"--{name} {getattr(options, name)}: give {least} or more")
+    if os.path.lexists(options.output) and not options.overwrite:
+        raise ClearpaneError(f"{options.output}: is there already; --overwrite replaces it")
+    if not options.output.absolute().parent.is_dir():
+        raise ClearpaneError(f"{options.output}: there is no folder {options.output.absolute().parent}")
+    if not options.refine >= 0:
+        raise UsageError(f"--refine {options.refine:g}: give a time of 0 seconds or more")
+
+
+def _sheet_path(output: Path) -> Path:
+    return output.with_name(f"{output.stem}_views.jpg")

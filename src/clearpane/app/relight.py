@@ -1,0 +1,328 @@
+"""``clearpane relight``: an asset under an HDR map, from one side or all round, as pictures and a film."""
+
+import hashlib
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from tyro.conf import Positional, arg
+
+from clearpane.app.inputs import UsageError
+from clearpane.app.progress import BatchProgress, PictureFacts, print_error
+from clearpane.errors import ClearpaneError
+from clearpane.evaluation.metrics import to_8bit
+from clearpane.images.picture import Picture
+from clearpane.images.reading import read_picture
+from clearpane.images.video import write_video
+from clearpane.images.writing import WriteOptions, atomic_path, write_picture
+from clearpane.optics.color import linear_to_srgb, srgb_to_linear
+from clearpane.reconstruction.asset import Asset
+from clearpane.reconstruction.lighting import Environment, load_environment
+from clearpane.reconstruction.reading_asset import load_asset
+from clearpane.reconstruction.relight import Background, RelightSettings, relight
+from clearpane.reconstruction.turntable import turntable_cameras
+
+DESCRIPTION = """\
+Show a 3D object in other light: an asset that clearpane reconstruct made, or
+any GLB file, under an HDR map of its surroundings (equirectangular, .hdr or
+.exr; polyhaven.com has free ones). Pictures are path-traced, with shadows and
+reflections; --preview takes seconds and leaves most shadows out.
+
+The pictures are OUTPUT/ASSET_MAP_000.png and so on, on nothing (with alpha).
+Those that are there are kept: run the same command again after an
+interruption and it goes on where it stopped.
+
+Examples:
+  clearpane relight duck.glb --environment sunset.hdr --output duck
+  clearpane relight duck.glb --environment sunset.hdr --output look --preview
+      a quick look
+  clearpane relight duck.glb --environment sunset.hdr --output duck \\
+      --samples 32 --denoise --background environment
+      good in a quarter of the time, with the surroundings behind
+  clearpane relight duck.glb --environment sunset.hdr --output turn \\
+      --turntable
+      all round, 72 pictures and a film of them
+  clearpane relight duck.glb --environment sunset.hdr --output day \\
+      --views 48 --turn light --turntable
+      the light goes round instead
+  clearpane relight duck.glb --environment sunset.hdr --output linear \\
+      --format exr
+      linear light, for compositing
+"""
+
+_MOST_VIEWS, _LARGEST = 999, 8192
+_TURN = 72  # views of a turntable: three seconds
+
+
+@dataclass(frozen=True)
+class Relight:
+    """Show a 3D object in other light."""
+
+    asset: Annotated[Positional[Path], arg(metavar="FILE.glb", help_behavior_hint="")]
+    """The object: GLB (binary glTF 2.0) with metallic-roughness materials."""
+
+    environment: Annotated[Path, arg(metavar="MAP.hdr", help_behavior_hint="(required)")]
+    """The light: an equirectangular HDR map, .hdr or .exr."""
+
+    output: Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
+    """Folder for the pictures; it is made if it is not there."""
+
+    views: Annotated[
+        int | None, arg(metavar="N", help_behavior_hint="(default: 1, or 72 with --turntable)")
+    ] = None
+    """How many pictures, evenly all round."""
+
+    turn: Annotated[Literal["camera", "light"], arg(help_behavior_hint="(default: camera)")] = "camera"
+    """What goes round from one picture to the next: the camera, or the light about the standing object."""
+
+    size: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 512)")] = 512
+    """Width and height of the pictures."""
+
+    azimuth: Annotated[float, arg(metavar="DEGREES", help_behavior_hint="(default: 0)")] = 0.0
+    """Where the first picture is seen from: 0 in front, 90 from the right, 180 behind."""
+
+    elevation: Annotated[float, arg(metavar="DEGREES", help_behavior_hint="(default: 20)")] = 20.0
+    """How far from above they are seen: 0 level, 89 from the top."""
+
+    background: Annotated[Background, arg(help_behavior_hint="(default: transparent)")] = "transparent"
+    """What is behind the object; environment shows the map itself."""
+
+    exposure: Annotated[float, arg(metavar="STOPS", help_behavior_hint="(default: 0)")] = 0.0
+    """Makes the light brighter, or darker below 0: each stop doubles it. White in a picture is light of 1,
+    what is brighter is clipped."""
+
+    preview: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Shade in seconds instead of tracing paths: no noise, but of shadows only those in the asset's occlusion
+    texture, and no light from one part of the object to another."""
+
+    samples: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 128)")] = 128
+    """Paths for each pixel; four times as many take four times as long and halve the noise."""
+
+    denoise: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Take the noise out by Open Image Denoise; 32 samples are enough then."""
+
+    seed: Annotated[int, arg(metavar="K", help_behavior_hint="(default: 0)")] = 0
+    """Chance in the paths: the same number gives the same picture."""
+
+    format: Annotated[Literal["png", "exr"], arg(help_behavior_hint="(default: png)")] = "png"
+    """png is as seen on a screen (sRGB, 8 bits, clipped at white); exr is linear light, not clipped."""
+
+    turntable: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Also make a film of the pictures, OUTPUT/ASSET_MAP.mp4 (H.264); what is transparent is white in it."""
+
+    rate: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 24)")] = 24
+    """Pictures a second in the film."""
+
+    overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Make all pictures again; those of the same names are removed first."""
+
+    json: Annotated[bool, arg(help_behavior_hint="")] = False
+    """Print one line of JSON for each picture, for scripts."""
+
+    @property
+    def count(self) -> int:
+        """How many pictures there are to be."""
+        return self.views if self.views is not None else _TURN if self.turntable else 1
+
+    @property
+    def name(self) -> str:
+        """What the files' names begin with."""
+        return f"{self.asset.stem}_{self.environment.stem}"
+
+    @property
+    def pictures(self) -> list[Path]:
+        """The pictures to be made."""
+        return [self.output / f"{self.name}_{view:03d}.{self.format}" for view in range(self.count)]
+
+
+def run(options: Relight) -> int:
+    """Render what is missing.
+
+    Returns:
+        0, or 1 if it could not be finished, or 130 if interrupted; finished pictures are kept.
+
+    Raises:
+        ClearpaneError: nothing was done.
+    """
+    _check(options)
+    asset = load_asset(options.asset)
+    environment = load_environment(options.environment).exposed(options.exposure)
+    _prepare(options)
+    todo = [view for view, path in enumerate(options.pictures) if not path.exists()]
+    interrupted, failed = False, False
+    with BatchProgress(len(todo), options.json) as progress:
+        for view, path in enumerate(options.pictures):
+            if view not in todo:
+                progress.end(_facts(options, view, path, "skipped"))
+        try:
+            pictures = _render(asset, environment, todo, options, progress.step)
+            for view in todo:
+                progress.begin(f"view {view + 1} of {options.count}")
+                started = time.perf_counter()
+                path = options.pictures[view]
+                write_picture(path, _as_picture(next(pictures), options.format), WriteOptions())
+                facts = _facts(options, view, path)
+                facts.seconds = round(time.perf_counter() - started, 3)
+                progress.end(facts)
+            if options.turntable:
+                frames = (_frame(path) for path in options.pictures)
+                write_video(_video(options), frames, options.rate, overwrite=True)
+        except KeyboardInterrupt:
+            interrupted = True
+        except ClearpaneError as error:
+            print_error(str(error))
+            failed = True
+    _summarise(options, progress, len(todo), interrupted, failed)
+    return 130 if interrupted else int(failed)
+
+
+def _check(options: Relight) -> None:
+    ranges = {
+        "views": (options.count, 1, _MOST_VIEWS),
+        "size": (options.size, 16, _LARGEST),
+        "samples": (options.samples, 1, 2**20),
+        "rate": (options.rate, 1, 240),
+    }
+    for name, (value, least, most) in ranges.items():
+        if not least <= value <= most:
+            raise UsageError(f"--{name} {value}: give {least} to {most}")
+    if not -90 < options.elevation < 90:
+        raise UsageError(f"--elevation {options.elevation:g}: give more than -90 and less than 90 degrees")
+    if not math.isfinite(options.azimuth) or not abs(options.exposure) <= 32:
+        raise UsageError("--azimuth is a number of degrees, --exposure one of stops from -32 to 32")
+    if options.seed < 0:
+        raise UsageError(f"--seed {options.seed}: give 0 or more")
+    if options.turn == "light" and options.count == 1:
+        raise UsageError("--turn light goes with --views 2 or more")
+    if options.preview and options.denoise:
+        raise UsageError("--denoise: a preview has no noise")
+    if options.turntable and options.count == 1:
+        raise UsageError("--turntable needs --views 2 or more")
+    if options.turntable and options.size % 2:
+        raise UsageError(f"--size {options.size}: a video needs an even size")
+    if options.output.is_file():
+        raise UsageError(f"--output {options.output} is a file; name a folder")
+
+
+def _prepare(options: Relight) -> None:
+    """Make the folder, and see that the pictures in it are of the same settings, which are noted in it."""
+    record = options.output / f"{options.name}.json"
+    wanted = _settings(options)
+    try:
+        there = [path for path in (*options.pictures, _video(options)) if path.exists()]
+        if options.overwrite:
+            for path in there:
+                path.unlink()
+        elif there:
+            _compare(options, there[0], record, wanted)
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClearpaneError(f"{options.output}: cannot write there ({error.strerror})") from error
+    with atomic_path(record, overwrite=True) as temporary:
+        temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
+
+
+def _settings(options: Relight) -> dict[str, Any]:
+    """All that the pictures depend on."""
+    files = {"asset": options.asset, "environment": options.environment}
+    names = ("count", "turn", "size", "azimuth", "elevation", "background", "exposure", "preview")
+    paths = () if options.preview else ("samples", "denoise", "seed")
+    return {
+        **{name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()},
+        **{name: getattr(options, name) for name in (*names, *paths)},
+    }
+
+
+def _compare(options: Relight, there: Path, record: Path, wanted: dict[str, Any]) -> None:
+    try:
+        before = json.loads(record.read_text(encoding="utf-8"))
+        changed = [name for name in {**before, **wanted} if before.get(name) != wanted.get(name)]
+    except (OSError, ValueError, TypeError, AttributeError):
+        changed = ["settings that are not known"]
+    if changed:
+        what = changed[0] if len(changed) == 1 else f"{', '.join(changed[:-1])} and {changed[-1]}"
+        raise ClearpaneError(
+            f"{there}: is there already, made with other {what}; name another folder, or add --overwrite to "
+            "make all pictures again"
+        )
+
+
+def _render(
+    asset: Asset,
+    environment: Environment,
+    views: list[int],
+    options: Relight,
+    on_step: Callable[[int, int], None],
+) -> Iterator[np.ndarray]:
+    settings = RelightSettings(
+        options.samples, options.preview, options.background, options.denoise, options.seed
+    )
+    count = options.count if options.turn == "camera" else 1
+    cameras = turntable_cameras(asset.mesh, count, options.size, options.elevation, options.azimuth)
+    if not views:
+        return
+    if options.turn == "camera":
+        yield from relight(asset, environment, cameras[views], settings, on_step)
+        return
+    for view in views:
+        light = environment.turned(360 * view / options.count)
+        yield from relight(asset, light, cameras, settings, on_step)
+
+
+def _as_picture(rendered: np.ndarray, kind: str) -> Picture:
+    """From light times its share of the pixel [H, W, 4]."""
+    share = rendered[..., 3]
+    colour = rendered[..., :3] / np.where(share > 0, share, 1)[..., None]
+    alpha = None if (share == 1).all() else share
+    return Picture(linear_to_srgb(colour), kind, "half" if kind == "exr" else "uint8", alpha=alpha)
+
+
+def _frame(path: Path) -> np.ndarray:
+    """A picture for the film, on white, [H, W, 3] uint8."""
+    picture = read_picture(path)
+    if picture.alpha is None:
+        return to_8bit(picture.pixels)
+    share = picture.alpha[..., None]
+    return to_8bit(linear_to_srgb(srgb_to_linear(np.clip(picture.pixels, 0, 1)) * share + 1 - share))
+
+
+def _video(options: Relight) -> Path:
+    return options.output / f"{options.name}.mp4"
+
+
+def _facts(
+    options: Relight, view: int, path: Path, status: Literal["done", "skipped"] = "done"
+) -> PictureFacts:
+    return PictureFacts(
+        f"view {view + 1} of {options.count}",
+        status,
+        {"picture": str(path)},
+        options.size,
+        options.size,
+    )
+
+
+def _summarise(
+    options: Relight, progress: BatchProgress, total: int, interrupted: bool, failed: bool
+) -> None:
+    counts = progress.counts
+    if interrupted or failed:
+        again = "the same command without --overwrite" if options.overwrite else "the same command"
+        print(
+            f"{'interrupted' if interrupted else 'stopped'}: {counts['done']} of {total} done; {again} goes "
+            "on with the rest",
+            file=sys.stderr,
+        )
+        return
+    parts = [f"{counts['done']} done"]
+    if counts["skipped"]:
+        parts.append(f"{counts['skipped']} skipped, which are there already (--overwrite makes them again)")
+    if options.turntable:
+        parts.append(f"film {_video(options)}")
+    print("; ".join(parts), file=sys.stderr)

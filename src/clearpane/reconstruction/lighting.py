@@ -1,0 +1,70 @@
+"""The light that an asset is put under: an HDR map, and how it is turned."""
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from clearpane.errors import ClearpaneError
+from clearpane.images.reading import picture_format, read_picture
+from clearpane.optics.color import srgb_to_linear
+from clearpane.optics.environment import halve, look_up
+
+# Wider maps are halved: behind an object nobody sees more.
+_WIDEST = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Environment:
+    """Light from all around.
+
+    Attributes:
+        radiance: an equirectangular map, linear, [H, W, 3] float32 (`clearpane.optics.environment`).
+        to_world: a rotation [3, 3] from the map's axes to the world's.
+    """
+
+    radiance: np.ndarray
+    to_world: np.ndarray = field(default_factory=lambda: np.eye(3))
+
+    def turned(self, degrees: float) -> "Environment":
+        """Turned about the vertical axis, counter-clockwise seen from above."""
+        angle = math.radians(degrees)
+        sine, cosine = math.sin(angle), math.cos(angle)
+        about_y = np.asarray([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
+        return replace(self, to_world=about_y @ self.to_world)
+
+    def exposed(self, stops: float) -> "Environment":
+        """Brighter by so many stops."""
+        return replace(self, radiance=self.radiance * np.float32(2.0**stops))
+
+    def seen(self, directions: np.ndarray) -> np.ndarray:
+        """Radiance from directions of the world, [..., 3] -> [..., 3]."""
+        return np.asarray(look_up(self.radiance, directions @ self.to_world))
+
+
+def load_environment(path: Path) -> Environment:
+    """An HDR map out of a Radiance (.hdr) or OpenEXR file; maps wider than 4096 are halved.
+
+    Raises:
+        ClearpaneError: it cannot be read, is no HDR picture or not twice as wide as high, is black
+            everywhere, or holds values that are not numbers.
+    """
+    kind = picture_format(path)
+    if kind not in ("hdr", "exr"):
+        raise ClearpaneError(f"{path}: is a {kind.upper()}, not an HDR map; name an .hdr or .exr file")
+    picture = read_picture(path)
+    if picture.warnings:  # reading mends them, but nobody knows what light they stood for
+        raise ClearpaneError(f"{path}: {picture.warnings[0]}; mend the map or take another")
+    radiance = np.maximum(srgb_to_linear(picture.pixels), 0).astype(np.float32)
+    height, width = radiance.shape[:2]
+    if abs(width / height / 2 - 1) > 0.02 or height < 2:
+        raise ClearpaneError(
+            f"{path}: is {width} x {height}; a map of all directions is twice as wide as high"
+        )
+    if not radiance.any():
+        raise ClearpaneError(f"{path}: is black everywhere; take a map with light in it")
+    while width > _WIDEST and height % 2 == 0 and width % 2 == 0:
+        radiance = halve(radiance)
+        height, width = radiance.shape[:2]
+    return Environment(radiance)

@@ -1,0 +1,97 @@
+"""The whole road: photographs of a ball on disk become an asset where the ball was."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clearpane.app.cli import main
+from clearpane.reconstruction import starting
+from clearpane.reconstruction.reading_asset import load_asset
+
+from .khronos import check_with_khronos
+from .test_captures import CENTRE, RADIUS, write_ball
+
+for package in ("trimesh", "skimage", "xatlas", "fast_simplification"):
+    pytest.importorskip(package)
+QUICK = ("--refine", "2", "--side", "48", "--resolution", "32", "--texture", "64", "--faces", "600")
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "EVIDENCE_SIDE", 40)
+    monkeypatch.setattr("clearpane.app.reconstruct._SHEET_SIDE", 48)
+
+
+def reconstruct(*arguments: str | Path) -> int:
+    return main(["reconstruct", *map(str, arguments)])
+
+
+def test_a_ball_comes_back_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    views = write_ball(tmp_path / "views")
+    output = tmp_path / "ball.glb"
+    assert reconstruct(views.parent, "--output", output, *QUICK) == 0
+    printed = capsys.readouterr()
+    assert f"{output}" in printed.out and "8 views" in printed.out and "dB" in printed.out
+    asset = load_asset(output)
+    assert 100 < len(asset.mesh.faces) <= 600
+    # z was up in the photographs' world; glTF's up is y.
+    centre = CENTRE[[0, 2, 1]] * [1, 1, -1]
+    low, high = asset.mesh.vertices.min(0), asset.mesh.vertices.max(0)
+    np.testing.assert_allclose((low + high) / 2, centre, atol=0.15)
+    np.testing.assert_allclose(high - low, 2 * RADIUS, rtol=0.2)
+    # It is coloured by its normal, in the photographs' axes: what is up is blue.
+    outward = (asset.mesh.vertices - centre) / RADIUS
+    size = len(asset.albedo)
+    column, row = np.clip((asset.coordinates * size).astype(int), 0, size - 1).T
+    blue = asset.albedo[row, column, 2]
+    assert np.corrcoef(blue, outward[:, 1])[0, 1] > 0.6
+    with Image.open(tmp_path / "ball_views.jpg") as sheet:
+        assert sheet.size == (4 * 48, 4 * 48)
+    assert {p.name for p in tmp_path.iterdir()} == {"views", "ball.glb", "ball_views.jpg"}
+    check_with_khronos(output)
+
+
+def test_what_cannot_be_is_said_in_one_line_and_nothing_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    views = write_ball(tmp_path / "views")
+    there = tmp_path / "there.glb"
+    there.write_bytes(b"mine")
+    document = json.loads(views.read_text())
+    document["frames"] = document["frames"][:1]
+    single = views.with_name("single.json")
+    single.write_text(json.dumps(document))
+    (tmp_path / "no.safetensors").write_bytes(b"nothing")
+    cases = {
+        (views, "--output", tmp_path / "ball.stl"): "an asset is written as",
+        (views, "--output", there): "is there already; --overwrite replaces it",
+        (views, "--output", tmp_path / "no" / "ball.glb"): "there is no folder",
+        (tmp_path / "nothing", "--output", tmp_path / "a.glb"): "no such file or folder",
+        (single, "--output", tmp_path / "a.glb"): "at least two photographs",
+        (views, "--output", tmp_path / "a.glb", "--refine", "-1"): "give a time of 0 seconds or more",
+        (views, "--output", tmp_path / "a.glb", "--side", "8"): "--side 8: give 32 or more",
+        (views, "--output", tmp_path / "a.glb", "--weights", tmp_path / "no.safetensors"): "safetensors",
+        (views, "--output", tmp_path / "a.glb", "--masks", tmp_path / "no-masks"): "no-masks",
+    }
+    before = {p.name for p in tmp_path.iterdir()}
+    for arguments, message in cases.items():
+        assert reconstruct(*arguments) in (1, 2)
+        printed = capsys.readouterr()
+        lines = [line for line in printed.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1 and message in lines[0], printed.err
+    assert {p.name for p in tmp_path.iterdir()} == before
+    assert there.read_bytes() == b"mine"
+
+
+def test_an_interruption_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    views = write_ball(tmp_path / "views")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clearpane.reconstruction.reconstruct.bake_asset", interrupted)
+    assert reconstruct(views, "--output", tmp_path / "ball.glb", *QUICK, "--refine", "0") == 130
+    assert {p.name for p in tmp_path.iterdir()} == {"views"}
