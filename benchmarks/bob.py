@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clearpane.mitsuba_variant import use_variant
 from clearpane.optics.color import linear_to_srgb
 from clearpane.reconstruction.cameras import Cameras
 from clearpane.synthesis.object_rendering import ObjectViews
@@ -20,7 +21,6 @@ from clearpane.synthesis.object_samples import (
     load_object_sample,
     save_object_sample,
 )
-from clearpane.synthesis.path_tracing import use_variant
 
 ROUGHNESS = 0.3
 _SAMPLES, _TRUE_SAMPLES, _DEPTH = 128, 32, 5

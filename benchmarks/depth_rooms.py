@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clearpane.images.writing import atomic_path
+from clearpane.mitsuba_variant import use_variant
 from clearpane.optics.color import linear_to_srgb
 from clearpane.synthesis.parallel import workers
-from clearpane.synthesis.path_tracing import use_variant
 from clearpane.synthesis.textures import load_texture
 from clearpane.training.pictures import natural_paths
 

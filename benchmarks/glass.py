@@ -28,9 +28,10 @@ import tyro
 
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.tables import write_text
+from clearpane.mitsuba_variant import use_variant
 from clearpane.synthesis.analytic import AnalyticOptions, render_analytic
 from clearpane.synthesis.layers import LETTERS
-from clearpane.synthesis.path_tracing import LAYERS, PathTracingOptions, use_variant
+from clearpane.synthesis.path_tracing import LAYERS, PathTracingOptions
 from clearpane.synthesis.scene import Background, Camera, GlassScene, Pane, ReflectedWorld
 from clearpane.synthesis.sources import Sources
 from clearpane.synthesis.textures import SceneTextures, scene_textures

@@ -27,6 +27,7 @@ from bob import sensor
 from clearpane.evaluation.metrics import to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
+from clearpane.mitsuba_variant import use_variant
 from clearpane.optics.brdf import gltf_brdf
 from clearpane.optics.color import linear_to_srgb
 from clearpane.optics.environment import halve, solid_angles, texel_directions
@@ -42,7 +43,6 @@ from clearpane.synthesis.object_samples import (
     draw_object_sample,
 )
 from clearpane.synthesis.objects import SolidObject, draw_object
-from clearpane.synthesis.path_tracing import use_variant
 from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
 from markdown import table
 from measuring import FOLDER, Machine, describe_machine

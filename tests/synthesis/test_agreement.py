@@ -11,9 +11,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from clearpane.mitsuba_variant import has_llvm
 from clearpane.synthesis.analytic import AnalyticOptions, render_analytic
 from clearpane.synthesis.layers import LETTERS
-from clearpane.synthesis.path_tracing import PathTracingOptions, has_llvm, path_trace_layer
+from clearpane.synthesis.path_tracing import PathTracingOptions, path_trace_layer
 from clearpane.synthesis.scene import Background, Camera, GlassScene, Pane, ReflectedWorld
 from clearpane.synthesis.textures import SceneTextures
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.mitsuba_variant import use_variant
 from clearpane.optics.fresnel import refract_cosine
 from clearpane.optics.slab import (
     averaging_reflectance,
@@ -17,7 +18,7 @@ from clearpane.optics.slab import (
     slab_transmittance,
 )
 from clearpane.synthesis.geometry import COVER, dome_directions, pane_normal, view_tangents
-from clearpane.synthesis.path_tracing import PathTracingOptions, path_trace, path_trace_layer, use_variant
+from clearpane.synthesis.path_tracing import PathTracingOptions, path_trace, path_trace_layer
 from clearpane.synthesis.scene import Background, Camera, GlassScene, Pane, ReflectedWorld
 from clearpane.synthesis.textures import SceneTextures
 

@@ -1,7 +1,7 @@
 """An asset in Mitsuba's terms: its mesh with glTF's material, an HDR map around it, cameras.
 
 Mitsuba is imported when a function is called, and must have its variant set by then
-(`clearpane.synthesis.path_tracing.use_variant`). Its texture coordinates count from the upper left corner, as
+(`clearpane.mitsuba_variant.use_variant`). Its texture coordinates count from the upper left corner, as
 ours do.
 """
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.mitsuba_variant import use_variant
 from clearpane.optics.environment import halve
 from clearpane.optics.shading import EnvironmentLight, SurfacePoints, shade
 from clearpane.reconstruction.asset import Asset
@@ -23,7 +24,6 @@ from clearpane.reconstruction.asset_scene import asset_shapes, environment_light
 from clearpane.reconstruction.cameras import Cameras, picture_rays
 from clearpane.reconstruction.lighting import Environment
 from clearpane.reconstruction.surface_view import SurfaceView, SurfaceViews
-from clearpane.synthesis.path_tracing import use_variant
 
 Background = Literal["transparent", "environment", "white"]
 OnStep = Callable[[int, int], None]

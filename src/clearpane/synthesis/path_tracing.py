@@ -19,16 +19,15 @@ import torch
 from torch import Tensor
 
 from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.mitsuba_variant import Variant, use_variant
 from clearpane.synthesis import mitsuba_scene
 from clearpane.synthesis.layers import SceneLayers
 from clearpane.synthesis.mitsuba_scene import View
 from clearpane.synthesis.scene import GlassScene
 from clearpane.synthesis.textures import SceneTextures
 
-Variant = Literal["auto", "scalar_rgb", "llvm_ad_rgb", "llvm_ad_mono_polarized"]
 Letter = Literal["T", "R", "B", "MR"]
 LAYERS: tuple[Letter, ...] = ("T", "R", "B", "MR")
-_LLVM = (17,)  # older ones cannot compile the smaller of two numbers
 _PASS = 1 << 22  # paths at a time: LLVM variants hold them all in memory
 
 
@@ -91,33 +90,6 @@ def path_trace_layer(
     if options.denoise and letter == "R":
         pixels = _denoised(pixels)
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-
-def use_variant(variant: Variant) -> str:
-    """Set Mitsuba's variant for the process; the name of the one that ``auto`` stands for.
-
-    Raises:
-        MissingExtraError: Mitsuba is not installed.
-        ClearpaneError: the variant does not run here.
-    """
-    try:
-        import mitsuba
-    except ImportError as error:
-        raise MissingExtraError("path tracing", "synthesis") from error
-    llvm = has_llvm()
-    name = ("llvm_ad_rgb" if llvm else "scalar_rgb") if variant == "auto" else variant
-    if name.startswith("llvm") and not llvm:
-        raise ClearpaneError(f"path tracing: {name} needs LLVM 17 or newer; install it or take scalar_rgb")
-    if mitsuba.variant() != name:
-        mitsuba.set_variant(name)
-    return name
-
-
-def has_llvm() -> bool:
-    """Whether Mitsuba's LLVM variants run here; with an older LLVM they end the whole process."""
-    import drjit
-
-    return bool(drjit.has_backend(drjit.JitBackend.LLVM)) and drjit.detail.llvm_version() >= _LLVM
 
 
 def _check(scene: GlassScene, options: PathTracingOptions) -> None:
