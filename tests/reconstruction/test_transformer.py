@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from clearpane.errors import ClearpaneError
 from clearpane.reconstruction.cameras import Cameras
 from clearpane.reconstruction.directional import Encoding
 from clearpane.reconstruction.heads import HexaplaneField
@@ -203,3 +204,8 @@ def test_gradients_of_a_rendered_field_are_those_of_finite_differences() -> None
 
 def _double(views: Views) -> Views:
     return Views(views.pictures.double(), views.masks.double(), views.cameras.to(torch.float64))
+
+
+def test_views_that_no_whole_patches_fit_are_refused() -> None:
+    with pytest.raises(ClearpaneError, match="36 x 36 pixels: give multiples of 8"):
+        Lirm(TINY).observe(batched(orbit(2, 36)))

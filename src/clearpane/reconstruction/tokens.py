@@ -6,6 +6,7 @@ Source: LIRM (arXiv 2504.20026), section 3.
 import torch
 from torch import Tensor, nn
 
+from clearpane.errors import ClearpaneError
 from clearpane.reconstruction.cameras import Cameras, picture_rays, plucker_coordinates
 
 
@@ -37,7 +38,13 @@ class ViewTokens(nn.Module):
             masks: [B, V, 1, H, W].
             backgrounds: what surrounds the object, likewise, or None where nothing is known of it.
             cameras: [B, V].
+
+        Raises:
+            ClearpaneError: patches do not fit the pictures.
         """
+        height, width = pictures.shape[-2:]
+        if height % self.patch or width % self.patch:
+            raise ClearpaneError(f"views of {width} x {height} pixels: give multiples of {self.patch}")
         rays = plucker_coordinates(*picture_rays(cameras)).movedim(-1, -3).to(pictures)
         tokens = self.picture(self._patches(torch.cat([2 * pictures - 1, rays], dim=-3)))
         around = torch.zeros_like(pictures) if backgrounds is None else backgrounds

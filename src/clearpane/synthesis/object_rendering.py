@@ -140,22 +140,29 @@ def light_visibility(grid: DistanceGrid, points: Tensor, normals: Tensor, direct
         directions: to the lights, [K, 3].
     """
     visible = points.new_ones(len(points), len(directions))
-    facing = normals @ directions.T > 0
-    point, light = facing.nonzero(as_tuple=True)
+    point, light = (normals @ directions.T > 0).nonzero(as_tuple=True)
     start = points + _LIFTED * grid.cell * normals
-    distance = points.new_full((len(point),), 0.5 * grid.cell)
+    visible[point, light] = _rays_leave(grid, start[point], directions[light]).to(visible)
+    return visible
+
+
+def _rays_leave(grid: DistanceGrid, start: Tensor, directions: Tensor) -> Tensor:
+    """Whether rays, [P, 3] each, leave the cube without meeting the object: [P] bool."""
+    leaves = torch.ones(len(start), dtype=torch.bool, device=start.device)
+    going = torch.arange(len(start), device=start.device)
+    distance = start.new_full((len(start),), 0.5 * grid.cell)
     for _ in range(_SHADOW_STEPS):
-        place = start[point] + distance[:, None] * directions[light]
+        place = start[going] + distance[:, None] * directions[going]
         reach = grid(place)
         inside = place.abs().amax(-1) < HALF_SIZE
         blocked = inside & (reach < 0.1 * grid.cell)
-        visible[point[blocked], light[blocked]] = 0
-        going = (inside & ~blocked).nonzero()[:, 0]
-        if not len(going):
+        leaves[going[blocked]] = False
+        on = (inside & ~blocked).nonzero()[:, 0]
+        if not len(on):
             break
-        point, light = point[going], light[going]
-        distance = distance[going] + reach[going].clamp(min=0.5 * grid.cell)
-    return visible
+        distance = distance[on] + reach[on].clamp(min=0.5 * grid.cell)
+        going = going[on]
+    return leaves
 
 
 def render_object(
@@ -239,19 +246,8 @@ class _Shadows:
         """[P, K] and [P, 1]."""
         lights = light_visibility(self.grid, points, normal, self.directions)
         mirror = 2 * (normal * view).sum(-1, keepdim=True) * normal - view
-        return lights, _ray_visibility(self.grid, points, normal, mirror)
-
-
-def _ray_visibility(grid: DistanceGrid, points: Tensor, normal: Tensor, directions: Tensor) -> Tensor:
-    """Whether a ray of each point's own leaves the object: [P, 1]."""
-    place = points + _LIFTED * grid.cell * normal
-    blocked = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-    for _ in range(_SHADOW_STEPS):
-        reach = grid(place)
-        inside = place.abs().amax(-1) < HALF_SIZE
-        blocked |= inside & (reach < 0.1 * grid.cell)
-        place = place + reach.clamp(min=0.5 * grid.cell)[:, None] * directions
-    return 1 - blocked.float()[:, None]
+        start = points + _LIFTED * self.grid.cell * normal
+        return lights, _rays_leave(self.grid, start, mirror).to(lights)[:, None]
 
 
 def _one_a_pixel(ray: Tensor, owners: Tensor, cameras: Cameras, scale: int) -> Tensor:
