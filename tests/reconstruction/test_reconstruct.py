@@ -1,5 +1,6 @@
 """The whole road: photographs of a ball on disk become an asset where the ball was."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -86,12 +87,48 @@ def test_what_cannot_be_is_said_in_one_line_and_nothing_is_left(
     assert there.read_bytes() == b"mine"
 
 
-def test_an_interruption_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_the_fit_and_the_asset_is_of_what_there_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     views = write_ball(tmp_path / "views")
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clearpane.reconstruction.reconstruct.bake_asset", interrupted)
+    monkeypatch.setattr("clearpane.reconstruction.refine.ray_loss", interrupted)
+    assert reconstruct(views, "--output", tmp_path / "ball.glb", *QUICK) == 130
+    printed = capsys.readouterr()
+    assert "warning: interrupted" in printed.err and "8 views" in printed.out
+    hull = load_asset(tmp_path / "ball.glb")
+    # Nothing was fitted: the visual hull, matt, of no metal, with its own normals.
+    assert hull.metallic.mean() < 0.1
+    assert hull.normal_map[..., 2].mean() > 0.9
+
+
+@pytest.mark.parametrize("failing", ["bake_asset", "in_photographs_world"])
+def test_an_end_while_it_is_baked_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    views = write_ball(tmp_path / "views")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"clearpane.reconstruction.reconstruct.{failing}", interrupted)
     assert reconstruct(views, "--output", tmp_path / "ball.glb", *QUICK, "--refine", "0") == 130
+    assert {p.name for p in tmp_path.iterdir()} == {"views"}
+
+
+def test_a_full_disk_is_one_line_and_no_half_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    views = write_ball(tmp_path / "views")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert reconstruct(views, "--output", tmp_path / "ball.glb", *QUICK, "--refine", "0") == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "ball.glb" in lines[0]
     assert {p.name for p in tmp_path.iterdir()} == {"views"}

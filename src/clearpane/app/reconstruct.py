@@ -1,5 +1,6 @@
 """``clearpane reconstruct``: from photographs of an object to a relightable asset."""
 
+import math
 import os
 import sys
 import time
@@ -71,7 +72,8 @@ class Reconstruct:
     mask that it is to write, white where the object is."""
 
     refine: Annotated[float, arg(metavar="SECONDS", help_behavior_hint="(default: 300)")] = 300.0
-    """The time for fitting the object to the photographs; it ends earlier when nothing improves."""
+    """The time for fitting the object to the photographs; it ends when nothing improves, or at Ctrl-C,
+    and the asset is what was fitted until then."""
 
     side: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 256)")] = 256
     """The views are cut out and resized to so many pixels a side."""
@@ -164,17 +166,19 @@ def run(options: Reconstruct) -> int:
         steps.begin("writing")
         save_asset(made.asset, options.output, options.overwrite)
         sheet = _sheet_path(options.output)
-        with atomic_path(sheet, overwrite=True) as temporary:
+        with atomic_path(sheet, options.overwrite) as temporary:
             Image.fromarray(to_8bit(contact_sheet(capture, made.refined, _SHEET_SIDE))).save(
                 temporary, "JPEG", quality=90
             )
     refined = made.refined
+    if refined.interrupted:
+        print_error("interrupted: the asset is what was fitted until then", kind="warning")
     print(
         f"{options.views} -> {options.output}, {sheet} ({len(capture.names)} views, "
         f"{len(made.asset.mesh.faces)} triangles; {refined.started_psnr:.1f} -> {refined.psnr:.1f} dB in "
         f"{refined.steps} steps; {time.monotonic() - started:.0f} s)"
     )
-    return 0
+    return 130 if refined.interrupted else 0
 
 
 def check(options: Reconstruct) -> None:
@@ -184,11 +188,12 @@ def check(options: Reconstruct) -> None:
     for name, least in (("side", 32), ("faces", 100), ("texture", 16), ("resolution", 16)):
         if getattr(options, name) < least:
             raise UsageError(f"--{name} {getattr(options, name)}: give {least} or more")
-    if os.path.lexists(options.output) and not options.overwrite:
-        raise ClearpaneError(f"{options.output}: is there already; --overwrite replaces it")
+    for path in (options.output, _sheet_path(options.output)):
+        if os.path.lexists(path) and not options.overwrite:
+            raise ClearpaneError(f"{path}: is there already; --overwrite replaces it")
     if not options.output.absolute().parent.is_dir():
         raise ClearpaneError(f"{options.output}: there is no folder {options.output.absolute().parent}")
-    if not options.refine >= 0:
+    if not 0 <= options.refine < math.inf:
         raise UsageError(f"--refine {options.refine:g}: give a time of 0 seconds or more")
 
 

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clearpane.reconstruction.cameras import HALF_SIZE, Cameras, picture_rays, project
+from clearpane.reconstruction.cameras import HALF_SIZE, Cameras, picture_rays, project, reaches_frame
 from clearpane.reconstruction.rendering import cube_interval
 
-EVIDENCE_CHANNELS = 8
-"""Distance to the hull, its edge, mean of the masks, mean colour (3), its deviation, how much is seen."""
+EVIDENCE_CHANNELS = 11
+"""Distance to the hull, its edge, mean of the masks, mean colour (3), its deviation, how much is seen, the
+hull's normal (3)."""
 
 # Of the hull's depth, in voxels: a colour is a voxel's own if it is no farther behind.
 _DEPTH_MARGIN = 1.5
@@ -74,7 +75,7 @@ def add_views(evidence: Evidence, pictures: Tensor, masks: Tensor, cameras: Came
     hull, counts = evidence.hull.flatten(), evidence.masks.flatten(1)
     for view in range(len(masks)):
         place, within = _places(cameras[view], centres)
-        known = within | _shows_whole(masks[view])
+        known = within | (not reaches_frame(masks[view, 0]))
         mask = _look_up(masks[view], place)[0] * within
         hull = torch.minimum(hull, torch.where(known, mask, 1.0))
         counts = counts + torch.stack([mask, known.to(mask)])
@@ -113,15 +114,9 @@ def _look_up(picture: Tensor, place: Tensor, mode: str = "bilinear") -> Tensor:
     return found[0, :, 0]
 
 
-def _shows_whole(mask: Tensor) -> bool:
-    """Whether a mask [1, H, W] keeps clear of its edges."""
-    inside = mask[0] > 0.5
-    return not (inside[0].any() or inside[-1].any() or inside[:, 0].any() or inside[:, -1].any())
-
-
 @torch.no_grad()
 def evidence_features(evidence: Evidence) -> Tensor:
-    """The evidence as a volume to be looked up, [1, 8, G, G, G]; the first channel is in metres.
+    """The evidence as a volume to be looked up, [1, 11, G, G, G]; the first channel is in metres.
 
     It lies in memory as `sample_volume` wants it.
     """
@@ -129,14 +124,16 @@ def evidence_features(evidence: Evidence) -> Tensor:
     weight = evidence.colours[:1]
     mean = evidence.colours[1:4] / weight.clamp(min=1e-3)
     spread = evidence.colours[4:] / weight.clamp(min=1e-3) - (mean**2).mean(0, keepdim=True)
+    distance = hull_distance(evidence.hull)
     return torch.cat(
         [
-            hull_distance(evidence.hull)[None],
+            distance[None],
             evidence.hull[None],
             evidence.masks[:1] / seen.clamp(min=1),
             mean,
             spread.clamp(min=0).sqrt(),
             weight / (1 + weight),
+            hull_normals(distance),
         ]
     )[None].contiguous(memory_format=torch.channels_last_3d)
 
@@ -172,6 +169,16 @@ def hull_distance(hull: Tensor) -> Tensor:
     reach = math.ceil(_REACH / voxel)
     outward, inward = (_distance(region, reach).to(hull) - 0.5 for region in (inside, ~inside))
     return voxel * torch.where(inside, -inward, outward)
+
+
+def hull_normals(distance: Tensor) -> Tensor:
+    """Where a distance [G, G, G] grows, of length 1 or, where it does not, 0: [3, G, G, G].
+
+    Of a mean over 5 voxels: distances between voxels' middles have steps.
+    """
+    smooth = F.avg_pool3d(F.pad(distance[None, None], (2,) * 6, mode="replicate"), 5, 1)[0, 0]
+    along_z, along_y, along_x = torch.gradient(smooth)
+    return F.normalize(torch.stack([along_x, along_y, along_z]), dim=0)
 
 
 def _distance(region: Tensor, reach: int) -> Tensor:

@@ -15,8 +15,6 @@ from clearpane.reconstruction.heads import HexaplaneField
 from clearpane.reconstruction.learnt_light import fitted_light, shade_rays
 from clearpane.reconstruction.refine import LAST_BETA, Refined
 from clearpane.reconstruction.rendering import (
-    Appearance,
-    Rendered,
     RenderOptions,
     occupied_cells,
     render_rays,
@@ -71,9 +69,7 @@ def _parts(
         rendered = render_rays(field, o, d, _OPTIONS, occupied)
         white = 1 - rendered.opacity
         hit = (rendered.opacity[:, 0] > _LEAST_OPACITY).nonzero()[:, 0]
-        seen = Rendered(
-            rendered.opacity[hit], rendered.depth[hit], Appearance(*(x[hit] for x in rendered.appearance))
-        )
+        seen = rendered.of(hit)
         shaded = linear_to_srgb(shade_rays(seen, d[hit], light).clamp(0, 1))
         lit = torch.ones_like(rendered.appearance.colour)
         lit[hit] = shaded * seen.opacity + white[hit]

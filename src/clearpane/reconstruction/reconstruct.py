@@ -41,10 +41,12 @@ class Reconstruction:
     Attributes:
         asset: in the photographs' world, turned so that +y is up; see `in_photographs_world`.
         refined: the object as a field, in the cube's world, and the light that it was seen in.
+        warnings: for the user: what of the photographs was left out.
     """
 
     asset: Asset
     refined: Refined
+    warnings: tuple[str, ...] = ()
 
 
 def reconstruct(
@@ -52,6 +54,8 @@ def reconstruct(
     settings: ReconstructSettings = ReconstructSettings(),
     masks: str | Path | None = None,
     segmenter: Segmenter = backdrop_segmenter,
+    lirm: Lirm | None = None,
+    on_progress: Callable[[float, float], None] | None = None,
 ) -> Reconstruction:
     """Make an asset of photographs.
 
@@ -61,13 +65,16 @@ def reconstruct(
         views: see `clearpane.reconstruction.views.open_views`.
         masks: folder of masks.
         segmenter: finds the object in photographs that have no mask.
+        lirm, on_progress: as for `reconstruct_capture`.
 
     Raises:
         ClearpaneError: the photographs cannot be used, or show no object.
         MissingExtraError: a package of the extra [3d] is not installed.
     """
     photographs = open_views(Path(views), None if masks is None else Path(masks))
-    return reconstruct_capture(load_capture(photographs, settings.side, segmenter), settings)
+    capture = load_capture(photographs, settings.side, segmenter)
+    made = reconstruct_capture(capture, settings, lirm, on_progress)
+    return replace(made, warnings=photographs.warnings)
 
 
 def reconstruct_capture(

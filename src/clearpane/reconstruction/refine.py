@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 from clearpane.reconstruction.cameras import picture_rays
 from clearpane.reconstruction.captures import Capture
 from clearpane.reconstruction.heads import HexaplaneField
-from clearpane.reconstruction.learnt_light import LearntLight
+from clearpane.reconstruction.learnt_light import LearntLight, display, fitted_light, shade_rays
 from clearpane.reconstruction.refining_losses import TrueRays, ray_loss, surface_loss
 from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays
 
@@ -35,6 +34,8 @@ _GRID_RATE, _HEAD_RATE, _LIGHT_RATE, _LAST_RATE = 1e-2, 2e-3, 2e-2, 0.05
 # surface is still wide, nothing may for long.
 _LOOKS, _PATIENCE, _IMPROVEMENT = 20, 8, 0.02
 _LOOKED_AT, _LOOK_SAMPLES = 4096, 64
+# Rays that see less of the object are not shaded.
+_LEAST_OPACITY = 0.02
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,11 @@ class Refined:
     Attributes:
         field: the object.
         environment: radiance from all around up to a factor, linear, [16, 32, 3], in the cube's world.
-        psnr: of the views' own pixels on and about the object, dB.
+        psnr: of the views' own pixels on and about the object, dB: of both, what the radiance field shows
+            and what the materials look like in the light.
         started_psnr: what that was at the start.
         steps: how many were done.
+        interrupted: whether it was ended early by Ctrl-C.
     """
 
     field: HexaplaneField
@@ -67,6 +70,7 @@ class Refined:
     psnr: float
     started_psnr: float
     steps: int
+    interrupted: bool = False
 
 
 def refine(
@@ -78,8 +82,9 @@ def refine(
 ) -> Refined:
     """Fit an object to its views.
 
-    It ends when the time is over, or when nothing has improved for four tenths of it. What comes back is the
-    best that was looked at, by the PSNR of pixels drawn once and for all; so it is not worse than the start.
+    It ends when the time is over, when nothing has improved for four tenths of it, or at Ctrl-C. What comes
+    back is the best that was looked at, by the PSNR of pixels drawn once and for all; so it is not worse than
+    the start.
 
     Args:
         start: as `clearpane.reconstruction.starting` gives it; it is not changed.
@@ -90,36 +95,53 @@ def refine(
     fit = _Fit(start)
     rays = object_rays(capture)
     looked_at = rays[torch.randint(len(rays), (min(_LOOKED_AT, len(rays)),), generator=generator)]
-    best = started = _psnr(fit.field, looked_at)
-    best_state, waited, looks, step = fit.state(), 0, 0, 0
+    started = _psnr(fit, looked_at)
+    best = _Best(started, fit.state())
+    looks, step, interrupted = 0, 0, False
     began = clock()
     occupied = None
-    while (share := (clock() - began) / max(settings.seconds, 1e-9)) < 1:
-        options = RenderOptions(_beta_at(share), _SAMPLES, _OCCUPANCY)
-        if step % _OCCUPANCY_EVERY == 0:
-            occupied = occupied_cells(fit.field, options, rays.origins)
-        batch = rays[torch.randint(len(rays), (_RAYS,), generator=generator)]
-        rendered = render_rays(fit.field, batch.origins, batch.directions, options, occupied, generator)
-        light = fit.light if share >= _MATERIALS_FROM else None
-        loss = ray_loss(rendered, batch) + surface_loss(fit.field, light, rendered, batch, generator)
-        fit.descend(loss, share)
-        step += 1
-        if share * _LOOKS >= looks + 1:
-            looks = int(share * _LOOKS)
-            now = _psnr(fit.field, looked_at)
-            waited = 0 if now > best + _IMPROVEMENT else waited + 1
-            if now > best:
-                best, best_state = now, fit.state()
-            if on_progress is not None:
-                on_progress(share, best)
-            if waited >= _PATIENCE:
-                break
-    now = _psnr(fit.field, looked_at)
-    if now > best:
-        best, best_state = now, fit.state()
-    fit.restore(best_state)
-    fit.field.heads.requires_grad_(False)
-    return Refined(fit.detached(), fit.light.radiance().detach(), best, started, step)
+    try:
+        while (share := (clock() - began) / max(settings.seconds, 1e-9)) < 1 and not best.settled:
+            options = RenderOptions(_beta_at(share), _SAMPLES, _OCCUPANCY)
+            if step % _OCCUPANCY_EVERY == 0:
+                occupied = occupied_cells(fit.field, options, rays.origins)
+            batch = rays[torch.randint(len(rays), (_RAYS,), generator=generator)]
+            rendered = render_rays(fit.field, batch.origins, batch.directions, options, occupied, generator)
+            light = fit.light if share >= _MATERIALS_FROM else None
+            loss = ray_loss(rendered, batch) + surface_loss(fit.field, light, rendered, batch, generator)
+            fit.descend(loss, share)
+            step += 1
+            if share * _LOOKS >= looks + 1:
+                looks = int(share * _LOOKS)
+                best.look(_psnr(fit, looked_at), fit)
+                if on_progress is not None:
+                    on_progress(share, best.psnr)
+        best.look(_psnr(fit, looked_at), fit)
+    except KeyboardInterrupt:
+        interrupted = True
+    fit.restore(best.state)
+    return Refined(fit.detached(), fit.light.radiance().detach(), best.psnr, started, step, interrupted)
+
+
+class _Best:
+    """The best state so far, and since when nothing has improved."""
+
+    def __init__(self, psnr: float, state: list[Tensor]) -> None:
+        self.psnr, self.state = psnr, state
+        self._mark, self._waited = psnr, 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing has improved for long."""
+        return self._waited >= _PATIENCE
+
+    def look(self, psnr: float, fit: "_Fit") -> None:
+        """Keep a state if it is better. Small gains count once they have added up."""
+        if psnr > self.psnr:
+            self.psnr, self.state = psnr, fit.state()
+        improved = psnr > self._mark + _IMPROVEMENT
+        self._mark = psnr if improved else self._mark
+        self._waited = 0 if improved else self._waited + 1
 
 
 class _Fit:
@@ -152,12 +174,12 @@ class _Fit:
         loss.backward()
         self._optimizer.step()
 
-    def state(self) -> Any:
+    def state(self) -> list[Tensor]:
         """A copy of all that is learnt."""
         return [p.detach().clone() for _, parameters in self._groups for p in parameters]
 
     @torch.no_grad()
-    def restore(self, state: Any) -> None:
+    def restore(self, state: list[Tensor]) -> None:
         """Back to an earlier `state`."""
         learnt = (p for _, parameters in self._groups for p in parameters)
         for parameter, value in zip(learnt, state, strict=True):
@@ -167,6 +189,7 @@ class _Fit:
         """The object, its tensors without graphs."""
         for grid in self._grids:
             grid.requires_grad_(False)
+        self.field.heads.requires_grad_(False)
         return self.field
 
 
@@ -184,9 +207,15 @@ def _beta_at(share: float) -> float:
 
 
 @torch.no_grad()
-def _psnr(field: HexaplaneField, rays: TrueRays) -> float:
-    """Of the radiance field's colours, at the surface's last width."""
+def _psnr(fit: _Fit, rays: TrueRays) -> float:
+    """Of the radiance field's colours and of the shaded materials, at the surface's last width."""
     options = RenderOptions(LAST_BETA, _LOOK_SAMPLES, _OCCUPANCY)
-    occupied = occupied_cells(field, options, rays.origins)
-    rendered = render_rays(field, rays.origins, rays.directions, options, occupied)
-    return -10 * math.log10(float(F.mse_loss(rendered.appearance.colour, rays.colours)) + 1e-10)
+    occupied = occupied_cells(fit.field, options, rays.origins)
+    rendered = render_rays(fit.field, rays.origins, rays.directions, options, occupied)
+    hit = (rendered.opacity[:, 0] > _LEAST_OPACITY).nonzero()[:, 0]
+    seen = rendered.of(hit)
+    lit = torch.ones_like(rays.colours)
+    shaded = shade_rays(seen, rays.directions[hit], fitted_light(fit.light.radiance()))
+    lit[hit] = display(shaded).clamp(0, 1) * seen.opacity + 1 - seen.opacity
+    error = F.mse_loss(rendered.appearance.colour, rays.colours) + F.mse_loss(lit, rays.colours)
+    return -10 * math.log10(float(error) / 2 + 1e-10)

@@ -12,7 +12,7 @@ from clearpane.reconstruction.learnt_light import (
     fitted_light,
     shade_rays,
 )
-from clearpane.reconstruction.rendering import Appearance, Field, Rendered
+from clearpane.reconstruction.rendering import Field, Rendered
 
 _MASK, _SHADING = 0.5, 0.5
 # The gradient of a distance is 1 long; the surface is smooth; the normals that are shaded are the surface's.
@@ -65,10 +65,7 @@ def surface_loss(
     hit = hit[torch.randperm(len(hit), generator=generator)[:_MOST_SHADED]]
     if not len(hit):
         return rendered.opacity.sum() * 0
-    seen = Rendered(
-        rendered.opacity[hit], rendered.depth[hit], Appearance(*(x[hit] for x in rendered.appearance))
-    )
-    rays = true[hit]
+    seen, rays = rendered.of(hit), true[hit]
     points = (rays.origins + seen.depth * rays.directions).detach()
     nearby = points + _NEIGHBOURHOOD * torch.randn(points.shape, generator=generator).to(points)
     gradient, near_gradient = distance_gradient(field, torch.cat([points, nearby])).chunk(2)

@@ -78,6 +78,12 @@ class Rendered(NamedTuple):
     depth: Tensor
     appearance: Appearance
 
+    def of(self, rays: Tensor) -> "Rendered":
+        """Of some of the rays."""
+        return Rendered(
+            self.opacity[rays], self.depth[rays], Appearance(*(value[rays] for value in self.appearance))
+        )
+
 
 def volsdf_density(signed_distance: Tensor, beta: float) -> Tensor:
     """``sigma = Psi(-s) / beta``, Psi being the distribution function of Laplace(0, beta); per metre."""
