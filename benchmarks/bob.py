@@ -15,6 +15,7 @@ from torch import Tensor
 from clearpane.mitsuba_variant import use_variant
 from clearpane.optics.color import linear_to_srgb
 from clearpane.reconstruction.cameras import Cameras
+from clearpane.reconstruction.mesh import Mesh, surface_points
 from clearpane.synthesis.object_rendering import ObjectViews
 from clearpane.synthesis.object_samples import (
     ObjectSample,
@@ -28,8 +29,8 @@ _SURFACE_POINTS = 4096
 _AOVS = "albedo:albedo,normal:sh_normal,position:position"
 
 
-def mesh_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Positions [V, 3] and triangles [F, 3] of an OBJ file, scaled and centred."""
+def load_mesh(path: Path) -> Mesh:
+    """The triangles of an OBJ file, where it has them."""
     positions, triangles = [], []
     for line in path.read_text().splitlines():
         kind, *words = line.split() or [""]
@@ -37,7 +38,7 @@ def mesh_arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
             positions.append([float(word) for word in words])
         elif kind == "f":
             triangles.append([int(word.partition("/")[0]) - 1 for word in words])
-    return np.asarray(positions), np.asarray(triangles)
+    return Mesh(np.asarray(positions), np.asarray(triangles))
 
 
 def normalisation(positions: np.ndarray) -> tuple[np.ndarray, float]:
@@ -46,25 +47,17 @@ def normalisation(positions: np.ndarray) -> tuple[np.ndarray, float]:
     return (low + high) / 2, float(1 / (high - low).max())
 
 
-def surface_points(path: Path, count: int, seed: int = 0) -> Tensor:
-    """Points spread evenly over the mesh: [count, 3]."""
-    positions, triangles = mesh_arrays(path)
-    middle, scale = normalisation(positions)
-    corners = ((positions - middle) * scale)[triangles]
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    area = np.linalg.norm(normal, axis=-1)
-    generator = np.random.default_rng(seed)
-    chosen = corners[generator.choice(len(area), count, p=area / area.sum())]
-    u, v = generator.random((2, count, 1))
-    over = u + v > 1
-    u, v = np.where(over, 1 - u, u), np.where(over, 1 - v, v)
-    points = chosen[:, 0] + u * (chosen[:, 1] - chosen[:, 0]) + v * (chosen[:, 2] - chosen[:, 0])
-    return torch.from_numpy(points).float()
+def bob_points(folder: Path, count: int) -> Tensor:
+    """Points spread evenly over it: [count, 3]."""
+    mesh = load_mesh(folder / "bob_tri.obj")
+    middle, scale = normalisation(mesh.vertices)
+    placed = Mesh((mesh.vertices - middle) * scale, mesh.faces)
+    return torch.from_numpy(surface_points(placed, count)).float()
 
 
 def bob_scene(folder: Path, environment: Tensor) -> dict[str, Any]:
     """Mesh and light as Mitsuba describes them."""
-    middle, scale = normalisation(mesh_arrays(folder / "bob_tri.obj")[0])
+    middle, scale = normalisation(load_mesh(folder / "bob_tri.obj").vertices)
     transform = mi.ScalarTransform4f().scale(scale).translate((-middle).tolist())
     return {
         "type": "scene",
@@ -137,7 +130,7 @@ def render_bob(folder: Path, environment: Tensor, cameras: Cameras) -> ObjectSam
             )
         )
         print(f"bob: view {view + 1} of {len(cameras.camera_to_world)}", flush=True)
-    points = surface_points(folder / "bob_tri.obj", _SURFACE_POINTS)
+    points = bob_points(folder, _SURFACE_POINTS)
     stacked = ObjectViews(*(torch.stack(values) for values in zip(*views, strict=True)))
     return ObjectSample(stacked, cameras, points, torch.zeros(len(points), 1))
 

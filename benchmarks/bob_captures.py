@@ -66,14 +66,17 @@ def environment(data: Path, name: str) -> Environment:
 
 def bob_pictures(data: Path, material: BobMaterial, light: str, cache: Path) -> Pictures:
     """The input views and the new ones under one light, the new ones alone under `UNSEEN`; rendered once."""
-    key = hashlib.sha256(repr((material, light, SIDE, INPUTS, NEW, _SAMPLES, _SEED)).encode()).hexdigest()
-    path = cache / f"{material.replace(' ', '-')}-{light}-{key[:8]}.safetensors"
+    asset, lit = bob_asset(data, material), environment(data, light)
+    cameras = bob_cameras()[INPUTS:] if light == UNSEEN else bob_cameras()
+    key = hashlib.sha256(str(_SAMPLES).encode())
+    for values in (asset.mesh.vertices, asset.albedo, asset.metallic, asset.roughness, lit.radiance):
+        key.update(np.ascontiguousarray(values).tobytes())
+    for tensor in (cameras.camera_to_world, cameras.intrinsics):
+        key.update(tensor.contiguous().numpy().tobytes())
+    path = cache / f"{material.replace(' ', '-')}-{light}-{key.hexdigest()[:8]}.safetensors"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        cameras = bob_cameras()[INPUTS:] if light == UNSEEN else bob_cameras()
-        rendered = relight(
-            bob_asset(data, material), environment(data, light), cameras, RelightSettings(_SAMPLES)
-        )
+        rendered = relight(asset, lit, cameras, RelightSettings(_SAMPLES))
         views = []
         for index, picture in enumerate(rendered):
             views.append(torch.from_numpy(picture).movedim(-1, 0))

@@ -25,7 +25,7 @@ from safetensors import safe_open
 from torch import Generator, Tensor
 from tyro.conf import Positional
 
-from bob import load_bob, surface_points
+from bob import bob_points, load_bob
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import to_8bit
 from clearpane.evaluation.tables import write_text
@@ -113,8 +113,7 @@ def load_objects(options: Options) -> dict[str, tuple[ObjectSample, Tensor]]:
     cameras = draw_cameras(views, options.side, generator)
     folder = options.data / "objects" / "bob"
     cache = options.cache / f"bob-{options.side}-{digest(environment, cameras.camera_to_world)}.safetensors"
-    surface = surface_points(folder / "bob_tri.obj", _SURFACE_POINTS)
-    samples["bob"] = load_bob(folder, environment, cameras, cache), surface
+    samples["bob"] = load_bob(folder, environment, cameras, cache), bob_points(folder, _SURFACE_POINTS)
     return samples
 
 

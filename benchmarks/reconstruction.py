@@ -27,8 +27,8 @@ from PIL import Image
 from torch import Tensor
 from tyro.conf import Positional
 
-from bob import surface_points
-from bob_asset import MATERIALS, BobMaterial
+from bob import bob_points
+from bob_asset import MATERIALS, BobMaterial, bob_asset
 from bob_captures import (
     INPUTS,
     LIGHTS,
@@ -46,9 +46,10 @@ from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.reconstruction.asset import Asset, save_asset
-from clearpane.reconstruction.evidence import hull_depth
+from clearpane.reconstruction.evidence import hull_depth, voxel_centres
 from clearpane.reconstruction.fitted_views import render_fitted
 from clearpane.reconstruction.loading import load_lirm
+from clearpane.reconstruction.mesh import surface_points
 from clearpane.reconstruction.reading_asset import load_asset
 from clearpane.reconstruction.reconstruct import ReconstructSettings, reconstruct_capture
 from clearpane.reconstruction.refine import RefineSettings
@@ -56,7 +57,7 @@ from clearpane.reconstruction.relight import RelightSettings, relight
 from clearpane.reconstruction.turntable import turntable_cameras
 from markdown import table
 from measuring import FOLDER, Machine, describe_machine
-from reconstruction_scores import chamfer
+from reconstruction_scores import chamfer, crossings
 from runs import finish
 from view_baselines import hull_views, nearest_views, visual_hull
 
@@ -67,6 +68,7 @@ ROWS = {
     "materials": "its materials in the learnt light",
     "hull": "visual hull with projected colours",
     "nearest": "nearest input view",
+    "truth": "the true asset: the noise of the pictures",
 }
 
 
@@ -146,22 +148,11 @@ def relit_asset(asset: Asset, options: Options) -> Pictures:
     return Pictures(whole[:, :3], whole[:, 3:].clamp(0, 1))
 
 
-def mesh_points(asset: Asset) -> Tensor:
-    """Points spread evenly over an asset's surface, [P, 3]."""
-    corners = asset.mesh.vertices[asset.mesh.faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=-1)
-    generator = np.random.default_rng(0)
-    weights = generator.dirichlet(np.ones(3), _SURFACE_POINTS)
-    chosen = corners[generator.choice(len(area), _SURFACE_POINTS, p=area / area.sum())]
-    return torch.from_numpy((chosen * weights[..., None]).sum(1)).float()
-
-
-def baselines(pictures: Pictures) -> dict[str, tuple[Tensor, Tensor]]:
+def baselines(pictures: Pictures, hull: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     """Of each that is not fitted: the new views on white, and their masks."""
     cameras = bob_cameras()
     given, wanted = cameras[:INPUTS], cameras[INPUTS:]
     seen = pictures[:INPUTS]
-    hull = visual_hull(seen.masks, given)
     inside = (hull_depth(hull, wanted) > 0).float()[:, None]
     return {
         "hull": (hull_views(hull, seen.shown, seen.masks, given, wanted), inside),
@@ -179,24 +170,33 @@ def measure_capture(options: Options, material: BobMaterial, light: str) -> dict
     asset = load_asset(asset_path(options, material, light))
     relit = relit_asset(asset, options)
     shown = relit_views(relit.linear, relit.masks, unseen)
-    surface = surface_points(options.data / "objects" / "bob" / "bob_tri.obj", _SURFACE_POINTS)
+    surface = bob_points(options.data / "objects" / "bob", _SURFACE_POINTS)
+    made = torch.from_numpy(surface_points(asset.mesh, _SURFACE_POINTS)).float()
+    hull = visual_hull(pictures[:INPUTS].masks, bob_cameras()[:INPUTS])
+    true = relit_asset(bob_asset(options.data, material), options)
     rows = {
         "radiance field": {"new": view_scores(views["colour"], truth)},
         "materials": {
             "new": view_scores(views["lit"], truth),
             "relit": view_scores(shown, unseen),
-            "chamfer": chamfer(mesh_points(asset), surface),
+            "chamfer": chamfer(made, surface),
         },
     }
     sheet = [truth.shown[0], views["colour"][0], views["lit"][0], unseen.shown[0], shown[0]]
     sheet += [views["albedo"][0], views["normal"][0]]
-    for name, (colours, masks) in baselines(pictures).items():
+    for name, (colours, masks) in baselines(pictures, hull).items():
         linear = srgb_to_linear(((colours - (1 - masks)) / masks.clamp(min=1e-4)).clamp(0, 1)) * masks
         rows[name] = {
             "new": view_scores(colours, truth),
             "relit": view_scores(relit_views(linear, masks, unseen), unseen),
         }
         sheet.append(colours[0])
+    points = crossings(0.5 - hull, voxel_centres(hull.shape[-1], hull))
+    rows["hull"]["chamfer"] = chamfer(points, surface)
+    rows["truth"] = {
+        "relit": view_scores(relit_views(true.linear, true.masks, unseen), unseen),
+        "chamfer": chamfer(surface[::2], surface[1::2]),
+    }
     return {"rows": rows, "cost": cost, "sheet": torch.cat(sheet, dim=-1)}
 
 
@@ -229,7 +229,9 @@ def render(document: dict[str, Any]) -> str:
         f"are {document['new']} new ones, whole pictures on white, 8 bits, and the object's pixels alone. "
         "Relit is the written GLB, path-traced under another environment, after one gain a picture and "
         "channel (Stanford-ORB's); the baselines keep their colours there, with the same gain. Chamfer is "
-        "the mean of both ways for an object a metre long. It began with "
+        "the mean of both ways for an object a metre long. It is an easy case: poses and masks are exact, "
+        "the given views are the farthest apart of twenty, and Mitsuba draws truth and result with one "
+        "material model, the result with 32 samples and a denoiser. It began with "
         f"{document['start']}; the fitting had {document['refine']:.0f} s."
     ]
     for material, runs in document["runs"].items():
@@ -238,7 +240,8 @@ def render(document: dict[str, Any]) -> str:
             row = [title]
             for kind in ("new", "relit"):
                 for key in ("psnr", "object"):
-                    values = [r["rows"][name][kind][key] for r in runs.values() if kind in r["rows"][name]]
+                    found = [r["rows"][name].get(kind) for r in runs.values()]
+                    values = [scores[key] for scores in found if scores]
                     row.append(spread(values) if values else "")
             found = [r["rows"][name]["chamfer"] for r in runs.values() if "chamfer" in r["rows"][name]]
             rows.append([*row, spread(found) if found else ""])
@@ -280,7 +283,9 @@ def measure(options: Options) -> str:
             runs[light] = result
             scores = result["rows"]["radiance field"]["new"], result["rows"]["materials"]["relit"]
             print(f"{material}, {light}: new {scores[0]['psnr']:.2f}, relit {scores[1]['psnr']:.2f} dB")
-            write_text(options.output / "reconstruction.json", json.dumps(document, indent=1) + "\n", True)
+            write_text(
+                options.output / "reconstruction.json", json.dumps(document, indent=1) + "\n", overwrite=True
+            )
             write_text(options.output / "reconstruction.md", render(document), overwrite=True)
     sheet = Image.fromarray(to_8bit(torch.cat(rows, dim=-2).permute(1, 2, 0).numpy()))
     with atomic_path(options.output / "reconstruction.jpg", overwrite=True) as temporary:

@@ -387,3 +387,20 @@ def test_a_script_s_end_is_its_tables_one_line_or_an_interruption(monkeypatch, c
     assert module.finish(lambda: fail(ClearpaneError("no such file"))) == 1
     assert capsys.readouterr().err == "error: no such file\n"
     assert module.finish(lambda: fail(KeyboardInterrupt())) == 130
+
+
+def test_ways_to_relight_are_compared_on_white_and_cost_what_the_first_does():
+    module = importlib.import_module("relighting")
+    truth = np.zeros((4, 4, 4))
+    truth[1:3, 1:3] = [0.5, 0.5, 0.5, 1]
+    darker = truth * [0.5, 0.5, 0.5, 1]
+    assert module.picture_scores(truth, truth) == (100, 100)
+    whole, inside = module.picture_scores(darker, truth)
+    assert whole - inside == pytest.approx(10 * math.log10(4))  # a quarter of the pixels is the object
+    plain, few, denoised, preview = module.ways(128).values()
+    assert (plain.samples, few.samples, denoised.samples) == (128, 32, 32)
+    assert denoised.denoise and preview.preview and not few.denoise
+    rows = {"a": {"psnr": 30, "object": 20, "seconds": 4}, "b": {"psnr": 28, "object": 19, "seconds": 1}}
+    document = {"light": "studio", "views": 2, "side": 8, "truth": 64, "materials": {"metal": rows}}
+    document["machine"] = importlib.import_module("measuring").describe_machine()
+    assert "| b | 28.00 | 19.00 | 0.25 |" in module.render(document)

@@ -12,16 +12,16 @@ import torch
 
 from clearpane.app.cli import main
 from clearpane.evaluation import object_scoring
-from clearpane.evaluation.object_scoring import mesh_distance, surface_points
-from clearpane.evaluation.stanford_orb import chamfer_distance
+from clearpane.evaluation.object_scoring import mesh_distance
 from clearpane.images.picture import Picture
-from clearpane.images.writing import write_picture
+from clearpane.images.reading import read_picture
+from clearpane.images.writing import WriteOptions, write_picture
 from clearpane.optics.color import linear_to_srgb
 from clearpane.optics.environment import texel_directions
 from clearpane.reconstruction.asset import Asset, save_asset
 from clearpane.reconstruction.cameras import Cameras, look_at, pinhole_intrinsics
 from clearpane.reconstruction.lighting import Environment
-from clearpane.reconstruction.mesh import Mesh
+from clearpane.reconstruction.mesh import Mesh, surface_points
 from clearpane.reconstruction.relight import RelightSettings, relight
 from clearpane.reconstruction.surface_view import SurfaceViews
 
@@ -202,6 +202,42 @@ def test_finished_pictures_of_another_program(here: Path) -> None:
     }
 
 
+def test_a_result_that_leaves_views_out_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("made").mkdir()
+    for view in range(3):
+        shutil.copy(f"truth/test/{view:04d}.exr", f"made/{view:04d}.exr")
+    shutil.copytree("truth/normal", "made/normal")
+    Path("made/normal/0001.npy").unlink()
+    assert evaluate("made", "truth") == 1
+    assert "made/normal: has no map of 0001;" in capsys.readouterr().err
+    Path("truth/normal/0001.npy").unlink()  # what the truth does not have need not be there
+    assert "normal_error" in means("made", "truth")
+    capsys.readouterr()
+    Path("made/0000.exr").unlink()
+    Path("made/0002.exr").unlink()
+    assert evaluate("made", "truth") == 1
+    assert "made: has no picture of 0000, 0002;" in capsys.readouterr().err
+
+
+def test_masks_of_the_truth_are_read_as_those_of_photographs(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from_gray = means("asset.glb", "truth", "--preview")
+    for path in (here / "truth" / "test_mask").iterdir():  # the mask as the file's alpha
+        mask = read_picture(path).pixels[..., 0]
+        plain = Picture(np.ones((*mask.shape, 3), np.float32), "png", "uint8", alpha=mask)
+        write_picture(path, plain, WriteOptions(overwrite=True))
+    assert means("asset.glb", "truth", "--preview") == pytest.approx(from_gray)
+    shutil.rmtree(here / "truth" / "test_mask")
+    path = here / "truth" / "test" / "0000.exr"
+    opaque = np.ones((2 * SIDE, 2 * SIDE), np.float32)
+    full = Picture(read_picture(path).pixels, "exr", "float", alpha=opaque)
+    write_picture(path, full, WriteOptions(overwrite=True))
+    capsys.readouterr()
+    assert evaluate("asset.glb", "truth", "--preview") == 1
+    assert "0000.exr: has no mask" in capsys.readouterr().err
+
+
 def test_pictures_of_low_range_have_no_psnr_of_high_range(here: Path) -> None:
     for view in range(3):
         path = here / "truth" / "test" / f"{view:04d}.exr"
@@ -217,7 +253,7 @@ def test_pictures_of_low_range_have_no_psnr_of_high_range(here: Path) -> None:
         (lambda: None, ["asset.glb", "nowhere"], 1, "nowhere"),
         (lambda: Path("truth/transforms_test.json").unlink(), ["asset.glb", "truth"], 1, "transforms"),
         (lambda: shutil.rmtree("truth/test_mask"), ["asset.glb", "truth"], 1, "has no mask"),
-        (lambda: Path("made").mkdir(), ["made", "truth"], 1, "has no picture of a test view"),
+        (lambda: Path("made").mkdir(), ["made", "truth"], 1, "made: has no picture of 0000, 0001, 0002"),
         (lambda: Path("made").mkdir(), ["made", "truth", "--preview"], 2, "go with an asset"),
         (lambda: np.save("truth/depth/0001.npy", np.zeros(3)), ["asset.glb", "truth"], 1, "0001.npy"),
         (lambda: Path("s.json").touch(), ["asset.glb", "truth", "--json", "s.json"], 1, "s.json: exists"),
@@ -252,11 +288,10 @@ def test_distorted_test_views_and_nothing_in_common_are_refused(
 def test_distance_of_shifted_squares_is_what_it_is_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     vertices = np.asarray([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
     square = Mesh(vertices, np.asarray([[0, 1, 2], [0, 2, 3]]))
-    points = surface_points(square, 2000)
-    assert points.min() >= 0 and points[:, :2].max() <= 1
-    np.testing.assert_allclose(points.mean(0), [0.5, 0.5, 0], atol=0.03)
     moved = Mesh(vertices + np.asarray([0, 0, 0.1]), square.faces)
     assert mesh_distance(square, moved) == pytest.approx(2000 * 0.01, rel=0.01)
     few = [surface_points(mesh, 500, seed) for mesh, seed in ((square, 0), (moved, 1))]
+    squares = np.square(few[0][:, None] - few[1]).sum(-1)
     monkeypatch.setattr(object_scoring, "_POINTS", 500)
-    assert mesh_distance(square, moved) == pytest.approx(chamfer_distance(*few))
+    plain = 2000 * (squares.min(0).mean() + squares.min(1).mean()) / 2
+    assert mesh_distance(square, moved) == pytest.approx(plain)

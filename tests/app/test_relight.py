@@ -180,6 +180,30 @@ def test_pictures_of_other_settings_are_neither_kept_nor_mixed_in(
     assert "settings that are not known" in capsys.readouterr().err
 
 
+def test_each_format_and_the_film_remember_what_they_were_made_with(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("av")
+    assert relight("--preview") == 0
+    before = (here / "out" / "duck_sky_000.png").read_bytes()
+    assert relight("--preview", "--format", "exr", "--exposure", "1") == 0
+    capsys.readouterr()
+    assert relight("--preview", "--exposure", "1") == 1
+    assert "out/duck_sky_000.png: is there already, made with other exposure;" in capsys.readouterr().err
+    assert relight("--preview", "--format", "exr") == 1
+    assert "out/duck_sky_000.exr: is there already, made with other exposure;" in capsys.readouterr().err
+    assert relight("--preview") == 0 and relight("--preview", "--format", "exr", "--exposure", "1") == 0
+    assert (here / "out" / "duck_sky_000.png").read_bytes() == before
+    film = ["--preview", "--views", "2", "--turntable"]
+    assert relight(*film, output="film") == 0
+    assert relight(*film, "--format", "exr", output="film") == 0  # the same film
+    Path("film/duck_sky_000.png").unlink()
+    Path("film/duck_sky_001.png").unlink()
+    capsys.readouterr()
+    assert relight(*film, "--exposure", "1", output="film") == 1
+    assert "film/duck_sky.mp4: is there already, made with other exposure;" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [

@@ -8,10 +8,8 @@ import pytest
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.stanford_orb import (
     albedo_psnr,
-    chamfer_distance,
     depth_error,
     eroded,
-    nearest_squares,
     normal_error,
     picture_scores,
     ssim,
@@ -94,16 +92,6 @@ def test_depth_has_one_gain_for_all_views() -> None:
     assert depth_error([np.zeros((20, 20))] * 2, truths, masks) == pytest.approx(64 / 400)
 
 
-def test_chamfer_is_the_mean_of_both_ways_squared() -> None:
-    one = np.asarray([[0.0, 0, 0], [1, 0, 0]])
-    other = np.asarray([[0.0, 0.1, 0]])
-    # There: 0.01 and 1.01; back: 0.01.
-    assert chamfer_distance(one, other) == pytest.approx(2000 * (0.51 + 0.01) / 2)
-    points, others = np.random.default_rng(0).random((2, 700, 3))
-    plain = ((points[:, None] - others) ** 2).sum(-1).min(1)
-    np.testing.assert_allclose(nearest_squares(points, others), plain, atol=1e-12)
-
-
 def test_similarity_is_that_of_the_plain_formula() -> None:
     a, b = picture(0)[:6, :7], picture(1)[:6, :7]
     weights = np.exp(-np.asarray([1.0, 0, 1]) / 4.5)
@@ -128,5 +116,3 @@ def test_what_cannot_be_compared_is_refused() -> None:
         picture_scores(picture(), picture()[:10], square_mask())
     with pytest.raises(ClearpaneError, match="nothing in it"):
         normal_error(picture(), picture(), np.zeros((20, 20)))
-    with pytest.raises(ClearpaneError, match="without points"):
-        chamfer_distance(np.zeros((0, 3)), np.zeros((1, 3)))

@@ -8,7 +8,7 @@ import pytest
 
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb
-from clearpane.reconstruction.asset import Asset, save_asset
+from clearpane.reconstruction.asset import Asset, check_asset_path, save_asset
 from clearpane.reconstruction.mesh import Mesh
 
 from .khronos import check_with_khronos
@@ -76,15 +76,46 @@ def test_the_khronos_validator_finds_no_error(asset: Asset, tmp_path: Path) -> N
 
 
 def test_obj_and_ply_keep_form_and_colour(asset: Asset, tmp_path: Path) -> None:
-    save_asset(asset, tmp_path / "square.obj")
-    folder = tmp_path / "square"
-    assert {p.suffix for p in folder.iterdir()} == {".obj", ".mtl", ".png"}
-    mesh = trimesh.load(folder / "square.obj", force="mesh")
+    save_asset(asset, tmp_path / "a square.obj")
+    names = {"a square.obj", "a_square.mtl", "a_square_albedo.png"}
+    assert {p.name for p in tmp_path.iterdir()} == names
+    mesh = trimesh.load(tmp_path / "a square.obj", force="mesh")
     assert len(mesh.faces) == 2 and mesh.visual.uv is not None
+    assert np.asarray(mesh.visual.material.image)[0, 0, 0] > 200
     save_asset(asset, tmp_path / "square.ply")
     coloured = trimesh.load(tmp_path / "square.ply")
     corner = np.abs(coloured.vertices - [-1, 1, 0]).sum(-1).argmin()
     assert coloured.visual.vertex_colors[corner, 0] > 200
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply"])
+def test_a_folder_of_photographs_stays_whatever_is_written(asset: Asset, tmp_path: Path, suffix: str) -> None:
+    photographs = tmp_path / "duck"
+    photographs.mkdir()
+    (photographs / "IMG_1.jpg").write_text("mine")
+    save_asset(asset, tmp_path / f"duck{suffix}", overwrite=True)
+    assert [p.read_text() for p in photographs.iterdir()] == ["mine"]
+    for part in ("goose.glb", "goose.obj", "goose_albedo.png", "goose.mtl"):
+        (tmp_path / part).mkdir()
+    with pytest.raises(ClearpaneError, match=r"goose\.obj: is a folder, which no asset replaces"):
+        save_asset(asset, tmp_path / "goose.obj", overwrite=True)
+    (tmp_path / "goose.obj").rmdir()
+    with pytest.raises(ClearpaneError, match=r"goose\.mtl: is a folder, which no asset replaces"):
+        save_asset(asset, tmp_path / "goose.obj", overwrite=True)
+
+
+def test_paths_are_checked_before_there_is_an_asset(tmp_path: Path) -> None:
+    check_asset_path(tmp_path / "duck.obj")
+    assert not any(tmp_path.iterdir())
+    (tmp_path / "duck_albedo.png").write_text("mine")
+    with pytest.raises(ClearpaneError, match=r"duck_albedo\.png: exists already; allow overwriting"):
+        check_asset_path(tmp_path / "duck.obj")
+    check_asset_path(tmp_path / "duck.obj", overwrite=True)
+    check_asset_path(tmp_path / "duck.glb")
+    with pytest.raises(ClearpaneError, match=r"there is no folder .*none; make it first"):
+        check_asset_path(tmp_path / "none" / "duck.glb")
+    with pytest.raises(ClearpaneError, match=r"is written as \.glb"):
+        check_asset_path(tmp_path / "duck")
 
 
 def test_nothing_is_overwritten_and_other_endings_are_refused(asset: Asset, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from clearpane.reconstruction.cameras import (
     pixel_rays,
     plucker_coordinates,
     project,
+    reaches_frame,
 )
 
 from .conftest import orbit, sphere_views
@@ -103,6 +105,23 @@ def _broken(what: str) -> tuple[torch.Tensor, torch.Tensor, Cameras]:
     if what == "inverted":
         masks = 1 - masks
     return pictures, masks, replace(cameras, camera_to_world=poses, intrinsics=intrinsics)
+
+
+def test_errors_name_the_view_as_the_user_knows_it() -> None:
+    names = [f"IMG_{view}.jpg" for view in range(4)]
+    for what in ("focal", "empty"):
+        with pytest.raises(ClearpaneError, match=r"^IMG_2\.jpg: "):
+            check_views(*_broken(what), names)
+
+
+def test_a_mask_reaches_the_frame_at_any_of_its_four_sides() -> None:
+    mask = np.zeros((5, 7), np.float32)
+    mask[1:-1, 1:-1] = 1
+    assert not reaches_frame(mask) and not reaches_frame(torch.from_numpy(mask))
+    for row, column in ((0, 3), (4, 3), (2, 0), (2, 6)):
+        touching = mask.copy()
+        touching[row, column] = 0.6
+        assert reaches_frame(touching) and reaches_frame(torch.from_numpy(touching))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from clearpane.errors import ClearpaneError
 from clearpane.reconstruction.cameras import check_views
 from clearpane.reconstruction.captures import load_capture
 from clearpane.reconstruction.evidence import Evidence, add_views, voxel_centres
-from clearpane.reconstruction.photographs import Lens
-from clearpane.reconstruction.placing import axes_meet, place_by_points, upright
+from clearpane.reconstruction.photographs import Lens, Photograph
+from clearpane.reconstruction.placing import Placement, axes_meet, place_by_masks, place_by_points, upright
 from clearpane.reconstruction.reading_transforms import read_transforms
 
 CENTRE, RADIUS = np.asarray([5.0, -3.0, 2.0]), 0.8
@@ -23,11 +24,25 @@ LENS = Lens((150.0, 150.0), (62.0, 47.0), (0.05, -0.02, 0.0), (0.001, 0.0005))
 WIDTH, HEIGHT = 128, 96
 
 
+def undistorted(lens: Lens, pixels: np.ndarray) -> np.ndarray:
+    """The inverse of a lens's `project`, by iteration: [..., 2] -> [..., 2]."""
+    distorted = (pixels - lens.principal) / np.asarray(lens.focal)
+    plane = distorted
+    for _ in range(20):
+        plane = plane + distorted - lens.distort(plane)
+    return np.asarray(plane)
+
+
+def placed_back(placement: Placement, points: np.ndarray) -> np.ndarray:
+    """The inverse of a placement's `place`."""
+    return np.asarray(points @ placement.rotation / placement.scale + placement.centre)
+
+
 def write_ball(folder: Path, views: int = 8, masks: bool = False) -> Path:
     """Photographs of a ball, coloured by its normal, by a lens with distortion; the world's z is up."""
     folder.mkdir(parents=True, exist_ok=True)
     column, row = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
-    plane = LENS.undistort(np.stack([column, row], axis=-1))
+    plane = undistorted(LENS, np.stack([column, row], axis=-1))
     frames = []
     for view in range(views):
         angle, height = 2.4 * view, 2 * (view + 0.5) / views - 1
@@ -76,7 +91,7 @@ def test_the_object_comes_to_fill_the_cube(tmp_path: Path, masks: bool) -> None:
         Evidence.empty(32, capture.pictures), capture.pictures, capture.masks, capture.cameras
     )
     inside = voxel_centres(32, capture.pictures)[evidence.hull > 0.5].numpy()
-    ball = np.linalg.norm(placement.place_back(inside) - CENTRE, axis=-1)
+    ball = np.linalg.norm(placed_back(placement, inside) - CENTRE, axis=-1)
     assert ball.max() < 1.5 * RADIUS
     middle = placement.place(CENTRE)
     near = np.linalg.norm(voxel_centres(32, capture.pictures).numpy() - middle, axis=-1)
@@ -169,6 +184,43 @@ def test_where_all_views_cut_the_object_off_points_tell_its_size(tmp_path: Path)
     assert 1 / placement.scale == pytest.approx(2 * RADIUS, rel=0.1)
 
 
+def test_full_size_masks_are_not_held(tmp_path: Path) -> None:
+    path = write_ball(tmp_path)
+    factor = 6
+    for picture in (tmp_path / "train").iterdir():
+        with Image.open(picture) as opened:
+            opened.convert("RGB").resize((factor * WIDTH, factor * HEIGHT)).save(picture)
+    held: list[int] = []
+
+    def segment(pixels: np.ndarray) -> np.ndarray:
+        held.append(tracemalloc.get_traced_memory()[0])
+        return np.abs(pixels - 77 / 255).max(-1) > 0.1
+
+    tracemalloc.start()
+    try:
+        load_capture(read_transforms(path), 32, segment)
+    finally:
+        tracemalloc.stop()
+    # A mask in bytes has as many as the picture has pixels.
+    assert (held[-1] - held[1]) / 6 < 0.6 * factor**2 * WIDTH * HEIGHT
+
+
+def test_what_a_lens_does_not_see_is_in_no_mask(tmp_path: Path) -> None:
+    # Beyond 49 degrees, the formula brings points back into the picture: (2, 0, 2) into the middle of both.
+    lens = Lens((60.0, 60.0), (50.0, 50.0), (-0.25, 0.0, 0.0))
+    column, row = np.meshgrid(np.arange(100) + 0.5, np.arange(100) + 0.5)
+    mask = (np.hypot(column - 50, row - 50) < 12).astype(np.float32)
+    photographs = []
+    for name, forward in (("a", np.asarray([0.0, 0, -1])), ("b", np.asarray([-1.0, 0, 0]))):
+        right = np.cross(forward, [0.0, 1, 0])
+        pose = np.eye(4)
+        pose[:3] = np.stack([right, np.cross(forward, right), forward, 3.0 * -forward], axis=-1)
+        photographs.append(Photograph(tmp_path / name, pose, lens, (100, 100)))
+    placement = place_by_masks(photographs, [mask] * 2, None)
+    assert np.linalg.norm(placement.centre) < 0.1
+    assert 1 / placement.scale < 1.7  # two silhouettes of a ball of 1.2
+
+
 def test_the_axes_of_cameras_meet() -> None:
     poses = []
     for away in ([1.0, 0, 0], [0, 0, 1.0], [0.6, 0, 0.8]):
@@ -198,7 +250,7 @@ def test_points_give_a_box_without_the_stray_ones() -> None:
     placement = place_by_points(stray, [np.eye(4)], np.asarray([0.0, 0, 1]))
     np.testing.assert_allclose(placement.centre, CENTRE, atol=0.05)
     assert 1 / placement.scale == pytest.approx(4, rel=0.06)
-    back = placement.place_back(placement.place(points))
+    back = placed_back(placement, placement.place(points))
     np.testing.assert_allclose(back, points)
 
 

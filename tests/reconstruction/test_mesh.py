@@ -13,6 +13,7 @@ from clearpane.reconstruction.mesh import (
     face_areas,
     largest_pieces,
     simplify,
+    surface_points,
 )
 
 RADIUS = 0.4
@@ -93,6 +94,24 @@ def test_grid_points_on_the_surface_make_no_holes() -> None:
 
     mesh = extract_surface(box, 40)
     assert_closed(mesh)
+
+
+def test_points_are_spread_over_a_surface_by_its_area() -> None:
+    # Two squares in planes of their own, one four times as large.
+    square = np.asarray([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+    mesh = Mesh(
+        np.concatenate([square, 2 * square + [0, 0, 1]]),
+        np.asarray([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]]),
+    )
+    points = surface_points(mesh, 4000)
+    below = points[:, 2] == 0
+    assert below.mean() == pytest.approx(0.2, abs=0.02) and (points[~below, 2] == 1).all()
+    for some, size in ((points[below], 1), (points[~below], 2)):
+        assert some[:, :2].min() >= 0 and some[:, :2].max() <= size
+        np.testing.assert_allclose(some[:, :2].mean(0), size / 2, atol=0.05)
+    np.testing.assert_array_equal(points, surface_points(mesh, 4000))
+    with pytest.raises(ClearpaneError, match="no area"):
+        surface_points(Mesh(0 * mesh.vertices, mesh.faces), 10)
 
 
 def test_nothing_is_refused() -> None:

@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 
 from clearpane.errors import ClearpaneError
+from clearpane.images.picture import Picture
+from clearpane.images.reading import read_picture
+from clearpane.images.writing import write_picture
 from clearpane.reconstruction.photographs import Lens, check_pose
 from clearpane.reconstruction.reading_colmap import read_colmap
 from clearpane.reconstruction.reading_transforms import read_transforms
@@ -45,7 +48,7 @@ def write_transforms(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def test_distortion_is_that_of_opencvs_formula_and_is_undone() -> None:
+def test_distortion_is_that_of_opencvs_formula() -> None:
     x, y = 0.3, -0.2
     square = x * x + y * y
     radial = 1 + 0.058 * square - 0.081 * square**2 + 0.01 * square**3
@@ -55,9 +58,26 @@ def test_distortion_is_that_of_opencvs_formula_and_is_undone() -> None:
     )
     assert CURVED.project(np.asarray([x, y])).tolist() == pytest.approx(expected)
     plane = np.random.default_rng(0).uniform(-0.5, 0.5, (50, 2))
-    np.testing.assert_allclose(CURVED.undistort(CURVED.project(plane)), plane, atol=1e-9)
     twice = CURVED.scaled(2, 2).project(plane)
     np.testing.assert_allclose(twice, 2 * CURVED.project(plane))
+
+
+def test_a_lens_sees_as_far_as_its_formula_grows() -> None:
+    # r (1 - r^2 / 4) grows up to r^2 = 4 / 3, and is 0 again at r = 2, 63 degrees off the axis.
+    barrel = Lens((700.0, 690.0), (280.0, 480.0), (-0.25, 0.0, 0.0))
+    assert barrel.project(np.asarray([2.0, 0.0])).tolist() == [280, 480]
+    edge = math.sqrt(4 / 3)
+    radii = np.asarray([0.0, 0.999 * edge, 1.001 * edge, 2.0, 50.0])
+    for direction in ([1.0, 0.0], [-0.6, 0.8]):
+        assert barrel.sees(radii[:, None] * direction).tolist() == [True, True, False, False, False]
+    both = (-1.0, 0.1, 0.0)  # 1 - 3 s + s^2 / 2 is 0 at s = 3 - sqrt(7)
+    for k, square in (((0.0, -0.2, 0.0), 1.0), ((0.0, 0.0, -1 / 7), 1.0), (both, 3 - math.sqrt(7))):
+        lens = Lens((1.0, 1.0), (0.0, 0.0), k)
+        r = np.sqrt(square) * np.asarray([0.999, 1.001])
+        assert lens.sees(np.stack([r, 0 * r], axis=-1)).tolist() == [True, False]
+    far = np.asarray([[1e3, -1e3]])
+    assert Lens((1.0, 1.0), (0.0, 0.0)).sees(far).all()
+    assert Lens((1.0, 1.0), (0.0, 0.0), (0.1, 0.01, 0.0)).sees(far).all()
 
 
 def test_transforms_are_turned_to_opencvs_axes(tmp_path: Path) -> None:
@@ -92,6 +112,25 @@ def test_an_angle_of_view_serves_for_a_focal_length(tmp_path: Path) -> None:
     assert lens.focal == pytest.approx((4, 4)) and lens.principal == (4, 3)
 
 
+@pytest.mark.parametrize("name", ["turned.jpg", "turned.png", "turned.webp", "turned.tif", "plain.exr"])
+def test_without_a_size_the_pictures_own_upright_one_serves(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "plain.exr":
+        write_picture(path, Picture(np.zeros((6, 8, 3), np.float32), "exr", "half"))
+    else:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (6, 8)).save(path, exif=exif)
+    read = read_picture(path).pixels.shape
+    frame = {"file_path": name, "transform_matrix": np.eye(4).tolist(), "camera_angle_x": 1.0}
+    (tmp_path / "transforms.json").write_text(json.dumps({"frames": [frame]}))
+    photograph = read_transforms(tmp_path / "transforms.json").photographs[0]
+    assert photograph.size == read[:2]
+    if name != "plain.exr":
+        assert photograph.size == (6, 8)
+    assert photograph.lens.principal == (photograph.size[1] / 2, photograph.size[0] / 2)
+
+
 def test_missing_pictures_are_left_out_and_masks_are_found(tmp_path: Path) -> None:
     path = write_transforms(tmp_path)
     (tmp_path / "images" / "b.png").unlink()
@@ -111,6 +150,11 @@ def test_missing_pictures_are_left_out_and_masks_are_found(tmp_path: Path) -> No
         ({"frames": [{"file_path": "images/a.png", "transform_matrix": [[1, 2], [3, 4]]}]}, "not a 4 x 4"),
         ({"fl_x": math.nan}, "fl_x is nan"),
         ({"fl_x": -3}, "focal lengths are above 0"),
+        ({"k5": 0.1}, "k4 to k6 are not supported; undistort the pictures"),
+        ({"w": 0}, "w and h are 0 and 6; they are above 0"),
+        ({"up": [0, 0, 0]}, r"up is \[0, 0, 0\], not three numbers"),
+        ({"up": "z"}, "up is z, not three numbers"),
+        ({"up": None}, "up is None, not three numbers"),
         ({"camera_model": "OPENCV_FISHEYE"}, "the lens OPENCV_FISHEYE is not supported"),
     ],
 )

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from clearpane.errors import ClearpaneError
+from clearpane.optics.color import srgb_to_linear
+from clearpane.reconstruction import atlas, reading_asset
 from clearpane.reconstruction.asset import Asset, save_asset
 from clearpane.reconstruction.mesh import Mesh, face_areas
 from clearpane.reconstruction.reading_asset import load_asset
@@ -149,6 +151,90 @@ def test_colours_of_vertices_become_a_texture(tmp_path: Path) -> None:
     assert np.abs(found - (asset.mesh.vertices + 1) / 2).max() < 0.1
 
 
+def test_textures_are_read_no_larger_than_they_will_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Five materials in an atlas of 64: cells of 64 // 3 - 4 texels, whatever size the files have.
+    monkeypatch.setattr(atlas, "_LARGEST", 64)
+    seen: list[tuple[int, ...]] = []
+
+    def spied(parts: list[atlas.Part]) -> Any:
+        seen.extend(part.surface.shape for part in parts)
+        return atlas.joined(parts)
+
+    monkeypatch.setattr(reading_asset, "joined", spied)
+    shades, places = (0, 60, 120, 180, 240), [np.eye(4) for _ in range(5)]
+    meshes = []
+    for shade, place in zip(shades, places, strict=True):
+        place[0, 3] = shade
+        checks = np.zeros((128, 256, 3), np.uint8)  # finer than a cell: of the mean light
+        checks[::2], checks[..., 2] = 255, shade
+        meshes.append(square(baseColorTexture=Image.fromarray(checks), metallicFactor=0.0))
+    meshes[1].visual.uv *= 2
+    asset = load_asset(written(tmp_path / "a.glb", *meshes, transforms=places))
+    assert seen == [(9, 17, 17)] * 5 and asset.albedo.shape == (63, 63, 3)
+    corners = np.asarray([[shade - 1.0, -1, 0] for shade in shades])
+    found = colours_at(asset, corners)
+    np.testing.assert_allclose(found[:, 2], srgb_to_linear(np.asarray(shades) / 255), atol=1e-5)
+    np.testing.assert_allclose(found[:, 0], 0.5, atol=0.1)
+
+
+def test_the_strength_of_normal_maps_and_occlusion_is_each_materials_own(tmp_path: Path) -> None:
+    maps = {
+        "normalTexture": Image.new("RGB", (4, 4), (217, 128, 217)),  # 45 degrees to the right
+        "occlusionTexture": Image.new("RGB", (4, 4), (51, 0, 0)),
+    }
+    moved = np.eye(4)
+    moved[0, 3] = 9
+    good = written(
+        tmp_path / "a.glb",
+        square(name="same", **maps),
+        square(name="same", roughnessFactor=0.5, **maps),
+        transforms=[np.eye(4), moved],
+    ).read_bytes()
+    materials = document_of(good)["materials"]
+    materials[1]["normalTexture"]["scale"], materials[1]["occlusionTexture"]["strength"] = 0.5, 0.25
+    (tmp_path / "b.glb").write_bytes(_with_document(good, materials=materials))
+    asset = load_asset(tmp_path / "b.glb")
+    size = len(asset.occlusion)
+    for x, slope, occlusion in ((0, 1.0, 0.2), (9, 0.5, 0.8)):
+        corner = np.linalg.norm(asset.mesh.vertices - [x - 1, -1, 0], axis=-1).argmin()
+        column, row = np.clip((asset.coordinates[corner] * size).astype(int), 0, size - 1)
+        normal = asset.normal_map[row, column]
+        assert np.linalg.norm(normal) == pytest.approx(1, abs=1e-5)
+        assert normal[0] / normal[2] == pytest.approx(slope, abs=0.01)
+        assert asset.occlusion[row, column] == pytest.approx(occlusion, abs=0.01)
+
+
+def test_textures_that_lie_elsewhere_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.glb"
+    good = written(path, square(baseColorTexture=Image.new("RGB", (4, 4), (9, 9, 9)))).read_bytes()
+    expected = load_asset(path)
+
+    def changed(**texture: Any) -> bytes:
+        materials = document_of(good)["materials"]
+        materials[0]["pbrMetallicRoughness"]["baseColorTexture"] |= texture
+        return _with_document(good, materials=materials, extensionsRequired=["KHR_texture_transform"])
+
+    def transform(**entries: Any) -> dict[str, Any]:
+        return {"extensions": {"KHR_texture_transform": entries}}
+
+    cases = [
+        (transform(offset=[0.5, 0]), "texture transform"),
+        (transform(rotation=0.1), "texture transform"),
+        (transform(scale=[2, 2]), "texture transform"),
+        (transform(texCoord=1), "second set of texture coordinates"),
+        ({"texCoord": 1}, "second set of texture coordinates"),
+    ]
+    for entries, said in cases:
+        path.write_bytes(changed(**entries))
+        with pytest.raises(ClearpaneError, match=said) as caught:
+            load_asset(path)
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    path.write_bytes(changed(**transform(offset=[0.0, 0.0], scale=[1.0, 1.0], rotation=0.0)))
+    np.testing.assert_array_equal(load_asset(path).albedo, expected.albedo)
+
+
 def test_a_bare_mesh_has_gltfs_default_material(tmp_path: Path) -> None:
     mesh = trimesh.Trimesh([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]])
     asset = load_asset(written(tmp_path / "a.glb", mesh))
@@ -157,9 +243,13 @@ def test_a_bare_mesh_has_gltfs_default_material(tmp_path: Path) -> None:
     np.testing.assert_allclose(asset.normals, [[0, 0, 1]] * 3, atol=1e-6)
 
 
+def document_of(content: bytes) -> dict[str, Any]:
+    return json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
+
+
 def _with_document(content: bytes, **entries: Any) -> bytes:
     length = int.from_bytes(content[12:16], "little")
-    document = json.dumps({**json.loads(content[20 : 20 + length]), **entries}).encode()
+    document = json.dumps({**document_of(content), **entries}).encode()
     document += b" " * (-len(document) % 4)
     rest = content[20 + length :]
     head = struct.pack("<4s4I", b"glTF", 2, 20 + len(document) + len(rest), len(document), 0x4E4F534A)

@@ -68,7 +68,7 @@ def test_what_cannot_be_is_said_in_one_line_and_nothing_is_left(
     (tmp_path / "no.safetensors").write_bytes(b"nothing")
     cases = {
         (views, "--output", tmp_path / "ball.stl"): "an asset is written as",
-        (views, "--output", there): "is there already; --overwrite replaces it",
+        (views, "--output", there): "exists already; allow overwriting",
         (views, "--output", tmp_path / "no" / "ball.glb"): "there is no folder",
         (tmp_path / "nothing", "--output", tmp_path / "a.glb"): "no such file or folder",
         (single, "--output", tmp_path / "a.glb"): "at least two photographs",

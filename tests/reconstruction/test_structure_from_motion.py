@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from clearpane.errors import ClearpaneError
+from clearpane.reconstruction import structure_from_motion
 from clearpane.reconstruction.photographs import Lens, Photograph, PhotographSet
+from clearpane.reconstruction.placing import place_object
 from clearpane.reconstruction.structure_from_motion import find_poses, triangulate
 
 pytest.importorskip("pycolmap")
@@ -95,7 +97,7 @@ def test_poses_come_back_and_a_stranger_is_left_out(
     assert [p.path for p in found.photographs] == pictures
     assert steps == ["reading 9 photographs", "matching 36 pairs of photographs", "finding the poses"]
     assert capfd.readouterr() == ("", "")
-    assert found.up is None and len(found.points) > 100
+    assert found.up is None and len(found.points) > 100 and found.poses_found
     for view, photo in enumerate(found.photographs):
         scale = 2 if view == LARGE else 1
         assert photo.size == (scale * HEIGHT, scale * WIDTH)
@@ -126,6 +128,39 @@ def test_points_by_known_poses_lie_on_the_planes(pictures: list[Path]) -> None:
     assert np.median(np.abs(found.points).min(-1)) < 0.005  # metres off the nearest of the three planes
 
 
+def test_where_all_views_cut_the_object_off_it_is_where_its_points_are(pictures: list[Path]) -> None:
+    # Of the corner, each mask shows what is nearer to it than a metre, and something at the frame.
+    masks = []
+    for pose in poses()[2:6]:
+        x, y = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
+        centre = -pose[:3, :3].T @ pose[:3, 3]
+        middle = FOCAL * centre[:2] / centre[2] + [WIDTH / 2, HEIGHT / 2]
+        mask = np.hypot(x - middle[0], y - middle[1]) < FOCAL / centre[2]
+        mask[:, :2] = True
+        masks.append(mask.astype(np.float32))
+    placement = place_object(as_known(pictures[2:6], poses()[2:6]), masks)
+    low, high = placement.centre - 0.5 / placement.scale, placement.centre + 0.5 / placement.scale
+    assert np.abs(low).max() < 0.2 and np.abs(high - 1).max() < 0.2
+
+
+def test_large_pictures_are_looked_at_small_and_their_lenses_are_their_own(
+    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(structure_from_motion, "_SIDE", WIDTH)
+    masks, large = [], []
+    for view in range(2, 6):
+        large.append(tmp_path / f"{view}.png")
+        Image.fromarray(photograph(poses()[view], scale=2)).save(large[-1])
+        masks.append(tmp_path / f"{view}_mask.png")
+        Image.new("L", (2 * WIDTH, 2 * HEIGHT), 255).save(masks[-1])
+    found = find_poses(large, masks)
+    assert found.poses_found
+    for photo in found.photographs:
+        assert photo.size == (2 * HEIGHT, 2 * WIDTH)
+        assert photo.lens.focal == pytest.approx((2 * FOCAL, 2 * FOCAL), rel=0.03)
+        assert photo.lens.principal == pytest.approx((WIDTH, HEIGHT))
+
+
 def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
     strangers = []
     for seed in range(3):
@@ -134,8 +169,8 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ClearpaneError, match="do not fit together; photograph with more overlap") as error:
         find_poses(strangers)
     assert "\n" not in str(error.value)
-    with pytest.raises(ClearpaneError, match="by these poses the photographs have no point in common"):
-        triangulate(as_known(strangers, poses()[:3]))
+    nothing = triangulate(as_known(strangers, poses()[:3]))
+    assert nothing.points.shape == (0, 3) and np.isnan(nothing.error) and nothing.seen.tolist() == [0, 0, 0]
     with pytest.raises(ClearpaneError, match="2 photographs are too few"):
         find_poses(strangers[:2])
 

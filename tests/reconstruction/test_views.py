@@ -36,7 +36,7 @@ def test_transforms_are_named_themselves_or_by_their_folder(tmp_path: Path, name
     for named in (path, tmp_path):
         found = open_views(named)
         assert [p.path.name for p in found.photographs] == ["a.png", "b.png"]
-        assert found.up is not None
+        assert found.up is not None and not found.poses_found
 
 
 def test_masks_are_those_given_or_those_beside(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def posed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Path], list[Path |
         on_step("finding")
         lens = Lens((7.0, 7.0), (4.0, 3.0))
         found = tuple(Photograph(path, np.eye(4), lens, (6, 8)) for path in pictures[1:])
-        return PhotographSet(found, np.zeros((0, 3)), None, ("one was left out",))
+        return PhotographSet(found, np.zeros((0, 3)), None, ("one was left out",), poses_found=True)
 
     monkeypatch.setattr(views, "find_poses", find)
     return asked
@@ -133,7 +133,7 @@ def test_plain_photographs_get_poses(tmp_path: Path, posed: list[Any], folder: s
     found = open_views(tmp_path, on_step=steps.append)
     pictures = [tmp_path / folder / name for name in ("a.PNG", "b.jpg", "c.webp")]
     assert posed == [(pictures, [])] and steps == ["finding"]
-    assert [p.path for p in found.photographs] == pictures[1:]
+    assert [p.path for p in found.photographs] == pictures[1:] and found.poses_found
     write_pictures(tmp_path / "masks", "a.png", "b.png")
     found = open_views(tmp_path)
     assert posed[1] == (pictures, [tmp_path / "masks" / "a.png", tmp_path / "masks" / "b.png", None])

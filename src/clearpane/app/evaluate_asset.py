@@ -22,6 +22,7 @@ from clearpane.evaluation.object_scoring import MEASURES, ObjectScorer, ObjectSc
 from clearpane.evaluation.object_truth import ObjectTruth, find_truth
 from clearpane.evaluation.tables import write_text
 from clearpane.reconstruction.lighting import load_environment
+from clearpane.reconstruction.masking import named
 from clearpane.reconstruction.reading_asset import load_asset
 from clearpane.reconstruction.relight import RelightSettings
 
@@ -32,8 +33,8 @@ shape. What the truth does not have is left out.
 
 RESULT is an asset (.glb), in the photographs' world with y up as clearpane
 reconstruct writes it, or a folder of finished pictures of any program,
-NAME.exr (linear light) or NAME.png, with albedo/, normal/, depth/ and a mesh
-laid out as below.
+NAME.exr (linear light) or NAME.png of all test views, with albedo/, normal/,
+depth/ (of all views, too) and a mesh laid out as below.
 
 TRUTH is a folder, or a transforms.json:
   transforms.json            cameras of the test views, without distortion;
@@ -127,9 +128,10 @@ def _result(options: EvaluateAsset, truth: ObjectTruth) -> Result:
     if options.result.is_dir():
         return FolderResult(options.result, truth)
     environment = None if options.environment is None else load_environment(options.environment)
-    if environment is None and any(view.environment is None for view in truth.views):
+    dark = [view.name for view in truth.views if view.environment is None]
+    if environment is None and dark:
         print_error(
-            "the light of the test views is not known (no env_map): their pictures are not compared; "
+            f"the light of {named(dark)} is not known (no env_map): pictures of it are not compared; "
             "--environment names it",
             kind="warning",
         )

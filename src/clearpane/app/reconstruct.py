@@ -17,7 +17,7 @@ from clearpane.app.progress import print_error
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import to_8bit
 from clearpane.images.writing import atomic_path
-from clearpane.reconstruction.asset import FORMATS, save_asset
+from clearpane.reconstruction.asset import check_asset_path, save_asset
 from clearpane.reconstruction.backdrop import backdrop_segmenter
 from clearpane.reconstruction.baking import AssetSettings
 from clearpane.reconstruction.captures import load_capture
@@ -27,6 +27,7 @@ from clearpane.reconstruction.masking import command_segmenter
 from clearpane.reconstruction.reconstruct import ReconstructSettings, reconstruct_capture
 from clearpane.reconstruction.refine import RefineSettings
 from clearpane.reconstruction.views import open_views
+from clearpane.reconstruction.writing_transforms import write_transforms
 
 DESCRIPTION = """\
 Make a relightable 3D object from photographs of it.
@@ -61,8 +62,9 @@ class Reconstruct:
     """Photographs, with poses or without."""
 
     output: Annotated[Path, arg(metavar="FILE.glb", help_behavior_hint="(required)")]
-    """The asset: .glb holds everything; .obj (a folder) and .ply have the base colour alone. Beside it lies a
-    picture of some views and what was made of them, as FILE_views.jpg."""
+    """The asset: .glb holds everything; .obj and .ply have the base colour alone. Beside it lies a picture of
+    some views and what was made of them, FILE_views.jpg; and where poses had to be found, these, as
+    FILE_transforms.json."""
 
     masks: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder of masks, named as the photographs. Usually that named masks beside them, if there is one."""
@@ -159,13 +161,19 @@ def run(options: Reconstruct) -> int:
         photographs = open_views(options.views, options.masks, steps.begin)
         for warning in photographs.warnings:
             print_error(f"{options.views}: {warning}", kind="warning")
+        if photographs.poses_found:  # whatever comes: they took minutes
+            poses = _beside(options.output, "transforms.json")
+            write_transforms(photographs, poses, options.overwrite)
+            print(
+                f"{options.views} -> {poses} (the poses; name it in the place of the photographs)", flush=True
+            )
         steps.begin(f"cutting out {len(photographs.photographs)} views")
         capture = load_capture(photographs, settings.side, segmenter)
         steps.begin("fitting", options.refine)
         made = reconstruct_capture(capture, settings, lirm, steps.advance)
         steps.begin("writing")
         save_asset(made.asset, options.output, options.overwrite)
-        sheet = _sheet_path(options.output)
+        sheet = _beside(options.output, "views.jpg")
         with atomic_path(sheet, options.overwrite) as temporary:
             Image.fromarray(to_8bit(contact_sheet(capture, made.refined, _SHEET_SIDE))).save(
                 temporary, "JPEG", quality=90
@@ -183,19 +191,20 @@ def run(options: Reconstruct) -> int:
 
 def check(options: Reconstruct) -> None:
     """Raise an error where the command asks for what cannot be, before anything is done."""
-    if options.output.suffix.lower() not in FORMATS:
-        raise UsageError(f"--output {options.output}: an asset is written as {', '.join(FORMATS)}")
+    try:
+        check_asset_path(options.output, options.overwrite)
+    except ClearpaneError as error:
+        raise UsageError(f"--output {error}") from error
     for name, least in (("side", 32), ("faces", 100), ("texture", 16), ("resolution", 16)):
         if getattr(options, name) < least:
             raise UsageError(f"--{name} {getattr(options, name)}: give {least} or more")
-    for path in (options.output, _sheet_path(options.output)):
+    for name in ("views.jpg", "transforms.json"):
+        path = _beside(options.output, name)
         if os.path.lexists(path) and not options.overwrite:
-            raise ClearpaneError(f"{path}: is there already; --overwrite replaces it")
-    if not options.output.absolute().parent.is_dir():
-        raise ClearpaneError(f"{options.output}: there is no folder {options.output.absolute().parent}")
+            raise UsageError(f"{path}: is there already; --overwrite replaces it")
     if not 0 <= options.refine < math.inf:
         raise UsageError(f"--refine {options.refine:g}: give a time of 0 seconds or more")
 
 
-def _sheet_path(output: Path) -> Path:
-    return output.with_name(f"{output.stem}_views.jpg")
+def _beside(output: Path, name: str) -> Path:
+    return output.with_name(f"{output.stem}_{name}")

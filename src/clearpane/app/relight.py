@@ -1,32 +1,32 @@
 """``clearpane relight``: an asset under an HDR map, from one side or all round, as pictures and a film."""
 
-import hashlib
-import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import numpy as np
 from tyro.conf import Positional, arg
 
 from clearpane.app.inputs import UsageError
 from clearpane.app.progress import BatchProgress, PictureFacts, print_error
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import to_8bit
-from clearpane.images.picture import Picture
 from clearpane.images.reading import read_picture
 from clearpane.images.video import write_video
-from clearpane.images.writing import WriteOptions, atomic_path, write_picture
-from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.reconstruction.asset import Asset
-from clearpane.reconstruction.lighting import Environment, load_environment
+from clearpane.images.writing import WriteOptions, write_picture
+from clearpane.reconstruction.lighting import load_environment
 from clearpane.reconstruction.reading_asset import load_asset
-from clearpane.reconstruction.relight import Background, RelightSettings, relight
-from clearpane.reconstruction.turntable import turntable_cameras
+from clearpane.reconstruction.relight import Background, RelightSettings
+from clearpane.reconstruction.relit_pictures import (
+    PictureKind,
+    RelitFolder,
+    Turntable,
+    as_picture,
+    on_white,
+    relit_views,
+)
 
 DESCRIPTION = """\
 Show a 3D object in other light: an asset that clearpane reconstruct made, or
@@ -44,7 +44,7 @@ Examples:
       a quick look
   clearpane relight duck.glb --environment sunset.hdr --output duck \\
       --samples 32 --denoise --background environment
-      good in a quarter of the time, with the surroundings behind
+      good enough in a fraction of the time, with the surroundings behind
   clearpane relight duck.glb --environment sunset.hdr --output turn \\
       --turntable
       all round, 72 pictures and a film of them
@@ -110,7 +110,7 @@ class Relight:
     seed: Annotated[int, arg(metavar="K", help_behavior_hint="(default: 0)")] = 0
     """Chance in the paths: the same number gives the same picture."""
 
-    format: Annotated[Literal["png", "exr"], arg(help_behavior_hint="(default: png)")] = "png"
+    format: Annotated[PictureKind, arg(help_behavior_hint="(default: png)")] = "png"
     """png is as seen on a screen (sRGB, 8 bits, clipped at white); exr is linear light, not clipped."""
 
     turntable: Annotated[bool, arg(help_behavior_hint="")] = False
@@ -120,7 +120,7 @@ class Relight:
     """Pictures a second in the film."""
 
     overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Make all pictures again; those of the same names are removed first."""
+    """Make all pictures again; those of the same names are removed first, and the film."""
 
     json: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print one line of JSON for each picture, for scripts."""
@@ -131,14 +131,22 @@ class Relight:
         return self.views if self.views is not None else _TURN if self.turntable else 1
 
     @property
-    def name(self) -> str:
-        """What the files' names begin with."""
-        return f"{self.asset.stem}_{self.environment.stem}"
+    def plan(self) -> Turntable:
+        """Which pictures there are to be."""
+        settings = RelightSettings(self.samples, self.preview, self.background, self.denoise, self.seed)
+        return Turntable(
+            self.count, self.turn, self.size, self.azimuth, self.elevation, self.exposure, settings
+        )
+
+    @property
+    def place(self) -> RelitFolder:
+        """Where they are to be."""
+        return RelitFolder(self.output, f"{self.asset.stem}_{self.environment.stem}")
 
     @property
     def pictures(self) -> list[Path]:
-        """The pictures to be made."""
-        return [self.output / f"{self.name}_{view:03d}.{self.format}" for view in range(self.count)]
+        """Their files."""
+        return [self.place.picture(view, self.format) for view in range(self.count)]
 
 
 def run(options: Relight) -> int:
@@ -152,8 +160,9 @@ def run(options: Relight) -> int:
     """
     _check(options)
     asset = load_asset(options.asset)
-    environment = load_environment(options.environment).exposed(options.exposure)
-    _prepare(options)
+    environment = load_environment(options.environment)
+    made_with = options.plan.made_with(options.asset, options.environment)
+    options.place.prepare(made_with, options.format, options.turntable, options.overwrite)
     todo = [view for view, path in enumerate(options.pictures) if not path.exists()]
     interrupted, failed = False, False
     with BatchProgress(len(todo), options.json) as progress:
@@ -161,18 +170,18 @@ def run(options: Relight) -> int:
             if view not in todo:
                 progress.end(_facts(options, view, path, "skipped"))
         try:
-            pictures = _render(asset, environment, todo, options, progress.step)
+            pictures = relit_views(asset, environment, options.plan, todo, progress.step)
             for view in todo:
                 progress.begin(f"view {view + 1} of {options.count}")
                 started = time.perf_counter()
                 path = options.pictures[view]
-                write_picture(path, _as_picture(next(pictures), options.format), WriteOptions())
+                write_picture(path, as_picture(next(pictures), options.format), WriteOptions())
                 facts = _facts(options, view, path)
                 facts.seconds = round(time.perf_counter() - started, 3)
                 progress.end(facts)
             if options.turntable:
-                frames = (_frame(path) for path in options.pictures)
-                write_video(_video(options), frames, options.rate, overwrite=True)
+                frames = (to_8bit(on_white(read_picture(path))) for path in options.pictures)
+                write_video(options.place.film, frames, options.rate, overwrite=True)
         except KeyboardInterrupt:
             interrupted = True
         except ClearpaneError as error:
@@ -210,92 +219,6 @@ def _check(options: Relight) -> None:
         raise UsageError(f"--output {options.output} is a file; name a folder")
 
 
-def _prepare(options: Relight) -> None:
-    """Make the folder, and see that the pictures in it are of the same settings, which are noted in it."""
-    record = options.output / f"{options.name}.json"
-    wanted = _settings(options)
-    try:
-        there = [path for path in (*options.pictures, _video(options)) if path.exists()]
-        if options.overwrite:
-            for path in there:
-                path.unlink()
-        elif there:
-            _compare(options, there[0], record, wanted)
-        options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ClearpaneError(f"{options.output}: cannot write there ({error.strerror})") from error
-    with atomic_path(record, overwrite=True) as temporary:
-        temporary.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
-
-
-def _settings(options: Relight) -> dict[str, Any]:
-    """All that the pictures depend on."""
-    files = {"asset": options.asset, "environment": options.environment}
-    names = ("count", "turn", "size", "azimuth", "elevation", "background", "exposure", "preview")
-    paths = () if options.preview else ("samples", "denoise", "seed")
-    return {
-        **{name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()},
-        **{name: getattr(options, name) for name in (*names, *paths)},
-    }
-
-
-def _compare(options: Relight, there: Path, record: Path, wanted: dict[str, Any]) -> None:
-    try:
-        before = json.loads(record.read_text(encoding="utf-8"))
-        changed = [name for name in {**before, **wanted} if before.get(name) != wanted.get(name)]
-    except (OSError, ValueError, TypeError, AttributeError):
-        changed = ["settings that are not known"]
-    if changed:
-        what = changed[0] if len(changed) == 1 else f"{', '.join(changed[:-1])} and {changed[-1]}"
-        raise ClearpaneError(
-            f"{there}: is there already, made with other {what}; name another folder, or add --overwrite to "
-            "make all pictures again"
-        )
-
-
-def _render(
-    asset: Asset,
-    environment: Environment,
-    views: list[int],
-    options: Relight,
-    on_step: Callable[[int, int], None],
-) -> Iterator[np.ndarray]:
-    settings = RelightSettings(
-        options.samples, options.preview, options.background, options.denoise, options.seed
-    )
-    count = options.count if options.turn == "camera" else 1
-    cameras = turntable_cameras(asset.mesh, count, options.size, options.elevation, options.azimuth)
-    if not views:
-        return
-    if options.turn == "camera":
-        yield from relight(asset, environment, cameras[views], settings, on_step)
-        return
-    for view in views:
-        light = environment.turned(360 * view / options.count)
-        yield from relight(asset, light, cameras, settings, on_step)
-
-
-def _as_picture(rendered: np.ndarray, kind: str) -> Picture:
-    """From light times its share of the pixel [H, W, 4]."""
-    share = rendered[..., 3]
-    colour = rendered[..., :3] / np.where(share > 0, share, 1)[..., None]
-    alpha = None if (share == 1).all() else share
-    return Picture(linear_to_srgb(colour), kind, "half" if kind == "exr" else "uint8", alpha=alpha)
-
-
-def _frame(path: Path) -> np.ndarray:
-    """A picture for the film, on white, [H, W, 3] uint8."""
-    picture = read_picture(path)
-    if picture.alpha is None:
-        return to_8bit(picture.pixels)
-    share = picture.alpha[..., None]
-    return to_8bit(linear_to_srgb(srgb_to_linear(np.clip(picture.pixels, 0, 1)) * share + 1 - share))
-
-
-def _video(options: Relight) -> Path:
-    return options.output / f"{options.name}.mp4"
-
-
 def _facts(
     options: Relight, view: int, path: Path, status: Literal["done", "skipped"] = "done"
 ) -> PictureFacts:
@@ -324,5 +247,5 @@ def _summarise(
     if counts["skipped"]:
         parts.append(f"{counts['skipped']} skipped, which are there already (--overwrite makes them again)")
     if options.turntable:
-        parts.append(f"film {_video(options)}")
+        parts.append(f"film {options.place.film}")
     print("; ".join(parts), file=sys.stderr)

@@ -18,6 +18,7 @@ from clearpane.evaluation.object_truth import (
 from clearpane.reconstruction.asset import Asset
 from clearpane.reconstruction.cameras import Cameras
 from clearpane.reconstruction.lighting import Environment, load_environment
+from clearpane.reconstruction.masking import named
 from clearpane.reconstruction.mesh import Mesh
 from clearpane.reconstruction.relight import RelightSettings, relight
 from clearpane.reconstruction.surface_view import SurfaceViews
@@ -26,6 +27,7 @@ Size = tuple[int, int]
 # From an environment seen by a camera (its middle straight ahead) to OpenCV's camera axes.
 _AHEAD = np.diag([-1.0, -1.0, 1.0])
 _TO_OPENGL = np.asarray([1.0, -1.0, -1.0])
+_MAPS = ("albedo", "normal", "depth")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,15 +100,29 @@ class AssetResult:
 class FolderResult:
     """Finished pictures of any program: NAME.exr (linear) or NAME.png (sRGB) in a folder.
 
-    It may have ``albedo/NAME``, ``normal/NAME``, ``depth/NAME`` and a mesh too, as the truth has them.
+    It may have ``albedo/NAME``, ``normal/NAME``, ``depth/NAME`` and a mesh too, as the truth has them: of
+    each kind those of all views that the truth has them of, or none.
+
+    Raises:
+        ClearpaneError: pictures or maps of some views are missing: a mean of the others would flatter.
     """
 
     def __init__(self, folder: Path, truth: ObjectTruth) -> None:
         self._folder, self._to_asset = folder, truth.to_asset
-        if not any(self._place("", view.name) for view in truth.views):
+        names = [view.name for view in truth.views]
+        missing = [name for name in names if self._place("", name) is None]
+        if missing:
             raise ClearpaneError(
-                f"{folder}: has no picture of a test view; name them {truth.views[0].name}.exr or .png"
+                f"{folder}: has no picture of {named(missing)}; all test views are compared: name the "
+                f"pictures {missing[0]}.exr or .png"
             )
+        for kind in _MAPS:
+            wanted = [view.name for view in truth.views if getattr(view, kind) is not None]
+            missing = [name for name in wanted if self._place(kind, name) is None]
+            if missing and len(missing) < len(wanted):
+                raise ClearpaneError(
+                    f"{folder / kind}: has no map of {named(missing)}; give those of all test views, or none"
+                )
 
     @property
     def mesh(self) -> Mesh | None:
@@ -115,7 +131,7 @@ class FolderResult:
         return None if place is None else read_mesh(place, self._to_asset)
 
     def see(self, view: TruthView, size: Size) -> ResultPictures:
-        found = [self._place(kind, view.name) for kind in ("", "albedo", "normal", "depth")]
+        found = [self._place(kind, view.name) for kind in ("", *_MAPS)]
         colour, albedo, normal, depth = (
             None if place is None else shrunk(read_values(place), size, place) for place in found
         )

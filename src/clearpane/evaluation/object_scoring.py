@@ -15,7 +15,7 @@ from clearpane.evaluation.stanford_orb import (
     normal_error,
     picture_scores,
 )
-from clearpane.reconstruction.mesh import Mesh, face_areas
+from clearpane.reconstruction.mesh import Mesh, surface_points
 
 # Points that a surface is compared by, as the benchmark has it.
 _POINTS = 30_000
@@ -122,12 +122,16 @@ class ObjectScorer:
 
 
 def mesh_distance(result: Mesh, truth: Mesh) -> float:
-    """The distance of `stanford_orb.chamfer_distance`, of 30,000 points on the result and of the truth.
+    """The mean of both ways' mean squared distances to the nearest point of the other, times 2000.
 
-    Of the truth the vertices count, as in the benchmark, whose scans are dense; a mesh of fewer than 30,000
-    is compared by as many points on it. For so many points their neighbours are looked up in a tree.
+    Of the result 30,000 points on it count; of the truth the vertices, as in the benchmark, whose scans
+    are dense, or as many points on it where it has fewer.
+
+    Args:
+        result, truth: in the benchmark's units of length.
 
     Raises:
+        ClearpaneError: one of them has no area.
         MissingExtraError: scipy is not installed.
     """
     try:
@@ -140,15 +144,3 @@ def mesh_distance(result: Mesh, truth: Mesh) -> float:
     sets = surface_points(result, _POINTS), points
     ways = [np.square(KDTree(b).query(a)[0]).mean() for a, b in (sets, sets[::-1])]
     return 2000 * float(np.mean(ways))
-
-
-def surface_points(mesh: Mesh, count: int, seed: int = 0) -> np.ndarray:
-    """Points spread evenly over a mesh at random, [count, 3]."""
-    generator = np.random.default_rng(seed)
-    areas = face_areas(mesh)
-    corners = mesh.vertices[mesh.faces[generator.choice(len(areas), count, p=areas / areas.sum())]]
-    u, v = generator.random((2, count, 1))
-    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-    return np.asarray(
-        corners[:, 0] + u * (corners[:, 1] - corners[:, 0]) + v * (corners[:, 2] - corners[:, 0])
-    )

@@ -14,6 +14,7 @@ from PIL import Image
 from clearpane.errors import ClearpaneError
 from clearpane.images.reading import read_picture
 from clearpane.optics.color import srgb_to_linear
+from clearpane.reconstruction.masking import given_mask
 from clearpane.reconstruction.photographs import Photograph
 from clearpane.reconstruction.placing import upright
 from clearpane.reconstruction.reading_transforms import read_transforms
@@ -123,15 +124,13 @@ def read_view(view: TruthView, size: int) -> TruthPictures:
     """A view's pictures, shrunk so that the longer side is at most ``size``.
 
     Raises:
-        ClearpaneError: one cannot be read, or is of another form than the picture; there is no mask.
+        ClearpaneError: one cannot be read, or is of another form than the picture; there is no mask (an alpha
+            of 1 everywhere is none), or it is of another size.
     """
     path = view.photograph.path
     picture = read_picture(path)
-    if view.photograph.mask is not None:
-        mask = read_picture(view.photograph.mask).pixels.mean(-1)
-    elif picture.alpha is not None:
-        mask = picture.alpha
-    else:
+    mask = given_mask(picture, view.photograph.mask)
+    if mask is None:
         raise ClearpaneError(
             f"{path}: has no mask; give one as its alpha, or in {path.parent.name}_mask beside its folder"
         )

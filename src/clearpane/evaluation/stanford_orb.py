@@ -1,4 +1,4 @@
-"""The measures of Stanford-ORB for reconstructed objects: pictures, albedo, normals, depth, shape.
+"""The measures of Stanford-ORB for views of reconstructed objects: pictures, albedo, normals, depth.
 
 Every picture is compared within the truth's mask, eroded by two pixels, after one gain a picture and channel,
 ``s_c = sum(x_c t_c) / sum(x_c^2)``: the brightness of light and of albedo cannot be told apart. Outside the
@@ -100,29 +100,6 @@ def depth_error(
         for r, t, i in zip(shown, truths, insides, strict=True)
     ]
     return float(np.mean(errors))
-
-
-def chamfer_distance(result: np.ndarray, truth: np.ndarray) -> float:
-    """The mean of both ways' mean squared distances to the nearest point of the other set, times 2000.
-
-    Args:
-        result, truth: points [N, 3], in the benchmark's units of length.
-    """
-    if not len(result) or not len(truth):
-        raise ClearpaneError("a shape without points cannot be compared")
-    ways = (nearest_squares(result, truth).mean(), nearest_squares(truth, result).mean())
-    return 2000 * float(np.mean(ways))
-
-
-def nearest_squares(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Of each point the squared distance to the nearest of others: [N, 3], [M, 3] -> [N]."""
-    least = np.empty(len(points))
-    norms = (others**2).sum(-1)
-    for first in range(0, len(points), 512):  # not all pairs at once in memory
-        part = points[first : first + 512]
-        squares = (part**2).sum(-1)[:, None] + norms - 2 * part @ others.T
-        least[first : first + 512] = squares.min(1)
-    return np.maximum(least, 0)
 
 
 def channel_gains(result: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> np.ndarray:

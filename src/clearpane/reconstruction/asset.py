@@ -5,6 +5,7 @@ numbers; roughness in the green channel, metallic in the blue one, occlusion in 
 tangent space of the texture.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from clearpane.errors import ClearpaneError, MissingExtraError
-from clearpane.images.writing import atomic_folder, atomic_path
+from clearpane.images.writing import atomic_path
 from clearpane.optics.color import linear_to_srgb
 from clearpane.reconstruction.mesh import Mesh
 
@@ -45,18 +46,17 @@ class Asset:
 
 
 def save_asset(asset: Asset, path: Path, overwrite: bool = False) -> None:
-    """Write an asset, whole or not at all, in the format that the file's name ends in.
+    """Write an asset, each file whole or not at all, in the format that the file's name ends in.
 
-    ``.glb`` is one file with all textures. ``.obj`` and ``.ply`` have no place for all of them: the first
-    becomes a folder of that name with the mesh, its material file and the base colour; the second has the
-    base colour at its vertices.
+    ``duck.glb`` is one file with all textures. The others have no place for all of them: ``duck.obj`` has the
+    base colour beside it, as ``duck.mtl`` and ``duck_albedo.png`` (spaces in these names become ``_``), and
+    ``duck.ply`` has it at its vertices. No folder is ever replaced.
 
     Raises:
-        ClearpaneError: another ending, a file that is there, or one that cannot be written.
+        ClearpaneError: see `check_asset_path`; or a file that cannot be written.
         MissingExtraError: trimesh is not installed.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise ClearpaneError(f"{path}: an asset is written as {', '.join(FORMATS)}")
+    check_asset_path(path, overwrite)
     try:
         import trimesh
     except ImportError as error:
@@ -67,23 +67,53 @@ def save_asset(asset: Asset, path: Path, overwrite: bool = False) -> None:
             with atomic_path(path, overwrite=overwrite) as temporary:
                 temporary.write_bytes(content)
         case ".obj":
+            library, texture = _beside_obj(path)
             text, files = trimesh.exchange.obj.export_obj(
-                _textured(trimesh, asset), include_normals=True, return_texture=True, mtl_name="material.mtl"
+                _textured(trimesh, asset, texture.stem),
+                include_normals=True,
+                return_texture=True,
+                mtl_name=library.name,
             )
-            with atomic_folder(path.with_suffix(""), overwrite=overwrite) as folder:
-                (folder / path.name).write_text(text, encoding="utf-8")
-                for name, data in files.items():
-                    (folder / name).write_bytes(data)
+            for name, data in {**files, path.name: text.encode()}.items():  # the mesh last: it names the rest
+                with atomic_path(path.with_name(name), overwrite=overwrite) as temporary:
+                    temporary.write_bytes(data)
         case _:
             content = _coloured(trimesh, asset).export(file_type="ply", vertex_normal=True)
             with atomic_path(path, overwrite=overwrite) as temporary:
                 temporary.write_bytes(content)
 
 
-def _textured(trimesh: Any, asset: Asset) -> Any:
+def check_asset_path(path: Path, overwrite: bool = False) -> None:
+    """Refuse a path that `save_asset` cannot write to, before hours are spent on the asset.
+
+    Raises:
+        ClearpaneError: another ending; no folder to write into; a file that would be written is there and
+            may not be overwritten, or is a folder.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise ClearpaneError(f"{path}: an asset is written as {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise ClearpaneError(f"{path}: there is no folder {path.parent}; make it first")
+    beside = _beside_obj(path) if path.suffix.lower() == ".obj" else ()
+    for target in (path, *beside):
+        if target.is_dir():
+            raise ClearpaneError(f"{target}: is a folder, which no asset replaces; choose another name")
+        if os.path.lexists(target) and not overwrite:
+            raise ClearpaneError(
+                f"{target}: exists already; allow overwriting (--overwrite) or choose another name"
+            )
+
+
+def _beside_obj(path: Path) -> tuple[Path, Path]:
+    """The material file and the texture of an OBJ; its syntax has no room for spaces in their names."""
+    stem = "_".join(path.stem.split())
+    return path.with_name(f"{stem}.mtl"), path.with_name(f"{stem}_albedo.png")
+
+
+def _textured(trimesh: Any, asset: Asset, name: str = "object") -> Any:
     """trimesh's mesh with glTF's material; its texture coordinates count from the lower left corner."""
     material = trimesh.visual.material.PBRMaterial(
-        name="object",
+        name=name,
         baseColorTexture=_image(linear_to_srgb(np.clip(asset.albedo, 0, 1))),
         metallicRoughnessTexture=_image(
             np.stack([np.zeros_like(asset.roughness), asset.roughness, asset.metallic], axis=-1)

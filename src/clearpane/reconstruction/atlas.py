@@ -1,7 +1,7 @@
 """Parts of an object, each with its own textures, made one mesh with one texture of each kind."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,49 +46,120 @@ class Part:
     colours: np.ndarray | None = None
 
 
+def cell_side(count: int) -> int:
+    """Texels along a side that each of so many textures may have in one of 4096."""
+    return _LARGEST if count <= 1 else max(1, _LARGEST // math.ceil(math.sqrt(count)) - 2 * _EDGE)
+
+
 def joined(parts: Sequence[Part]) -> tuple[Mesh, np.ndarray, np.ndarray, np.ndarray]:
     """One mesh, its texture coordinates [V, 2] and normals [V, 3], and its textures [S, S, 9].
 
-    Parts of different textures get a cell each, all cells of one size; no texture is larger than 4096.
+    Parts of different textures get a cell each, all cells of one size; no texture is larger than 4096. Cells
+    are drawn one after the other, at the size that they have.
 
     Raises:
         MissingExtraError: there are colours of vertices, and xatlas is not installed.
     """
-    parts = [_unrepeated(_coloured(part)) for part in parts]
-    surfaces = {id(part.surface): part.surface for part in parts}
-    stack, windows = _laid_out(list(surfaces.values()))
-    places = dict(zip(surfaces, windows, strict=True))
-    coordinates, faces, count = [], [], 0
-    for part in parts:
-        corner, size = places[id(part.surface)]
-        coordinates.append(corner + size * part.coordinates)
+    cells = [_Cell.of(part) for part in parts]
+    kinds = {cell.key for cell in cells}
+    side = min(cell_side(len(kinds)), max(cell.size for cell in cells))
+    edge, grid = (_EDGE if len(kinds) > 1 else 0), math.ceil(math.sqrt(len(kinds)))
+    step = side + 2 * edge
+    whole = torch.zeros(CHANNELS, grid * step, grid * step)
+    whole[_NORMAL.stop - 1] = 1
+    corners: dict[Hashable, np.ndarray] = {}
+    drawn, faces, count = [], [], 0
+    for cell in cells:
+        part = cell.placed(side)
+        if cell.key not in corners:
+            row, column = (n * step for n in divmod(len(corners), grid))
+            edged = F.pad(cell.draw(part, side)[None], (edge,) * 4, mode="replicate")[0]
+            whole[:, row : row + step, column : column + step] = edged
+            corners[cell.key] = np.asarray([column + edge, row + edge])
+        coordinates = (corners[cell.key] + side * part.coordinates) / (grid * step)
+        drawn.append(replace(part, coordinates=coordinates))
         faces.append(part.faces + count)
         count += len(part.vertices)
-    mesh = Mesh(np.concatenate([part.vertices for part in parts]), np.concatenate(faces))
-    normals = np.concatenate([part.normals for part in parts])
-    return mesh, np.concatenate(coordinates), normals, stack.permute(1, 2, 0).numpy()
+    vertices, normals, coordinates = (
+        np.concatenate([getattr(part, name) for part in drawn])
+        for name in ("vertices", "normals", "coordinates")
+    )
+    mesh = Mesh(vertices, np.concatenate(faces))
+    return mesh, coordinates, normals, whole.permute(1, 2, 0).numpy()
 
 
-def _coloured(part: Part) -> Part:
-    """Colours of vertices as albedo."""
-    colours = part.colours
-    if colours is None:
-        return part
-    if np.ptp(colours, axis=0).max() < 1e-6:
-        surface = part.surface.clone()
-        surface[_COLOUR] *= torch.from_numpy(colours[0]).float()[:, None, None]
-        return replace(part, surface=surface, colours=None)
-    flat = part.surface.new_tensor([0.0, 0.0, 1.0])[:, None, None]
-    if (part.surface[_NORMAL] - flat).abs().max() > 1e-2:
-        return replace(part, colours=None)
-    wanted = _TEXELS_A_TRIANGLE * math.sqrt(len(part.faces))
-    size = min(_LARGEST, max(64, part.surface.shape[-1], 2 ** math.ceil(math.log2(wanted))))
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    """What a part shows of its textures.
+
+    Attributes:
+        painted: by colours of its vertices, which get a texture of their own.
+        tint: linear, of all its vertices, where it is not.
+        times: how often the textures are repeated across and down, from ``low`` on.
+    """
+
+    part: Part
+    painted: bool
+    tint: tuple[float, ...]
+    low: np.ndarray
+    times: tuple[int, int]
+
+    @classmethod
+    def of(cls, part: Part) -> "_Cell":
+        tint, colours = (1.0, 1.0, 1.0), part.colours
+        painted = False
+        if colours is not None:
+            if np.ptp(colours, axis=0).max() < 1e-6:
+                tint = tuple(colours[0].tolist())
+            else:  # a normal map would no longer fit
+                flat = part.surface.new_tensor([0.0, 0.0, 1.0])[:, None, None]
+                painted = bool((part.surface[_NORMAL] - flat).abs().max() <= 1e-2)
+        low = np.floor(part.coordinates.min(0) + _ROUNDING)
+        times = np.maximum(np.ceil(part.coordinates.max(0) - _ROUNDING) - low, 1)
+        across, down = (int(n) for n in times)
+        return cls(part, painted, tint, low, (across, down))
+
+    @property
+    def key(self) -> Hashable:
+        """The same of those that look the same."""
+        return id(self.part) if self.painted else (id(self.part.surface), self.tint, self.times)
+
+    @property
+    def size(self) -> int:
+        """Texels along a side that it would have by itself."""
+        size = self.part.surface.shape[-1]
+        if self.painted:
+            wanted = _TEXELS_A_TRIANGLE * math.sqrt(len(self.part.faces))
+            return max(64, size, int(2 ** math.ceil(math.log2(wanted))))
+        return size * max(self.times)
+
+    def placed(self, side: int) -> Part:
+        """The part with coordinates in [0, 1] of a cell of so many texels."""
+        if self.painted:
+            return _painted(self.part, min(self.size, side))
+        times = np.asarray(self.times)
+        return replace(self.part, coordinates=np.clip((self.part.coordinates - self.low) / times, 0, 1))
+
+    def draw(self, placed: Part, side: int) -> Tensor:
+        """The cell, [9, side, side]."""
+        if self.painted:
+            return scaled(placed.surface, (side, side))
+        across, down = (min(n, side) for n in self.times)
+        single = scaled(self.part.surface, (side // down, side // across))
+        drawn = scaled(single.repeat(1, down, across), (side, side))
+        drawn[_COLOUR] *= torch.tensor(self.tint)[:, None, None]
+        return drawn
+
+
+def _painted(part: Part, size: int) -> Part:
+    """Laid flat anew, with colours of vertices in the albedo."""
+    assert part.colours is not None
     laid = unwrap(Mesh(part.vertices, part.faces), size)
     texels = find_texels(laid, size)
     faces = laid.mesh.faces
     where = texels.interpolate(part.coordinates[laid.source], faces)
     values = _sampled(part.surface, where % 1.0)
-    values[:, _COLOUR] *= texels.interpolate(colours[laid.source], faces)
+    values[:, _COLOUR] *= texels.interpolate(part.colours[laid.source], faces)
     texture, filled = np.zeros((size**2, CHANNELS)), np.zeros(size**2, bool)
     texture[texels.index], filled[texels.index] = values, True
     filling = fill_gaps(texture.reshape(size, size, -1), filled.reshape(size, size))
@@ -108,42 +179,9 @@ def _sampled(surface: Tensor, coordinates: np.ndarray) -> np.ndarray:
     return found[0, :, 0].T.double().numpy()
 
 
-def _unrepeated(part: Part) -> Part:
-    """The texture written out as often as it is repeated, so that coordinates are in [0, 1]."""
-    low = np.floor(part.coordinates.min(0) + _ROUNDING)
-    times = np.maximum(np.ceil(part.coordinates.max(0) - _ROUNDING) - low, 1)
-    coordinates = np.clip((part.coordinates - low) / times, 0, 1)
-    if (times == 1).all():
-        return replace(part, coordinates=coordinates)
-    size = min(_LARGEST, int(part.surface.shape[-1] * times.max()))
-    across, down = (int(n) for n in np.minimum(times, size))
-    single = _scaled(part.surface, (size // down, size // across))
-    surface = _scaled(single.repeat(1, down, across), (size, size))
-    return replace(part, coordinates=coordinates, surface=surface)
-
-
-def _laid_out(surfaces: Sequence[Tensor]) -> tuple[Tensor, list[tuple[np.ndarray, float]]]:
-    """All textures as one, [9, S, S], and each one's upper left corner and side in it, in shares of S."""
-    largest = max(surface.shape[-1] for surface in surfaces)
-    if len(surfaces) == 1:
-        size = min(largest, _LARGEST)
-        return _scaled(surfaces[0], (size, size)), [(np.zeros(2), 1.0)]
-    grid = math.ceil(math.sqrt(len(surfaces)))
-    side = max(1, min(largest, _LARGEST // grid - 2 * _EDGE))
-    cell = side + 2 * _EDGE
-    whole = torch.zeros(CHANNELS, grid * cell, grid * cell)
-    whole[_NORMAL.stop - 1] = 1
-    windows = []
-    for index, surface in enumerate(surfaces):
-        row, column = (n * cell for n in divmod(index, grid))
-        edged = F.pad(_scaled(surface, (side, side))[None], (_EDGE,) * 4, mode="replicate")[0]
-        whole[:, row : row + cell, column : column + cell] = edged
-        windows.append((np.asarray([column + _EDGE, row + _EDGE]) / (grid * cell), side / (grid * cell)))
-    return whole, windows
-
-
-def _scaled(surface: Tensor, size: tuple[int, int]) -> Tensor:
-    if surface.shape[1:] == size:
-        return surface
-    smaller = size[0] < surface.shape[1]
-    return F.interpolate(surface[None], size, mode="bilinear", align_corners=False, antialias=smaller)[0]
+def scaled(textures: Tensor, size: tuple[int, int]) -> Tensor:
+    """Textures [C, H, W] of another height and width; where it is smaller, of means."""
+    if textures.shape[1:] == size:
+        return textures
+    smaller = any(new < old for new, old in zip(size, textures.shape[1:], strict=True))
+    return F.interpolate(textures[None], size, mode="bilinear", align_corners=False, antialias=smaller)[0]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from clearpane.reconstruction.asset import Asset
 from clearpane.reconstruction.evidence import sample_volume, voxel_centres
-from clearpane.reconstruction.mesh import Mesh, extract_surface, largest_pieces, simplify
+from clearpane.reconstruction.mesh import Mesh, extract_surface, largest_pieces, simplify, unit
 from clearpane.reconstruction.rendering import Field
 from clearpane.reconstruction.unwrapping import Texels, UnwrappedMesh, fill_gaps, find_texels, unwrap
 
@@ -17,7 +17,7 @@ _AT_ONCE = 1 << 16
 # A texel of a simplified triangle is brought to the surface it stands for, no farther than this, metres.
 _PULLS, _FARTHEST_PULL = 2, 0.02
 _OCCLUSION_GRID, _OCCLUSION_RAYS, _OCCLUSION_STEPS = 96, 64, 32
-# Rays start so far above the surface and see so far, metres.
+# Rays start so far above the surface and look at least so far, metres.
 _OCCLUSION_OFFSET, _OCCLUSION_REACH = 0.02, 1.0
 
 
@@ -55,12 +55,12 @@ def bake_asset(field: Field, settings: AssetSettings) -> Asset:
     unwrapped = unwrap(mesh, settings.texture)
     texels = find_texels(unwrapped, settings.texture)
     faces = unwrapped.mesh.faces
-    of_texels = _unit(texels.interpolate(normals[unwrapped.source], faces))
+    of_texels = unit(texels.interpolate(normals[unwrapped.source], faces))
     surface = _surface(field, texels.interpolate(unwrapped.mesh.vertices, faces), of_texels)
     frame = tangent_frames(unwrapped, normals[unwrapped.source], texels)
     local = np.einsum("tij,tj->ti", frame, surface["normal"])
     # A normal that looks below its own triangle could not be shown.
-    local = _unit(np.concatenate([local[:, :2], np.maximum(local[:, 2:], 0.1)], axis=-1))
+    local = unit(np.concatenate([local[:, :2], np.maximum(local[:, 2:], 0.1)], axis=-1))
     bare = texels.interpolate(occlusion[unwrapped.source, None], faces)
 
     def texture(values: np.ndarray) -> np.ndarray:
@@ -76,7 +76,7 @@ def bake_asset(field: Field, settings: AssetSettings) -> Asset:
         texture(surface["albedo"]),
         texture(surface["metallic"])[..., 0],
         texture(surface["roughness"])[..., 0],
-        _unit(texture(local)),
+        unit(texture(local)),
         texture(bare)[..., 0],
     )
 
@@ -92,7 +92,7 @@ def vertex_normals(mesh: Mesh) -> np.ndarray:
     for corner in range(3):
         np.add.at(total, mesh.faces[:, corner], weighted)
     seen = np.linalg.norm(total, axis=-1, keepdims=True) > 1e-12
-    return _unit(np.where(seen, total, [0.0, 1.0, 0.0]))
+    return unit(np.where(seen, total, [0.0, 1.0, 0.0]))
 
 
 def tangent_frames(unwrapped: UnwrappedMesh, normals: np.ndarray, texels: Texels) -> np.ndarray:
@@ -109,9 +109,9 @@ def tangent_frames(unwrapped: UnwrappedMesh, normals: np.ndarray, texels: Texels
     total = np.zeros_like(unwrapped.mesh.vertices)
     for corner in range(3):
         np.add.at(total, faces[:, corner], tangent)
-    normal = _unit(texels.interpolate(normals, faces))
-    along = texels.interpolate(_unit(total), faces)
-    along = _unit(along - (along * normal).sum(-1, keepdims=True) * normal)
+    normal = unit(texels.interpolate(normals, faces))
+    along = texels.interpolate(unit(total), faces)
+    along = unit(along - (along * normal).sum(-1, keepdims=True) * normal)
     # In a texture whose v points down, a chart that is not mirrored turns the other way round.
     mirrored = np.where(area[texels.face] > 0, -1.0, 1.0)[:, None]
     return np.stack([along, mirrored * np.cross(normal, along), normal], axis=1)
@@ -146,7 +146,7 @@ def _unoccluded(volume: Tensor, start: Tensor, directions: Tensor) -> Tensor:
     for _ in range(_OCCLUSION_STEPS):
         distance = sample_volume(volume, start + along * directions)
         free &= distance[:, 0] > 0
-        along = along + distance.clamp(min=step / 2)
+        along = along + distance.clamp(min=step)
     return free.float()
 
 
@@ -162,7 +162,3 @@ def _surface(field: Field, points: np.ndarray, normals: np.ndarray) -> dict[str,
         for name, values in found.items():
             values.append(getattr(appearance, name).numpy())
     return {name: np.concatenate(values).astype(np.float64) for name, values in found.items()}
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))

@@ -5,8 +5,10 @@ The world is right-handed with y up, as glTF's; an object lies in the cube ``[-H
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -134,18 +136,19 @@ def pinhole_intrinsics(field_of_view: float, height: int, width: int) -> Tensor:
     return torch.tensor([focal, focal, width / 2, height / 2])
 
 
-def check_views(pictures: Tensor, masks: Tensor, cameras: Cameras) -> None:
+def check_views(pictures: Tensor, masks: Tensor, cameras: Cameras, names: Sequence[str] = ()) -> None:
     """Refuse views that nothing can be reconstructed from.
 
     Args:
         pictures: [V, 3, H, W].
         masks: how much of each pixel is the object, [V, 1, H, W] in [0, 1].
         cameras: V.
+        names: of the views, for errors; without them views are counted from 0.
 
     Raises:
         ClearpaneError: one view; sizes that differ; numbers that are not finite; poses that are none; a
             camera that does not see the object's cube; a mask that is empty, full or inverted. It names the
-            view, counted from 0.
+            view.
     """
     views = len(pictures)
     if views < 2:
@@ -160,23 +163,29 @@ def check_views(pictures: Tensor, masks: Tensor, cameras: Cameras) -> None:
         raise ClearpaneError(
             f"{views} pictures and {len(cameras.camera_to_world)} cameras; give one for each"
         )
-    for view in range(views):
-        _check_camera(cameras, view)
+    numbered = [f"view {view}" for view in range(views)]
+    for view, name in zip(range(views), names or numbered, strict=True):
+        _check_camera(cameras, view, name)
         if not torch.isfinite(pictures[view]).all():
-            raise ClearpaneError(f"view {view}: the picture has values that are not finite")
-        _check_mask(masks[view, 0], cameras, view)
+            raise ClearpaneError(f"{name}: the picture has values that are not finite")
+        _check_mask(masks[view, 0], cameras, view, name)
 
 
-def _check_camera(cameras: Cameras, view: int) -> None:
+def reaches_frame(mask: np.ndarray | Tensor) -> bool:
+    """Whether what a mask [H, W] shows touches the picture's frame, and may go on beyond it."""
+    return any(bool((edge > 0.5).any()) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+
+
+def _check_camera(cameras: Cameras, view: int, name: str) -> None:
     pose, intrinsics = cameras.camera_to_world[view], cameras.intrinsics[view]
     if not (torch.isfinite(pose).all() and torch.isfinite(intrinsics).all()):
-        raise ClearpaneError(f"view {view}: the camera has numbers that are not finite; check its pose")
+        raise ClearpaneError(f"{name}: the camera has numbers that are not finite; check its pose")
     if (intrinsics[:2] <= 0).any():
-        raise ClearpaneError(f"view {view}: focal lengths are above 0, got {intrinsics[:2].tolist()}")
+        raise ClearpaneError(f"{name}: focal lengths are above 0, got {intrinsics[:2].tolist()}")
     rotation = pose[:3, :3]
     identity = torch.eye(3, dtype=pose.dtype, device=pose.device)
     if (rotation @ rotation.T - identity).abs().max() > 1e-2 or torch.linalg.det(rotation) < 0:
-        raise ClearpaneError(f"view {view}: camera_to_world holds no rotation; check its axes and scale")
+        raise ClearpaneError(f"{name}: camera_to_world holds no rotation; check its axes and scale")
     corners = torch.cartesian_prod(*[pose.new_tensor([-HALF_SIZE, HALF_SIZE])] * 3)
     pixels, depth = project(
         Cameras(pose, intrinsics, cameras.height, cameras.width),
@@ -187,23 +196,23 @@ def _check_camera(cameras: Cameras, view: int) -> None:
     seen = len(front) and ((front.amax(0) > 0) & (front.amin(0) < size)).all()
     if depth[-1] <= 0 or not seen:
         raise ClearpaneError(
-            f"view {view}: the camera looks away from the object, which is around the origin within "
+            f"{name}: the camera looks away from the object, which is around the origin within "
             f"{HALF_SIZE}; check the pose's convention (OpenCV: z forward) and the scene's scale"
         )
 
 
-def _check_mask(mask: Tensor, cameras: Cameras, view: int) -> None:
+def _check_mask(mask: Tensor, cameras: Cameras, view: int, name: str) -> None:
     inside = mask > 0.5
     if not torch.isfinite(mask).all() or mask.min() < 0 or mask.max() > 1:
-        raise ClearpaneError(f"view {view}: the mask has values outside [0, 1]")
+        raise ClearpaneError(f"{name}: the mask has values outside [0, 1]")
     if not inside.any():
-        raise ClearpaneError(f"view {view}: the mask is empty; it must be white where the object is")
+        raise ClearpaneError(f"{name}: the mask is empty; it must be white where the object is")
     edge = torch.cat([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
     if inside.all():
-        raise ClearpaneError(f"view {view}: the mask is full; it must be white where the object is, only")
+        raise ClearpaneError(f"{name}: the mask is full; it must be white where the object is, only")
     centre = pixel_at_origin(cameras, view)
     if edge.float().mean() > 0.9 and not inside[centre]:
-        raise ClearpaneError(f"view {view}: the mask is inverted; it must be white where the object is")
+        raise ClearpaneError(f"{name}: the mask is inverted; it must be white where the object is")
 
 
 def pixel_at_origin(cameras: Cameras, view: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Photographs cut out for reconstruction: square pinhole views of one size, in the cube's world."""
 
 import math
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,22 +60,23 @@ def load_capture(photographs: PhotographSet, side: int, segmenter: Segmenter = b
     """
     if len(photographs.photographs) < 2:
         raise ClearpaneError("reconstruction needs at least two photographs; eight are better")
-    # As bytes: the masks of a hundred large photographs have to fit, the photographs need not.
-    masks = [_in_bytes(load_photograph(p, segmenter)[1]) for p in photographs.photographs]
-    placement = place_object(photographs, [_small(mask) for mask in masks])
-    views = [cut_out(*pair, placement, side) for pair in zip(photographs.photographs, masks, strict=True)]
+    small, packed = [], []
+    for photograph in photographs.photographs:
+        mask = load_photograph(photograph, segmenter)[1]
+        small.append(_small(mask))
+        packed.append(_PackedMask.of(mask))
+    placement = place_object(photographs, small)
+    views = [
+        cut_out(photograph, mask.unpacked(), placement, side)
+        for photograph, mask in zip(photographs.photographs, packed, strict=True)
+    ]
     pictures, cut_masks, poses, intrinsics = (torch.stack(parts) for parts in zip(*views, strict=True))
     cameras = Cameras(poses, intrinsics, side, side)
     allowed = _within_hull(pictures, cut_masks, cameras)
     pictures, cut_masks = 1 - allowed * (1 - pictures), allowed * cut_masks
-    check_views(pictures, cut_masks, cameras)
-    return Capture(
-        pictures,
-        cut_masks,
-        cameras,
-        tuple(p.path.name for p in photographs.photographs),
-        placement,
-    )
+    names = tuple(p.path.name for p in photographs.photographs)
+    check_views(pictures, cut_masks, cameras, names)
+    return Capture(pictures, cut_masks, cameras, names, placement)
 
 
 def load_photograph(
@@ -107,11 +109,14 @@ def cut_out(
     would have taken it.
 
     Args:
-        mask: of the photograph, [H, W], 255 where the object is.
+        mask: of the photograph, at its full size, [H, W] in [0, 1].
+
+    Raises:
+        ClearpaneError: the picture cannot be read; its camera stands within the object's box.
     """
-    pixels, inside = read_picture(photograph.path).pixels.clip(0, 1), mask[..., None] / np.float32(255)
+    pixels, inside = read_picture(photograph.path).pixels.clip(0, 1), mask[..., None]
     pose = placement.place_pose(photograph.camera_to_world)
-    low, size = _window(pose)
+    low, size = _window(pose, photograph)
     focal = side / size
     middles = (np.arange(side) + 0.5) / focal
     plane = np.stack(np.meshgrid(low[0] + middles, low[1] + middles, indexing="xy"), axis=-1)
@@ -127,13 +132,14 @@ def cut_out(
     )
 
 
-def _window(pose: np.ndarray) -> tuple[np.ndarray, float]:
+def _window(pose: np.ndarray, photograph: Photograph) -> tuple[np.ndarray, float]:
     """Upper left corner and side, on the plane z = 1, of the smallest square about the object's box."""
     corners = np.stack(np.meshgrid(*[[-OBJECT_HALF_SIZE, OBJECT_HALF_SIZE]] * 3), axis=-1).reshape(-1, 3)
     local = (corners - pose[:3, 3]) @ pose[:3, :3]
     if (local[:, 2] <= 1e-3).any():
         raise ClearpaneError(
-            "a camera stands within the object's box: the masks or poses are wrong, or no view shows it whole"
+            f"{photograph.path}: its camera stands within the object's box; the masks or poses are wrong, or "
+            "no view shows the object whole"
         )
     plane = local[:, :2] / local[:, 2:]
     low, high = plane.min(0), plane.max(0)
@@ -149,7 +155,7 @@ def _sample(values: Tensor, photograph: Photograph, plane: np.ndarray, focal: fl
         values = F.avg_pool2d(values[None], factor, ceil_mode=True)[0]
         lens = lens.scaled(1 / factor, 1 / factor)
     height, width = values.shape[-2:]
-    pixels = lens.project(plane) / [width, height]
+    pixels = np.where(lens.sees(plane)[..., None], lens.project(plane) / [width, height], -1)
     place = torch.from_numpy(2 * pixels - 1).float()
     return F.grid_sample(values[None], place[None], align_corners=False)[0]
 
@@ -164,13 +170,24 @@ def _check_form(photograph: Photograph, pixels: np.ndarray) -> None:
         )
 
 
-def _in_bytes(mask: np.ndarray) -> np.ndarray:
-    return (255 * mask + 0.5).astype(np.uint8)
+@dataclass(frozen=True)
+class _PackedMask:
+    """A mask in bytes, compressed: a hundred of large photographs have to fit; nearly all of it is 0 or 1."""
+
+    data: bytes
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, mask: np.ndarray) -> "_PackedMask":
+        return cls(zlib.compress((255 * mask + 0.5).astype(np.uint8).tobytes(), level=1), mask.shape)
+
+    def unpacked(self) -> np.ndarray:
+        return np.frombuffer(zlib.decompress(self.data), np.uint8).reshape(self.shape) / np.float32(255)
 
 
 def _small(mask: np.ndarray) -> np.ndarray:
-    """A mask of bytes in [0, 1], small enough to find the object by."""
-    values = torch.from_numpy(mask)[None, None] / 255
+    """A mask small enough to find the object by, [h, w] in [0, 1]."""
+    values = torch.from_numpy(mask)[None, None].float()
     scale = min(1.0, _MASK_SIDE / max(mask.shape))
     size = [max(1, round(n * scale)) for n in mask.shape]
     return F.interpolate(values, size, mode="area")[0, 0].numpy()

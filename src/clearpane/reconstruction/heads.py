@@ -69,7 +69,7 @@ class Heads(nn.Module):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
             with torch.no_grad():
-                last.bias[0] = _DIELECTRIC
+                self.metallic_roughness[-1].get_parameter("bias")[0] = _DIELECTRIC
 
 
 @dataclass(frozen=True, eq=False)

@@ -104,6 +104,28 @@ def face_areas(mesh: Mesh) -> np.ndarray:
     return np.asarray(np.linalg.norm(np.cross(b - a, c - a), axis=-1) / 2)
 
 
+def surface_points(mesh: Mesh, count: int, seed: int = 0) -> np.ndarray:
+    """Points spread evenly over a mesh at random, [count, 3].
+
+    Raises:
+        ClearpaneError: the mesh has no area.
+    """
+    generator = np.random.default_rng(seed)
+    areas = face_areas(mesh)
+    if not areas.sum() > 0:
+        raise ClearpaneError("the mesh has no area: there is no surface to take points of")
+    corners = mesh.vertices[mesh.faces[generator.choice(len(areas), count, p=areas / areas.sum())]]
+    u, v = generator.random((2, count, 1))
+    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
+    a, b, c = (corners[:, i] for i in range(3))
+    return np.asarray(a + u * (b - a) + v * (c - a))
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors [..., 3] of length 1; those of length 0 stay."""
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
+
+
 def simplify(mesh: Mesh, faces: int) -> Mesh:
     """A mesh of at most so many triangles, by quadric error.
 

@@ -8,8 +8,6 @@ import numpy as np
 
 from clearpane.errors import ClearpaneError
 
-_ITERATIONS = 20
-
 
 @dataclass(frozen=True)
 class Lens:
@@ -52,13 +50,17 @@ class Lens:
         """From the undistorted plane z = 1 to pixels: [..., 2] -> [..., 2]."""
         return np.asarray(self.distort(plane) * self.focal + self.principal)
 
-    def undistort(self, pixels: np.ndarray) -> np.ndarray:
-        """The inverse of `project`, by iteration: [..., 2] -> [..., 2]."""
-        distorted = (pixels - self.principal) / np.asarray(self.focal)
-        plane = distorted
-        for _ in range(_ITERATIONS):
-            plane = plane + distorted - self.distort(plane)
-        return np.asarray(plane)
+    def sees(self, plane: np.ndarray) -> np.ndarray:
+        """Whether the formula holds at points of the undistorted plane: [..., 2] -> bool, [...].
+
+        It does up to the radius at which ``r d(r)`` stops growing; beyond it, points would fall back onto
+        what is seen nearer to the axis, where no light from them arrives.
+        """
+        k1, k2, k3 = self.radial
+        # d/dr (r d(r)) as a polynomial in r^2
+        roots = np.roots([7 * k3, 5 * k2, 3 * k1, 1])
+        squares = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
+        return np.asarray((plane**2).sum(-1) < squares.min(initial=np.inf))
 
     def scaled(self, horizontal: float, vertical: float) -> "Lens":
         """For pictures so many times as wide and high."""
@@ -103,12 +105,14 @@ class PhotographSet:
         points: of the scene, where it is known, [P, 3]; or nothing.
         up: where up is in the scene's world, [3], if that is known.
         warnings: for the user: what was left out.
+        poses_found: no file had the poses; they were found in the photographs, which takes minutes.
     """
 
     photographs: tuple[Photograph, ...]
     points: np.ndarray
     up: np.ndarray | None
     warnings: tuple[str, ...] = ()
+    poses_found: bool = False
 
 
 def check_pose(pose: np.ndarray, where: str) -> np.ndarray:

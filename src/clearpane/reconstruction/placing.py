@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clearpane.errors import ClearpaneError
-from clearpane.reconstruction.cameras import OBJECT_HALF_SIZE
+from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.reconstruction.cameras import OBJECT_HALF_SIZE, reaches_frame
 from clearpane.reconstruction.photographs import Photograph, PhotographSet
+from clearpane.reconstruction.structure_from_motion import triangulate
 
 _GRID = 40
 _ROUNDS = 4
@@ -43,10 +44,6 @@ class Placement:
     def place(self, points: np.ndarray) -> np.ndarray:
         """Points [..., 3] in the cube's world."""
         return np.asarray(self.scale * (points - self.centre) @ self.rotation.T)
-
-    def place_back(self, points: np.ndarray) -> np.ndarray:
-        """The inverse of `place`."""
-        return np.asarray(points @ self.rotation / self.scale + self.centre)
 
 
 def axes_meet(poses: Sequence[np.ndarray]) -> np.ndarray:
@@ -86,21 +83,31 @@ def place_object(photographs: PhotographSet, masks: Sequence[np.ndarray]) -> Pla
     """From the visual hull; where the frame cuts the object off in every view, from the scene's points on it.
 
     No hull says how far an object reaches that no view shows whole; the points that all masks allow do, as
-    far as anything was seen.
+    far as anything was seen. Where the photographs come without points, they are triangulated, which takes a
+    minute, if pycolmap is installed.
 
     Args:
         masks: of each photograph, [h, w] of its form but any size, in [0, 1].
 
     Raises:
-        ClearpaneError: the masks have no point of space in common.
+        ClearpaneError: the masks have no point of space in common; a picture cannot be read.
     """
-    posed, points = photographs.photographs, photographs.points
-    if all(_is_cut_off(mask) for mask in masks):
+    posed = photographs.photographs
+    if all(reaches_frame(mask) for mask in masks):
+        points = photographs.points if len(photographs.points) else _triangulated(photographs)
         for photograph, mask in zip(posed, masks, strict=True):
             points = points[_within_mask(photograph, mask, points, 0.0)]
         if len(points) >= _LEAST_POINTS:
             return place_by_points(points, [p.camera_to_world for p in posed], photographs.up)
     return place_by_masks(posed, masks, photographs.up)
+
+
+def _triangulated(photographs: PhotographSet) -> np.ndarray:
+    """Points of the scene, [P, 3]; none without pycolmap."""
+    try:
+        return triangulate(photographs).points
+    except MissingExtraError:
+        return np.zeros((0, 3))
 
 
 def place_by_masks(
@@ -160,22 +167,19 @@ def _within_mask(photograph: Photograph, mask: np.ndarray, points: np.ndarray, r
     height, width = photograph.size
     row = np.floor(pixels[:, 1] * mask.shape[0] / height).astype(np.int64)
     column = np.floor(pixels[:, 0] * mask.shape[1] / width).astype(np.int64)
-    seen = front & (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
+    seen = front & photograph.lens.sees(plane)
+    seen &= (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
     shown = mask > 0.5
-    inside = front & ~seen if _is_cut_off(mask) else np.zeros(len(points), bool)
+    inside = front & ~seen if reaches_frame(mask) else np.zeros(len(points), bool)
     nearest = float(local[front, 2].min()) if front.any() else 1.0
     pixel = max(photograph.lens.focal) * mask.shape[1] / width / nearest
     inside[seen] = _dilated(shown, int(np.ceil(reach * pixel)))[row[seen], column[seen]]
     return inside
 
 
-def _is_cut_off(mask: np.ndarray) -> bool:
-    """Whether what a mask shows reaches out of the frame."""
-    return any((edge > 0.5).any() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
-
-
 def _dilated(mask: np.ndarray, by: int) -> np.ndarray:
     """A mask grown by so many pixels along its rows and columns."""
+    by = min(by, max(mask.shape))  # a point next to the camera would ask for millions
     for axis in range(2):
         sums = np.cumsum(np.moveaxis(mask, axis, 0).astype(np.int64), axis=0)
         padded = np.concatenate(

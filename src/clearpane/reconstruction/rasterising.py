@@ -1,5 +1,6 @@
 """Which triangle each pixel of a picture shows, and where in it: a z-buffer, without loops over triangles."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -44,27 +45,15 @@ def rasterise(
     depth = local[:, 2]
     plane = local[:, :2] / np.where(depth > 0, depth, 1.0)[:, None] * intrinsics[:2] + intrinsics[2:]
     corners, inverse = plane[mesh.faces], 1 / np.where(depth > 0, depth, 1.0)[mesh.faces]
-    first = np.maximum(np.ceil(corners.min(1) - 0.5), 0)  # the least and largest middles of pixels
-    last = np.minimum(np.floor(corners.max(1) - 0.5), [width - 1, height - 1])
-    extent = (last - first).max(1) + 1
-    seen = (depth[mesh.faces] > 0).all(1) & (last >= first).all(1)
-    first = np.where(seen[:, None], first, 0).astype(np.int64)
+    seen = (depth[mesh.faces] > 0).all(1).nonzero()[0]
     nearest, owner = np.zeros(height * width), np.full(height * width, -1)
-    remaining, side = seen.nonzero()[0], 2
-    while len(remaining):
-        own = remaining[extent[remaining] <= side]
-        remaining = remaining[extent[remaining] > side]
-        step = max(1, _AT_ONCE // side**2)
-        for start in range(0, len(own), step):
-            faces = own[start : start + step]
-            pixel, which, weights = _covered(corners[faces], first[faces], side, height, width)
-            found = faces[which]
-            nearness = (weights * inverse[found]).sum(-1)  # 1 / depth is linear in the picture
-            better = (nearness > nearest[pixel]).nonzero()[0]
-            better = better[np.argsort(nearness[better])]  # of several for a pixel, the last one stays
-            nearest[pixel[better]] = nearness[better]
-            owner[pixel[better]] = found[better]
-        side *= 2
+    for pixel, which, weights in covered_pixels(corners[seen], height, width):
+        found = seen[which]
+        nearness = (weights * inverse[found]).sum(-1)  # 1 / depth is linear in the picture
+        better = (nearness > nearest[pixel]).nonzero()[0]
+        better = better[np.argsort(nearness[better])]  # of several for a pixel, the last one stays
+        nearest[pixel[better]] = nearness[better]
+        owner[pixel[better]] = found[better]
     pixel = (owner >= 0).nonzero()[0]
     face = owner[pixel]
     row, column = np.divmod(pixel, width)
@@ -72,17 +61,40 @@ def rasterise(
     return Fragments(pixel, face, weights / weights.sum(-1, keepdims=True))
 
 
-def _covered(
-    corners: np.ndarray, first: np.ndarray, side: int, height: int, width: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of triangles [F, 3, 2] in boxes of ``side`` pixels: pixels, which triangle, weights in the picture."""
-    row, column = np.divmod(np.arange(side**2), side)
-    place = first[:, None] + np.stack([column, row], axis=-1)  # [F, side^2, 2]
-    weights = _weights(corners[:, None], place + 0.5)
-    inside = (weights >= -1e-9).all(-1) & (place < [width, height]).all(-1)
-    which, spot = inside.nonzero()
-    chosen = place[which, spot]
-    return chosen[:, 1] * width + chosen[:, 0], which, weights[which, spot]
+def covered_pixels(
+    corners: np.ndarray, height: int, width: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Which pixels' middles lie in which of many triangles, some triangles at a time.
+
+    Triangles are taken together by the size of their boxes, small ones first, so that there is no loop over
+    them. A middle on an edge is in both triangles; those without area have none.
+
+    Args:
+        corners: in pixels from the upper left corner, [F, 3, 2]; they may lie beyond the picture.
+
+    Yields:
+        pixel: row * width + column, [P].
+        face: which triangle, [P].
+        weights: where in it, barycentric in the picture, [P, 3].
+    """
+    first = np.maximum(np.ceil(corners.min(1) - 0.5), 0)  # the least and largest middles of pixels
+    last = np.minimum(np.floor(corners.max(1) - 0.5), [width - 1, height - 1])
+    extent = (last - first).max(1) + 1
+    remaining, side = (last >= first).all(1).nonzero()[0], 2
+    while len(remaining):
+        own = remaining[extent[remaining] <= side]
+        remaining = remaining[extent[remaining] > side]
+        row, column = np.divmod(np.arange(side**2), side)
+        step = max(1, _AT_ONCE // side**2)
+        for start in range(0, len(own), step):
+            faces = own[start : start + step]
+            place = first[faces].astype(np.int64)[:, None] + np.stack([column, row], axis=-1)
+            weights = _weights(corners[faces][:, None], place + 0.5)  # [F, side^2, 3]
+            inside = (weights >= -1e-9).all(-1) & (place < [width, height]).all(-1)
+            which, spot = inside.nonzero()
+            chosen = place[which, spot]
+            yield chosen[:, 1] * width + chosen[:, 0], faces[which], weights[which, spot]
+        side *= 2
 
 
 def _weights(corners: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ and animations have no place in an asset and are left out; textures are taken to
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,30 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.optics.color import srgb_to_linear
 from clearpane.reconstruction.asset import Asset
-from clearpane.reconstruction.atlas import CHANNELS, Part, joined
+from clearpane.reconstruction.atlas import CHANNELS, Part, cell_side, joined, scaled
+from clearpane.reconstruction.mesh import unit
 
 _MAGIC, _JSON = b"glTF", 0x4E4F534A
-_HARMLESS = ("KHR_materials_", "KHR_lights_", "EXT_texture_webp")
+_HARMLESS = ("KHR_materials_", "KHR_lights_", "EXT_texture_webp", "KHR_texture_transform")
 _FLOATS = 5126
+# A texture transform that changes nothing.
+_STILL = {"offset": [0, 0], "rotation": 0, "scale": [1, 1]}
 # Kinds of textures, the place of their channels in a stack of them, and a texel of a missing one.
 _ALBEDO, _METALLIC, _ROUGHNESS, _NORMAL, _OCCLUSION = slice(0, 3), 3, 4, slice(5, 8), 8
 _BLANK = (1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0)
+# What the 256 levels of a file stand for, and which channels go to which place of the stack as what.
+_PLAIN = np.arange(256, dtype=np.float32) / 255
+_LIGHT, _SIGNED = np.asarray(srgb_to_linear(_PLAIN)), 2 * _PLAIN - 1
+_TEXTURES = {
+    "baseColorTexture": [(channel, channel, _LIGHT) for channel in range(3)],
+    "metallicRoughnessTexture": [(2, _METALLIC, _PLAIN), (1, _ROUGHNESS, _PLAIN)],
+    "normalTexture": [(channel, _NORMAL.start + channel, _SIGNED) for channel in range(3)],
+    "occlusionTexture": [(0, _OCCLUSION, _PLAIN)],
+}
 
 
 def load_asset(path: Path) -> Asset:
@@ -39,17 +51,19 @@ def load_asset(path: Path) -> Asset:
 
     Raises:
         ClearpaneError: there is no such file; it is no GLB, is damaged, has no triangles, or uses an
-            extension without which it cannot be read.
+            extension without which it cannot be read, a texture transform, or a second set of texture
+            coordinates.
         MissingExtraError: trimesh, or xatlas for colours of vertices, is not installed.
     """
     try:
         import trimesh
     except ImportError as error:
         raise MissingExtraError("reading assets", "3d") from error
-    _check_document(path)
+    content, materials = _read_document(path)
     try:
-        scene = trimesh.load_scene(path, file_type="glb")
-        parts = list(_parts(trimesh, scene))
+        resolver = trimesh.resolvers.FilePathResolver(str(path))
+        scene = trimesh.load_scene(BytesIO(content), file_type="glb", resolver=resolver)
+        parts = list(_parts(trimesh, scene, materials))
     except (ClearpaneError, MemoryError):
         raise
     except Exception as error:  # trimesh raises almost anything on a damaged file
@@ -57,10 +71,9 @@ def load_asset(path: Path) -> Asset:
         raise ClearpaneError(f"{path}: truncated or damaged GLB file ({reason}); get a fresh copy") from error
     if not parts:
         raise ClearpaneError(f"{path}: holds no triangles; export the object's mesh into it")
-    if not all(np.isfinite(part.vertices).all() for part in parts):
+    if not all(np.isfinite(x).all() for part in parts for x in (part.vertices, part.coordinates)):
         raise ClearpaneError(f"{path}: has vertices that are not numbers; export it again")
     mesh, coordinates, normals, stack = joined(parts)
-    normal_map = stack[..., _NORMAL]
     return Asset(
         mesh,
         coordinates,
@@ -68,13 +81,16 @@ def load_asset(path: Path) -> Asset:
         stack[..., _ALBEDO],
         stack[..., _METALLIC],
         stack[..., _ROUGHNESS],
-        normal_map / np.maximum(np.linalg.norm(normal_map, axis=-1, keepdims=True), 1e-6),
+        unit(stack[..., _NORMAL]),
         stack[..., _OCCLUSION],
     )
 
 
-def _check_document(path: Path) -> None:
-    """Refuse what trimesh would read wrongly, or not say clearly."""
+def _read_document(path: Path) -> tuple[bytes, list[dict[str, Any]]]:
+    """A GLB file whose materials' names are their numbers in it, and its materials.
+
+    Refused is what trimesh would read wrongly, or not say clearly.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
@@ -85,25 +101,48 @@ def _check_document(path: Path) -> None:
         raise ClearpaneError(f"{path}: is not a GLB file (binary glTF 2.0); export the object as .glb")
     try:
         _, version, _, length, kind = struct.unpack_from("<4s4I", content)
+        if version != 2 or kind != _JSON:
+            raise ClearpaneError(f"{path}: is a GLB of version {version}, not 2; export it as glTF 2.0")
         document = json.loads(content[20 : 20 + length])
-        required = [str(name) for name in document.get("extensionsRequired", [])]
-        accessors = document.get("accessors", [])
-        primitives = [p for mesh in document.get("meshes", []) for p in mesh["primitives"]]
-        places = [p["attributes"]["TEXCOORD_0"] for p in primitives if "TEXCOORD_0" in p["attributes"]]
-        short = any(accessors[place]["componentType"] != _FLOATS for place in places)
+        problem = _problem(document)
+        materials = document.get("materials", [])
+        for index, material in enumerate(materials):
+            material["name"] = str(index)
     except (struct.error, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise ClearpaneError(f"{path}: truncated or damaged GLB file; get a fresh copy") from error
-    if version != 2 or kind != _JSON:
-        raise ClearpaneError(f"{path}: is a GLB of version {version}, not 2; export it as glTF 2.0")
-    unknown = [name for name in required if not name.startswith(_HARMLESS)]
-    if unknown or short:
-        what = unknown[0] if unknown else "texture coordinates as integers"
-        raise ClearpaneError(f"{path}: uses {what}, which is not read; export it without compression")
+    if problem is not None:
+        raise ClearpaneError(f"{path}: uses {problem}")
+    text = json.dumps(document).encode()
+    rest = content[20 + length :]
+    head = struct.pack("<4s4I", _MAGIC, 2, 20 + len(text) + len(rest), len(text), _JSON)
+    return head + text + rest, materials
 
 
-def _parts(trimesh: Any, scene: Any) -> Iterator[Part]:
+def _problem(document: dict[str, Any]) -> str | None:
+    """What a file uses and is not read, and what to do about it."""
+    unknown = [str(n) for n in document.get("extensionsRequired", []) if not str(n).startswith(_HARMLESS)]
+    if unknown:
+        return f"{unknown[0]}, which is not read; export it without compression"
+    primitives = [p for mesh in document.get("meshes", []) for p in mesh["primitives"]]
+    places = [p["attributes"]["TEXCOORD_0"] for p in primitives if "TEXCOORD_0" in p["attributes"]]
+    if any(document["accessors"][place]["componentType"] != _FLOATS for place in places):
+        return "texture coordinates as integers, which are not read; export it without compression"
+    used = {p["material"] for p in primitives if "material" in p}
+    for material in (document["materials"][index] for index in sorted(used)):
+        for texture in ({**material.get("pbrMetallicRoughness", {}), **material}.get(n) for n in _TEXTURES):
+            change = (texture or {}).get("extensions", {}).get("KHR_texture_transform", {})
+            if any(change.get(name, still) != still for name, still in _STILL.items()):
+                return (
+                    "a texture transform (KHR_texture_transform), which is not read; apply it, export again"
+                )
+            if change.get("texCoord", (texture or {}).get("texCoord", 0)) != 0:
+                return "a second set of texture coordinates, which is not read; export it with one"
+    return None
+
+
+def _parts(trimesh: Any, scene: Any, materials: Sequence[Mapping[str, Any]]) -> Iterator[Part]:
     """The file's meshes where its nodes put them."""
-    surfaces: dict[int, Tensor] = {}
+    placed = []
     for node in scene.graph.nodes_geometry:
         matrix, name = scene.graph[node]
         geometry = scene.geometry[name]
@@ -112,10 +151,15 @@ def _parts(trimesh: Any, scene: Any) -> Iterator[Part]:
         matrix = np.asarray(matrix, np.float64)
         if abs(np.linalg.det(matrix[:3, :3])) < 1e-30:
             continue  # scaled to nothing: how some programs hide a thing
-        material = getattr(geometry.visual, "material", None)
-        if id(material) not in surfaces:
-            surfaces[id(material)] = _surface(material)
-        yield _part(geometry, matrix, surfaces[id(material)])
+        placed.append((geometry, matrix, getattr(geometry.visual, "material", None)))
+    used = {getattr(material, "name", None): material for _, _, material in placed}
+    largest = cell_side(len(used))
+    surfaces = {
+        name: _surface(material, {} if name is None else materials[int(name)], largest)
+        for name, material in used.items()
+    }
+    for geometry, matrix, material in placed:
+        yield _part(geometry, matrix, surfaces[getattr(material, "name", None)])
 
 
 def _part(geometry: Any, matrix: np.ndarray, surface: Tensor) -> Part:
@@ -144,33 +188,24 @@ def _part(geometry: Any, matrix: np.ndarray, surface: Tensor) -> Part:
     return Part(vertices, faces, normals / np.maximum(lengths, 1e-30), coordinates, surface, colours)
 
 
-def _surface(material: Any) -> Tensor:
-    """A material's textures, of one size, times its factors: [9, S, S]."""
-    maps: list[tuple[Any, Tensor]] = []
+def _surface(material: Any, said: Mapping[str, Any], largest: int) -> Tensor:
+    """A material's textures, of one size but not larger than allowed, times its factors: [9, S, S].
 
-    def pixels(name: str) -> Tensor | None:
-        image = getattr(material, name, None)
-        if not isinstance(image, Image.Image):
-            return None
-        values = np.asarray(image.convert("RGB"), np.float32) / 255
-        return torch.from_numpy(values).permute(2, 0, 1)
-
-    base = pixels("baseColorTexture")
-    if base is not None:
-        maps.append((_ALBEDO, srgb_to_linear(base)))
-    other = pixels("metallicRoughnessTexture")
-    if other is not None:
-        maps += [(_METALLIC, other[2:3]), (_ROUGHNESS, other[1:2])]
-    normal = pixels("normalTexture")
-    if normal is not None:
-        maps.append((_NORMAL, normal * 2 - 1))
-    occlusion = pixels("occlusionTexture")
-    if occlusion is not None:
-        maps.append((_OCCLUSION, occlusion[:1]))
-    size = max([1, *(n for _, texture in maps for n in texture.shape[1:])])
+    Args:
+        said: of it in the file, for what trimesh does not read.
+    """
+    images = {name: getattr(material, name, None) for name in _TEXTURES}
+    given = {name: image for name, image in images.items() if isinstance(image, Image.Image)}
+    size = min(largest, max([1, *(n for image in given.values() for n in image.size)]))
     stack = torch.tensor(_BLANK)[:, None, None].repeat(1, size, size)
-    for place, texture in maps:
-        stack[place] = _resized(texture, size)
+    for name, image in given.items():
+        image = image.convert("RGB")
+        for channel, place, values in _TEXTURES[name]:
+            levels = torch.from_numpy(values[np.asarray(image.getchannel(channel))])
+            stack[place] = scaled(levels[None], (size, size))[0]
+    stack[_NORMAL][:2] *= float(said.get("normalTexture", {}).get("scale", 1))
+    strength = float(said.get("occlusionTexture", {}).get("strength", 1))
+    stack[_OCCLUSION] = 1 + strength * (stack[_OCCLUSION] - 1)
     colour = getattr(material, "baseColorFactor", None)
     if colour is not None:
         stack[_ALBEDO] *= torch.tensor(np.asarray(colour)[:3] / 255.0).float()[:, None, None]
@@ -180,12 +215,6 @@ def _surface(material: Any) -> Tensor:
             stack[place] *= float(factor)
     assert len(stack) == CHANNELS
     return stack
-
-
-def _resized(texture: Tensor, size: int) -> Tensor:
-    if texture.shape[1:] == (size, size):
-        return texture
-    return F.interpolate(texture[None], (size, size), mode="bilinear", align_corners=False)[0]
 
 
 def _vertex_colours(visual: Any) -> np.ndarray | None:

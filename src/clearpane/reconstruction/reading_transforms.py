@@ -1,7 +1,8 @@
 """``transforms.json`` as NeRF, instant-ngp and Stanford-ORB write it.
 
-Its poses have OpenGL's axes (x to the right, y up, z backward), and the world's z is up. Lengths are the
-scene's own: instant-ngp's ``scale`` and ``offset`` are for its own cube and do not matter here.
+Its poses have OpenGL's axes (x to the right, y up, z backward), and the world's z is up, unless ``up`` says
+otherwise. Lengths are the scene's own: instant-ngp's ``scale`` and ``offset`` are for its own cube and do not
+matter here.
 """
 
 import json
@@ -13,13 +14,15 @@ import numpy as np
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.formats import PICTURE_SUFFIXES
-from clearpane.images.reading import read_picture
+from clearpane.images.reading import picture_format, read_picture
 from clearpane.reconstruction.photographs import Lens, Photograph, PhotographSet, check_pose
 
 TRANSFORMS_FILES = ("transforms.json", "transforms_train.json")
 """What the file is called in its folder; NeRF and Stanford-ORB have one for training and one for testing."""
 
-_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
+TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
+"""What the file's poses are multiplied with to have OpenCV's axes; its own inverse."""
+
 _LENSES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
 
 
@@ -29,6 +32,7 @@ def read_transforms(path: Path) -> PhotographSet:
     Intrinsics stand at the top or at each frame: ``fl_x``, ``fl_y``, ``cx``, ``cy``, ``k1`` to ``k3``,
     ``p1``, ``p2``, ``w``, ``h``, or ``camera_angle_x``. A name without an ending stands for a picture of any
     format. A mask is named by ``mask_path``, or lies in a folder beside the picture's, ending in ``_mask``.
+    ``up`` at the top is a vector of the world.
 
     Raises:
         ClearpaneError: the file cannot be read or holds no camera that can be used.
@@ -49,11 +53,21 @@ def read_transforms(path: Path) -> PhotographSet:
         if picture is None:
             warnings.append(f"{frame['file_path']} is not there; it is left out")
             continue
-        photographs.append(_photograph(picture, {**content, **frame}, where))
+        photographs.append(_photograph(picture, {**content, **frame}, path.parent, where))
     if not photographs:
         raise ClearpaneError(f"{path}: none of its {len(frames)} pictures is there; are they beside it?")
     ordered = sorted(photographs, key=lambda p: p.path.name)
-    return PhotographSet(tuple(ordered), np.zeros((0, 3)), np.array([0.0, 0.0, 1.0]), tuple(warnings))
+    return PhotographSet(tuple(ordered), np.zeros((0, 3)), _up(content, path), tuple(warnings))
+
+
+def _up(content: dict[str, Any], path: Path) -> np.ndarray:
+    try:
+        up = np.asarray(content.get("up", (0, 0, 1)), float)
+    except (TypeError, ValueError):
+        up = np.zeros(0)
+    if up.shape != (3,) or not np.isfinite(up).all() or not up.any():
+        raise ClearpaneError(f"{path}: up is {content['up']}, not three numbers that are a direction")
+    return up
 
 
 def _find_picture(path: Path) -> Path | None:
@@ -65,16 +79,16 @@ def _find_picture(path: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _photograph(picture: Path, frame: dict[str, Any], where: str) -> Photograph:
+def _photograph(picture: Path, frame: dict[str, Any], folder: Path, where: str) -> Photograph:
     model = frame.get("camera_model", "OPENCV")
     if model not in _LENSES or frame.get("is_fisheye"):
         raise ClearpaneError(f"{where}: the lens {model} is not supported; undistort the pictures first")
     try:
-        pose = check_pose(np.asarray(frame["transform_matrix"], float), where) @ _TO_OPENCV
+        pose = check_pose(np.asarray(frame["transform_matrix"], float), where) @ TO_OPENCV
         lens, size = _lens(picture, frame)
     except (KeyError, TypeError, ValueError) as error:
         raise ClearpaneError(f"{where}: its camera is not complete ({error})") from error
-    return Photograph(picture, pose, lens, size, _find_mask(picture, frame, where))
+    return Photograph(picture, pose, lens, size, _find_mask(picture, frame, folder, where))
 
 
 def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int]]:
@@ -84,10 +98,14 @@ def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int]]:
             raise ValueError(f"{name} is {value}")
         return value
 
+    if any(number(name, 0) for name in ("k4", "k5", "k6")):
+        raise ValueError("k4 to k6 are not supported; undistort the pictures first")
     if "w" in frame and "h" in frame:
         width, height = int(frame["w"]), int(frame["h"])
+        if min(width, height) < 1:
+            raise ValueError(f"w and h are {width} and {height}; they are above 0")
     else:
-        height, width = read_picture(picture).pixels.shape[:2]  # upright, as it will be read
+        height, width = _upright_size(picture)
     if "fl_x" in frame:
         focal = number("fl_x", 0)
     else:
@@ -107,11 +125,26 @@ def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int]]:
     return lens, (height, width)
 
 
-def _find_mask(picture: Path, frame: dict[str, Any], where: str) -> Path | None:
+def _upright_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture as `read_picture` gives it, by its header where that tells."""
+    import OpenImageIO as oiio
+
+    if picture_format(path) in ("heic", "raw") or (source := oiio.ImageInput.open(str(path))) is None:
+        height, width = read_picture(path).pixels.shape[:2]
+        return height, width
+    try:
+        spec = source.spec()
+    finally:
+        source.close()
+    lies = spec.get_int_attribute("Orientation", 1) >= 5
+    return (spec.width, spec.height) if lies else (spec.height, spec.width)
+
+
+def _find_mask(picture: Path, frame: dict[str, Any], folder: Path, where: str) -> Path | None:
     if "mask_path" in frame:
         named = Path(str(frame["mask_path"]))
-        # Beside the picture's own folder, as the file that names it.
-        for parent in (picture.parent, *picture.parents):
+        # As seen from the file that names it, or from some folder that the picture is in.
+        for parent in (folder, *picture.parents):
             if (parent / named).is_file():
                 return parent / named
         raise ClearpaneError(f"{where}: its mask {named} is not there")

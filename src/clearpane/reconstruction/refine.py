@@ -27,9 +27,9 @@ LAST_BETA = 1 / 300
 _FIRST_BETA, _SHARP_AT = 1 / 60, 0.7  # the last width is reached at this share of the time
 # Materials are fitted once the surface is about where it belongs.
 _MATERIALS_FROM = 0.1
-_RAYS, _SAMPLES = 1024, 32
+_RAYS, _SAMPLES = 512, 24
 _OCCUPANCY, _OCCUPANCY_EVERY = 40, 25
-_GRID_RATE, _HEAD_RATE, _LIGHT_RATE, _LAST_RATE = 1e-2, 2e-3, 2e-2, 0.05
+_GRID_RATE, _HEAD_RATE, _LIGHT_RATE, _LAST_RATE = 0.03, 0.01, 0.06, 0.05
 # It is looked so often whether anything improves, in dB; it ends when nothing did so many times. While the
 # surface is still wide, nothing may for long.
 _LOOKS, _PATIENCE, _IMPROVEMENT = 20, 8, 0.02

@@ -22,6 +22,7 @@ from clearpane.optics.shading import EnvironmentLight, SurfacePoints, shade
 from clearpane.reconstruction.asset import Asset
 from clearpane.reconstruction.asset_scene import asset_shapes, environment_light, sensor
 from clearpane.reconstruction.cameras import Cameras, picture_rays
+from clearpane.reconstruction.learnt_light import facing
 from clearpane.reconstruction.lighting import Environment
 from clearpane.reconstruction.surface_view import SurfaceView, SurfaceViews
 
@@ -182,23 +183,14 @@ def _shaded(
     for index, rows in enumerate(np.array_split(np.arange(len(pixels[0])), chunks)):
         on_step(index, chunks)
         some = tuple(axis[rows] for axis in pixels)
-        view = seen.view[some] @ environment.to_world
-        normal = _facing(seen.normal[some] @ environment.to_world, view)
         single = (seen.metallic[some], seen.roughness[some], seen.occlusion[some])
         metallic, roughness, occlusion = (torch.from_numpy(x).float()[:, None] for x in single)
-        vectors = (normal, view, seen.albedo[some])
-        away, towards, albedo = (torch.from_numpy(x).float() for x in vectors)
-        points = SurfacePoints(away, towards, albedo, metallic, roughness)
+        vectors = (seen.normal[some] @ environment.to_world, seen.view[some] @ environment.to_world)
+        normal, view, albedo = (torch.from_numpy(x).float() for x in (*vectors, seen.albedo[some]))
+        points = SurfacePoints(facing(normal, view), view, albedo, metallic, roughness)
         radiance.append(shade(points, light, _FACETS, occlusion, occlusion).numpy())
     picture[..., :3][pixels] = np.concatenate(radiance) * seen.mask[pixels][:, None]
     return picture
-
-
-def _facing(normal: np.ndarray, view: np.ndarray) -> np.ndarray:
-    """Normals that interpolation or a normal map turned away, brought back to the horizon: [P, 3]."""
-    cosine = (normal * view).sum(-1, keepdims=True)
-    turned = normal + np.maximum(0.01 - cosine, 0) * view
-    return np.asarray(turned / np.linalg.norm(turned, axis=-1, keepdims=True))
 
 
 def _on_background(

@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.picture import Picture
@@ -20,7 +22,7 @@ from clearpane.reconstruction.reading_colmap import load_pycolmap, photographs_o
 LEAST_PHOTOGRAPHS = 3
 """Fewer photographs have no poses that could be checked."""
 
-# Features are looked for in pictures no larger than this along the longer side.
+# Features are looked for in copies no larger than this along the longer side.
 _SIDE = 2000
 _ADVICE = (
     "photograph with more overlap and more texture, if only of what the object stands on; what moves between "
@@ -34,8 +36,9 @@ class Triangulation:
 
     Attributes:
         points: [P, 3], in the photographs' world.
-        error: mean distance between a point's projection and the feature, in pixels, over all points'
-            features. Features farther than 4 pixels off are not a point's.
+        error: mean distance between a point's projection and the feature, over all points' features, in
+            pixels of pictures no larger than 2000; NaN without points. Features farther than 4 pixels off are
+            not a point's.
         seen: how many points each photograph sees, [V].
     """
 
@@ -78,13 +81,11 @@ def find_poses(
     with _workplace(pycolmap) as folder:
         on_step(f"reading {len(pictures)} photographs")
         given = list(masks) or [None] * len(pictures)
-        is_masked = [
-            _write_copy(folder, i, *pair) for i, pair in enumerate(zip(pictures, given, strict=True))
-        ]
-        model = _largest_model(pycolmap, folder, len(pictures), on_step)
-        if _registered(model) < needed and any(is_masked):
+        sizes = [_write_copy(folder, i, *pair) for i, pair in enumerate(zip(pictures, given, strict=True))]
+        model = _largest_model(pycolmap, folder, sizes, on_step)
+        if _registered(model) < needed and any((folder / "masks").iterdir()):
             on_step("once more, by what the masks show")
-            masked = _largest_model(pycolmap, folder, len(pictures), on_step, folder / "masks")
+            masked = _largest_model(pycolmap, folder, sizes, on_step, folder / "masks")
             model = max(model, masked, key=_registered)
         if _registered(model) < LEAST_PHOTOGRAPHS:
             raise ClearpaneError(f"{pictures[0].parent}: the photographs do not fit together; {_ADVICE}")
@@ -96,20 +97,21 @@ def find_poses(
             f"only {len(index)} of {len(pictures)} photographs fit together, not {left_out}; {_ADVICE}"
         )
     photographs = tuple(
-        replace(p, path=pictures[i], mask=given[i]) for p, i in zip(found.photographs, index, strict=True)
+        replace(p, path=pictures[i], mask=given[i], size=sizes[i], lens=p.lens_for(sizes[i]))
+        for p, i in zip(found.photographs, index, strict=True)
     )
-    warning = f"no pose was found for {left_out}; left out"
-    return replace(found, photographs=photographs, warnings=(warning,) if left_out else ())
+    warnings = (f"no pose was found for {left_out}; left out",) if left_out else ()
+    return replace(found, photographs=photographs, warnings=warnings, poses_found=True)
 
 
 def triangulate(photographs: PhotographSet) -> Triangulation:
     """Points of the scene by the poses that are known: whether they are right, and where something is.
 
     Poses that are right leave an error below a pixel and hundreds of points to each photograph; of wrong ones
-    hardly a point is left.
+    hardly a point is left, or none.
 
     Raises:
-        ClearpaneError: a picture cannot be read; there is no point at all.
+        ClearpaneError: a picture cannot be read.
         MissingExtraError: pycolmap is not installed.
     """
     pycolmap = load_pycolmap("triangulating points")
@@ -125,13 +127,12 @@ def triangulate(photographs: PhotographSet) -> Triangulation:
             model = pycolmap.triangulate_points(
                 posed, str(database), str(folder / "pictures"), str(folder), options=options
             )
-        if not model.num_points3D():
-            raise ClearpaneError("by these poses the photographs have no point in common; they are wrong")
         model.update_point_3d_errors()
-        points = np.stack([p.xyz for p in model.points3D.values()])
+        points = np.asarray([p.xyz for p in model.points3D.values()]).reshape(-1, 3)
         by_name = {image.name: int(image.num_points3D) for image in model.images.values()}
         seen = np.asarray([by_name[_copy_name(i)] for i in range(count)])
-        return Triangulation(points, float(model.compute_mean_reprojection_error()), seen)
+        error = float(model.compute_mean_reprojection_error()) if len(points) else float("nan")
+        return Triangulation(points, error, seen)
 
 
 @contextlib.contextmanager
@@ -156,33 +157,53 @@ def _copy_name(index: int) -> str:
     return f"{index:05d}.jpg"
 
 
-def _write_copy(folder: Path, index: int, path: Path, mask: Path | None = None) -> bool:
-    """A picture as COLMAP is to see it: upright, sRGB, 8 bits, its EXIF kept. Whether there is a mask."""
+def _write_copy(folder: Path, index: int, path: Path, mask: Path | None = None) -> tuple[int, int]:
+    """A picture as COLMAP is to see it: upright, sRGB, 8 bits, not too large, its EXIF kept; and its mask.
+
+    Returns:
+        The picture's own height and width.
+    """
     picture = read_picture(path)
-    copy = Picture(picture.pixels.clip(0, 1), "jpeg", "uint8", exif=picture.exif)
+    copy = Picture(_shrunk(picture.pixels.clip(0, 1)), "jpeg", "uint8", exif=picture.exif)
     write_picture(folder / "pictures" / _copy_name(index), copy)
     shown = given_mask(picture, mask)
     if shown is not None:
-        pixels = np.repeat((shown > 0.5).astype(np.float32)[..., None], 3, axis=-1)
+        pixels = np.repeat((_shrunk(shown[..., None]) > 0.5).astype(np.float32), 3, axis=-1)
         white = Picture(pixels, "png", "uint8", is_gray=True)
         write_picture(folder / "masks" / f"{_copy_name(index)}.png", white)
-    return shown is not None
+    height, width = picture.pixels.shape[:2]
+    return height, width
+
+
+def _shrunk(pixels: np.ndarray) -> np.ndarray:
+    """[H, W, C] in [0, 1] at the size at which features are looked for."""
+    scale = _SIDE / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    size = [max(1, round(n * scale)) for n in pixels.shape[:2]]
+    values = torch.from_numpy(pixels).float().permute(2, 0, 1)[None]
+    small = F.interpolate(values, size, mode="bilinear", antialias=True)
+    return small[0].permute(1, 2, 0).clamp(0, 1).numpy()
 
 
 def _largest_model(
     pycolmap: Any,
     folder: Path,
-    count: int,
+    sizes: Sequence[tuple[int, int]],
     on_step: Callable[[str], object],
     masks: Path | None = None,
 ) -> Any:
-    """Of the models that fit together, that with the most pictures; None where nothing does."""
+    """Of the models that fit together, that with the most pictures; None where nothing does.
+
+    Args:
+        sizes: of the pictures themselves.
+    """
+    count = len(sizes)
     names = [_copy_name(i) for i in range(count)]
     groups: dict[tuple[int, ...], list[str]] = {}
-    for name in names:
+    for name, size in zip(names, sizes, strict=True):
         camera = pycolmap.infer_camera_from_image(str(folder / "pictures" / name))
-        key = (camera.width, camera.height, round(camera.mean_focal_length()))
-        groups.setdefault(key, []).append(name)
+        groups.setdefault((*size, round(camera.mean_focal_length())), []).append(name)
     database = _database(pycolmap, folder, list(groups.values()))
     on_step(f"matching {count * (count - 1) // 2} pairs of photographs")
     _match(pycolmap, folder, database, names, masks)

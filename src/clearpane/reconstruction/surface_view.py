@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from clearpane.reconstruction.asset import Asset
 from clearpane.reconstruction.cameras import Cameras
+from clearpane.reconstruction.mesh import unit
 from clearpane.reconstruction.rasterising import rasterise
 
 # Rays along a pixel's side, and along a picture's at most, as memory has an end.
@@ -77,11 +78,6 @@ class SurfaceViews:
         place = torch.from_numpy(2 * uv - 1).float()[None, None]
         found = F.grid_sample(self._textures, place, padding_mode="border", align_corners=False)
         return found[0, :, 0].T.numpy()
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors [..., 3] of length 1; those of length 0 stay."""
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
 
 
 def _face_normals(asset: Asset) -> np.ndarray:

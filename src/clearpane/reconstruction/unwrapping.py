@@ -7,11 +7,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from clearpane.errors import MissingExtraError
 from clearpane.reconstruction.mesh import Mesh
+from clearpane.reconstruction.rasterising import covered_pixels
 
 # Texels between charts, and rings of texels about each that are its own.
 _PADDING = 4
-# Triangles whose texels are found at a time.
-_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,49 +73,13 @@ def unwrap(mesh: Mesh, size: int) -> UnwrappedMesh:
 
 
 def find_texels(unwrapped: UnwrappedMesh, size: int) -> Texels:
-    """Which texels' middles lie in which triangle.
-
-    Triangles are taken together by the size of their boxes, so that there is no loop over them.
-    """
-    corners = unwrapped.coordinates[unwrapped.mesh.faces] * size  # [F, 3, 2]
-    first = np.floor(corners.min(1) - 0.5).astype(np.int64)
-    extent = (np.ceil(corners.max(1) + 0.5).astype(np.int64) - first).max(1)
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    remaining = np.arange(len(corners))
-    side = 4
-    while len(remaining):
-        own = remaining[extent[remaining] <= side]
-        remaining = remaining[extent[remaining] > side]
-        step = max(1, _AT_ONCE // side**2)
-        for start in range(0, len(own), step):
-            found.append(_texels_in(corners, own[start : start + step], first, side, size))
-        side *= 2
+    """Which texels' middles lie in which triangle."""
+    corners = unwrapped.coordinates[unwrapped.mesh.faces] * size
+    none = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3)))
+    found = [none, *covered_pixels(corners, size, size)]
     index, face, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
     _, unique = np.unique(index, return_index=True)  # on an edge two triangles claim a texel
     return Texels(size, index[unique], face[unique], weights[unique])
-
-
-def _texels_in(
-    corners: np.ndarray, faces: np.ndarray, first: np.ndarray, side: int, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of triangles whose boxes are at most ``side`` texels: their texels' indices, triangles, weights."""
-    row, column = np.divmod(np.arange(side**2), side)
-    place = first[faces][:, None] + np.stack([column, row], axis=-1)  # [F, side^2, 2]
-    a, b, c = (corners[faces, i][:, None] for i in range(3))
-    middle = place + 0.5
-    area = _cross(b - a, c - a)
-    safe = np.where(np.abs(area) > 1e-12, area, 1.0)
-    second, third = _cross(middle - a, c - a) / safe, _cross(b - a, middle - a) / safe
-    weights = np.stack([1 - second - third, second, third], axis=-1)
-    inside = (weights >= -1e-9).all(-1) & (np.abs(area) > 1e-12)
-    inside &= ((place >= 0) & (place < size)).all(-1)
-    which, texel = inside.nonzero()
-    spot = place[which, texel]
-    return spot[:, 1] * size + spot[:, 0], faces[which], weights[which, texel]
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.asarray(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0])
 
 
 def fill_gaps(texture: np.ndarray, filled: np.ndarray) -> np.ndarray:

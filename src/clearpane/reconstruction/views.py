@@ -1,6 +1,7 @@
 """What a user has of an object, opened: poses by NeRF's files, COLMAP's models, or plain photographs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from clearpane.errors import ClearpaneError
@@ -25,7 +26,7 @@ def open_views(
     That is ``transforms.json``, or a folder with it (``transforms_train.json``, as NeRF and Stanford-ORB have
     it, serves as well); a COLMAP model, text or binary, with its pictures in ``images`` beside it or above
     it, or in its own folder; a folder that has such a model in ``sparse``; or a folder of photographs, or
-    with them in ``images``, whose poses are then found.
+    with them in ``images``, whose poses are then found (``poses_found``; `write_transforms` keeps them).
 
     Args:
         masks: folder of masks (see `find_masks`); by default ``masks`` in the same folder, where there is
@@ -115,4 +116,4 @@ def _plain(path: Path, masks: Path | None, on_step: Callable[[str], object]) -> 
     folder = _masks_folder(masks, path)
     found, warnings = ([], ()) if folder is None else find_masks(folder, pictures)
     posed = find_poses(pictures, found, on_step)
-    return PhotographSet(posed.photographs, posed.points, posed.up, (*warnings, *posed.warnings))
+    return replace(posed, warnings=(*warnings, *posed.warnings))
