@@ -15,7 +15,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -140,12 +140,18 @@ def relit_views(linear: Tensor, masks: Tensor, truth: Pictures) -> Tensor:
     return linear_to_srgb(own.clamp(0, 1)) * masks + 1 - masks
 
 
-def relit_asset(asset: Asset, options: Options) -> Pictures:
+def relit_asset(asset: Asset, data: Path) -> Pictures:
     """An asset under the environment that nobody has seen, from the new views."""
-    light = environment(options.data, UNSEEN)
+    light = environment(data, UNSEEN)
     made = relight(asset, light, bob_cameras()[INPUTS:], RelightSettings(_RELIT_SAMPLES, denoise=True))
     whole = torch.stack([torch.from_numpy(picture).movedim(-1, 0) for picture in made])
     return Pictures(whole[:, :3], whole[:, 3:].clamp(0, 1))
+
+
+@cache
+def relit_truth(data: Path, material: BobMaterial) -> Pictures:
+    """What the best result would be, noise and all."""
+    return relit_asset(bob_asset(data, material), data)
 
 
 def baselines(pictures: Pictures, hull: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
@@ -168,12 +174,12 @@ def measure_capture(options: Options, material: BobMaterial, light: str) -> dict
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         cost, views = pool.submit(reconstruct_alone, options, material, light).result()
     asset = load_asset(asset_path(options, material, light))
-    relit = relit_asset(asset, options)
+    relit = relit_asset(asset, options.data)
     shown = relit_views(relit.linear, relit.masks, unseen)
     surface = bob_points(options.data / "objects" / "bob", _SURFACE_POINTS)
     made = torch.from_numpy(surface_points(asset.mesh, _SURFACE_POINTS)).float()
     hull = visual_hull(pictures[:INPUTS].masks, bob_cameras()[:INPUTS])
-    true = relit_asset(bob_asset(options.data, material), options)
+    true = relit_truth(options.data, material)
     rows = {
         "radiance field": {"new": view_scores(views["colour"], truth)},
         "materials": {
@@ -283,9 +289,8 @@ def measure(options: Options) -> str:
             runs[light] = result
             scores = result["rows"]["radiance field"]["new"], result["rows"]["materials"]["relit"]
             print(f"{material}, {light}: new {scores[0]['psnr']:.2f}, relit {scores[1]['psnr']:.2f} dB")
-            write_text(
-                options.output / "reconstruction.json", json.dumps(document, indent=1) + "\n", overwrite=True
-            )
+            numbers = json.dumps(document, indent=1) + "\n"
+            write_text(options.output / "reconstruction.json", numbers, overwrite=True)
             write_text(options.output / "reconstruction.md", render(document), overwrite=True)
     sheet = Image.fromarray(to_8bit(torch.cat(rows, dim=-2).permute(1, 2, 0).numpy()))
     with atomic_path(options.output / "reconstruction.jpg", overwrite=True) as temporary:

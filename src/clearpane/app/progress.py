@@ -127,6 +127,53 @@ class BatchProgress:
         self._working = False
 
 
+class StepProgress:
+    """Reports one long work of several steps on standard error; of one that has a time, how far it is."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._what, self._seconds = "", 0.0
+
+    def __enter__(self) -> Self:
+        self._bar = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            self._bar = self._stack.enter_context(
+                Progress(
+                    SpinnerColumn(),
+                    TextColumn("{task.description}", markup=False),
+                    BarColumn(bar_width=20),
+                    TimeElapsedColumn(),
+                    console=Console(stderr=True),
+                    transient=True,
+                )
+            )
+            self._task = self._bar.add_task("", total=None)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def begin(self, what: str, seconds: float = 0.0) -> None:
+        """Something else is done now, for so many seconds at most, or nobody knows how long."""
+        self._what, self._seconds = what, seconds
+        if self._bar is not None:
+            self._bar.update(self._task, description=what, total=1.0 if seconds else None, completed=0)
+        else:
+            print(what, file=sys.stderr, flush=True)
+
+    def advance(self, share: float, psnr: float) -> None:
+        """Of what takes so many seconds, this share is over; how well it does, in dB."""
+        left = (1 - share) * self._seconds
+        text = f"{self._what}: {psnr:.1f} dB, {left:.0f} s left"
+        if self._bar is not None:
+            self._bar.update(self._task, description=text, completed=share)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
 def print_error(message: str, kind: Literal["error", "warning"] = "error") -> None:
     """Print one line for the user on standard error."""
     print(f"{kind}: {' '.join(message.split())}", file=sys.stderr, flush=True)

@@ -2,18 +2,16 @@
 
 import math
 import os
-import sys
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 from PIL import Image
 from tyro.conf import Positional, arg
 
 from clearpane.app.inputs import UsageError
-from clearpane.app.progress import print_error
+from clearpane.app.progress import StepProgress, print_error
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import to_8bit
 from clearpane.images.writing import atomic_path
@@ -99,53 +97,6 @@ class Reconstruct:
     """Replace an asset that is there."""
 
 
-class _Steps:
-    """Says on standard error what is done, and of the fitting how far it is and what is left."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._seconds = 0.0
-
-    def __enter__(self) -> Self:
-        self._bar = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-            self._bar = self._stack.enter_context(
-                Progress(
-                    SpinnerColumn(),
-                    TextColumn("{task.description}", markup=False),
-                    BarColumn(bar_width=20),
-                    TimeElapsedColumn(),
-                    console=Console(stderr=True),
-                    transient=True,
-                )
-            )
-            self._task = self._bar.add_task("", total=None)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def begin(self, what: str, seconds: float = 0.0) -> None:
-        """Something else is done now, for so many seconds at most, or nobody knows how long."""
-        self._seconds = seconds
-        if self._bar is not None:
-            self._bar.update(self._task, description=what, total=1.0 if seconds else None, completed=0)
-        else:
-            print(what, file=sys.stderr, flush=True)
-
-    def advance(self, share: float, psnr: float) -> None:
-        """Of what takes so many seconds, this share is over."""
-        left = (1 - share) * self._seconds
-        text = f"fitting: {psnr:.1f} dB, {left:.0f} s left"
-        if self._bar is not None:
-            self._bar.update(self._task, description=text, completed=share)
-        else:
-            print(text, file=sys.stderr, flush=True)
-
-
 def run(options: Reconstruct) -> int:
     """Run the command; the exit code."""
     check(options)
@@ -157,7 +108,7 @@ def run(options: Reconstruct) -> int:
     )
     lirm = None if options.weights is None else load_lirm(options.weights)
     segmenter = backdrop_segmenter if options.segmenter is None else command_segmenter(options.segmenter)
-    with _Steps() as steps:
+    with StepProgress() as steps:
         photographs = open_views(options.views, options.masks, steps.begin)
         for warning in photographs.warnings:
             print_error(f"{options.views}: {warning}", kind="warning")
