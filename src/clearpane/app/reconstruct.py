@@ -22,7 +22,7 @@ from clearpane.reconstruction.captures import load_capture
 from clearpane.reconstruction.fitted_views import contact_sheet
 from clearpane.reconstruction.loading import load_lirm
 from clearpane.reconstruction.masking import command_segmenter
-from clearpane.reconstruction.reconstruct import ReconstructSettings, reconstruct_capture
+from clearpane.reconstruction.reconstruct import ReconstructSettings, fit_capture, make_asset
 from clearpane.reconstruction.refine import RefineSettings
 from clearpane.reconstruction.views import open_views
 from clearpane.reconstruction.writing_transforms import write_transforms
@@ -121,15 +121,16 @@ def run(options: Reconstruct) -> int:
         steps.begin(f"cutting out {len(photographs.photographs)} views")
         capture = load_capture(photographs, settings.side, segmenter)
         steps.begin("fitting", options.refine)
-        made = reconstruct_capture(capture, settings, lirm, steps.advance)
+        refined = fit_capture(capture, settings, lirm, steps.advance)
+        steps.begin("making triangles and textures")
+        made = make_asset(refined, capture, settings)
         steps.begin("writing")
         save_asset(made.asset, options.output, options.overwrite)
         sheet = _beside(options.output, "views.jpg")
         with atomic_path(sheet, options.overwrite) as temporary:
-            Image.fromarray(to_8bit(contact_sheet(capture, made.refined, _SHEET_SIDE))).save(
+            Image.fromarray(to_8bit(contact_sheet(capture, refined, _SHEET_SIDE))).save(
                 temporary, "JPEG", quality=90
             )
-    refined = made.refined
     if refined.interrupted:
         print_error("interrupted: the asset is what was fitted until then", kind="warning")
     print(

@@ -83,21 +83,36 @@ def reconstruct_capture(
     lirm: Lirm | None = None,
     on_progress: Callable[[float, float], None] | None = None,
 ) -> Reconstruction:
-    """Make an asset of views that are cut out.
+    """Make an asset of views that are cut out: `fit_capture`, then `make_asset`."""
+    return make_asset(fit_capture(capture, settings, lirm, on_progress), capture, settings)
+
+
+def fit_capture(
+    capture: Capture,
+    settings: ReconstructSettings,
+    lirm: Lirm | None = None,
+    on_progress: Callable[[float, float], None] | None = None,
+) -> Refined:
+    """Fit an object to views that are cut out.
 
     Args:
         capture: as `clearpane.reconstruction.captures.load_capture` gives it.
         lirm: where it begins; without it, at the visual hull.
         on_progress: as for `clearpane.reconstruction.refine.refine`.
+    """
+    start = (
+        start_from_hull(capture, settings.refining.seed) if lirm is None else start_from_lirm(capture, lirm)
+    )
+    return refine(capture, start, settings.refining, on_progress)
+
+
+def make_asset(refined: Refined, capture: Capture, settings: ReconstructSettings) -> Reconstruction:
+    """Triangles and textures of a fitted object.
 
     Raises:
         ClearpaneError: nothing is left of the object.
         MissingExtraError: a package of the extra [3d] is not installed.
     """
-    start = (
-        start_from_hull(capture, settings.refining.seed) if lirm is None else start_from_lirm(capture, lirm)
-    )
-    refined = refine(capture, start, settings.refining, on_progress)
     asset = bake_asset(refined.field, settings.fineness)
     return Reconstruction(in_photographs_world(asset, capture.placement), refined)
 
