@@ -13,6 +13,7 @@ from clearpane.optics.environment import look_up
 from clearpane.reconstruction import starting
 from clearpane.reconstruction.cameras import picture_rays
 from clearpane.reconstruction.captures import Capture
+from clearpane.reconstruction.directional import Encoding
 from clearpane.reconstruction.heads import HexaplaneField
 from clearpane.reconstruction.learnt_light import LearntLight, display, facing, fitted_light, shade_rays
 from clearpane.reconstruction.placing import Placement
@@ -196,3 +197,13 @@ def test_light_that_is_white_and_even_costs_nothing() -> None:
     assert float(light.regularity().detach()) > 0
     upward = look_up(light.radiance().detach(), torch.tensor([[0.0, 1.0, 0.0]]))
     torch.testing.assert_close(upward, torch.ones(1, 3))
+
+
+@pytest.mark.parametrize("encoding", ["panoramas", "harmonics", "none"])
+def test_colour_may_know_directions_by_any_encoding(capture: Capture, encoding: Encoding) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(starting, "EVIDENCE_SIDE", 24)
+        start = start_from_hull(capture, encoding=encoding, panoramas=1)
+    assert (start.panoramas is None) == (encoding != "panoramas")
+    result = refine(capture, start, RefineSettings(seconds=1.0), clock=ticking(1 / 4))
+    assert result.steps == 3

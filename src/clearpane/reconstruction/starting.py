@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clearpane.reconstruction.captures import Capture
+from clearpane.reconstruction.directional import Encoding
 from clearpane.reconstruction.evidence import Evidence, add_views, evidence_features
 from clearpane.reconstruction.evidence_network import VOLUME_CHANNELS
 from clearpane.reconstruction.heads import Heads, HexaplaneField
@@ -16,13 +17,20 @@ EVIDENCE_SIDE = 128
 """Voxels of the hull along a side."""
 
 _CHANNELS, _PLANE_SIDE, _VOLUME_SIDE = 8, 160, 48
-_PANORAMAS, _PANORAMA_SIZE = 2, (32, 64)
+_PANORAMA_SIZE = (32, 64)
 _NOISE = 0.05
 _LIRM_SIDE = 128
 
 
-def start_from_hull(capture: Capture, seed: int = 0) -> HexaplaneField:
-    """The visual hull with the views' mean colours, and features that say nothing yet."""
+def start_from_hull(
+    capture: Capture, seed: int = 0, encoding: Encoding = "panoramas", panoramas: int = 2
+) -> HexaplaneField:
+    """The visual hull with the views' mean colours, and features that say nothing yet.
+
+    Args:
+        encoding: how colour is to know directions (``benchmarks/directional_encodings.py`` compares them).
+        panoramas: how many, if by these.
+    """
     generator = torch.Generator().manual_seed(seed)
     evidence = add_views(
         Evidence.empty(EVIDENCE_SIDE, capture.pictures), capture.pictures, capture.masks, capture.cameras
@@ -33,10 +41,10 @@ def start_from_hull(capture: Capture, seed: int = 0) -> HexaplaneField:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        heads = Heads(_CHANNELS, "panoramas", evidence=True)
+        heads = Heads(_CHANNELS, encoding, evidence=True)
     return HexaplaneField(
         noise(6, _CHANNELS, _PLANE_SIDE, _PLANE_SIDE),
-        noise(_PANORAMAS, _CHANNELS, *_PANORAMA_SIZE),
+        noise(panoramas, _CHANNELS, *_PANORAMA_SIZE) if encoding == "panoramas" else None,
         evidence_features(evidence),
         noise(1, VOLUME_CHANNELS, *(_VOLUME_SIDE,) * 3).contiguous(memory_format=torch.channels_last_3d),
         heads,
