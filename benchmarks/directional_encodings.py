@@ -89,8 +89,8 @@ def render(document: dict[str, Any]) -> str:
     return (
         "## How colour knows directions\n\n"
         f"bob, fitted to eight views for {document['seconds']:.0f} seconds of one core; twelve new views of "
-        "the radiance field, whole pictures on white and the object's pixels alone; ± is the standard deviation "
-        "over seeds.\n\n" + table(head, rows) + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
+        "the radiance field, whole pictures on white and the object's pixels alone; ± is the standard "
+        "deviation over seeds.\n\n" + table(head, rows) + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
     )
 
 
