@@ -15,12 +15,12 @@ from clearpane.reconstruction.cameras import picture_rays
 from clearpane.reconstruction.captures import Capture
 from clearpane.reconstruction.directional import Encoding
 from clearpane.reconstruction.heads import HexaplaneField
-from clearpane.reconstruction.learnt_light import LearntLight, display, facing, fitted_light, shade_rays
+from clearpane.reconstruction.learnt_light import LearntLight, display, facing, shade_rays
 from clearpane.reconstruction.placing import Placement
 from clearpane.reconstruction.refine import Refined, RefineSettings, object_rays, refine
-from clearpane.reconstruction.refining_losses import distance_gradient
 from clearpane.reconstruction.rendering import Appearance, Rendered
 from clearpane.reconstruction.starting import start_from_hull, start_from_lirm
+from clearpane.reconstruction.surface_gradient import distance_gradient
 from clearpane.reconstruction.transformer import Lirm
 
 from .conftest import TINY, Sphere, orbit, sphere_views
@@ -124,7 +124,7 @@ def test_what_is_lit_from_above_is_of_one_colour_all_the_same() -> None:
     albedo = truth.expand(len(hit), 3)
     seen = Rendered(one, one, Appearance(albedo, albedo, 0 * one, one, normal))
     lit = torch.ones(masks.numel(), 3)
-    lit[hit] = display(shade_rays(seen, directions[hit], fitted_light(sky))).clamp(0, 1)
+    lit[hit] = display(shade_rays(seen, 0 * normal, directions[hit], sky)).clamp(0, 1)
     pictures = lit.reshape(6, 32, 32, 3).permute(0, 3, 1, 2)
     names = tuple(map(str, range(6)))
     capture = Capture(pictures, masks, cameras, names, Placement(np.zeros(3), np.eye(3), 1.0))
@@ -178,14 +178,14 @@ def test_even_light_on_a_rough_white_surface_is_nearly_what_falls_on_it() -> Non
     directions = F.normalize(torch.randn(count, 3, generator=torch.Generator().manual_seed(1)), dim=-1)
     one = torch.ones(count, 1)
     rendered = Rendered(one, one, Appearance(one.expand(-1, 3), one.expand(-1, 3), 0 * one, one, -directions))
-    shown = shade_rays(rendered, directions, fitted_light(light.radiance()))
+    shown = shade_rays(rendered, 0 * directions, directions, light.radiance())
     assert ((shown > 0.9) & (shown < 1.05)).all()
     # Twice the light, twice as bright; half the opacity, the same surface.
     with torch.no_grad():
         light.logarithm += float(np.log(2))
     half = Rendered(0.5 * one, one, Appearance(*(0.5 * x for x in rendered.appearance)))
     torch.testing.assert_close(
-        shade_rays(half, directions, fitted_light(light.radiance())), 2 * shown, rtol=1e-4, atol=1e-4
+        shade_rays(half, 0 * directions, directions, light.radiance()), 2 * shown, rtol=1e-4, atol=1e-4
     )
 
 

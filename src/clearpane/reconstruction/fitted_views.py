@@ -8,11 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clearpane.optics.color import linear_to_srgb
-from clearpane.optics.shading import EnvironmentLight
 from clearpane.reconstruction.cameras import Cameras, picture_rays
 from clearpane.reconstruction.captures import Capture
-from clearpane.reconstruction.heads import HexaplaneField
-from clearpane.reconstruction.learnt_light import fitted_light, shade_rays
+from clearpane.reconstruction.learnt_light import shade_rays
 from clearpane.reconstruction.refine import LAST_BETA, Refined
 from clearpane.reconstruction.rendering import (
     RenderOptions,
@@ -36,8 +34,7 @@ def render_fitted(refined: Refined, cameras: Cameras) -> dict[str, Tensor]:
     """
     origins, directions = (x.reshape(-1, 3) for x in picture_rays(cameras))
     occupied = occupied_cells(refined.field, _OPTIONS, origins)
-    light = fitted_light(refined.environment)
-    parts = list(_parts(refined.field, origins, directions, occupied, light))
+    parts = list(_parts(refined, origins, directions, occupied))
     shape = (len(cameras.camera_to_world), cameras.height, cameras.width, -1)
     return {
         name: torch.cat([part[name] for part in parts]).reshape(shape).movedim(-1, 1) for name in parts[0]
@@ -59,18 +56,15 @@ def contact_sheet(capture: Capture, refined: Refined, side: int) -> np.ndarray:
 
 
 def _parts(
-    field: HexaplaneField,
-    origins: Tensor,
-    directions: Tensor,
-    occupied: Tensor | None,
-    light: EnvironmentLight[Tensor],
+    refined: Refined, origins: Tensor, directions: Tensor, occupied: Tensor | None
 ) -> Iterator[dict[str, Tensor]]:
     for o, d in zip(origins.split(_RAYS), directions.split(_RAYS), strict=True):
-        rendered = render_rays(field, o, d, _OPTIONS, occupied)
+        rendered = render_rays(refined.field, o, d, _OPTIONS, occupied)
         white = 1 - rendered.opacity
         hit = (rendered.opacity[:, 0] > _LEAST_OPACITY).nonzero()[:, 0]
         seen = rendered.of(hit)
-        shaded = linear_to_srgb(shade_rays(seen, d[hit], light).clamp(0, 1))
+        linear = shade_rays(seen, o[hit], d[hit], refined.environment, refined.sky)
+        shaded = linear_to_srgb(linear.clamp(0, 1))
         lit = torch.ones_like(rendered.appearance.colour)
         lit[hit] = shaded * seen.opacity + white[hit]
         yield {

@@ -6,7 +6,9 @@ from torch.nn import functional as F
 
 from clearpane.optics.environment import pyramid, solid_angles, texel_directions
 from clearpane.optics.shading import EnvironmentLight, SurfacePoints, shade
+from clearpane.reconstruction.directional import mirror_directions
 from clearpane.reconstruction.rendering import Rendered
+from clearpane.reconstruction.sky_visibility import SkyVisibility, directed, for_lights
 
 LIGHT_SIZE = (16, 32)
 """Texels of the map that is learnt: finer is not to be seen on anything but a mirror."""
@@ -48,12 +50,20 @@ def fitted_light(environment: Tensor) -> EnvironmentLight[Tensor]:
     return EnvironmentLight(pyramid(environment), directions, irradiance, 0)
 
 
-def shade_rays(rendered: Rendered, directions: Tensor, light: EnvironmentLight[Tensor]) -> Tensor:
+def shade_rays(
+    rendered: Rendered,
+    origins: Tensor,
+    directions: Tensor,
+    environment: Tensor,
+    sky: SkyVisibility | None = None,
+) -> Tensor:
     """Linear light of what rays see, each as one surface of the mean of its materials: [N, 3].
 
     Args:
         rendered: of rays that see something.
-        directions: of the rays, [N, 3].
+        origins, directions: of the rays, [N, 3] each.
+        environment: the light, linear, [16, 32, 3] or another multiple of 8 x 16.
+        sky: what the object hides of it; nothing, if not given.
     """
     opacity = rendered.opacity.clamp(min=1e-4)
     appearance = rendered.appearance
@@ -64,7 +74,12 @@ def shade_rays(rendered: Rendered, directions: Tensor, light: EnvironmentLight[T
         (appearance.metallic / opacity).clamp(0, 1),
         (appearance.roughness / opacity).clamp(_LEAST_ROUGHNESS, 1),
     )
-    return shade(points, light, _FACETS)
+    light = fitted_light(environment)
+    if sky is None:
+        return shade(points, light, _FACETS)
+    seen = sky.from_points((origins + rendered.depth * directions).detach())
+    mirrored = directed(seen, mirror_directions(-directions, points.normal))
+    return shade(points, light, _FACETS, for_lights(seen, *environment.shape[:2]), mirrored)
 
 
 def facing(normal: Tensor, view: Tensor) -> Tensor:

@@ -17,9 +17,10 @@ from torch.nn import functional as F
 from clearpane.reconstruction.cameras import picture_rays
 from clearpane.reconstruction.captures import Capture
 from clearpane.reconstruction.heads import HexaplaneField
-from clearpane.reconstruction.learnt_light import LearntLight, display, fitted_light, shade_rays
-from clearpane.reconstruction.refining_losses import TrueRays, ray_loss, surface_loss
+from clearpane.reconstruction.learnt_light import LearntLight, display, shade_rays
+from clearpane.reconstruction.refining_losses import Lighting, TrueRays, ray_loss, surface_loss
 from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays
+from clearpane.reconstruction.sky_visibility import SkyVisibility, sky_visibility
 
 LAST_BETA = 1 / 300
 """The width of a fitted surface, metres, of an object a metre long."""
@@ -27,6 +28,8 @@ LAST_BETA = 1 / 300
 _FIRST_BETA, _SHARP_AT = 1 / 60, 0.7  # the last width is reached at this share of the time
 # Materials are fitted once the surface is about where it belongs.
 _MATERIALS_FROM = 0.1
+# How often it is looked what the object hides of the sky.
+_SKIES = 6
 _RAYS, _SAMPLES = 512, 24
 _OCCUPANCY, _OCCUPANCY_EVERY = 40, 25
 _GRID_RATE, _HEAD_RATE, _LIGHT_RATE, _LAST_RATE = 0.03, 0.01, 0.06, 0.05
@@ -58,6 +61,7 @@ class Refined:
     Attributes:
         field: the object.
         environment: radiance from all around up to a factor, linear, [16, 32, 3], in the cube's world.
+        sky: what the object hides of it.
         psnr: of the views' own pixels on and about the object, dB: of both, what the radiance field shows
             and what the materials look like in the light.
         started_psnr: what that was at the start.
@@ -67,6 +71,7 @@ class Refined:
 
     field: HexaplaneField
     environment: Tensor
+    sky: SkyVisibility
     psnr: float
     started_psnr: float
     steps: int
@@ -95,9 +100,11 @@ def refine(
     fit = _Fit(start)
     rays = object_rays(capture)
     looked_at = rays[torch.randint(len(rays), (min(_LOOKED_AT, len(rays)),), generator=generator)]
-    started = _psnr(fit, looked_at)
+    sky = sky_visibility(fit.field)
+    started = _psnr(fit, looked_at, sky)
     best = _Best(started, fit.state())
-    looks, step, interrupted = 0, 0, False
+    looks, skies, step, interrupted = 0, 0, 0, False
+    lighting: Lighting | None = None
     began = clock()
     occupied = None
     try:
@@ -105,22 +112,26 @@ def refine(
             options = RenderOptions(_beta_at(share), _SAMPLES, _OCCUPANCY)
             if step % _OCCUPANCY_EVERY == 0:
                 occupied = occupied_cells(fit.field, options, rays.origins)
+            if share >= _MATERIALS_FROM and share * _SKIES >= skies:
+                sky, skies = sky_visibility(fit.field), int(share * _SKIES) + 1
+                lighting = Lighting(fit.light, sky)
             batch = rays[torch.randint(len(rays), (_RAYS,), generator=generator)]
             rendered = render_rays(fit.field, batch.origins, batch.directions, options, occupied, generator)
-            light = fit.light if share >= _MATERIALS_FROM else None
-            loss = ray_loss(rendered, batch) + surface_loss(fit.field, light, rendered, batch, generator)
+            loss = ray_loss(rendered, batch) + surface_loss(fit.field, lighting, rendered, batch, generator)
             fit.descend(loss, share)
             step += 1
             if share * _LOOKS >= looks + 1:
                 looks = int(share * _LOOKS)
-                best.look(_psnr(fit, looked_at), fit)
+                best.look(_psnr(fit, looked_at, sky), fit)
                 if on_progress is not None:
                     on_progress(share, best.psnr)
-        best.look(_psnr(fit, looked_at), fit)
+        best.look(_psnr(fit, looked_at, sky), fit)
     except KeyboardInterrupt:
         interrupted = True
     fit.restore(best.state)
-    return Refined(fit.detached(), fit.light.radiance().detach(), best.psnr, started, step, interrupted)
+    field = fit.detached()
+    environment = fit.light.radiance().detach()
+    return Refined(field, environment, sky_visibility(field), best.psnr, started, step, interrupted)
 
 
 class _Best:
@@ -207,7 +218,7 @@ def _beta_at(share: float) -> float:
 
 
 @torch.no_grad()
-def _psnr(fit: _Fit, rays: TrueRays) -> float:
+def _psnr(fit: _Fit, rays: TrueRays, sky: SkyVisibility) -> float:
     """Of the radiance field's colours and of the shaded materials, at the surface's last width."""
     options = RenderOptions(LAST_BETA, _LOOK_SAMPLES, _OCCUPANCY)
     occupied = occupied_cells(fit.field, options, rays.origins)
@@ -215,7 +226,7 @@ def _psnr(fit: _Fit, rays: TrueRays) -> float:
     hit = (rendered.opacity[:, 0] > _LEAST_OPACITY).nonzero()[:, 0]
     seen = rendered.of(hit)
     lit = torch.ones_like(rays.colours)
-    shaded = shade_rays(seen, rays.directions[hit], fitted_light(fit.light.radiance()))
+    shaded = shade_rays(seen, rays.origins[hit], rays.directions[hit], fit.light.radiance(), sky)
     lit[hit] = display(shaded).clamp(0, 1) * seen.opacity + 1 - seen.opacity
     error = F.mse_loss(rendered.appearance.colour, rays.colours) + F.mse_loss(lit, rays.colours)
     return -10 * math.log10(float(error) / 2 + 1e-10)
