@@ -14,6 +14,7 @@ from torch import Tensor
 
 from clearpane.mitsuba_variant import use_variant
 from clearpane.optics.color import linear_to_srgb
+from clearpane.reconstruction.asset_scene import sensor
 from clearpane.reconstruction.cameras import Cameras
 from clearpane.reconstruction.mesh import Mesh, surface_points
 from clearpane.synthesis.object_rendering import ObjectViews
@@ -76,26 +77,6 @@ def bob_scene(folder: Path, environment: Tensor) -> dict[str, Any]:
     }
 
 
-def sensor(cameras: Cameras, view: int) -> dict[str, Any]:
-    """One camera, for pictures whose principal point is their middle."""
-    pose = cameras.camera_to_world[view].double().numpy() @ np.diag([-1.0, -1.0, 1.0, 1.0])
-    focal = float(cameras.intrinsics[view, 0])
-    return {
-        "type": "perspective",
-        "fov": float(np.degrees(2 * np.arctan(cameras.width / 2 / focal))),
-        "fov_axis": "x",
-        "near_clip": 0.01,
-        "to_world": mi.ScalarTransform4f(pose),
-        "film": {
-            "type": "hdrfilm",
-            "width": cameras.width,
-            "height": cameras.height,
-            "rfilter": {"type": "box"},
-            "pixel_format": "rgba",
-        },
-    }
-
-
 def render_bob(folder: Path, environment: Tensor, cameras: Cameras) -> ObjectSample:
     """All views of it; the points of the sample are on its surface."""
     use_variant("auto")
@@ -110,7 +91,7 @@ def render_bob(folder: Path, environment: Tensor, cameras: Cameras) -> ObjectSam
     )
     views = []
     for view in range(len(cameras.camera_to_world)):
-        camera = mi.load_dict(sensor(cameras, view))
+        camera = sensor(cameras, view)
         picture, truth = (
             torch.from_numpy(
                 np.array(mi.render(scene, sensor=camera, integrator=integrator, spp=spp, seed=view))

@@ -112,7 +112,8 @@ def load_objects(options: Options) -> dict[str, tuple[ObjectSample, Tensor]]:
     environment = draw_environment(sources, generator)
     cameras = draw_cameras(views, options.side, generator)
     folder = options.data / "objects" / "bob"
-    cache = options.cache / f"bob-{options.side}-{digest(environment, cameras.camera_to_world)}.safetensors"
+    key = digest(environment, cameras.camera_to_world, cameras.intrinsics)
+    cache = options.cache / f"bob-{options.side}-{key}.safetensors"
     samples["bob"] = load_bob(folder, environment, cameras, cache), bob_points(folder, _SURFACE_POINTS)
     return samples
 

@@ -23,7 +23,6 @@ from skimage.measure import marching_cubes
 from torch import Generator, Tensor
 from tyro.conf import Positional
 
-from bob import sensor
 from clearpane.evaluation.metrics import to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
@@ -32,6 +31,7 @@ from clearpane.optics.brdf import gltf_brdf
 from clearpane.optics.color import linear_to_srgb
 from clearpane.optics.environment import halve, solid_angles, texel_directions
 from clearpane.optics.shading import EnvironmentLight, SurfacePoints, shade
+from clearpane.reconstruction.asset_scene import sensor
 from clearpane.reconstruction.cameras import HALF_SIZE
 from clearpane.synthesis.object_materials import load_materials
 from clearpane.synthesis.object_rendering import ObjectRenderOptions, render_object
@@ -138,7 +138,7 @@ def compare_with_mitsuba(sources: ObjectSources, seed: int) -> dict[str, Any]:
         optimize=False,
     )
     integrator = mi.load_dict({"type": "path", "max_depth": 2, "hide_emitters": True})
-    camera = mi.load_dict(sensor(cameras, 0))
+    camera = sensor(cameras, 0)
     pixels = torch.from_numpy(np.array(mi.render(scene, sensor=camera, integrator=integrator, spp=_SAMPLES)))
     pixels = pixels.permute(2, 0, 1)
     mask = pixels[3:4].clamp(0, 1)
