@@ -22,10 +22,13 @@ class Sphere:
 
     radius: float = 0.35
 
-    def signed_distance(self, points: Tensor) -> Tensor:
+    def features(self, points: Tensor) -> Tensor:
+        return points
+
+    def signed_distance(self, points: Tensor, features: Tensor | None = None) -> Tensor:
         return points.norm(dim=-1, keepdim=True) - self.radius
 
-    def appearance(self, points: Tensor, view: Tensor) -> Appearance:
+    def appearance(self, points: Tensor, view: Tensor, features: Tensor | None = None) -> Appearance:
         normal = F.normalize(points, dim=-1)
         half = torch.full_like(points[:, :1], 0.5)
         return Appearance(normal / 2 + 0.5, normal / 2 + 0.5, half, half, normal)

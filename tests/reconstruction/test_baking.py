@@ -32,7 +32,7 @@ SETTINGS = AssetSettings(resolution=48, faces=2000, texture=128)
 class Tilted(Sphere):
     """A sphere whose shaded normals are its own turned towards +x."""
 
-    def appearance(self, points: Tensor, view: Tensor) -> Appearance:
+    def appearance(self, points: Tensor, view: Tensor, features: Tensor | None = None) -> Appearance:
         plain = super().appearance(points, view)
         return plain._replace(normal=F.normalize(plain.normal + torch.tensor([0.3, 0.0, 0.0]), dim=-1))
 
@@ -41,7 +41,7 @@ class Tilted(Sphere):
 class Floor(Sphere):
     """Half of the cube: all below a plane, with a wall upon it."""
 
-    def signed_distance(self, points: Tensor) -> Tensor:
+    def signed_distance(self, points: Tensor, features: Tensor | None = None) -> Tensor:
         return torch.minimum(points[:, 1:2], points[:, :1])
 
 

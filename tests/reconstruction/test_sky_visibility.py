@@ -18,7 +18,7 @@ DIRECTIONS = torch.from_numpy(texel_directions(*SKY)).float().reshape(-1, 3)
 class Corner(Sphere):
     """All is solid but where x and y are above 0: a floor and a wall upon it."""
 
-    def signed_distance(self, points: Tensor) -> Tensor:
+    def signed_distance(self, points: Tensor, features: Tensor | None = None) -> Tensor:
         return torch.minimum(points[:, 1:2], points[:, :1])
 
 

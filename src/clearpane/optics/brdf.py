@@ -35,15 +35,13 @@ def schlick_fresnel(f0: Array, cosine: Array) -> Array:
     >>> schlick_fresnel(np.asarray(0.04), np.asarray([1.0, 0.0])).tolist()
     [0.04, 1.0]
     """
-    xp = array_namespace(cosine)
-    return f0 + (1 - f0) * xp.clip(1 - cosine, 0.0, 1.0) ** 5
+    return f0 + (1 - f0) * (1 - cosine).clip(0.0, 1.0) ** 5
 
 
 def ggx_distribution(half_cosine: Array, roughness: Array) -> Array:
     """The density of microfacets, per steradian: ``alpha^2 / (pi ((n.h)^2 (alpha^2 - 1) + 1)^2)``."""
-    xp = array_namespace(half_cosine)
     square = _alpha(roughness) ** 2
-    return square / (math.pi * ((xp.clip(half_cosine, 0.0, 1.0) ** 2) * (square - 1) + 1) ** 2)
+    return square / (math.pi * ((half_cosine.clip(0.0, 1.0) ** 2) * (square - 1) + 1) ** 2)
 
 
 def smith_factor(cosine: Array, roughness: Array) -> Array:
@@ -53,7 +51,7 @@ def smith_factor(cosine: Array, roughness: Array) -> Array:
     """
     xp = array_namespace(cosine)
     square = _alpha(roughness) ** 2
-    above = xp.clip(cosine, 0.0, 1.0)
+    above = cosine.clip(0.0, 1.0)
     return 2 * above / (above + xp.sqrt(square + (1 - square) * above**2))
 
 
@@ -74,7 +72,7 @@ def gltf_brdf(
     diffuse = (1 - fresnel) * (1 - metallic) * albedo / math.pi
     geometry = smith_factor(to_light, roughness) * smith_factor(to_view, roughness)
     lobe = ggx_distribution(_dot(normal, half), roughness) * geometry
-    specular = fresnel * lobe / (4 * xp.clip(to_light * to_view, 1e-9, 1.0))
+    specular = fresnel * lobe / (4 * (to_light * to_view).clip(1e-9, 1.0))
     return xp.where((to_light > 0) & (to_view > 0), diffuse + specular, 0.0)
 
 
@@ -94,7 +92,7 @@ def ggx_half_vector(samples: Array, view: Array, roughness: Array) -> Array:
     xp = array_namespace(samples)
     alpha = _alpha(roughness)
     stretched = _unit(xp.concat([view[..., :2] * alpha, view[..., 2:]], axis=-1))
-    length = xp.sqrt(xp.clip(stretched[..., :1] ** 2 + stretched[..., 1:2] ** 2, 1e-12, 1.0))
+    length = xp.sqrt((stretched[..., :1] ** 2 + stretched[..., 1:2] ** 2).clip(1e-12, 1.0))
     zero = xp.zeros_like(length)
     first = xp.concat([-stretched[..., 1:2] / length, stretched[..., :1] / length, zero], axis=-1)
     upright = xp.concat([zero + 1, zero, zero], axis=-1)
@@ -103,15 +101,14 @@ def ggx_half_vector(samples: Array, view: Array, roughness: Array) -> Array:
     radius, angle = xp.sqrt(samples[..., :1]), 2 * math.pi * samples[..., 1:]
     across, along = radius * xp.cos(angle), radius * xp.sin(angle)
     share = 0.5 * (1 + stretched[..., 2:])
-    along = (1 - share) * xp.sqrt(xp.clip(1 - across**2, 0.0, 1.0)) + share * along
-    rest = xp.sqrt(xp.clip(1 - across**2 - along**2, 0.0, 1.0))
+    along = (1 - share) * xp.sqrt((1 - across**2).clip(0.0, 1.0)) + share * along
+    rest = xp.sqrt((1 - across**2 - along**2).clip(0.0, 1.0))
     facet = across * first + along * second + rest * stretched
-    return _unit(xp.concat([facet[..., :2] * alpha, xp.clip(facet[..., 2:], 1e-6, 1.0)], axis=-1))
+    return _unit(xp.concat([facet[..., :2] * alpha, facet[..., 2:].clip(1e-6, 1.0)], axis=-1))
 
 
 def _alpha(roughness: Array) -> Array:
-    xp = array_namespace(roughness)
-    return xp.clip(roughness**2, _SMALLEST_ALPHA, 1.0)
+    return (roughness**2).clip(_SMALLEST_ALPHA, 1.0)
 
 
 def _dot(a: Array, b: Array) -> Array:
@@ -120,7 +117,7 @@ def _dot(a: Array, b: Array) -> Array:
 
 def _unit(vector: Array) -> Array:
     xp = array_namespace(vector)
-    return vector / xp.sqrt(xp.clip(_dot(vector, vector), 1e-18, xp.inf))
+    return vector / xp.sqrt(_dot(vector, vector).clip(1e-18))
 
 
 def _cross(a: Array, b: Array) -> Array:

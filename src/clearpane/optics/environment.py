@@ -31,7 +31,7 @@ def direction_coordinates(directions: Array) -> Array:
     xp = array_namespace(directions)
     x, y, z = directions[..., 0], directions[..., 1], directions[..., 2]
     u = xp.atan2(x, -z) / (2 * math.pi)
-    return xp.stack([u - xp.floor(u), xp.acos(xp.clip(y, -1.0, 1.0)) / math.pi], axis=-1)
+    return xp.stack([u - xp.floor(u), xp.acos(y.clip(-1.0, 1.0)) / math.pi], axis=-1)
 
 
 def coordinate_directions(coordinates: Array) -> Array:
@@ -71,14 +71,18 @@ def look_up(environment: Array, directions: Array) -> Array:
     Returns:
         [..., 3].
     """
+    return _look_up_place(environment, direction_coordinates(directions))
+
+
+def _look_up_place(environment: Array, place: Array) -> Array:
+    """`look_up` at coordinates [..., 2]."""
     xp = array_namespace(environment)
     height, width = environment.shape[:2]
-    place = direction_coordinates(directions)
-    column, row = place[..., 0] * width - 0.5, xp.clip(place[..., 1] * height - 0.5, 0.0, height - 1.0)
+    column, row = place[..., 0] * width - 0.5, (place[..., 1] * height - 0.5).clip(0.0, height - 1.0)
     left, top = xp.floor(column), xp.floor(row)
     across, down = (column - left)[..., None], (row - top)[..., None]
     left, top = xp.astype(left, xp.int64), xp.astype(top, xp.int64)
-    right, bottom = (left + 1) % width, xp.clip(top + 1, 0, height - 1)
+    right, bottom = (left + 1) % width, (top + 1).clip(0, height - 1)
     left = left % width
     upper = environment[top, left] * (1 - across) + environment[top, right] * across
     lower = environment[bottom, left] * (1 - across) + environment[bottom, right] * across
@@ -116,13 +120,13 @@ def look_up_level(levels: Sequence[Array], directions: Array, level: Array) -> A
         level: [...], 0 for the map itself; clipped to what there is.
     """
     xp = array_namespace(directions)
-    flat = xp.reshape(directions, (-1, 3))
-    level = xp.clip(xp.reshape(level, (-1,)), 0.0, len(levels) - 1.0)
-    total = xp.zeros_like(flat)
+    place = xp.reshape(direction_coordinates(directions), (-1, 2))
+    level = xp.reshape(level, (-1,)).clip(0.0, len(levels) - 1.0)
+    total = xp.zeros_like(xp.reshape(directions, (-1, 3)))
     for index, environment in enumerate(levels):
         weight = 1 - xp.abs(level - index)
         chosen = xp.nonzero(weight > 0)[0]
-        total[chosen] = total[chosen] + weight[chosen, None] * look_up(environment, flat[chosen])
+        total[chosen] = total[chosen] + weight[chosen, None] * _look_up_place(environment, place[chosen])
     return xp.reshape(total, directions.shape)
 
 

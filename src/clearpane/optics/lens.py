@@ -112,7 +112,7 @@ def disk_kernel(radius: Array, half_width: int) -> Array:  # [..., 2 * half_widt
     columns = (_tent_integral(half_chord - pixel) - _tent_integral(-half_chord - pixel)) / (2 * half_chord)
     disk = xp.matmul(rows, xp.matrix_transpose(columns))
     point = xp.astype((pixel == 0) & (pixel[:, 0] == 0), radius.dtype)
-    share = xp.clip(radius / least, None, 1.0)[..., None, None]
+    share = (radius / least).clip(None, 1.0)[..., None, None]
     return point + share * (disk - point)
 
 
@@ -145,7 +145,7 @@ def defocus(
     border = math.ceil(xp.max(radius).item())
     for axis in (-2, -1):
         last = linear.shape[axis] - 1
-        around = xp.clip(xp.arange(-border, last + 1 + border, device=device(linear)), 0, last)
+        around = xp.arange(-border, last + 1 + border, device=device(linear)).clip(0, last)
         linear = xp.take(linear, around, axis=axis)
     # The transform is as large as the padded picture: what wraps around falls into the border.
     size = tuple(linear.shape[-2:])
@@ -285,17 +285,17 @@ def _magnify(plane: Array, magnification: float | Array) -> Array:  # [..., H, W
         (2, (part - 1) * part**2 / 2),
     )
     first = xp.astype(before, xp.int64)
-    terms = [weight * xp.take(plane, xp.clip(first + step, 0, size - 1), axis=-2) for step, weight in taps]
+    terms = [weight * xp.take(plane, (first + step).clip(0, size - 1), axis=-2) for step, weight in taps]
     return terms[0] + terms[1] + terms[2] + terms[3]
 
 
 def _tent(x: Array) -> Array:
     xp = array_namespace(x)
-    return xp.clip(1 - xp.abs(x), 0.0, None)
+    return (1 - xp.abs(x)).clip(0.0)
 
 
 def _tent_integral(x: Array) -> Array:
     """Integral of the tent from 0 to x: ``x (1 - |x| / 2)``, constant outside of [-1, 1]."""
     xp = array_namespace(x)
-    inside = xp.clip(x, -1.0, 1.0)
+    inside = x.clip(-1.0, 1.0)
     return inside * (1 - xp.abs(inside) / 2)

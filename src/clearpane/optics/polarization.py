@@ -79,4 +79,4 @@ def filter_alignment(
     triple = xp.sum(direction * xp.linalg.cross(normal, axis), axis=-1)
     slanted = square_sine > 1e-10  # below, float32 knows no s direction
     alignment = triple**2 / (xp.where(slanted, square_sine, 1.0) * across)
-    return xp.where(slanted, xp.clip(alignment, 0.0, 1.0), 0.5)
+    return xp.where(slanted, alignment.clip(0.0, 1.0), 0.5)

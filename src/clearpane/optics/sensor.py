@@ -90,8 +90,7 @@ def noise_variance(linear: Array, noise: SensorNoise) -> Array:
     >>> noise_variance(np.asarray([0.0, 1.0]), SensorNoise(full_well=100.0, read_noise=2.0)).round(6).tolist()
     [0.0004, 0.0104]
     """
-    xp = array_namespace(linear)
-    return xp.clip(linear, 0.0, None) / noise.full_well + (noise.read_noise / noise.full_well) ** 2
+    return linear.clip(0.0) / noise.full_well + (noise.read_noise / noise.full_well) ** 2
 
 
 def add_noise(linear: Array, normal: Array, noise: SensorNoise) -> Array:
@@ -152,7 +151,7 @@ def tone_curve(values: Array, contrast: float, pivot: float = 0.18) -> Array:
         raise ValueError(f"expected contrast > 0 and 0 < pivot < 1, got {contrast}, {pivot}")
     xp = array_namespace(values)
     # Each branch sees only its own side, where its denominator is positive.
-    low, high = xp.clip(values, None, pivot), xp.clip(values, pivot, None)
+    low, high = values.clip(None, pivot), values.clip(pivot)
     toe = pivot * low / (low + contrast * (pivot - low))
     shoulder = 1 - (1 - pivot) * (1 - high) / (1 - high + contrast * (high - pivot))
     return xp.where(values < pivot, toe, shoulder)

@@ -45,6 +45,7 @@ _LAMP_SHARE = 4
 # The sum over lights takes over from that over microfacets where a lobe is as wide as the lights stand apart:
 # at an alpha of so much of the angle between them; the two are mixed down to so much of that roughness.
 _WIDE_LOBE, _MIXED = 0.75, 0.8
+_FACETS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +116,12 @@ def shade(
         visibility: how much of each light reaches each point, [N, K] in [0, 1].
         mirrored_visibility: how much of the world that a mirror would show does, [N, 1] in [0, 1].
     """
-    xp = array_namespace(points.normal)
     f0 = base_reflectance(points.albedo, points.metallic)
     received, lobe, lamp_lobe = _sum_over_lights(points, light, visibility, f0)
     diffuse = (1 - f0) * (1 - points.metallic) * points.albedo / math.pi * received
     sampled = lamp_lobe + _sum_over_facets(points, light, samples, f0) * mirrored_visibility
     rough = math.sqrt(_WIDE_LOBE * math.sqrt(4 * math.pi / light.directions.shape[0]))
-    share = xp.clip((points.roughness / rough - _MIXED) / (1 - _MIXED), 0.0, 1.0)
+    share = ((points.roughness / rough - _MIXED) / (1 - _MIXED)).clip(0.0, 1.0)
     return diffuse + share * lobe + (1 - share) * sampled
 
 
@@ -130,17 +130,17 @@ def _sum_over_lights(
 ) -> tuple[Array, Array, Array]:
     """Irradiance that enters below the surface, over 1 - f0; the specular part; and that of lamps alone."""
     xp = array_namespace(points.normal)
-    to_light = xp.clip(points.normal @ light.directions.T, 0.0, 1.0)
+    to_light = (points.normal @ light.directions.T).clip(0.0, 1.0)
     to_view = xp.sum(points.normal * points.view, axis=-1, keepdims=True)
     # |l + v|^2 = 2 + 2 l.v: the half vector's cosine to either is half that length.
-    half_length = xp.sqrt(xp.clip(2 + 2 * (points.view @ light.directions.T), 1e-9, 4.0))
+    half_length = xp.sqrt((2 + 2 * (points.view @ light.directions.T)).clip(1e-9, 4.0))
     grazing = (1 - half_length / 2) ** 5
     lit = xp.where(to_view > 0, to_light * visibility, 0.0)
     received = (lit * (1 - grazing)) @ light.irradiance
     facing = (to_light + to_view) / half_length
     geometry = smith_factor(to_light, points.roughness) * smith_factor(to_view, points.roughness)
     lobe = ggx_distribution(facing, points.roughness) * geometry
-    weight = xp.where(lit > 0, lit * lobe / (4 * xp.clip(to_light * to_view, 1e-9, 1.0)), 0.0)
+    weight = xp.where(lit > 0, lit * lobe / (4 * (to_light * to_view).clip(1e-9, 1.0)), 0.0)
 
     def specular(weight: Array, grazing: Array, irradiance: Array) -> Array:
         return f0 * ((weight * (1 - grazing)) @ irradiance) + (weight * grazing) @ irradiance
@@ -166,20 +166,22 @@ def _sum_over_facets(
     height, width = light.levels[0].shape[:2]
     texel = 2 * math.pi**2 / (height * width)
     total = xp.zeros_like(points.normal)
-    for pair in hammersley(samples):
-        drawn = xp.zeros_like(view[:, :2]) + like(pair, view)
-        half = ggx_half_vector(drawn, view, points.roughness)
-        facing = xp.clip(xp.sum(half * view, axis=-1, keepdims=True), 1e-6, 1.0)
+    drawn = like(hammersley(samples), view)[:, None, :]
+    for first in range(0, samples, _FACETS_AT_ONCE):
+        some = drawn[first : first + _FACETS_AT_ONCE] + xp.zeros_like(view[:, :2])
+        half = ggx_half_vector(some, view, points.roughness)
+        facing = xp.sum(half * view, axis=-1, keepdims=True).clip(1e-6, 1.0)
         mirrored = 2 * facing * half - view
         density = smith_factor(view[:, 2:], points.roughness) * ggx_distribution(
-            half[:, 2:], points.roughness
+            half[..., 2:], points.roughness
         )
-        direction = sum(mirrored[:, i : i + 1] * axis for i, axis in enumerate(axes))
+        direction = sum(mirrored[..., i : i + 1] * axis for i, axis in enumerate(axes))
         direction = direction / xp.sqrt(xp.sum(direction**2, axis=-1, keepdims=True))
-        share = 4 * view[:, 2:] / (samples * xp.clip(density, 1e-9, xp.inf))
-        radiance = look_up_level(light.levels, direction, 0.5 * xp.log2(share / texel)[:, 0])
-        weight = schlick_fresnel(f0, facing) * smith_factor(mirrored[:, 2:], points.roughness)
-        total = total + xp.where(above & (mirrored[:, 2:] > 0), weight * radiance, 0.0)
+        share = 4 * view[:, 2:] / (samples * density.clip(1e-9))
+        radiance = look_up_level(light.levels, direction, 0.5 * xp.log2(share / texel)[..., 0])
+        weight = schlick_fresnel(f0, facing) * smith_factor(mirrored[..., 2:], points.roughness)
+        seen = xp.where(above & (mirrored[..., 2:] > 0), weight * radiance, 0.0)
+        total = total + xp.sum(seen, axis=0)
     return total / samples
 
 

@@ -99,21 +99,21 @@ class HexaplaneField:
         around = sample_volume(self.volume, points)
         return torch.cat([sampled, around, seen[:, :1] / HALF_SIZE, seen[:, 1:]], dim=-1)
 
-    def signed_distance(self, points: Tensor) -> Tensor:
+    def signed_distance(self, points: Tensor, features: Tensor | None = None) -> Tensor:
         """``tanh(mlp) 1.732 * 1.5 R + |x| - 0.1 R``, with evidence ``tanh(mlp) 0.3 + d_hull``; metres.
 
         [P, 3] -> [P, 1].
         """
-        features = self.features(points)
+        features = self.features(points) if features is None else features
         offset = torch.tanh(self.heads.distance(features)).to(points.dtype)
         if self.evidence is None:
             return offset * _SDF_RANGE + points.norm(dim=-1, keepdim=True) - _SPHERE
         hull = features[:, -EVIDENCE_CHANNELS, None].to(points.dtype) * HALF_SIZE
         return offset * _HULL_RANGE + hull
 
-    def appearance(self, points: Tensor, view: Tensor) -> Appearance:
+    def appearance(self, points: Tensor, view: Tensor, features: Tensor | None = None) -> Appearance:
         """Of points seen from ``view`` [P, 3]; the values as `Appearance` says."""
-        heads, features = self.heads, self.features(points)
+        heads, features = self.heads, self.features(points) if features is None else features
         normal = heads.normal(features)
         if self.evidence is not None:
             normal = normal + features[:, -3:]

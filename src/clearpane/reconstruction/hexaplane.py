@@ -35,29 +35,28 @@ def sample_hexaplane(planes: Tensor, points: Tensor) -> Tensor:
     Returns:
         [P, 3 C].
     """
-    side = planes.shape[-1]
-    unit = points / HALF_SIZE
-    features = []
-    for pair, (column, row, third) in enumerate(PAIRS):
-        # Both halves one below the other: each point looks up one of them, those in the band the other too.
-        below = planes.new_zeros(planes.shape[1], 1, side)
-        both = torch.cat([planes[2 * pair], below, planes[2 * pair + 1]], dim=1)
-        minus = unit[:, third] < 0
-        own = _half(both, unit[:, column], unit[:, row], minus)
-        band = (unit[:, third].abs() < BAND).nonzero()[:, 0]
-        other = _half(both, unit[band, column], unit[band, row], ~minus[band])
-        weight = 0.5 + unit[band, third, None].abs() / (2 * BAND)
-        features.append(own.index_copy(0, band, weight * own[band] + (1 - weight) * other))
-    return torch.cat(features, dim=-1)
+    count, channels, side, _ = planes.shape
+    # All halves one below the other, a row of zeros under each: one look-up for all, one more for the band.
+    tall = F.pad(planes, (0, 0, 0, 1)).transpose(0, 1).reshape(channels, count * (side + 1), side)
+    unit = (points / HALF_SIZE).T
+    column, row, third = (unit[list(axes)].flatten() for axes in zip(*PAIRS, strict=True))
+    pair = torch.arange(len(PAIRS), device=points.device).repeat_interleave(len(points))
+    half = 2 * pair + (third < 0)
+    own = _look_up(tall, column, row, half)
+    band = (third.abs() < BAND).nonzero()[:, 0]
+    other = _look_up(tall, column[band], row[band], half[band] ^ 1)
+    weight = 0.5 + third[band, None].abs() / (2 * BAND)
+    mixed = own.index_copy(0, band, weight * own[band] + (1 - weight) * other)
+    return mixed.reshape(len(PAIRS), len(points), channels).transpose(0, 1).flatten(1)
 
 
-def _half(both: Tensor, column: Tensor, row: Tensor, minus: Tensor) -> Tensor:
-    """Bilinear look-ups in the upper (plus) or lower half of [C, 2 N + 1, N], at places in [-1, 1]."""
-    side = both.shape[-1]
-    down = (row + 1) / 2 * side + minus * (side + 1)
-    place = torch.stack([column, 2 * down / (2 * side + 1) - 1], dim=-1)
-    sampled = F.grid_sample(both[None], place[None, None], align_corners=False)[0, :, 0].T
-    return sampled * (row.abs() < 1 + 1 / side)[:, None]  # farther out lies the other half
+def _look_up(tall: Tensor, column: Tensor, row: Tensor, half: Tensor) -> Tensor:
+    """Bilinear look-ups in halves of [C, 6 (N + 1), N], at places in [-1, 1]: [P, C]."""
+    height, side = tall.shape[1:]
+    down = (row + 1) / 2 * side + half * (side + 1)
+    place = torch.stack([column, 2 * down / height - 1], dim=-1)
+    sampled = F.grid_sample(tall[None], place[None, None], align_corners=False)[0, :, 0].T
+    return sampled * (row.abs() < 1 + 1 / side)[:, None]  # farther out lies another half
 
 
 def sample_triplane(planes: Tensor, points: Tensor) -> Tensor:

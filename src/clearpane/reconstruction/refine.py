@@ -21,6 +21,7 @@ from clearpane.reconstruction.learnt_light import LearntLight, display, shade_ra
 from clearpane.reconstruction.refining_losses import Lighting, TrueRays, ray_loss, surface_loss
 from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays
 from clearpane.reconstruction.sky_visibility import SkyVisibility, sky_visibility
+from clearpane.training.gradient_team import GradientTeam
 
 LAST_BETA = 1 / 300
 """The width of a fitted surface, metres, of an object a metre long."""
@@ -108,23 +109,22 @@ def refine(
     began = clock()
     occupied = None
     try:
-        while (share := (clock() - began) / max(settings.seconds, 1e-9)) < 1 and not best.settled:
-            options = RenderOptions(_beta_at(share), _SAMPLES, _OCCUPANCY)
-            if step % _OCCUPANCY_EVERY == 0:
-                occupied = occupied_cells(fit.field, options, rays.origins)
-            if share >= _MATERIALS_FROM and share * _SKIES >= skies:
-                sky, skies = sky_visibility(fit.field), int(share * _SKIES) + 1
-                lighting = Lighting(fit.light, sky)
-            batch = rays[torch.randint(len(rays), (_RAYS,), generator=generator)]
-            rendered = render_rays(fit.field, batch.origins, batch.directions, options, occupied, generator)
-            loss = ray_loss(rendered, batch) + surface_loss(fit.field, lighting, rendered, batch, generator)
-            fit.descend(loss, share)
-            step += 1
-            if share * _LOOKS >= looks + 1:
-                looks = int(share * _LOOKS)
-                best.look(_psnr(fit, looked_at, sky), fit)
-                if on_progress is not None:
-                    on_progress(share, best.psnr)
+        with GradientTeam(settings.seed) as team:
+            while (share := (clock() - began) / max(settings.seconds, 1e-9)) < 1 and not best.settled:
+                options = RenderOptions(_beta_at(share), _SAMPLES, _OCCUPANCY)
+                if step % _OCCUPANCY_EVERY == 0:
+                    occupied = occupied_cells(fit.field, options, rays.origins)
+                if share >= _MATERIALS_FROM and share * _SKIES >= skies:
+                    sky, skies = sky_visibility(fit.field), int(share * _SKIES) + 1
+                    lighting = Lighting(fit.light, sky)
+                objective = _Objective(fit.field, rays, options, occupied, lighting)
+                fit.descend(team.gradients(objective, fit.parameters), share)
+                step += 1
+                if share * _LOOKS >= looks + 1:
+                    looks = int(share * _LOOKS)
+                    best.look(_psnr(fit, looked_at, sky), fit)
+                    if on_progress is not None:
+                        on_progress(share, best.psnr)
         best.look(_psnr(fit, looked_at, sky), fit)
     except KeyboardInterrupt:
         interrupted = True
@@ -132,6 +132,24 @@ def refine(
     field = fit.detached()
     environment = fit.light.radiance().detach()
     return Refined(field, environment, sky_visibility(field), best.psnr, started, step, interrupted)
+
+
+@dataclass(frozen=True, eq=False)
+class _Objective:
+    """The loss of rays drawn at random, at one step."""
+
+    field: HexaplaneField
+    rays: TrueRays
+    options: RenderOptions
+    occupied: Tensor | None
+    lighting: Lighting | None
+
+    def __call__(self, generator: Generator) -> Tensor:
+        batch = self.rays[torch.randint(len(self.rays), (_RAYS,), generator=generator)]
+        rendered = render_rays(
+            self.field, batch.origins, batch.directions, self.options, self.occupied, generator
+        )
+        return ray_loss(rendered, batch) + surface_loss(self.field, self.lighting, rendered, batch, generator)
 
 
 class _Best:
@@ -174,26 +192,32 @@ class _Fit:
             (_LIGHT_RATE, list(self.light.parameters())),
         )
         self._optimizer = torch.optim.Adam(
-            [{"params": parameters, "lr": rate} for rate, parameters in self._groups], betas=(0.9, 0.99)
+            [{"params": parameters, "lr": rate} for rate, parameters in self._groups],
+            betas=(0.9, 0.99),
+            fused=True,
         )
 
-    def descend(self, loss: Tensor, share: float) -> None:
+    @property
+    def parameters(self) -> list[Tensor]:
+        """All that is learnt."""
+        return [p for _, parameters in self._groups for p in parameters]
+
+    def descend(self, gradients: list[Tensor | None], share: float) -> None:
         """One step of Adam; its rates fall with half a cosine."""
         for group, (rate, _) in zip(self._optimizer.param_groups, self._groups, strict=True):
             group["lr"] = rate * (_LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2)
-        self._optimizer.zero_grad()
-        loss.backward()
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
         self._optimizer.step()
 
     def state(self) -> list[Tensor]:
         """A copy of all that is learnt."""
-        return [p.detach().clone() for _, parameters in self._groups for p in parameters]
+        return [p.detach().clone() for p in self.parameters]
 
     @torch.no_grad()
     def restore(self, state: list[Tensor]) -> None:
         """Back to an earlier `state`."""
-        learnt = (p for _, parameters in self._groups for p in parameters)
-        for parameter, value in zip(learnt, state, strict=True):
+        for parameter, value in zip(self.parameters, state, strict=True):
             parameter.copy_(value)
 
     def detached(self) -> HexaplaneField:

@@ -41,12 +41,18 @@ class Appearance(NamedTuple):
 
 
 class Field(Protocol):
-    """What can be rendered: a surface and how it looks."""
+    """What can be rendered: a surface and how it looks.
 
-    def signed_distance(self, points: Tensor) -> Tensor:
+    Both are read from the points' features; who asks for both looks these up once and gives them.
+    """
+
+    def features(self, points: Tensor) -> Tensor:
+        """What is known of points: [P, 3] -> [P, F]."""
+
+    def signed_distance(self, points: Tensor, features: Tensor | None = None) -> Tensor:
         """Below 0 inside: [P, 3] -> [P, 1]."""
 
-    def appearance(self, points: Tensor, view: Tensor) -> Appearance:
+    def appearance(self, points: Tensor, view: Tensor, features: Tensor | None = None) -> Appearance:
         """Of points seen from where ``view`` [P, 3] points to."""
 
 
@@ -173,7 +179,8 @@ def render_rays(
     rays, samples = len(origins), options.samples
     distance, origins, directions = distance[hits], origins[hits], directions[hits]
     points = (origins[:, None] + distance[..., None] * directions[:, None]).reshape(-1, 3)
-    signed = field.signed_distance(points).reshape(len(hits), samples)
+    features = field.features(points)
+    signed = field.signed_distance(points, features).reshape(len(hits), samples)
     optical = volsdf_density(signed, options.beta) * length[hits]
     passed = torch.exp(-(optical.cumsum(-1) - optical))
     weights = passed * -torch.expm1(-optical)
@@ -181,7 +188,7 @@ def render_rays(
     least = torch.where(total > _LEAST_OPACITY, _LEAST_SHARE * total / samples, math.inf)
     seen = (weights.detach() > least).flatten().nonzero()[:, 0]
     of_ray = seen // samples
-    appearance = field.appearance(points[seen], -directions[of_ray])
+    appearance = field.appearance(points[seen], -directions[of_ray], features[seen])
     chosen = weights.flatten()[seen, None]
 
     def gather(values: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ def meet(surface: Surface[Array], origin: Array, direction: Array, forward: bool
     normal = surface.normal - surface.curvature[..., None] * _across(surface, position - surface.vertex)
     exists = exists & (_dot(normal, surface.normal) > 0)
     normal = xp.where(exists[..., None], way * normal, direction)
-    return Hit(exists, distance, position, normal, xp.clip(_dot(normal, direction), 0.0, None))
+    return Hit(exists, distance, position, normal, _dot(normal, direction).clip(0.0))
 
 
 def refract(direction: Array, hit: Hit[Array], ior: Array) -> Array:  # [..., 3]
