@@ -26,8 +26,6 @@ from clearpane.reconstruction.rendering import Appearance
 _HIDDEN = 32
 # SDF = tanh(mlp) SDF_RANGE + the distance to a small sphere, |x| - 0.1 R.
 _SDF_RANGE, _SPHERE = 1.732 * 1.5 * HALF_SIZE, 0.1 * HALF_SIZE
-# What becomes a metallic of 5 %.
-_DIELECTRIC = -3.0
 # How far a surface may be from the visual hull's; concave objects need most.
 _HULL_RANGE = 0.3
 
@@ -62,14 +60,12 @@ class Heads(nn.Module):
         self.colour = mlp(features + directional + 1, 3, 3)
         # Which panorama: a rough surface wants another than a smooth one.
         self.number = mlp(features, 1, 2) if encoding == "panoramas" else None
-        if evidence:  # the first guess is the hull, its normals and its colours themselves, of no metal
+        if evidence:  # the first guess is the hull, its normals and its colours themselves, half a metal
             for head in (self.distance, self.colour, self.albedo, self.normal, self.metallic_roughness):
                 last = head[-1]
                 assert isinstance(last, nn.Linear)
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
-            with torch.no_grad():
-                self.metallic_roughness[-1].get_parameter("bias")[0] = _DIELECTRIC
 
 
 @dataclass(frozen=True, eq=False)

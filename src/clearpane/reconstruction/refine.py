@@ -203,7 +203,9 @@ class _Fit:
         return [p for _, parameters in self._groups for p in parameters]
 
     def descend(self, gradients: list[Tensor | None], share: float) -> None:
-        """One step of Adam; its rates fall with half a cosine."""
+        """One step of Adam, none if a gradient is no number; its rates fall with half a cosine."""
+        if not all(gradient is None or gradient.sum().isfinite() for gradient in gradients):
+            return
         for group, (rate, _) in zip(self._optimizer.param_groups, self._groups, strict=True):
             group["lr"] = rate * (_LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):

@@ -14,8 +14,8 @@ from clearpane.reconstruction.surface_gradient import distance_gradient
 _MASK, _SHADING = 0.5, 0.5
 # The gradient of a distance is 1 long; the surface is smooth; the normals that are shaded are the surface's.
 _EIKONAL, _CURVATURE, _TIE = 0.02, 0.01, 0.05
-# Most things are no metals.
-_METALLIC = 0.02
+# Most things are no metals, and of few materials.
+_METALLIC, _UNEVEN = 0.003, 0.05
 _MOST_SHADED = 256
 # Normals are compared with those of neighbours so far away, metres.
 _NEIGHBOURHOOD = 0.02
@@ -68,7 +68,8 @@ def surface_loss(
     """What is asked of the surface where some of the rays meet it.
 
     ``(|grad s| - 1)^2``, the change of normals nearby, the angle between the surface's normal and the one
-    that is shaded; and with lighting, the absolute error of the shaded colours.
+    that is shaded; and with lighting, the absolute error of the shaded colours, the mean of metallic and the
+    variances of metallic and roughness.
     """
     hit = ((rendered.opacity > 0.5) & (true.masks > 0.5))[:, 0].nonzero()[:, 0]
     hit = hit[torch.randperm(len(hit), generator=generator)[:_MOST_SHADED]]
@@ -89,4 +90,7 @@ def surface_loss(
     shaded = display(shade_rays(seen, rays.origins, rays.directions, radiance, lighting.sky))
     lit = shaded * rays.masks + 1 - rays.masks  # what is behind a pixel at the rim is white
     shading = _SHADING * (lit - rays.colours).abs().mean()
-    return loss + shading + _METALLIC * seen.appearance.metallic.mean() + lighting.light.regularity()
+    metallic, roughness = seen.appearance.metallic, seen.appearance.roughness
+    uneven = metallic.var(correction=0) + roughness.var(correction=0)
+    materials = _METALLIC * metallic.mean() + _UNEVEN * uneven
+    return loss + shading + materials + lighting.light.regularity()

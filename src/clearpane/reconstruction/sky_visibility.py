@@ -71,7 +71,7 @@ def sky_visibility(field: Field) -> SkyVisibility:
     normal = F.normalize(distance_gradient(field, places[near]), dim=-1)
     start = places[near] + (_LIFTED - distance[near]) * normal
     free = torch.ones(len(places), len(directions))
-    free[near] = _free(distances, start, directions).reshape(len(near), -1)
+    free[near] = _free(distances, start, directions).reshape(len(near), len(directions))
     volume = free.T.reshape(1, -1, _GRID, _GRID, _GRID)
     return SkyVisibility(volume.contiguous(memory_format=torch.channels_last_3d))
 
