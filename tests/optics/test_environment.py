@@ -33,6 +33,12 @@ def random_directions(count: int, seed: int = 0) -> np.ndarray:
     return directions / np.linalg.norm(directions, axis=-1, keepdims=True)
 
 
+def test_gradients_at_the_poles_are_finite() -> None:
+    directions = torch.tensor([[1e-4, 1.0, 0], [0, -1, 1e-4], [0, 1 + 1e-7, 1e-5]], requires_grad=True)
+    direction_coordinates(directions).sum().backward()
+    assert directions.grad is not None and directions.grad.isfinite().all()
+
+
 def test_axes_lie_where_the_convention_says() -> None:
     places = direction_coordinates(np.asarray([[0.0, 0, -1], [1, 0, 0], [0, 0, 1], [-1, 0, 0], [0, 1, 0]]))
     np.testing.assert_allclose(places[:, 0][:4], [0, 0.25, 0.5, 0.75], atol=1e-12)

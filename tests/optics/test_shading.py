@@ -150,6 +150,14 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(picture, (albedo, roughness))
 
 
+@pytest.mark.parametrize("samples", [5, 8])
+def test_facets_at_once_are_those_one_by_one(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    points, light = random_points(7, 0.2), EnvironmentLight.of(sunny_map(), 64)
+    together = shade(points, light, samples)
+    monkeypatch.setattr("clearpane.optics.shading._FACETS_AT_ONCE", 1)
+    np.testing.assert_allclose(together, shade(points, light, samples), rtol=1e-10)
+
+
 def test_hammersley_points_are_even() -> None:
     points = hammersley(64)
     assert np.histogram2d(*points.T, bins=8, range=[[0, 1], [0, 1]])[0].tolist() == np.ones((8, 8)).tolist()

@@ -35,8 +35,11 @@ def bilinear(plane: Tensor, column: float, row: float) -> Tensor:
 
 
 def test_look_ups_are_those_of_the_plain_twin() -> None:
-    planes, points = random_planes(6), random_points(30)
+    # Beyond the cube too, where another half lies in memory.
+    planes, points = random_planes(6), 1.3 * random_points(60)
     sampled = sample_hexaplane(planes, points)
+    assert sample_hexaplane(planes, points[:0]).shape == (0, 6)
+    torch.testing.assert_close(sample_hexaplane(planes.float(), points.float()), sampled.float())
     for point, features in zip(points / HALF_SIZE, sampled, strict=True):
         expected = []
         for pair, (column, row, third) in enumerate(PAIRS):

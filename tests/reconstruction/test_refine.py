@@ -1,11 +1,14 @@
 """Fitting to views: it gets better, never worse, and the same again; its losses, in closed form."""
 
 import itertools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
@@ -14,6 +17,7 @@ from clearpane.reconstruction import starting
 from clearpane.reconstruction.cameras import picture_rays
 from clearpane.reconstruction.captures import Capture
 from clearpane.reconstruction.directional import Encoding
+from clearpane.reconstruction.gradient_team import Gradients, gradient_team
 from clearpane.reconstruction.heads import HexaplaneField
 from clearpane.reconstruction.learnt_light import LearntLight, display, facing, shade_rays
 from clearpane.reconstruction.placing import Placement
@@ -98,6 +102,31 @@ def test_what_gets_worse_is_taken_back(
     torch.testing.assert_close(result.field.planes, hull.planes)
     # Nothing has improved for four tenths of the time: it has not gone on to the end.
     assert 0.35 < max(shares) < 0.5 and result.steps < 50
+
+
+def test_steps_that_are_no_numbers_are_forgotten(
+    capture: Capture, hull: HexaplaneField, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = iter(range(1000))
+
+    @contextmanager
+    def failing_team(seed: int) -> Iterator[Gradients]:
+        with gradient_team(seed) as gradients:
+
+            def sometimes_nothing(
+                loss_of: Callable[[Generator], Tensor], parameters: Sequence[Tensor]
+            ) -> list[Tensor | None]:
+                found = gradients(loss_of, parameters)
+                assert found[0] is not None
+                if next(steps) % 3 == 0:
+                    found[0].view(-1)[0] = math.nan
+                return found
+
+            yield sometimes_nothing
+
+    monkeypatch.setattr("clearpane.reconstruction.refine.gradient_team", failing_team)
+    result = refine(capture, hull, RefineSettings(seconds=1.0), clock=ticking(1 / 30))
+    assert result.psnr > result.started_psnr
 
 
 def test_it_begins_with_lirm_too(capture: Capture) -> None:

@@ -49,3 +49,7 @@ def test_directions_and_finer_lights_find_their_own_texel() -> None:
     finer = for_lights(visibility[37:38], 16, 32)[0].reshape(16, 32)
     row, column = divmod(37, SKY[1])
     assert finer.sum() == 4 and finer[2 * row : 2 * row + 2, 2 * column : 2 * column + 2].all()
+
+
+def test_where_there_is_no_surface_all_is_open() -> None:
+    assert (sky_visibility(Sphere(radius=-1.0)).volume == 1).all()

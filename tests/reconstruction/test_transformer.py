@@ -37,6 +37,15 @@ def probe(field: HexaplaneField) -> Tensor:
     return torch.cat([field.signed_distance(points()), *field.appearance(points(), view)], dim=-1)
 
 
+def test_features_that_are_known_change_nothing() -> None:
+    lirm = model()
+    (field,) = lirm.fields(lirm.observe(batched(orbit(3))))
+    view = torch.nn.functional.normalize(points() + 1, dim=-1)
+    features = field.features(points())
+    given = [field.signed_distance(points(), features), *field.appearance(points(), view, features)]
+    torch.testing.assert_close(torch.cat(given, dim=-1), probe(field))
+
+
 def chosen(views: Views, index: list[int]) -> Views:
     cameras = views.cameras
     return Views(

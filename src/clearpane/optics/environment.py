@@ -31,7 +31,11 @@ def direction_coordinates(directions: Array) -> Array:
     xp = array_namespace(directions)
     x, y, z = directions[..., 0], directions[..., 1], directions[..., 2]
     u = xp.atan2(x, -z) / (2 * math.pi)
-    return xp.stack([u - xp.floor(u), xp.acos(y.clip(-1.0, 1.0)) / math.pi], axis=-1)
+    # At the poles the slope of acos is infinite: there v is 0 or 1, and its gradient 0.
+    steepest = 1 - float(xp.finfo(y.dtype).eps)
+    polar = xp.acos(y.clip(-steepest, steepest)) / math.pi
+    v = xp.where(xp.abs(y) < steepest, polar, (1 - xp.sign(y)) / 2)
+    return xp.stack([u - xp.floor(u), v], axis=-1)
 
 
 def coordinate_directions(coordinates: Array) -> Array:
@@ -71,11 +75,11 @@ def look_up(environment: Array, directions: Array) -> Array:
     Returns:
         [..., 3].
     """
-    return _look_up_place(environment, direction_coordinates(directions))
+    return _look_up_coordinates(environment, direction_coordinates(directions))
 
 
-def _look_up_place(environment: Array, place: Array) -> Array:
-    """`look_up` at coordinates [..., 2]."""
+def _look_up_coordinates(environment: Array, place: Array) -> Array:
+    """`look_up` at coordinates [..., 2], u and v in [0, 1]."""
     xp = array_namespace(environment)
     height, width = environment.shape[:2]
     column, row = place[..., 0] * width - 0.5, (place[..., 1] * height - 0.5).clip(0.0, height - 1.0)
@@ -126,7 +130,9 @@ def look_up_level(levels: Sequence[Array], directions: Array, level: Array) -> A
     for index, environment in enumerate(levels):
         weight = 1 - xp.abs(level - index)
         chosen = xp.nonzero(weight > 0)[0]
-        total[chosen] = total[chosen] + weight[chosen, None] * _look_up_place(environment, place[chosen])
+        total[chosen] = total[chosen] + weight[chosen, None] * _look_up_coordinates(
+            environment, place[chosen]
+        )
     return xp.reshape(total, directions.shape)
 
 

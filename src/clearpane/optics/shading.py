@@ -45,6 +45,7 @@ _LAMP_SHARE = 4
 # The sum over lights takes over from that over microfacets where a lobe is as wide as the lights stand apart:
 # at an alpha of so much of the angle between them; the two are mixed down to so much of that roughness.
 _WIDE_LOBE, _MIXED = 0.75, 0.8
+# Fewer operations, for four times the memory a point.
 _FACETS_AT_ONCE = 4
 
 
@@ -168,8 +169,8 @@ def _sum_over_facets(
     total = xp.zeros_like(points.normal)
     drawn = like(hammersley(samples), view)[:, None, :]
     for first in range(0, samples, _FACETS_AT_ONCE):
-        some = drawn[first : first + _FACETS_AT_ONCE] + xp.zeros_like(view[:, :2])
-        half = ggx_half_vector(some, view, points.roughness)
+        places = drawn[first : first + _FACETS_AT_ONCE] + xp.zeros_like(view[:, :2])
+        half = ggx_half_vector(places, view, points.roughness)
         facing = xp.sum(half * view, axis=-1, keepdims=True).clip(1e-6, 1.0)
         mirrored = 2 * facing * half - view
         density = smith_factor(view[:, 2:], points.roughness) * ggx_distribution(
@@ -180,8 +181,8 @@ def _sum_over_facets(
         share = 4 * view[:, 2:] / (samples * density.clip(1e-9))
         radiance = look_up_level(light.levels, direction, 0.5 * xp.log2(share / texel)[..., 0])
         weight = schlick_fresnel(f0, facing) * smith_factor(mirrored[..., 2:], points.roughness)
-        seen = xp.where(above & (mirrored[..., 2:] > 0), weight * radiance, 0.0)
-        total = total + xp.sum(seen, axis=0)
+        reflected = xp.where(above & (mirrored[..., 2:] > 0), weight * radiance, 0.0)
+        total = total + xp.sum(reflected, axis=0)
     return total / samples
 
 

@@ -146,6 +146,7 @@ def sample_volume(volume: Tensor, points: Tensor) -> Tensor:
     not are copied.
     """
     side = volume.shape[-1]
+    # Not [0]: its gradient would fill a second volume with zeros.
     table = volume.squeeze(0).permute(1, 2, 3, 0).reshape(side**3, -1)
     place = ((points / HALF_SIZE + 1) / 2 * side - 0.5).clamp(0, side - 1).to(table)
     low = place.detach().floor().clamp(max=side - 2)

@@ -26,6 +26,8 @@ from clearpane.reconstruction.rendering import Appearance
 _HIDDEN = 32
 # SDF = tanh(mlp) SDF_RANGE + the distance to a small sphere, |x| - 0.1 R.
 _SDF_RANGE, _SPHERE = 1.732 * 1.5 * HALF_SIZE, 0.1 * HALF_SIZE
+# What becomes a metallic of 5 %.
+_DIELECTRIC = -3.0
 # How far a surface may be from the visual hull's; concave objects need most.
 _HULL_RANGE = 0.3
 
@@ -60,12 +62,14 @@ class Heads(nn.Module):
         self.colour = mlp(features + directional + 1, 3, 3)
         # Which panorama: a rough surface wants another than a smooth one.
         self.number = mlp(features, 1, 2) if encoding == "panoramas" else None
-        if evidence:  # the first guess is the hull, its normals and its colours themselves, half a metal
+        if evidence:  # the first guess is the hull, its normals and its colours themselves, of no metal
             for head in (self.distance, self.colour, self.albedo, self.normal, self.metallic_roughness):
                 last = head[-1]
                 assert isinstance(last, nn.Linear)
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
+            with torch.no_grad():
+                self.metallic_roughness[-1].get_parameter("bias")[0] = _DIELECTRIC
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +102,7 @@ class HexaplaneField:
     def signed_distance(self, points: Tensor, features: Tensor | None = None) -> Tensor:
         """``tanh(mlp) 1.732 * 1.5 R + |x| - 0.1 R``, with evidence ``tanh(mlp) 0.3 + d_hull``; metres.
 
-        [P, 3] -> [P, 1].
+        [P, 3] -> [P, 1]; ``features`` of the points, if they are known.
         """
         features = self.features(points) if features is None else features
         offset = torch.tanh(self.heads.distance(features)).to(points.dtype)
@@ -108,8 +112,9 @@ class HexaplaneField:
         return offset * _HULL_RANGE + hull
 
     def appearance(self, points: Tensor, view: Tensor, features: Tensor | None = None) -> Appearance:
-        """Of points seen from ``view`` [P, 3]; the values as `Appearance` says."""
-        heads, features = self.heads, self.features(points) if features is None else features
+        """Of points seen from ``view`` [P, 3]; ``features`` of the points, if they are known."""
+        heads = self.heads
+        features = self.features(points) if features is None else features
         normal = heads.normal(features)
         if self.evidence is not None:
             normal = normal + features[:, -3:]

@@ -35,9 +35,8 @@ def sample_hexaplane(planes: Tensor, points: Tensor) -> Tensor:
     Returns:
         [P, 3 C].
     """
-    count, channels, side, _ = planes.shape
     # All halves one below the other, a row of zeros under each: one look-up for all, one more for the band.
-    tall = F.pad(planes, (0, 0, 0, 1)).transpose(0, 1).reshape(channels, count * (side + 1), side)
+    tall = F.pad(planes.transpose(0, 1), (0, 0, 0, 1)).flatten(1, 2)
     unit = (points / HALF_SIZE).T
     column, row, third = (unit[list(axes)].flatten() for axes in zip(*PAIRS, strict=True))
     pair = torch.arange(len(PAIRS), device=points.device).repeat_interleave(len(points))
@@ -47,7 +46,7 @@ def sample_hexaplane(planes: Tensor, points: Tensor) -> Tensor:
     other = _look_up(tall, column[band], row[band], half[band] ^ 1)
     weight = 0.5 + third[band, None].abs() / (2 * BAND)
     mixed = own.index_copy(0, band, weight * own[band] + (1 - weight) * other)
-    return mixed.reshape(len(PAIRS), len(points), channels).transpose(0, 1).flatten(1)
+    return mixed.reshape(len(PAIRS), len(points), planes.shape[1]).transpose(0, 1).flatten(1)
 
 
 def _look_up(tall: Tensor, column: Tensor, row: Tensor, half: Tensor) -> Tensor:

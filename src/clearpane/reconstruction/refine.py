@@ -11,17 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from clearpane.reconstruction.cameras import picture_rays
 from clearpane.reconstruction.captures import Capture
+from clearpane.reconstruction.gradient_team import gradient_team
 from clearpane.reconstruction.heads import HexaplaneField
 from clearpane.reconstruction.learnt_light import LearntLight, display, shade_rays
 from clearpane.reconstruction.refining_losses import Lighting, TrueRays, ray_loss, surface_loss
 from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays
 from clearpane.reconstruction.sky_visibility import SkyVisibility, sky_visibility
-from clearpane.training.gradient_team import GradientTeam
 
 LAST_BETA = 1 / 300
 """The width of a fitted surface, metres, of an object a metre long."""
@@ -31,6 +31,7 @@ _FIRST_BETA, _SHARP_AT = 1 / 60, 0.7  # the last width is reached at this share 
 _MATERIALS_FROM = 0.1
 # How often it is looked what the object hides of the sky.
 _SKIES = 6
+# Of each thread.
 _RAYS, _SAMPLES = 512, 24
 _OCCUPANCY, _OCCUPANCY_EVERY = 40, 25
 _GRID_RATE, _HEAD_RATE, _LIGHT_RATE, _LAST_RATE = 0.03, 0.01, 0.06, 0.05
@@ -48,7 +49,8 @@ class RefineSettings:
 
     Attributes:
         seconds: the time there is; rates and widths follow it.
-        seed: of all randomness. How many steps fit into the time depends on the machine.
+        seed: of all randomness. How many steps fit into the time depends on the machine, and on its cores how
+            many rays a step has.
     """
 
     seconds: float
@@ -66,7 +68,7 @@ class Refined:
         psnr: of the views' own pixels on and about the object, dB: of both, what the radiance field shows
             and what the materials look like in the light.
         started_psnr: what that was at the start.
-        steps: how many were done.
+        steps: how many were done, with those that were forgotten because a gradient was no number.
         interrupted: whether it was ended early by Ctrl-C.
     """
 
@@ -109,16 +111,18 @@ def refine(
     began = clock()
     occupied = None
     try:
-        with GradientTeam(settings.seed) as team:
+        with gradient_team(settings.seed) as gradients:
             while (share := (clock() - began) / max(settings.seconds, 1e-9)) < 1 and not best.settled:
                 options = RenderOptions(_beta_at(share), _SAMPLES, _OCCUPANCY)
                 if step % _OCCUPANCY_EVERY == 0:
                     occupied = occupied_cells(fit.field, options, rays.origins)
                 if share >= _MATERIALS_FROM and share * _SKIES >= skies:
                     sky, skies = sky_visibility(fit.field), int(share * _SKIES) + 1
+                    if lighting is None:
+                        fit.begin_materials()
                     lighting = Lighting(fit.light, sky)
                 objective = _Objective(fit.field, rays, options, occupied, lighting)
-                fit.descend(team.gradients(objective, fit.parameters), share)
+                fit.descend(gradients(objective, fit.parameters), share)
                 step += 1
                 if share * _LOOKS >= looks + 1:
                     looks = int(share * _LOOKS)
@@ -202,8 +206,19 @@ class _Fit:
         """All that is learnt."""
         return [p for _, parameters in self._groups for p in parameters]
 
+    @torch.no_grad()
+    def begin_materials(self) -> None:
+        """Metallic begins at a half if nothing is known of it: begun as a dielectric, a metal is painted."""
+        last = self.field.heads.metallic_roughness[-1]
+        assert isinstance(last, nn.Linear)
+        if not last.weight.any():
+            last.bias[0] = 0
+
     def descend(self, gradients: list[Tensor | None], share: float) -> None:
-        """One step of Adam, none if a gradient is no number; its rates fall with half a cosine."""
+        """One step of Adam; its rates fall with half a cosine.
+
+        None if a gradient is no number: what is mirrored from straight above has no azimuth.
+        """
         if not all(gradient is None or gradient.sum().isfinite() for gradient in gradients):
             return
         for group, (rate, _) in zip(self._optimizer.param_groups, self._groups, strict=True):

@@ -90,7 +90,7 @@ def surface_loss(
     shaded = display(shade_rays(seen, rays.origins, rays.directions, radiance, lighting.sky))
     lit = shaded * rays.masks + 1 - rays.masks  # what is behind a pixel at the rim is white
     shading = _SHADING * (lit - rays.colours).abs().mean()
-    metallic, roughness = seen.appearance.metallic, seen.appearance.roughness
+    metallic, roughness = (x / seen.opacity for x in (seen.appearance.metallic, seen.appearance.roughness))
     uneven = metallic.var(correction=0) + roughness.var(correction=0)
     materials = _METALLIC * metallic.mean() + _UNEVEN * uneven
     return loss + shading + materials + lighting.light.regularity()

@@ -43,7 +43,7 @@ class Appearance(NamedTuple):
 class Field(Protocol):
     """What can be rendered: a surface and how it looks.
 
-    Both are read from the points' features; who asks for both looks these up once and gives them.
+    Both are read from the points' features. Who asks for both gives ``features(points)``.
     """
 
     def features(self, points: Tensor) -> Tensor:
