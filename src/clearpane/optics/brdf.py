@@ -35,7 +35,7 @@ def schlick_fresnel(f0: Array, cosine: Array) -> Array:
     >>> schlick_fresnel(np.asarray(0.04), np.asarray([1.0, 0.0])).tolist()
     [0.04, 1.0]
     """
-    return f0 + (1 - f0) * (1 - cosine).clip(0.0, 1.0) ** 5
+    return f0 + (1 - f0) * (1 - cosine.clip(0.0, 1.0)) ** 5
 
 
 def ggx_distribution(half_cosine: Array, roughness: Array) -> Array:
