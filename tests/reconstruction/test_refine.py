@@ -1,9 +1,11 @@
 """Fitting to views: it gets better, never worse, and the same again; its losses, in closed form."""
 
+import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from clearpane.reconstruction.gradient_team import Gradients, gradient_team
 from clearpane.reconstruction.heads import HexaplaneField
 from clearpane.reconstruction.learnt_light import LearntLight, display, facing, shade_rays
 from clearpane.reconstruction.placing import Placement
-from clearpane.reconstruction.refine import Refined, RefineSettings, object_rays, refine
+from clearpane.reconstruction.refine import Refined, RefineSettings, _Fit, object_rays, refine
 from clearpane.reconstruction.rendering import Appearance, Rendered
 from clearpane.reconstruction.starting import start_from_hull, start_from_lirm
 from clearpane.reconstruction.surface_gradient import distance_gradient
@@ -127,6 +129,22 @@ def test_steps_that_are_no_numbers_are_forgotten(
     monkeypatch.setattr("clearpane.reconstruction.refine.gradient_team", failing_team)
     result = refine(capture, hull, RefineSettings(seconds=1.0), clock=ticking(1 / 30))
     assert result.psnr > result.started_psnr
+
+
+def test_metallic_begins_at_a_half_only_where_nothing_is_known_of_it(hull: HexaplaneField) -> None:
+    point = torch.tensor([[0.0, 0.33, 0.0]])
+
+    def metallic(fit: _Fit) -> float:
+        fit.begin_materials()
+        return fit.field.appearance(point, point / 0.33).metallic.item()
+
+    assert hull.appearance(point, point / 0.33).metallic.item() < 0.06
+    assert metallic(_Fit(hull)) == pytest.approx(0.5)
+    trained = copy.deepcopy(hull.heads)
+    last = trained.metallic_roughness[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.constant_(last.weight, 1e-4)
+    assert metallic(_Fit(replace(hull, heads=trained))) < 0.06
 
 
 def test_it_begins_with_lirm_too(capture: Capture) -> None:
