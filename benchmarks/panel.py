@@ -62,7 +62,7 @@ from panel_cells import (
     run_key,
     zoom,
 )
-from panel_scores import score_ceiling, score_full_size, score_kept, score_pictures, shrink
+from panel_scores import SAMPLINGS, score_ceiling, score_full_size, score_kept, score_pictures, shrink
 from panel_tables import render
 from rendered_scenes import SCENE_SETS, draw_scene_sets
 from runs import finish, finish_runs, known_runs
@@ -217,6 +217,10 @@ def score_run(options: Options, cell: Cell, seed: int) -> dict[str, Any]:
             scores[f"{name}, full size"] = score_full_size(backbone, task, cell, subset)
     if cell == USUAL:
         scores["scenes, I held"] = score_pictures(backbone, task, cell, held_out, hold=True)
+        scores["sampling"] = {
+            name: score_pictures(backbone, task, cell, held_out, steps=steps, seeds=seeds)
+            for name, (steps, seeds) in SAMPLINGS.items()
+        }
         scores["kept"] = score_kept(backbone, task, cell, held_out)
     scores["edits"] = score_own_edits(options, backbone)
     return scores

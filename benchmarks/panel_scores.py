@@ -1,5 +1,7 @@
 """What a fine-tune of benchmarks/panel.py is measured by."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -32,6 +34,9 @@ LIMITS = {
     "kept below 0.04, changed from 0.12": (0.04, 0.12),
 }
 Scores = dict[str, list[float]]
+# Other ways to sample: the number of steps, and over how many seeds of the noise the mean is taken.
+SAMPLINGS = {f"{steps} steps" if steps > 1 else "1 step": (steps, 1) for steps in (1, 2, 4, 8, 16)}
+SAMPLINGS[f"{SAMPLING_STEPS} steps, the mean over four seeds"] = (SAMPLING_STEPS, 4)
 
 
 def seen_size(cell: Cell, height: int, width: int) -> tuple[int, int]:
@@ -48,10 +53,9 @@ def shrink(picture: Tensor, cell: Cell) -> Tensor:
 
 @torch.no_grad()
 def separate(
-    backbone: Backbone, task: TaskEmbedding, cell: Cell, photos: Tensor, hold: bool = False
+    backbone: Backbone, task: TaskEmbedding, cell: Cell, photos: Tensor, sampling: Sampling, hold: bool
 ) -> tuple[Tensor, Tensor | None]:
     """T and, from a panel, R. ``hold`` keeps the latents of the panel's first picture as they are."""
-    sampling = Sampling(SAMPLING_STEPS)
     if cell.target == "transmission":
         latents = sample(backbone, backbone.encode(photos), task, sampling)
         return backbone.decode(latents).clamp(0, 1), None
@@ -67,15 +71,27 @@ def separate(
 
 
 def score_pictures(
-    backbone: Backbone, task: TaskEmbedding, cell: Cell, pictures: list[PanelPictures], hold: bool = False
+    backbone: Backbone,
+    task: TaskEmbedding,
+    cell: Cell,
+    pictures: list[PanelPictures],
+    hold: bool = False,
+    steps: int = SAMPLING_STEPS,
+    seeds: int = 1,
 ) -> Scores:
-    """By picture: PSNR and PSNR-G of T and of doing nothing, PSNR of R where it is known."""
+    """By picture: PSNR and PSNR-G of T and of doing nothing, PSNR of R where it is known.
+
+    Args:
+        seeds: of the noise; the mean over their pictures is scored.
+    """
     scores: Scores = {key: [] for key in ("t", "t_g", "nothing", "nothing_g", "r")}
     for batch in batches(pictures, cell):
         photos, truths = (
             torch.cat([shrink(getattr(x, layer), cell) for x in batch]) for layer in ("input", "transmission")
         )
-        transmissions, reflections = separate(backbone, task, cell, photos, hold)
+        samplings = [Sampling(steps, seed) for seed in range(seeds)]
+        made_by_seed = [separate(backbone, task, cell, photos, x, hold) for x in samplings]
+        transmissions, reflections = (mean_picture(x) for x in zip(*made_by_seed, strict=True))
         for index, picture in enumerate(batch):
             photo, truth, made = (array(x[index]) for x in (photos, truths, transmissions))
             scores["t"].append(psnr(made, truth))
@@ -86,6 +102,12 @@ def score_pictures(
                 wanted = array(shrink(picture.reflection, cell)[0])
                 scores["r"].append(psnr(array(reflections[index]), wanted))
     return scores
+
+
+def mean_picture(pictures: Sequence[Tensor | None]) -> Tensor | None:
+    """The mean over seeds of a layer, if it is painted."""
+    known = [x for x in pictures if x is not None]
+    return torch.stack(known).mean(0) if known else None
 
 
 @torch.no_grad()

@@ -137,6 +137,17 @@ def render_kept(runs: Runs) -> str:
     return table(head, rows)
 
 
+def render_samplings(runs: Runs) -> str:
+    """T and R of the usual cell on the scenes, by how the noise was followed."""
+    rows = []
+    for name in next(iter(runs.values()))["sampling"]:
+        scored = {seed: run["sampling"][name] for seed, run in runs.items()}
+        gains = [np.subtract(x["t"], x["nothing"]) for x in scored.values()]
+        means = [spread(scored, lambda x, k=k: float(np.mean(x[k]))) for k in ("t", "t_g", "r")]
+        rows.append([name, *means, over_pictures(gains)])
+    return table(["", "T", "T, PSNR-G", "R", "T's gain"], rows)
+
+
 def finished(document: Mapping[str, Any], cell: Cell) -> Runs:
     """The scores of a cell's runs that are there, by seed."""
     keys = {seed: run_key(cell, seed, document["base"]) for seed in range(document["seeds"])}
@@ -181,6 +192,7 @@ def render(document: Mapping[str, Any]) -> str:
             "white : white] alone. With the latents of their first picture held at I's besides, T on the "
             f"scenes changes by {over_pictures(over)} dB."
         )
+        parts.append("### Steps of sampling\n\nThe usual cell on the scenes.\n\n" + render_samplings(usual))
         parts.append(
             "### What stays the photograph's own\n\n"
             "The held-out scenes at 192 x 192, their right half without the reflection: there is nothing to "

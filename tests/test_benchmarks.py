@@ -290,6 +290,22 @@ def test_a_panel_that_paints_the_photograph_keeps_all_of_it(monkeypatch):
     assert max(rows["T as the VAE shows it, enlarged"]["psnr"]) < 30
 
 
+def test_the_mean_over_seeds_of_a_panel_is_scored(monkeypatch):
+    scores, cells = (importlib.import_module(name) for name in ("panel_scores", "panel_cells"))
+    task = TaskEmbedding(torch.zeros(1, 1, 1), torch.zeros(1, 1))
+    layer = torch.full((3, 64, 64), 102, dtype=torch.uint8)
+    pictures = [PanelPictures(layer, layer, layer)]
+
+    def paint_seed(backbone, reference, task, sampling, **others):
+        assert sampling.steps == 3
+        return torch.full_like(reference, 0.8 * sampling.seed)
+
+    monkeypatch.setattr(scores, "sample", paint_seed)
+    one, two = (scores.score_pictures(Exact(), task, cells.USUAL, pictures, steps=3, seeds=n) for n in (1, 2))
+    assert one["t"] == one["r"] == pytest.approx([-20 * np.log10(0.4)])
+    assert two["t"] == two["r"] == [100]
+
+
 def test_a_run_of_the_panel_belongs_to_its_base_its_cell_and_its_seed(tmp_path):
     cells = importlib.import_module("panel_cells")
     (tmp_path / "vae").mkdir()
