@@ -92,7 +92,7 @@ class Options:
     """Optimiser steps of the same on single edits and on panels of two."""
     context_steps: int = 900
     """Optimiser steps of the VAE, to say the same of a picture whatever stands beside it."""
-    again_steps: int = 1500
+    again_steps: int = 4000
     """Optimiser steps of the others, as before, on that VAE."""
     batch: int = 16
     """Pictures a step."""
