@@ -14,7 +14,7 @@ import sys
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from time import monotonic
+from time import process_time
 from typing import Any
 
 import torch
@@ -62,7 +62,15 @@ from panel_cells import (
     run_key,
     zoom,
 )
-from panel_scores import SAMPLINGS, score_ceiling, score_full_size, score_kept, score_pictures, shrink
+from panel_scores import (
+    SAMPLINGS,
+    score_as_shown,
+    score_ceiling,
+    score_full_size,
+    score_kept,
+    score_pictures,
+    shrink,
+)
 from panel_tables import render
 from rendered_scenes import SCENE_SETS, draw_scene_sets
 from runs import finish, finish_runs, known_runs
@@ -199,16 +207,15 @@ def score_run(options: Options, cell: Cell, seed: int) -> dict[str, Any]:
         pool = pictures[: max(USUAL.samples, cell.samples)]
         order = torch.randperm(len(pool), generator=step_generator(seed, cell.steps)).tolist()
         pictures = [pool[i] for i in order[: cell.samples]]
-    fresh, started = (
-        not (options.cache / run_key(cell, seed, base_digest(options.base))).exists(),
-        monotonic(),
-    )
+    fresh = not (options.cache / run_key(cell, seed, base_digest(options.base))).exists()
+    started = process_time()
     backbone = train_cell(options, cell, seed, pictures)
-    scores: dict[str, Any] = {"seconds": monotonic() - started if fresh else None}
+    scores: dict[str, Any] = {"seconds": process_time() - started if fresh else None}
     task = encode(options, cell.caption)
     if cell.samples == 1:
         scores["own scene"] = score_pictures(backbone, task, cell, pictures)
         scores["ceiling"] = score_ceiling(backbone, cell, pictures[0])
+        scores["as shown"] = score_as_shown(backbone, task, cell, pictures[0])
         return scores
     held_out, val = held_out_pictures(options.data, options.cache)
     for name, subset in (("scenes", held_out), ("val", val)):

@@ -110,13 +110,33 @@ def mean_picture(pictures: Sequence[Tensor | None]) -> Tensor | None:
     return torch.stack(known).mean(0) if known else None
 
 
-@torch.no_grad()
 def score_ceiling(backbone: Backbone, cell: Cell, picture: PanelPictures) -> Scores:
     """PSNR of T and R as the VAE shows the true panel: no painted one that it shows is told to be better."""
-    layers = [shrink(x, cell) for x in (picture.input, picture.transmission, picture.reflection)]
-    shown = cut_panels(backbone.decode(backbone.encode(join_panels(*layers))).clamp(0, 1))
-    names = ("t", "r")
-    return {n: [psnr(array(x[0]), array(y[0]))] for n, x, y in zip(names, shown[1:], layers[1:], strict=True)}
+    return score_pair(shown_by_vae(backbone, cell, picture)[1:], true_layers(cell, picture)[1:])
+
+
+def score_as_shown(backbone: Backbone, task: TaskEmbedding, cell: Cell, picture: PanelPictures) -> Scores:
+    """PSNR of painted T and R against the true ones as the VAE shows them: the error of the transformer."""
+    photo, *_ = true_layers(cell, picture)
+    painted = separate(backbone, task, cell, photo, Sampling(SAMPLING_STEPS), hold=False)
+    return score_pair(painted, shown_by_vae(backbone, cell, picture)[1:])
+
+
+def true_layers(cell: Cell, picture: PanelPictures) -> list[Tensor]:
+    """I, T and R at the size the cell sees."""
+    return [shrink(x, cell) for x in (picture.input, picture.transmission, picture.reflection)]
+
+
+@torch.no_grad()
+def shown_by_vae(backbone: Backbone, cell: Cell, picture: PanelPictures) -> tuple[Tensor, Tensor, Tensor]:
+    """The true panel's I, T and R, encoded and decoded."""
+    panel = join_panels(*true_layers(cell, picture))
+    return cut_panels(backbone.decode(backbone.encode(panel)).clamp(0, 1))
+
+
+def score_pair(made: Sequence[Tensor], wanted: Sequence[Tensor]) -> Scores:
+    """PSNR of T and of R."""
+    return {n: [psnr(array(x[0]), array(y[0]))] for n, x, y in zip(("t", "r"), made, wanted, strict=True)}
 
 
 def array(picture: Tensor) -> np.ndarray:

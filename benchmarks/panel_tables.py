@@ -70,6 +70,7 @@ def render_overfit(runs: Runs) -> str:
         ("do nothing", "own scene", ("nothing", "")),
         ("painted", "own scene", ("t", "r")),
         ("the true panel through the VAE", "ceiling", ("t", "r")),
+        ("painted, against that one", "as shown", ("t", "r")),
     ):
         rows.append(
             [name, *(spread(runs, lambda run, s=subset, k=k: run[s][k][0]) if k else "" for k in keys)]
@@ -168,7 +169,7 @@ def render(document: Mapping[str, Any]) -> str:
         f"brightness out, is the fairer figure there); {SAMPLING_STEPS} steps of sampling, one seed of the"
         " noise. Gains are over doing nothing, with paired 95 % bootstrap intervals over the pictures; ± "
         "is the standard deviation over runs, where there are several: an interval over pictures does not"
-        " hold what another seed would change. Minutes are of one thread."
+        " hold what another seed would change. Minutes are a processor's, of one thread."
     ]
     for question, title in TITLES.items():
         cells = {name: runs for name, cell in CELLS[question].items() if (runs := finished(document, cell))}

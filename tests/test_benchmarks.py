@@ -281,6 +281,7 @@ def test_a_panel_that_paints_the_photograph_keeps_all_of_it(monkeypatch):
     seen = scores.score_pictures(Exact(), task, cells.USUAL, pictures)
     assert seen["t"] == seen["nothing"]
     assert scores.score_ceiling(Exact(), cells.USUAL, pictures[0]) == {"t": [100], "r": [100]}
+    assert scores.score_as_shown(Exact(), task, cells.USUAL, pictures[0])["t"] == [seen["nothing"][0]]
     full = scores.score_full_size(Exact(), task, cells.USUAL, pictures)
     assert full["t"] == full["nothing"]
     rows = scores.score_kept(Exact(), task, cells.USUAL, pictures)
