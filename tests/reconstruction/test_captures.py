@@ -166,6 +166,18 @@ def test_a_segmenter_sees_each_picture_once_and_what_only_one_view_has_is_left_o
     assert (found.masks - known.masks).abs().mean() < 0.02
     corner = found.masks[0, 0, :8, :8]
     assert (corner == 0).all() and (found.pictures[0, :, :8, :8] == 1).all()
+    (warning,) = found.warnings
+    assert warning.startswith(f"{found.names[0]}: ") and "Check the mask" in warning
+
+
+def test_views_whose_intrinsics_are_wrong_are_told(tmp_path: Path) -> None:
+    path = write_ball(tmp_path)
+    assert load_capture(read_transforms(path), 64).warnings == ()
+    content = json.loads(path.read_text())
+    content["frames"][3] |= {"cx": LENS.principal[0] + 12}
+    path.write_text(json.dumps(content))
+    wrong = load_capture(read_transforms(path), 64)
+    assert [warning.split(":")[0] for warning in wrong.warnings] == [wrong.names[3]]
 
 
 def test_where_all_views_cut_the_object_off_points_tell_its_size(tmp_path: Path) -> None:

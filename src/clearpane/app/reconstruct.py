@@ -120,6 +120,8 @@ def run(options: Reconstruct) -> int:
             )
         steps.begin(f"cutting out {len(photographs.photographs)} views")
         capture = load_capture(photographs, settings.side, segmenter)
+        for warning in capture.warnings:
+            print_error(f"{options.views}: {warning}", kind="warning")
         steps.begin("fitting", options.refine)
         refined = fit_capture(capture, settings, lirm, steps.advance)
         steps.begin("making triangles and textures")

@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,8 @@ _MARGIN = 0.06
 _MASK_SIDE = 256
 # Voxels along the cube of the hull that no view may show anything beyond.
 _HULL_SIDE = 48
+# What of a mask the others have to allow, or something is wrong with it or with a pose.
+_ALLOWED = 0.95
 # How far a picture's form may be from its camera's.
 _FORM = 0.01
 
@@ -38,6 +41,7 @@ class Capture:
         cameras: V, in the cube's world.
         names: of the photographs.
         placement: how the photographs' world became the cube's.
+        warnings: for the user: which photographs the others contradict.
     """
 
     pictures: Tensor
@@ -45,6 +49,7 @@ class Capture:
     cameras: Cameras
     names: tuple[str, ...]
     placement: Placement
+    warnings: tuple[str, ...] = ()
 
 
 def load_capture(photographs: PhotographSet, side: int, segmenter: Segmenter = backdrop_segmenter) -> Capture:
@@ -73,10 +78,11 @@ def load_capture(photographs: PhotographSet, side: int, segmenter: Segmenter = b
     pictures, cut_masks, poses, intrinsics = (torch.stack(parts) for parts in zip(*views, strict=True))
     cameras = Cameras(poses, intrinsics, side, side)
     allowed = _within_hull(pictures, cut_masks, cameras)
-    pictures, cut_masks = 1 - allowed * (1 - pictures), allowed * cut_masks
     names = tuple(p.path.name for p in photographs.photographs)
+    warnings = _contradicted(cut_masks, allowed, names)
+    pictures, cut_masks = 1 - allowed * (1 - pictures), allowed * cut_masks
     check_views(pictures, cut_masks, cameras, names)
-    return Capture(pictures, cut_masks, cameras, names, placement)
+    return Capture(pictures, cut_masks, cameras, names, placement, warnings)
 
 
 def load_photograph(
@@ -205,3 +211,14 @@ def _within_hull(pictures: Tensor, masks: Tensor, cameras: Cameras) -> Tensor:
     hull = add_views(Evidence.empty(_HULL_SIDE, pictures), pictures, grown, cameras).hull
     shown = hull_depth(hull, cameras.resized(2 * _HULL_SIDE, 2 * _HULL_SIDE))[:, None] > 0
     return F.interpolate(F.max_pool2d(shown.to(masks), 3, 1, 1), (side, side))
+
+
+def _contradicted(masks: Tensor, allowed: Tensor, names: Sequence[str]) -> tuple[str, ...]:
+    """A warning for each view much of whose mask is outside the hull of them all, [V, 1, S, S]."""
+    kept = (masks * allowed).sum((1, 2, 3)) / masks.sum((1, 2, 3)).clamp(min=1)
+    return tuple(
+        f"{name}: {1 - float(share):.0%} of its mask is where others show no object; it is cut off. "
+        "Check the mask, the pose and the intrinsics"
+        for name, share in zip(names, kept, strict=True)
+        if share < _ALLOWED
+    )

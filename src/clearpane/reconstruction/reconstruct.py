@@ -41,7 +41,7 @@ class Reconstruction:
     Attributes:
         asset: in the photographs' world, turned so that +y is up; see `in_photographs_world`.
         refined: the object as a field, in the cube's world, and the light that it was seen in.
-        warnings: for the user: what of the photographs was left out.
+        warnings: for the user: what of the photographs was left out, or contradicts the others.
     """
 
     asset: Asset
@@ -74,7 +74,7 @@ def reconstruct(
     photographs = open_views(Path(views), None if masks is None else Path(masks))
     capture = load_capture(photographs, settings.side, segmenter)
     made = reconstruct_capture(capture, settings, lirm, on_progress)
-    return replace(made, warnings=photographs.warnings)
+    return replace(made, warnings=photographs.warnings + capture.warnings)
 
 
 def reconstruct_capture(
