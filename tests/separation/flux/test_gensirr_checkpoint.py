@@ -7,7 +7,12 @@ from clearpane.errors import ClearpaneError
 from clearpane.separation.base import ModelOptions, load_separator
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.gensirr import GensirrSeparator, GensirrSettings
-from clearpane.separation.flux.gensirr_checkpoint import convert, transformer_config, vae_config
+from clearpane.separation.flux.gensirr_checkpoint import (
+    convert,
+    read_checkpoint,
+    transformer_config,
+    vae_config,
+)
 from clearpane.separation.flux.sampling import Sampling
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
@@ -57,6 +62,14 @@ def test_the_converted_folder_paints_the_very_picture_of_the_model(parts, layout
     np.testing.assert_allclose(layers.transmission, wanted.transmission, atol=1e-5)
     assert not list((tmp_path / "gensirr").rglob("*.pt"))
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".clearpane")]
+
+
+def test_a_file_of_torch_s_old_format_is_read_alike(layout, tmp_path):
+    torch.save(layout, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    read = read_checkpoint(tmp_path / "old.pt")
+    assert {f"net_g.{name}" for name in read} == set(layout["module"])
+    for name, value in read.items():
+        assert torch.equal(value, layout["module"][f"net_g.{name}"]), name
 
 
 def test_sizes_are_read_off_the_tensors(parts):

@@ -1,6 +1,7 @@
 """The checkpoint that GenSIRR's authors publish, taken apart into the directories of diffusers."""
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         ClearpaneError: it is missing, damaged, holds more than tensors, or has another layout.
     """
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # Only files of the newer kind, which are zip archives, can be left on the disk while they are read.
+        mapped = zipfile.is_zipfile(path)
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError as error:
         raise ClearpaneError(f"{path}: there is no such file") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
