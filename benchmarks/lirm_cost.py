@@ -75,7 +75,7 @@ def measure_peaks() -> list[dict[str, Any]]:
     """The largest sum of tensors alive at once in each round, as a multiple of the account's unit."""
     rows = []
     for width, blocks, views, side in SMALL:
-        config = replace(LIRM_SMALL, width=width, blocks=blocks, heads=width // 64, evidence=0)
+        config = replace(LIRM_SMALL, patch=8, width=width, blocks=blocks, heads=width // 64, evidence=0)
         lirm = Lirm(config).to(torch.bfloat16)
         blank = blank_views(views, side)
         blank = Views(blank.pictures.bfloat16(), blank.masks.bfloat16(), blank.cameras)

@@ -49,7 +49,7 @@ from view_baselines import hull_views, nearest_views, visual_hull
 
 _SEED, _VIEWS, _NEW = 5, 40, 8
 _ROUGHNESS = 0.2
-_SHARPNESS = (30.0, 200.0)
+_SHARPNESS = 800.0
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,7 @@ def train(options: Options, lirm: Lirm, sample: ObjectSample) -> None:
     )
 
     def loss_of(step: int) -> Tensor:
-        low, high = _SHARPNESS
-        beta = 1 / (low * (high / low) ** (step / options.steps))
-        return objective([sample], Stage(options.side, beta), step_generator(0, step))
+        return objective([sample], Stage(options.side, 1 / _SHARPNESS), step_generator(0, step))
 
     if not run_steps(state, Schedule(options.steps, 1e-3, floor=0.05), options.cache, loss_of, accelerator):
         raise KeyboardInterrupt

@@ -149,8 +149,10 @@ def test_the_run_goes_from_coarse_and_soft_to_fine_and_sharp() -> None:
     recipe = TrainLirm(Path("run"), steps=100)
     stages = [stage_at(recipe, step) for step in range(100)]
     assert [s.side for s in stages] == [64] * 60 + [128] * 40
+    assert all(s.beta == 1 / 800 for s in stages)  # it starts from the hull
+    stages = [stage_at(replace(recipe, size="paper"), step) for step in range(100)]
     assert 1 / stages[0].beta == pytest.approx(20)
-    assert 1 / stages[50].beta == pytest.approx((20 * 200) ** 0.5)
+    assert 1 / stages[50].beta == pytest.approx((20 * 800) ** 0.5)
     assert all(a.beta > b.beta for a, b in pairwise(stages))
 
 
@@ -162,7 +164,7 @@ def test_the_run_goes_from_coarse_and_soft_to_fine_and_sharp() -> None:
         ({"coarse_share": 1.5}, "--coarse-share 1.5: give 0 to 1"),
         ({"learning_rate": 0.0}, "--learning-rate 0: give more than 0"),
         ({"average": 1.0}, "--average 1: give 0 or more, less than 1"),
-        ({"coarse_side": 60}, "--side 128 --coarse-side 60: the second is a multiple of 8"),
+        ({"coarse_side": 60}, "--side 128 --coarse-side 60: the second is a multiple of 16"),
         ({"patch": 100}, "--patch 100: give 8 to 64"),
         ({"patch": 7}, "--patch 7: give 8 to 64"),
         ({"targets": 5}, "--targets 5: give 4 or less"),

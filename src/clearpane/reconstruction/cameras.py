@@ -111,7 +111,8 @@ def project(cameras: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
 
 def _rotate(rotation: Tensor, vectors: Tensor) -> Tensor:
     """[..., 3, 3] times each of [..., N, 3]; not as a matrix product, which autocast would round to bf16."""
-    return (rotation[..., None, :, :] * vectors[..., None, :]).sum(-1)
+    x, y, z = (rotation[..., None, :, i] * vectors[..., i, None] for i in range(3))
+    return x + y + z
 
 
 def look_at(eyes: Tensor, target: Tensor, up: tuple[float, float, float] = (0.0, 1.0, 0.0)) -> Tensor:

@@ -60,45 +60,97 @@ def voxel_centres(side: int, like: Tensor) -> Tensor:
     return torch.stack([x, y, z], dim=-1)
 
 
-@torch.no_grad()
-def add_views(evidence: Evidence, pictures: Tensor, masks: Tensor, cameras: Cameras) -> Evidence:
-    """The evidence after these views too.
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What views can see past the hull.
 
-    A view whose mask keeps clear of its edges shows the whole object: beyond them there is nothing. Colours
-    are those of the object alone, the white behind it taken away: ``c m = p - (1 - m)``.
+    Attributes:
+        hull: [G, G, G].
+        depths: how far along its rays it begins for each view, [V, h, w]; 0 where rays miss it.
+        cameras: V, of any size of pictures.
+    """
+
+    hull: Tensor
+    depths: Tensor
+    cameras: Cameras
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, hull: Tensor, cameras: Cameras) -> "Sight":
+        """Of some cameras on a hull."""
+        return cls(hull, hull_depth(hull, _small(cameras)), cameras)
+
+    @torch.no_grad()
+    def voxels(self, side: int) -> Tensor:
+        """The places, in a grid of ``side``^3 voxels, of those in the hull or next to it: [P] int64."""
+        hull = self.hull[None, None]
+        if side != hull.shape[-1]:
+            hull = F.interpolate(hull, (side,) * 3, mode="trilinear", align_corners=False)
+        near = F.max_pool3d((hull[0] > _POSSIBLE).to(hull), 2 * _DILATION + 1, 1, _DILATION) > 0
+        return near.flatten().nonzero()[:, 0]
+
+    @torch.no_grad()
+    def of_points(self, view: int, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Where points are in one view, [P, 2] in [-1, 1], and how much its pixels say of them, [P].
+
+        That is nothing outside of the picture, and little for what the hull blocks: where nobody looks, it is
+        the best guess there is.
+        """
+        place, within = _places(self.cameras[view], points)
+        first = look_up(self.depths[view : view + 1], place, "nearest")[0]
+        distance = (points - self.cameras.centres[view]).norm(dim=-1)
+        voxel = 2 * HALF_SIZE / self.hull.shape[-1]
+        free = (first <= 0) | (distance < first + _DEPTH_MARGIN * voxel)
+        return place, within * torch.where(free, 1.0, _BLOCKED_WEIGHT)
+
+
+def add_views(evidence: Evidence, pictures: Tensor, masks: Tensor, cameras: Cameras) -> Evidence:
+    """The evidence after these views too: `add_masks`, then `add_colours`."""
+    carved = add_masks(evidence, masks, cameras)
+    return add_colours(carved, pictures, masks, Sight.of(carved.hull, cameras))
+
+
+@torch.no_grad()
+def add_masks(evidence: Evidence, masks: Tensor, cameras: Cameras) -> Evidence:
+    """With the hull cut by these views' masks too.
+
+    A view whose mask keeps clear of its edges shows the whole object: beyond them there is nothing.
 
     Args:
-        pictures: on white, [V, 3, H, W], masks: [V, 1, H, W], cameras: [V].
+        masks: [V, 1, H, W], cameras: [V].
     """
-    side = evidence.hull.shape[-1]
-    centres = voxel_centres(side, evidence.hull).reshape(-1, 3)
+    centres = voxel_centres(evidence.hull.shape[-1], evidence.hull).reshape(-1, 3)
     hull, counts = evidence.hull.flatten(), evidence.masks.flatten(1)
     for view in range(len(masks)):
         place, within = _places(cameras[view], centres)
         known = within | (not reaches_frame(masks[view, 0]))
-        mask = _look_up(masks[view], place)[0] * within
+        mask = look_up(masks[view], place)[0] * within
         hull = torch.minimum(hull, torch.where(known, mask, 1.0))
         counts = counts + torch.stack([mask, known.to(mask)])
-    hull = hull.reshape(evidence.hull.shape)
-    # Colours matter next to the hull and within: elsewhere nobody asks for them.
-    near = F.max_pool3d((hull > _POSSIBLE).to(hull)[None], 2 * _DILATION + 1, 1, _DILATION)[0] > 0
-    index = near.flatten().nonzero()[:, 0]
-    points, voxel = centres[index], 2 * HALF_SIZE / side
+    return Evidence(hull.reshape(evidence.hull.shape), counts.reshape(evidence.masks.shape), evidence.colours)
+
+
+@torch.no_grad()
+def add_colours(evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sight) -> Evidence:
+    """With the colours of these views too, next to the hull and within: elsewhere nobody asks for them.
+
+    Colours are those of the object alone, the white behind it taken away: ``c m = p - (1 - m)``.
+
+    Args:
+        pictures: on white, [V, 3, H, W], masks: [V, 1, H, W].
+    """
+    side = evidence.hull.shape[-1]
+    index = sight.voxels(side)
+    points = voxel_centres(side, evidence.hull).reshape(-1, 3)[index]
     colours = evidence.colours.flatten(1).clone()
-    depths = hull_depth(hull, _small(cameras))
     for view in range(len(masks)):
-        place, within = _places(cameras[view], points)
-        first = _look_up(depths[view : view + 1], place, "nearest")[0]
-        distance = (points - cameras.centres[view]).norm(dim=-1)
-        free = (first <= 0) | (distance < first + _DEPTH_MARGIN * voxel)
-        # What is blocked counts a little: where nobody looks, it is the best guess there is.
-        weight = within * torch.where(free, 1.0, _BLOCKED_WEIGHT)
-        mask = _look_up(masks[view], place)[0]
-        of_object = (_look_up(pictures[view], place) - (1 - mask)).clamp(min=0)
+        place, weight = sight.of_points(view, points)
+        mask = look_up(masks[view], place)[0]
+        of_object = (look_up(pictures[view], place) - (1 - mask)).clamp(min=0)
         square = (of_object**2).mean(0) / mask.clamp(min=1e-3)
         sums = torch.cat([mask[None], of_object, square[None]]) * weight
         colours.index_add_(1, index, sums)
-    return Evidence(hull, counts.reshape(evidence.masks.shape), colours.reshape(evidence.colours.shape))
+    return Evidence(evidence.hull, evidence.masks, colours.reshape(evidence.colours.shape))
 
 
 def _places(camera: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,7 +160,7 @@ def _places(camera: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
     return place, (place.abs() <= 1).all(-1) & (depth > 0)
 
 
-def _look_up(picture: Tensor, place: Tensor, mode: str = "bilinear") -> Tensor:
+def look_up(picture: Tensor, place: Tensor, mode: str = "bilinear") -> Tensor:
     """[C, H, W] at places [P, 2]: [C, P]."""
     found = F.grid_sample(picture[None], place[None, None].to(picture), mode=mode, align_corners=False)
     return found[0, :, 0]

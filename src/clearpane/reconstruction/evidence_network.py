@@ -1,8 +1,8 @@
 """What the evidence around a point says of it: a small U-Net over the evidence grid.
 
 The heads see one point at a time, and the planes hold what the transformer thinks of the whole. Whether a
-voxel of the hull is empty after all is best seen from the colours around it: where the views agree there is a
-surface, as in networks for multi-view stereo (Y. Yao et al., MVSNet, 2018).
+voxel of the hull is empty after all is best seen from what the views say around it: where they agree there is
+a surface.
 """
 
 import torch
@@ -14,43 +14,62 @@ from clearpane.reconstruction.evidence import EVIDENCE_CHANNELS
 
 VOLUME_CHANNELS = 16
 """Of what it makes."""
-_WIDTHS = (16, 32, 64)
+_WIDTHS = (16, 48, 64)
 _GROUPS = 4
 
 
 class EvidenceNetwork(nn.Module):
-    """Three resolutions down and up again, two convolutions at each on the way down, one on the way up.
+    """Three resolutions down and up again; most of its layers are at the coarsest, where they cost little.
 
     Args:
         side: voxels along a side of its grid, a multiple of 4; the evidence is brought to it.
+        features: channels of the views' features (`clearpane.reconstruction.view_features`), mean and
+            variance.
     """
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, side: int, features: int) -> None:
         super().__init__()
         self.side = side
         fine, middle, coarse = _WIDTHS
-        self.fine = _convolutions(EVIDENCE_CHANNELS, fine, 1)
-        self.middle = _convolutions(fine, middle, 2)
-        self.coarse = _convolutions(middle, coarse, 2)
-        self.to_middle = _convolution(coarse + middle, middle)
-        self.to_fine = _convolution(middle + fine, fine)
+        self.enter = nn.Conv3d(EVIDENCE_CHANNELS + features, fine, 1)
+        self.fine = _convolution(fine, fine)
+        self.middle = nn.Sequential(_convolution(fine, middle, 2), _convolution(middle, middle))
+        self.coarse = nn.Sequential(
+            _convolution(middle, coarse, 2), *(_Residual(_convolution(coarse, coarse)) for _ in range(2))
+        )
+        self.coarse_to_middle = nn.Conv3d(coarse, middle, 1)
+        self.middle_again = _convolution(middle, middle)
+        self.middle_to_fine = nn.Conv3d(middle, fine, 1)
+        self.fine_again = _convolution(fine, fine)
         self.out = nn.Conv3d(fine, VOLUME_CHANNELS, 1)
 
-    def forward(self, evidence: Tensor) -> Tensor:
-        """[B, 8, G, G, G], as `evidence_features` gives it -> [B, 16, S, S, S]."""
+    def forward(self, evidence: Tensor, features: Tensor) -> Tensor:
+        """[B, 11, G, G, G], as `evidence_features` gives it, and [B, F, S, S, S] -> [B, 16, S, S, S]."""
         if evidence.shape[-1] > self.side:
             evidence = F.adaptive_avg_pool3d(evidence, self.side)
         elif evidence.shape[-1] < self.side:
             evidence = F.interpolate(evidence, (self.side,) * 3, mode="trilinear", align_corners=False)
-        scaled = torch.cat([evidence[:, :1] / HALF_SIZE, evidence[:, 1:]], dim=1)
+        scaled = torch.cat([evidence[:, :1] / HALF_SIZE, evidence[:, 1:], features], dim=1)
         # Not in bfloat16: on processors the gradient of three-dimensional convolutions is NaN there at times.
         with torch.autocast(evidence.device.type, enabled=False):
-            fine = self.fine(scaled)
+            fine = self.fine(self.enter(scaled))
             middle = self.middle(fine)
             coarse = self.coarse(middle)
-            middle = self.to_middle(torch.cat([_doubled(coarse), middle], dim=1))
-            fine = self.to_fine(torch.cat([_doubled(middle), fine], dim=1))
+            middle = self.middle_again(middle + _doubled(self.coarse_to_middle(coarse)))
+            fine = self.fine_again(fine + _doubled(self.middle_to_fine(middle)))
             result: Tensor = self.out(fine)
+        return result
+
+
+class _Residual(nn.Module):
+    """What a layer says is added to what it is told."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, values: Tensor) -> Tensor:
+        result: Tensor = values + self.layer(values)
         return result
 
 
@@ -58,10 +77,6 @@ def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, 3, stride, 1), nn.GroupNorm(_GROUPS, outputs), nn.ReLU(inplace=True)
     )
-
-
-def _convolutions(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(_convolution(inputs, outputs, stride), _convolution(outputs, outputs))
 
 
 def _doubled(volume: Tensor) -> Tensor:

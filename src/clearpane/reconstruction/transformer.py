@@ -12,11 +12,23 @@ from torch.utils.checkpoint import checkpoint
 
 from clearpane.reconstruction.cameras import Cameras
 from clearpane.reconstruction.directional import Encoding
-from clearpane.reconstruction.evidence import Evidence, add_views, evidence_features
+from clearpane.reconstruction.evidence import (
+    Evidence,
+    Sight,
+    add_colours,
+    add_masks,
+    evidence_features,
+)
 from clearpane.reconstruction.evidence_network import EvidenceNetwork
 from clearpane.reconstruction.heads import Heads, HexaplaneField
 from clearpane.reconstruction.tokens import PlaneTokens, ViewTokens
 from clearpane.reconstruction.update import Fuse, Memory
+from clearpane.reconstruction.view_features import (
+    ViewFeatures,
+    add_features,
+    empty_sums,
+    mean_and_variance,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +65,7 @@ class LirmConfig:
         panorama_side: tokens along a side of each panorama.
         evidence: voxels along a side of the evidence grid; 0 does without it.
         volume: voxels along a side of what a network makes of it, a multiple of 4.
+        view_features: channels of what a network sees in each view and the evidence is joined by.
     """
 
     blocks: int = 24
@@ -67,6 +80,7 @@ class LirmConfig:
     panorama_side: int = 16
     evidence: int = 0
     volume: int = 48
+    view_features: int = 16
 
     def to_json(self) -> dict[str, int | str]:
         """As a dictionary of plain values."""
@@ -74,16 +88,16 @@ class LirmConfig:
 
 
 LIRM_SMALL = LirmConfig(
-    blocks=8,
+    blocks=4,
     width=192,
     heads=6,
-    patch=8,
+    patch=16,
     plane_side=8,
     plane_stride=8,
     channels=16,
     panoramas=2,
     panorama_side=4,
-    evidence=64,
+    evidence=48,
     volume=48,
 )
 """At most 8 M parameters, for two cores."""
@@ -143,7 +157,10 @@ class Lirm(nn.Module):
         self.fuse = Fuse(config.width)
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.width)
-        self.evidence_network = EvidenceNetwork(config.volume) if config.evidence else None
+        self.view_features = ViewFeatures(config.view_features) if config.evidence else None
+        self.evidence_network = (
+            EvidenceNetwork(config.volume, 2 * config.view_features) if config.evidence else None
+        )
         self.heads = Heads(config.channels, config.encoding, bool(config.evidence))
         self.evidence_side = config.evidence
         """Voxels along a side: once trained, more of them show more detail."""
@@ -167,7 +184,7 @@ class Lirm(nn.Module):
                 tokens = checkpoint(block, tokens, use_reentrant=False)
             else:
                 tokens = block(tokens)
-        return Memory(self.norm(tokens[:, : asked.shape[1]]), self._evidence(views, memory))
+        return Memory(self.norm(tokens[:, : asked.shape[1]]), *self._evidence(views, memory))
 
     def fields(self, memory: Memory) -> list[HexaplaneField]:
         """The objects as they are known: one field for each."""
@@ -177,7 +194,8 @@ class Lirm(nn.Module):
         evidence = [evidence_features(e) for e in memory.evidence]
         volume = None
         if self.evidence_network:
-            made = self.evidence_network(torch.cat(evidence)).float()
+            features = torch.stack([mean_and_variance(sums) for sums in memory.features])
+            made = self.evidence_network(torch.cat(evidence), features).float()
             volume = made.contiguous(memory_format=torch.channels_last_3d)  # quick to look up
         return [
             HexaplaneField(
@@ -204,12 +222,21 @@ class Lirm(nn.Module):
             return self.planes.positions
         return torch.cat([self.planes.positions, self.panoramas.positions])
 
-    def _evidence(self, views: Views, memory: Memory | None) -> tuple[Evidence, ...]:
-        side = self.evidence_side
-        if not side:
-            return ()
-        batch = len(views.pictures)
-        before = memory.evidence if memory else [Evidence.empty(side, views.pictures)] * batch
-        return tuple(
-            add_views(before[i], views.pictures[i], views.masks[i], views.cameras[i]) for i in range(batch)
-        )
+    def _evidence(
+        self, views: Views, memory: Memory | None
+    ) -> tuple[tuple[Evidence, ...], tuple[Tensor, ...]]:
+        """Of each object, and the sums of the views' features."""
+        if self.view_features is None:
+            return (), ()
+        batch, like, config = len(views.pictures), views.pictures, self.config
+        features = self.view_features(views.pictures, views.masks)
+        evidence = memory.evidence if memory else [Evidence.empty(self.evidence_side, like)] * batch
+        sums = memory.features if memory else [empty_sums(config.view_features, config.volume, like)] * batch
+        seen = []
+        for i in range(batch):
+            pictures, masks, cameras = views.pictures[i], views.masks[i], views.cameras[i]
+            carved = add_masks(evidence[i], masks, cameras)
+            sight = Sight.of(carved.hull, cameras)
+            coloured = add_colours(carved, pictures, masks, sight)
+            seen.append((coloured, add_features(sums[i], features[i], sight)))
+        return tuple(e for e, _ in seen), tuple(s for _, s in seen)

@@ -1,0 +1,72 @@
+"""What a small network sees in each view, gathered in space: how far the views agree about a place.
+
+Colours of single pixels say little of whether views see the same piece of a surface; features of a pixel's
+surroundings, learnt for it, say more. As in networks for multi-view stereo (Y. Yao et al., MVSNet, 2018) they
+are looked up where each voxel is in each view, and their mean and variance over the views is what counts. The
+sums grow with neither views nor rounds.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from clearpane.reconstruction.evidence import Sight, look_up, voxel_centres
+
+_WIDTH = 32
+
+
+class ViewFeatures(nn.Module):
+    """Four convolutions, from pictures to features at half their size.
+
+    Args:
+        channels: of the features.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(4, _WIDTH // 2, 3, 1, 1),
+            nn.ReLU(),
+            nn.Conv2d(_WIDTH // 2, _WIDTH, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(_WIDTH, _WIDTH, 3, 1, 1),
+            nn.ReLU(),
+            nn.Conv2d(_WIDTH, channels, 3, 1, 1),
+        )
+
+    def forward(self, pictures: Tensor, masks: Tensor) -> Tensor:
+        """[B, V, 3, H, W] and [B, V, 1, H, W] in [0, 1] -> [B, V, C, H / 2, W / 2]."""
+        seen = torch.cat([2 * pictures - 1, masks], dim=2)
+        made: Tensor = self.layers(seen.flatten(0, 1)).float()
+        return made.unflatten(0, pictures.shape[:2])
+
+
+def empty_sums(channels: int, side: int, like: Tensor) -> Tensor:
+    """Before the first view: weights, features, squares of features, [1 + 2 C, S, S, S]."""
+    return like.new_zeros(1 + 2 * channels, side, side, side)
+
+
+def add_features(sums: Tensor, features: Tensor, sight: Sight) -> Tensor:
+    """The sums with these views' features, weighed by how much their pixels say of a voxel.
+
+    Args:
+        sums: [1 + 2 C, S, S, S].
+        features: [V, C, h, w].
+        sight: of the same V views.
+    """
+    side = sums.shape[-1]
+    index = sight.voxels(side)
+    points = voxel_centres(side, sums).reshape(-1, 3)[index]
+    gathered = sums.new_zeros(len(sums), len(index))
+    for view, of_view in enumerate(features):
+        place, weight = sight.of_points(view, points)
+        found = look_up(of_view, place)
+        gathered = gathered + weight * torch.cat([torch.ones_like(weight)[None], found, found.square()])
+    return sums.flatten(1).index_add(1, index, gathered).reshape(sums.shape)
+
+
+def mean_and_variance(sums: Tensor) -> Tensor:
+    """[1 + 2 C, S, S, S] -> [2 C, S, S, S]; 0 where no view says anything."""
+    channels = len(sums) // 2
+    weight = sums[:1].clamp(min=1e-3)
+    mean, square = (part / weight for part in (sums[1 : 1 + channels], sums[1 + channels :]))
+    return torch.cat([mean, (square - mean.square()).clamp(min=0)])
