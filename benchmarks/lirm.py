@@ -228,7 +228,10 @@ def measure_cost(lirm: Lirm, sample: ObjectSample) -> dict[str, Any]:
     for _ in range(_MEMORY_ROUNDS):
         part = stack_views([sample], [torch.tensor(order[:4])], False, torch.device("cpu"))
         memory = lirm.observe(part, memory)
-        tensors = [memory.tokens, *(t for e in memory.evidence for t in (e.hull, e.masks, e.colours))]
+        tensors = [
+            memory.tokens,
+            *(t for e in memory.evidence for t in (e.hull, e.distance, e.masks, e.colours)),
+        ]
         tensors += memory.features
         held.append(sum(t.nbytes for t in tensors))
         resident.append(process.memory_info().rss)

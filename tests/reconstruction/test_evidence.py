@@ -1,9 +1,7 @@
 """The evidence grid: hull, distance, colours, and what it does not depend on."""
 
-import numpy as np
 import pytest
 import torch
-from scipy.ndimage import distance_transform_edt
 from torch.nn import functional as F
 
 from clearpane.reconstruction.cameras import HALF_SIZE
@@ -12,7 +10,6 @@ from clearpane.reconstruction.evidence import (
     add_views,
     evidence_features,
     hull_depth,
-    hull_distance,
     sample_volume,
     voxel_centres,
 )
@@ -35,20 +32,25 @@ def test_the_hull_of_many_views_is_nearly_the_sphere() -> None:
     assert (hull & (distance > RADIUS)).sum() < 0.15 * (distance < RADIUS).sum()
 
 
-def test_distances_are_those_of_scipy() -> None:
-    axis = torch.linspace(-1, 1, 40)
-    x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
-    noise = torch.rand(40, 40, 40, generator=torch.Generator().manual_seed(0))
-    hull = ((x**2 + 2 * y**2 + (z - 0.3).abs() < 0.5) | (noise > 0.9995)).float()
-    voxel = 2 * HALF_SIZE / 40
-    inside = hull.numpy() > 0.5
-    expected = np.where(inside, 0.5 - distance_transform_edt(inside), distance_transform_edt(~inside) - 0.5)
-    np.testing.assert_allclose(hull_distance(hull).numpy(), voxel * expected.clip(-15.5, 15.5), atol=1e-6)
+@pytest.mark.parametrize("side", [24, 48])
+def test_distances_of_a_sphere_are_true_near_it_and_hardly_larger_anywhere(side: int) -> None:
+    evidence = seen(40, 128, side)
+    true = voxel_centres(side, torch.zeros(1)).norm(dim=-1) - RADIUS
+    error = evidence.distance - true
+    near = true.abs() < 0.04
+    assert error[near].abs().mean() < 0.005
+    assert error.max() < 0.03
 
 
-def test_without_a_hull_everything_is_far() -> None:
-    voxel = 2 * HALF_SIZE / 64
-    assert torch.allclose(hull_distance(torch.zeros(64, 64, 64)), torch.tensor((25 - 0.5) * voxel))
+def test_before_the_first_view_everything_is_deep_inside() -> None:
+    assert (Evidence.empty(8, torch.zeros(1)).distance == -0.4).all()
+
+
+def test_without_an_object_everything_is_outside() -> None:
+    cameras = orbit(3, 32)
+    pictures = torch.ones(3, 3, 32, 32)
+    evidence = add_views(Evidence.empty(16, pictures), pictures, torch.zeros(3, 1, 32, 32), cameras)
+    assert (evidence.distance > 0.2).all()
 
 
 def test_the_hulls_depth_is_where_rays_meet_it() -> None:
@@ -76,14 +78,15 @@ def test_neither_the_order_of_views_nor_their_rounds_change_masks() -> None:
     order = [5, 2, 7, 0, 1, 3, 6, 4]
     shuffled = add_views(start, pictures[order], masks[order], cameras[order])
     for one, other in zip(
-        (at_once.hull, at_once.masks, at_once.colours),
-        (shuffled.hull, shuffled.masks, shuffled.colours),
+        (at_once.hull, at_once.distance, at_once.masks, at_once.colours),
+        (shuffled.hull, shuffled.distance, shuffled.masks, shuffled.colours),
         strict=True,
     ):
         assert torch.allclose(one, other, atol=1e-4)
     first = add_views(start, pictures[:4], masks[:4], cameras[:4])
     second = add_views(first, pictures[4:], masks[4:], cameras[4:])
     assert torch.equal(second.hull, at_once.hull)
+    assert torch.equal(second.distance, at_once.distance)
     assert torch.allclose(second.masks, at_once.masks, atol=1e-5)
 
 

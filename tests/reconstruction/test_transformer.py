@@ -140,7 +140,10 @@ def test_what_is_remembered_does_not_grow_with_rounds(evidence: int) -> None:
     memory, sizes, seen = None, [], []
     for round_ in range(10):
         memory = lirm.observe(batched(orbit(2, seed=round_)), memory)
-        tensors = [memory.tokens, *(t for e in memory.evidence for t in (e.hull, e.masks, e.colours))]
+        tensors = [
+            memory.tokens,
+            *(t for e in memory.evidence for t in (e.hull, e.distance, e.masks, e.colours)),
+        ]
         tensors += memory.features
         sizes.append(sum(t.untyped_storage().nbytes() for t in tensors))
         seen.append(probe(lirm.fields(memory)[0]))

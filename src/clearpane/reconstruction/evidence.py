@@ -6,7 +6,6 @@ colours of the views that are not blocked by the hull. It is as large after ten 
 and does not depend on their order within a round. LIRM at the paper's size does without it.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clearpane.reconstruction.cameras import HALF_SIZE, Cameras, picture_rays, project, reaches_frame
+from clearpane.reconstruction.outline import outline_distance
 from clearpane.reconstruction.rendering import cube_interval
 
 EVIDENCE_CHANNELS = 11
@@ -37,12 +37,16 @@ class Evidence:
 
     Attributes:
         hull: the least mask value over the views that can tell, [G, G, G].
+        distance: to the hull, metres, below 0 inside, [G, G, G]: the largest over the views of how far a
+            point is from the cone of rays through the mask. True next to a face of the hull, hardly more
+            than true elsewhere; without steps, and the same whatever G is.
         masks: the sum of masks, and how many views can tell: [2, G, G, G].
         colours: sums over views, the blocked ones counting little: of weights, of colours (3), of colours'
             mean squares: [5, G, G, G].
     """
 
     hull: Tensor
+    distance: Tensor
     masks: Tensor
     colours: Tensor
 
@@ -50,7 +54,12 @@ class Evidence:
     def empty(cls, side: int, like: Tensor) -> "Evidence":
         """Before the first view."""
         grid = (side, side, side)
-        return cls(like.new_ones(grid), like.new_zeros(2, *grid), like.new_zeros(5, *grid))
+        return cls(
+            like.new_ones(grid),
+            like.new_full(grid, -_REACH),
+            like.new_zeros(2, *grid),
+            like.new_zeros(5, *grid),
+        )
 
 
 def voxel_centres(side: int, like: Tensor) -> Tensor:
@@ -120,14 +129,28 @@ def add_masks(evidence: Evidence, masks: Tensor, cameras: Cameras) -> Evidence:
         masks: [V, 1, H, W], cameras: [V].
     """
     centres = voxel_centres(evidence.hull.shape[-1], evidence.hull).reshape(-1, 3)
-    hull, counts = evidence.hull.flatten(), evidence.masks.flatten(1)
+    hull, distance, counts = evidence.hull.flatten(), evidence.distance.flatten(), evidence.masks.flatten(1)
+    outlines = outline_distance(masks)
     for view in range(len(masks)):
-        place, within = _places(cameras[view], centres)
+        camera = cameras[view]
+        pixels, depth = project(camera, centres)
+        place, within = _in_picture(camera, pixels, depth)
         known = within | (not reaches_frame(masks[view, 0]))
         mask = look_up(masks[view], place)[0] * within
         hull = torch.minimum(hull, torch.where(known, mask, 1.0))
         counts = counts + torch.stack([mask, known.to(mask)])
-    return Evidence(hull.reshape(evidence.hull.shape), counts.reshape(evidence.masks.shape), evidence.colours)
+        # Beyond the frame: the frame's, and how far that is.
+        size = pixels.new_tensor([camera.width, camera.height])
+        inside = torch.minimum(pixels.clamp(min=0), size)
+        from_outline = look_up(outlines[view], 2 * inside / size - 1, padding="border")[0]
+        from_cone = (from_outline + (pixels - inside).norm(dim=-1)) * depth / camera.intrinsics[:2].mean()
+        distance = torch.maximum(distance, torch.where(known, from_cone.clamp(max=_REACH), -_REACH))
+    return Evidence(
+        hull.reshape(evidence.hull.shape),
+        distance.reshape(evidence.distance.shape),
+        counts.reshape(evidence.masks.shape),
+        evidence.colours,
+    )
 
 
 @torch.no_grad()
@@ -150,19 +173,25 @@ def add_colours(evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sigh
         square = (of_object**2).mean(0) / mask.clamp(min=1e-3)
         sums = torch.cat([mask[None], of_object, square[None]]) * weight
         colours.index_add_(1, index, sums)
-    return Evidence(evidence.hull, evidence.masks, colours.reshape(evidence.colours.shape))
+    return Evidence(evidence.hull, evidence.distance, evidence.masks, colours.reshape(evidence.colours.shape))
 
 
 def _places(camera: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
     """Where points are in one camera's picture, [P, 2] in [-1, 1], and whether they are in it at all."""
-    pixels, depth = project(camera, points)
+    return _in_picture(camera, *project(camera, points))
+
+
+def _in_picture(camera: Cameras, pixels: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    """As `_places`, of points that are projected."""
     place = 2 * pixels / pixels.new_tensor([camera.width, camera.height]) - 1
     return place, (place.abs() <= 1).all(-1) & (depth > 0)
 
 
-def look_up(picture: Tensor, place: Tensor, mode: str = "bilinear") -> Tensor:
+def look_up(picture: Tensor, place: Tensor, mode: str = "bilinear", padding: str = "zeros") -> Tensor:
     """[C, H, W] at places [P, 2]: [C, P]."""
-    found = F.grid_sample(picture[None], place[None, None].to(picture), mode=mode, align_corners=False)
+    found = F.grid_sample(
+        picture[None], place[None, None].to(picture), mode=mode, padding_mode=padding, align_corners=False
+    )
     return found[0, :, 0]
 
 
@@ -176,7 +205,7 @@ def evidence_features(evidence: Evidence) -> Tensor:
     weight = evidence.colours[:1]
     mean = evidence.colours[1:4] / weight.clamp(min=1e-3)
     spread = evidence.colours[4:] / weight.clamp(min=1e-3) - (mean**2).mean(0, keepdim=True)
-    distance = hull_distance(evidence.hull)
+    distance = evidence.distance
     return torch.cat(
         [
             distance[None],
@@ -212,44 +241,14 @@ def sample_volume(volume: Tensor, points: Tensor) -> Tensor:
     return F.embedding_bag(corners, table, per_sample_weights=weights.flatten(1), mode="sum")
 
 
-def hull_distance(hull: Tensor) -> Tensor:
-    """Signed distance to the face where the hull is half there, in metres, below 0 inside: [G, G, G].
-
-    Exact between voxels' middles, less half a voxel, up to 40 cm; farther away it stays at that.
-    """
-    inside = hull > 0.5
-    voxel = 2 * HALF_SIZE / hull.shape[-1]
-    reach = math.ceil(_REACH / voxel)
-    outward, inward = (_distance(region, reach).to(hull) - 0.5 for region in (inside, ~inside))
-    return voxel * torch.where(inside, -inward, outward)
-
-
 def hull_normals(distance: Tensor) -> Tensor:
     """Where a distance [G, G, G] grows, of length 1 or, where it does not, 0: [3, G, G, G].
 
-    Of a mean over 5 voxels: distances between voxels' middles have steps.
+    Of a mean over 3 voxels: the hull has edges that the object has not.
     """
-    smooth = F.avg_pool3d(F.pad(distance[None, None], (2,) * 6, mode="replicate"), 5, 1)[0, 0]
+    smooth = F.avg_pool3d(F.pad(distance[None, None], (1,) * 6, mode="replicate"), 3, 1)[0, 0]
     along_z, along_y, along_x = torch.gradient(smooth)
     return F.normalize(torch.stack([along_x, along_y, along_z]), dim=0)
-
-
-def _distance(region: Tensor, reach: int) -> Tensor:
-    """Euclidean distance to the nearest voxel of a region, in voxels, at most ``reach``.
-
-    The squares of the three axes add up: one pass along each finds the least sum.
-    """
-    square = torch.where(region, 0.0, float(reach**2))
-    for axis in range(3):
-        nearest = square.clone()
-        for offset in range(1, min(reach, square.shape[axis])):
-            count = square.shape[axis] - offset
-            ahead, behind = square.narrow(axis, offset, count), square.narrow(axis, 0, count)
-            for place, other in ((0, ahead), (offset, behind)):
-                part = nearest.narrow(axis, place, count)
-                torch.minimum(part, other + offset**2, out=part)
-        square = nearest
-    return square.sqrt()
 
 
 def _small(cameras: Cameras) -> Cameras:

@@ -28,7 +28,8 @@ _WEIGHTS = {
     "material": 0.2,
     "depth": 0.2,
 }
-_DISTANCE_WEIGHT = 0.5
+# Pictures alone make the object too small: a ray that misses it tells nothing of how far.
+_DISTANCE_WEIGHT = 3.0
 
 
 class Patch(NamedTuple):

@@ -1,0 +1,49 @@
+"""How far a pixel is from an object's outline: masks as signed distances, finer than a pixel."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Masks are looked at so much finer near their outlines, and so much coarser far away.
+_FINE, _COARSE = 2, 4
+# As far as that from an outline it is the fine one's distance, pixels.
+_NEAR = 10.0
+
+
+@torch.no_grad()
+def outline_distance(masks: Tensor) -> Tensor:
+    """Signed distance to where masks pass one half, in pixels, below 0 inside: [V, 1, H, W] -> [V, 1, h, w].
+
+    The result is finer than the masks, to be looked up between its pixels. Off by less than half a pixel, by
+    a few pixels beyond 10; of an empty mask nearly as large as the picture.
+    """
+    fine = F.interpolate(masks, scale_factor=_FINE, mode="bilinear", align_corners=False)
+    near = _signed(fine, _FINE * _NEAR + 1) / _FINE
+    coarse = F.interpolate(masks, scale_factor=1 / _COARSE, mode="area")
+    far = _COARSE * _signed(coarse, max(coarse.shape[-2:]))
+    far = F.interpolate(far, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.where(near.abs() < _NEAR, near, far)
+
+
+def _signed(masks: Tensor, reach: float) -> Tensor:
+    inside = masks > 0.5
+    outward, inward = (region_distance(region, int(reach)) - 0.5 for region in (inside, ~inside))
+    return torch.where(inside, -inward, outward)
+
+
+def region_distance(region: Tensor, reach: int) -> Tensor:
+    """Euclidean distance to the nearest pixel of a region, [..., H, W] bool, in pixels, at most ``reach``.
+
+    The squares of both axes add up: one pass along each finds the least sum.
+    """
+    square = torch.where(region, 0.0, float(reach**2))
+    for axis in (-1, -2):
+        nearest = square.clone()
+        for offset in range(1, min(reach, square.shape[axis])):
+            count = square.shape[axis] - offset
+            ahead, behind = square.narrow(axis, offset, count), square.narrow(axis, 0, count)
+            for place, other in ((0, ahead), (offset, behind)):
+                part = nearest.narrow(axis, place, count)
+                torch.minimum(part, other + offset**2, out=part)
+        square = nearest
+    return square.sqrt()
