@@ -16,7 +16,7 @@ from clearpane.synthesis.blending import (
 )
 from clearpane.synthesis.caption import PANEL_CAPTION
 
-Question = Literal["overfit", "data", "caption", "samples", "full", "target", "side"]
+Question = Literal["overfit", "data", "caption", "samples", "full", "target", "side", "length"]
 BLENDS = {
     "CEILNet's and ERRNet's blend": ceilnet_blend,
     "Zhang's and IBCLN's blend": zhang_blend,
@@ -76,10 +76,11 @@ CELLS: dict[Question, dict[str, Cell]] = {
         "T alone, as many tokens": Cell(target="transmission", steps=USUAL.steps * 7 // 3),
     },
     "side": {f"{side} x {side}": Cell(side=side) for side in (48, 64, 96)},
+    "length": {"400 steps": USUAL, "1,200 steps": Cell(steps=1200)},
 }
 # Those that a claim rests on, and that are therefore trained with several seeds.
 CLAIMED = {
-    *(CELLS["data"][f"200 of {name}"] for name in ("RDNet's blend", "linear-light blend")),
+    CELLS["data"]["200 of linear-light blend"],
     CELLS["data"]["the same scenes path-traced"],
     *(cell for question in ("caption", "full", "target") for cell in CELLS[question].values()),
 }
@@ -91,6 +92,7 @@ TITLES: dict[Question, str] = {
     "full": "LoRA against a full fine-tune",
     "target": "The panel against T alone",
     "side": "Size of the panel's pictures",
+    "length": "Length of training",
 }
 # Against which cell the others of a table are compared.
 BASELINES: dict[Question, str] = {
@@ -100,6 +102,7 @@ BASELINES: dict[Question, str] = {
     "full": "LoRA",
     "target": "panel",
     "side": "64 x 64",
+    "length": "400 steps",
 }
 
 

@@ -43,6 +43,7 @@ NOTES: dict[Question, str] = {
         "many tokens are 7 / 3 of the steps, and of the photographs.\n\n"
     ),
     "side": "At the pictures' own size, as `clearpane remove` makes them.\n\n",
+    "length": "Three times the usual one.\n\n",
 }
 
 
