@@ -79,7 +79,7 @@ class HexaplaneField:
     Attributes:
         planes: [6, C, N, N].
         panoramas: [K, C, H, W], or None.
-        evidence: [1, 8, G, G, G], or None.
+        evidence: [1, 11, G, G, G], or None.
         volume: what is seen in the evidence around each voxel, [1, 16, S, S, S], or None without it.
         heads: who reads them.
     """
