@@ -31,6 +31,16 @@ def test_distances_to_a_disc_are_finer_than_a_pixel() -> None:
     assert error[~near].abs().max() < 5
 
 
+def test_large_masks_are_fine_enough_as_they_are() -> None:
+    mask = torch.zeros(1, 1, 300, 300)
+    mask[..., 100:200] = 1
+    distance = outline_distance(mask)[0, 0, 150]
+    assert distance.shape == (300,)
+    assert torch.equal(
+        distance[95:105], torch.tensor([4.5, 3.5, 2.5, 1.5, 0.5, -0.5, -1.5, -2.5, -3.5, -4.5])
+    )
+
+
 def test_regions_are_as_far_as_scipy_says() -> None:
     region = torch.rand(3, 40, 30, generator=torch.Generator().manual_seed(0)) > 0.99
     found = region_distance(region, 15)

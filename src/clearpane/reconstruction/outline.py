@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Masks are looked at so much finer near their outlines, and so much coarser far away.
-_FINE, _COARSE = 2, 4
+# Near their outlines masks up to so many pixels wide are looked at twice as fine; all are, so much coarser far
+# away.
+_SMALL, _COARSE = 256, 4
 # As far as that from an outline it is the fine one's distance, pixels.
 _NEAR = 10.0
 
@@ -14,11 +15,12 @@ _NEAR = 10.0
 def outline_distance(masks: Tensor) -> Tensor:
     """Signed distance to where masks pass one half, in pixels, below 0 inside: [V, 1, H, W] -> [V, 1, h, w].
 
-    The result is finer than the masks, to be looked up between its pixels. Off by less than half a pixel, by
+    The result is finer than small masks, to be looked up between its pixels. Off by less than half a pixel, by
     a few pixels beyond 10; of an empty mask nearly as large as the picture.
     """
-    fine = F.interpolate(masks, scale_factor=_FINE, mode="bilinear", align_corners=False)
-    near = _signed(fine, _FINE * _NEAR + 1) / _FINE
+    finer = 2 if max(masks.shape[-2:]) <= _SMALL else 1
+    fine = F.interpolate(masks, scale_factor=finer, mode="bilinear", align_corners=False)
+    near = _signed(fine, finer * _NEAR + 1) / finer
     coarse = F.interpolate(masks, scale_factor=1 / _COARSE, mode="area")
     far = _COARSE * _signed(coarse, max(coarse.shape[-2:]))
     far = F.interpolate(far, size=fine.shape[-2:], mode="bilinear", align_corners=False)
