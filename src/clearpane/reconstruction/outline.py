@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Near their outlines masks up to so many pixels wide are looked at twice as fine; all are, so much coarser far
-# away.
+# Near their outlines masks up to so many pixels wide are looked at twice as fine; far away all are looked at
+# so much coarser.
 _SMALL, _COARSE = 256, 4
 # As far as that from an outline it is the fine one's distance, pixels.
 _NEAR = 10.0
@@ -15,8 +15,8 @@ _NEAR = 10.0
 def outline_distance(masks: Tensor) -> Tensor:
     """Signed distance to where masks pass one half, in pixels, below 0 inside: [V, 1, H, W] -> [V, 1, h, w].
 
-    The result is finer than small masks, to be looked up between its pixels. Off by less than half a pixel, by
-    a few pixels beyond 10; of an empty mask nearly as large as the picture.
+    The result is finer than small masks, to be looked up between its pixels. Off by less than half a pixel,
+    by a few pixels beyond 10; of an empty mask nearly as large as the picture.
     """
     finer = 2 if max(masks.shape[-2:]) <= _SMALL else 1
     fine = F.interpolate(masks, scale_factor=finer, mode="bilinear", align_corners=False)
