@@ -19,7 +19,7 @@ _GROUPS = 4
 
 
 class EvidenceNetwork(nn.Module):
-    """Three resolutions down and up again; most of its layers are at the coarsest, where they cost little.
+    """Three resolutions down and up again; wide where it is coarse and layers cost little.
 
     Args:
         side: voxels along a side of its grid, a multiple of 4; the evidence is brought to it.

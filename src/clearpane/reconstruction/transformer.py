@@ -163,7 +163,7 @@ class Lirm(nn.Module):
         )
         self.heads = Heads(config.channels, config.encoding, bool(config.evidence))
         self.evidence_side = config.evidence
-        """Voxels along a side: once trained, more of them show more detail."""
+        """Voxels along a side; another number may be set once it is trained."""
         self.gradient_checkpointing = False
 
     def observe(self, views: Views, memory: Memory | None = None) -> Memory:
