@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clearpane.evaluation.tables import write_text
 from clearpane.separation.base import Precision
-from clearpane.separation.flux.lora import add_lora
+from clearpane.separation.flux.lora import add_lora, train_in_float32
 from clearpane.separation.flux.memory import (
     PREDICTION,
     TRAINING,
@@ -88,8 +88,9 @@ def measure_peaks() -> list[dict[str, float]]:
         with torch.no_grad(), PeakMemory(transformer) as predicting:
             predict(transformer, tokens)
         add_lora(transformer, _RANK, "all")
+        train_in_float32(transformer)
         transformer.enable_gradient_checkpointing()
-        with PeakMemory(transformer) as training:
+        with PeakMemory(transformer) as training, torch.autocast("cpu", torch.bfloat16):
             predict(transformer, tokens).float().square().mean().backward()
         rows.append(
             {

@@ -59,7 +59,7 @@ from small_base import SENTENCES, WEIGHTS, load_pipeline, save_weights, weighted
 from vae_contexts import context_errors, context_loss, picture_loss
 
 _KL_WEIGHT, _LEARNING_RATE = 1e-4, 1e-3
-# Of the last stage: single edits a step, and by their side the share of panels and how many there are a step.
+# Of the third and the fifth stage: single edits a step; by side the share of panels, and how many a step.
 _SINGLE, _PANELS = 4, {48: (0.2, 8), 64: (0.6, 6), 96: (0.2, 2)}
 _CONTEXTS = 6
 STEPS = ("vae_steps", "steps", "panel_steps", "context_steps", "again_steps", "batch")

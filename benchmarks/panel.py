@@ -4,9 +4,9 @@
 
 Every cell is a fine-tune of kontext-small (docs/models/kontext-small.md), scored on rendered scenes
 with held-out backgrounds and on real_pairs/val, both shrunk to the size the panel sees, and on the edits that
-the base was taught. Cells that are trained are kept and scored again without training; an interrupted one
-goes on. It writes docs/figures/panel.md and panel.json after every cell. Needs the extras [train],
-[synthesis] and [flux].
+the base was taught. Cells that are trained are kept, and scored again without training by --rescore; one
+that was interrupted goes on. It writes docs/figures/panel.md and panel.json after every cell. Needs the
+extras [train], [synthesis] and [flux].
 """
 
 import json
@@ -87,6 +87,8 @@ class Options:
     """The questions to answer."""
     seeds: int = 1
     """Runs of each cell that a claim rests on; all others have one."""
+    rescore: bool = False
+    """Score what is trained already once more."""
     workers: int = 2
     """Runs at a time, of one thread each."""
     base: Path = BASE
@@ -263,7 +265,8 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
     for seed in range(options.seeds):  # all cells once before any a second time
         for cell in (cell for question in options.only for cell in CELLS[question].values()):
             key = run_key(cell, seed, document["base"])
-            if key not in document["runs"] and (seed == 0 or cell in CLAIMED):
+            known = key in document["runs"] and not options.rescore
+            if not known and (seed == 0 or cell in CLAIMED):
                 wanted[key] = cell, seed
     # Once, before several processes would draw the same scenes.
     for name in {cell.data for cell, _ in wanted.values()} & set(RENDERED):
@@ -272,6 +275,8 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
         held_out_pictures(options.data, options.cache)
     jobs = {key: (options, *run) for key, run in wanted.items()}
     for key, scores in finish_runs(score_run, jobs, options.workers):
+        if scores["seconds"] is None and key in document["runs"]:  # trained before
+            scores["seconds"] = document["runs"][key]["seconds"]
         document["runs"][key] = scores
         write(options, document)
 

@@ -37,7 +37,7 @@ NOTES: dict[Question, str] = {
         "brighter, R of some is not the light that was added. All are 200 fixed pictures.\n\n"
     ),
     "caption": "The base was never told either; to it both are constants.\n\n",
-    "samples": "Of 200 scenes, drawn by the run's seed.\n\n",
+    "samples": "Drawn by the run's seed, of 200 scenes, the 300 of 300.\n\n",
     "target": (
         "T alone is told the same sentence. A step of it has 192 tokens where the panel's has 448, so as "
         "many tokens are 7 / 3 of the steps, and of the photographs.\n\n"
@@ -158,6 +158,8 @@ def finished(document: Mapping[str, Any], cell: Cell) -> Runs:
 
 def render(document: Mapping[str, Any]) -> str:
     """All tables as Markdown."""
+    usual = finished(document, USUAL)
+    counted = [f"{len(run[s]['t'])} {s}" for run in list(usual.values())[:1] for s in SEEN]
     parts = [
         "## The panel at small scale\n\n"
         "SIRR-LMM's panel on [kontext-small](kontext_small.md). Unless a row says otherwise: "
@@ -168,9 +170,11 @@ def render(document: Mapping[str, Any]) -> str:
         "panes with held-out backgrounds (against the physical T, which the glass dims) and on the "
         "central squares of `real_pairs/val` (against the scene without the glass: PSNR-G, which leaves "
         f"brightness out, is the fairer figure there); {SAMPLING_STEPS} steps of sampling, one seed of the"
-        " noise. Gains are over doing nothing, with paired 95 % bootstrap intervals over the pictures; ± "
+        f" noise. n: {', '.join(counted)}. Gains are over doing nothing, with paired 95 % bootstrap "
+        "intervals over the pictures; ± "
         "is the standard deviation over runs, where there are several: an interval over pictures does not"
-        " hold what another seed would change. Minutes are a processor's, of one thread."
+        " hold what another seed would change. Minutes are a processor's, of one thread; none where a run "
+        "was interrupted."
     ]
     for question, title in TITLES.items():
         cells = {name: runs for name, cell in CELLS[question].items() if (runs := finished(document, cell))}
@@ -183,10 +187,9 @@ def render(document: Mapping[str, Any]) -> str:
             body = render_cells(cells, subsets)
             if BASELINES[question] in cells and len(cells) > 1:
                 body += "\n" + render_differences(cells, BASELINES[question], subsets)
-            if question == "full":
+            if question in ("caption", "full", "target"):
                 body += "\n" + render_edits(cells, document)
         parts.append(f"### {title}\n\n{NOTES.get(question, '')}{body}")
-    usual = finished(document, USUAL)
     if usual:
         over = [np.subtract(run["scenes, I held"]["t"], run["scenes"]["t"]) for run in usual.values()]
         parts.append(

@@ -342,6 +342,14 @@ def test_tables_of_the_panel_compare_runs_of_the_same_seed():
     assert "| do nothing | 18.00 |" in tables.render_edits(runs, document)
 
 
+def test_the_account_of_memory_holds_for_a_small_transformer(monkeypatch):
+    module = importlib.import_module("flux_cost")
+    monkeypatch.setattr(module, "SMALL", ((4, 1, 2, 600),))
+    (row,) = module.measure_peaks()
+    assert 0.8 * module.PREDICTION < row["prediction"] < module.PREDICTION
+    assert 0.8 * module.TRAINING < row["training"] < module.TRAINING
+
+
 def test_peak_memory_of_tensors_counts_what_is_alive_and_no_weights():
     module = importlib.import_module("peak_memory")
     layer = torch.nn.Linear(1000, 10)

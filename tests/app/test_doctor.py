@@ -121,7 +121,11 @@ def test_weights_are_listed_with_size_and_checksum(tmp_path, monkeypatch):
     }
 
 
-def test_what_the_panel_needs_is_said_before_anything_is_loaded(capsys, base):
+def test_what_the_panel_needs_is_said_before_anything_is_loaded(capsys, base, monkeypatch):
+    from clearpane.separation.flux import loading
+
+    for kind in (loading.AutoencoderKL, loading.FluxTransformer2DModel, loading.FluxKontextPipeline):
+        monkeypatch.setattr(kind, "from_pretrained", pytest.fail)
     assert main(["doctor", "--model", "panel", "--base", str(base), "--side", "64", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert [row["precision"] for row in facts["precisions"]] == ["float32", "bfloat16", "8bit", "nf4"]
@@ -129,6 +133,7 @@ def test_what_the_panel_needs_is_said_before_anything_is_loaded(capsys, base):
     main(["doctor", "--model", "panel"])
     printed = capsys.readouterr().out
     assert "11.99 billion parameters" in printed and "nf4" in printed
+    assert "9.8 GB of main memory" in printed
 
 
 def test_gensirr_needs_less_than_the_panel_and_branching_more(capsys, base):

@@ -70,3 +70,8 @@ def test_shares_of_noise_are_logit_normal_and_shifted():
     shifted = draw_sigma(20000, 3.0, torch.Generator().manual_seed(0))
     moved = torch.log(shifted / (1 - shifted)) - logit
     torch.testing.assert_close(moved, torch.full_like(moved, math.log(3)), atol=1e-3, rtol=0)
+
+
+def test_shares_of_noise_may_be_uniform():
+    plain = draw_sigma(20000, 1.0, torch.Generator().manual_seed(0), "uniform").sort().values
+    torch.testing.assert_close(plain, torch.linspace(0, 1, 20000), atol=0.02, rtol=0)

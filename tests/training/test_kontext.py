@@ -280,7 +280,8 @@ def test_what_cannot_be_is_said_at_once(glass, base, tmp_path, changes, said):
 @pytest.mark.parametrize("full", [False, True])
 def test_too_little_memory_is_said_before_anything_is_loaded(glass, base, tmp_path, monkeypatch, full):
     monkeypatch.setattr(loading, "free_bytes", lambda device: 1_000_000)
-    monkeypatch.setattr(kontext, "load_backbone", lambda *arguments: pytest.fail("it was loaded"))
+    for name in ("load_backbone", "encode_text"):
+        monkeypatch.setattr(kontext, name, pytest.fail)
     with pytest.raises(ClearpaneError, match=r"0\.0 GB are free; lower --batch or --side"):
         run(recipe(glass, base, tmp_path / "run", full=full))
 

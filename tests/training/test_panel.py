@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from clearpane.errors import ClearpaneError
 from clearpane.separation.base import ModelOptions, load_separator
+from clearpane.separation.flux import loading
 from clearpane.separation.flux.task_embedding import load_task_embedding
 from clearpane.synthesis.layers import layer_picture
 from clearpane.synthesis.scene import Background, GlassScene, Post, ReflectedWorld
@@ -83,7 +84,9 @@ def test_sizes_are_multiples_about_as_large_as_asked_for_upright_and_across():
 def test_r_of_real_pairs_has_no_weight_in_the_loss(glass, base, real, monkeypatch):
     backbone = panel.load_backbone(base, panel.Loading("float32", "cpu"))
     weights = []
-    monkeypatch.setattr(panel, "flow_matching_loss", lambda *arguments: weights.append(arguments[-1]))
+    monkeypatch.setattr(
+        panel, "flow_matching_loss", lambda *arguments, **keywords: weights.append(arguments[-1])
+    )
     loss = panel.PanelLoss(recipe(glass, base, glass), backbone, None)
     loss([*load_real_panels(real), load_glass_panels(glass)[0]], step_generator(0, 0))
     (weight,) = weights
@@ -114,6 +117,19 @@ def test_training_lowers_the_loss_on_what_it_sees(glass, base, tmp_path):
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     losses = [json.loads(line)["loss"] for line in lines]
     assert np.mean(losses[-20:]) < 0.85 * np.mean(losses[:20])
+
+
+def test_half_precision_draws_and_trains_with_an_adapter_in_float32(glass, base, tmp_path):
+    assert run(recipe(glass, base, tmp_path / "run", precision="bfloat16", draw_every=6)) == 0
+    stored = load_file(tmp_path / "run" / "pytorch_lora_weights.safetensors")
+    assert {value.dtype for value in stored.values()} == {torch.float32}
+
+
+def test_pictures_smaller_than_what_is_seen_are_told_of(glass, base, tmp_path, capsys):
+    run(recipe(glass, base, tmp_path / "run", steps=1, side=48))
+    assert "warning: 4 of 4 pictures are smaller than 48 x 48" in capsys.readouterr().err
+    run(recipe(glass, base, tmp_path / "other", steps=1))
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_a_resumed_run_follows_the_same_loss_curve(glass, base, tmp_path, monkeypatch):
@@ -216,19 +232,48 @@ def test_tensorboard_gets_the_loss_and_drawn_panels(glass, base, tmp_path):
     assert (drawn[0].width, drawn[0].height) == (3 * 32, 2 * 2 * 32)
 
 
+def test_tensorboard_s_curve_is_not_doubled_by_going_on(glass, base, tmp_path, monkeypatch):
+    """A run that is killed writes steps again that came after its last checkpoint."""
+    plain, calls = panel.choose_pictures, []
+
+    def die(*arguments):
+        calls.append(1)
+        if len(calls) == 6:
+            raise MemoryError
+        return plain(*arguments)
+
+    monkeypatch.setattr(panel, "choose_pictures", die)
+    with pytest.raises(MemoryError):
+        run(recipe(glass, base, tmp_path / "run"))
+    time.sleep(1.1)  # files of events are told apart by the second
+    assert run(recipe(glass, base, tmp_path / "run")) == 0
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("loss")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_too_little_memory_is_said_before_anything_is_loaded(glass, base, tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "free_bytes", lambda device: 1_000_000)
+    for name in ("load_backbone", "encode_text"):
+        monkeypatch.setattr(panel, name, pytest.fail)
+    with pytest.raises(ClearpaneError, match="lower --batch or --side"):
+        run(recipe(glass, base, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(glass, base, tmp_path, monkeypatch):
     output = tmp_path / "run"
     plain = panel.flow_matching_loss
     calls = []
 
-    def broken(*arguments):
+    def broken(*arguments, **keywords):
         calls.append(1)
-        return plain(*arguments) * (torch.nan if len(calls) == 5 else 1)
+        return plain(*arguments, **keywords) * (torch.nan if len(calls) == 5 else 1)
 
     monkeypatch.setattr(panel, "flow_matching_loss", broken)
     with pytest.raises(ClearpaneError, match="not finite at step 4; start again in another folder"):
         run(recipe(glass, base, output))
-    monkeypatch.setattr(panel, "flow_matching_loss", lambda *a: calls.append(1) or plain(*a))
+    monkeypatch.setattr(panel, "flow_matching_loss", lambda *a, **k: calls.append(1) or plain(*a, **k))
     calls.clear()
     assert run(recipe(glass, base, output)) == 0
     assert len(calls) == 3  # from the checkpoint of step 3 on

@@ -80,6 +80,8 @@ def editor_needs(model: Editor, base: str | None, side: int) -> dict[str, Any]:
         "side": side,
         "device": torch.cuda.get_device_name() if gpu else "processor, no NVIDIA GPU",
         "available_bytes": available,
+        "text_bytes": 2 * size.text,
+        "main_memory_bytes": main_memory,
         "precisions": rows,
         "works": any(row["fits"]["remove"] or row["fits"].get("remove_offloaded") for row in rows),
     }
@@ -112,6 +114,10 @@ def print_needs(facts: dict[str, Any], as_json: bool) -> None:
         ]
         table.add_row(row["precision"], *cells)
     console.print(table)
+    console.print(
+        f"Training encodes the sentence once: {facts['text_bytes'] / 1e9:.1f} GB of main memory, "
+        f"{facts['main_memory_bytes'] / 1e9:.1f} GB are free."
+    )
     console.print(
         "8bit, nf4 and --offload need an NVIDIA GPU, --offload main memory for the whole model too."
     )

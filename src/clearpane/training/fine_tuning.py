@@ -1,7 +1,8 @@
 """What the recipes of FLUX.1 Kontext's parts share: bounds, randomness, checkpoints, TensorBoard."""
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -67,6 +68,25 @@ def check_photographs(recipe: PhotographRecipe) -> None:
         raise ClearpaneError(f"--zoom {recipe.zoom:g}: give 1 or more")
 
 
+class HasInput(Protocol):
+    """A photograph through glass and what belongs to it."""
+
+    @property
+    def input(self) -> Tensor: ...
+
+
+def warn_of_small_pictures(pictures: Sequence[HasInput], side: int) -> None:
+    """Say how many photographs, 3 x H x W, must be enlarged to be seen at ``side * side`` pixels."""
+    small = sum(min(picture.input.shape[-2:]) < side for picture in pictures)
+    if small:
+        print(
+            f"warning: {small} of {len(pictures)} pictures are smaller than {side} x {side} pixels and are "
+            "enlarged; give larger ones, or a smaller --side",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 def fine_tune(
     recipe: Recipe,
     free: set[str],
@@ -105,13 +125,15 @@ def fine_tune(
         number = step * accelerator.num_processes + accelerator.process_index
         return loss_of(step_generator(recipe.seed, number))
 
-    writer = SummaryWriter(str(recipe.output)) if accelerator.is_main_process else None
+    writer: SummaryWriter | None = None
 
     def on_step(step: int, loss: float, rate: float) -> None:
-        if writer is not None:
-            writer.add_scalar("loss", loss, step)
-            writer.add_scalar("learning_rate", rate, step)
-            draw(writer, step)
+        nonlocal writer
+        if writer is None:  # not before the first step is known: what an interrupted run wrote after it goes
+            writer = SummaryWriter(str(recipe.output), purge_step=step)
+        writer.add_scalar("loss", loss, step)
+        writer.add_scalar("learning_rate", rate, step)
+        draw(writer, step)
 
     schedule = Schedule(recipe.steps, learning_rate, floor=1, checkpoint_every=recipe.checkpoint_every)
     try:
@@ -120,6 +142,9 @@ def fine_tune(
         raise ClearpaneError(
             f"the memory of {accelerator.device} is not enough; lower --batch, --side or --rank"
         ) from error
+    finally:
+        if writer is not None:
+            writer.close()
     if not finished:
         return None
     gathered = {}

@@ -1,5 +1,7 @@
 """Flow matching: how the noise of a training step is drawn, and the loss."""
 
+from typing import Literal
+
 import torch
 from torch import Generator, Tensor
 
@@ -7,13 +9,23 @@ from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.sampling import shift_sigma
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
+TimestepSampling = Literal["logit-normal", "uniform"]
 
-def draw_sigma(count: int, shift: float, generator: Generator) -> Tensor:
-    """Shares of noise s, logit-normal (Esser et al. 2024, arXiv 2403.03206, eq. 19), shifted as in sampling.
 
-    ``u = sigmoid(n), n ~ N(0, 1); s = shift u / (1 + (shift - 1) u)``. Returns [count].
+def draw_sigma(
+    count: int, shift: float, generator: Generator, timesteps: TimestepSampling = "logit-normal"
+) -> Tensor:
+    """Shares of noise s, shifted as in sampling: ``s = shift u / (1 + (shift - 1) u)``. Returns [count].
+
+    Args:
+        timesteps: ``u = sigmoid(n), n ~ N(0, 1)`` (Esser et al. 2024, arXiv 2403.03206, eq. 19), which asks
+            most between noise and picture; or ``u ~ U(0, 1)``.
     """
-    return shift_sigma(torch.sigmoid(torch.randn(count, generator=generator)), shift)
+    if timesteps == "uniform":
+        u = torch.rand(count, generator=generator)
+    else:
+        u = torch.sigmoid(torch.randn(count, generator=generator))
+    return shift_sigma(u, shift)
 
 
 def flow_matching_loss(
@@ -24,6 +36,7 @@ def flow_matching_loss(
     guidance: float,
     generator: Generator,
     weight: Tensor | None = None,
+    timesteps: TimestepSampling = "logit-normal",
 ) -> Tensor:
     """Mean squared error of the velocity at one random s for each picture.
 
@@ -36,9 +49,10 @@ def flow_matching_loss(
         generator: draws s and the noise, on the CPU: the same on every device.
         weight: B x 1 x h x w, or what expands to it; 0 where the picture to make is not known: there the
             transformer sees noise alone, and nothing is asked of it.
+        timesteps: how s is drawn, see `draw_sigma`.
     """
     count, _, height, width = latents.shape
-    sigma = draw_sigma(count, backbone.shift(height * width // 4), generator).to(latents)
+    sigma = draw_sigma(count, backbone.shift(height * width // 4), generator, timesteps).to(latents)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
     if weight is not None:

@@ -41,13 +41,18 @@ from clearpane.separation.flux.loading import (
     folder_fingerprint,
     load_backbone,
 )
-from clearpane.separation.flux.lora import LORA_FILE, add_lora, save_lora
+from clearpane.separation.flux.lora import LORA_FILE, add_lora, save_lora, train_in_float32
 from clearpane.separation.flux.memory import backbone_size, full_training_bytes, training_bytes
 from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import LearnableTask, TaskEmbedding, random_task
 from clearpane.synthesis.draws import uniform
-from clearpane.training.fine_tuning import check_photographs, check_recipe, fine_tune
-from clearpane.training.flow_matching import flow_matching_loss, regression_loss
+from clearpane.training.fine_tuning import (
+    check_photographs,
+    check_recipe,
+    fine_tune,
+    warn_of_small_pictures,
+)
+from clearpane.training.flow_matching import TimestepSampling, flow_matching_loss, regression_loss
 from clearpane.training.loop import whole
 from clearpane.training.panels import draw_size
 from clearpane.training.pictures import load_glass_scenes, load_pairs, random_crop
@@ -62,7 +67,8 @@ the reflection out of a photograph. An interrupted run goes on when the same
 command is given again.
 
 Examples:
-  clearpane synthesize --output glass --layers I,T,R,B --count 1000
+  clearpane synthesize --output glass --layers I,T,R,B --size 768 \\
+      --count 1000 --backgrounds photos --environments hdris
   clearpane train equivariant-vae photos --base KONTEXT --output revae
   clearpane train kontext glass --base KONTEXT --vae revae/vae --output gensirr
   clearpane remove window.jpg --output clean --model gensirr --weights gensirr
@@ -112,6 +118,8 @@ class TrainKontext:
     """adamw8bit keeps the moments in 8 bits; it needs bitsandbytes."""
     guidance: float = DEFAULT_GUIDANCE
     """What the distilled guidance is told, in training as in inference."""
+    timesteps: TimestepSampling = "logit-normal"
+    """How the shares of noise are drawn that it learns at, before they are shifted as in sampling."""
     average: float = 0.99
     """Decay of the averaged weights (EMA), which are what is saved."""
     precision: Precision = "bfloat16"
@@ -214,7 +222,15 @@ class KontextLoss(nn.Module):
         ):
             if recipe.one_step:
                 return regression_loss(backbone, target, reference, task, recipe.guidance)
-            return flow_matching_loss(backbone, target, reference, task, recipe.guidance, generator)
+            return flow_matching_loss(
+                backbone,
+                target,
+                reference,
+                task,
+                recipe.guidance,
+                generator,
+                timesteps=recipe.timesteps,
+            )
 
 
 def shard_over_devices(
@@ -302,21 +318,21 @@ def run(recipe: TrainKontext) -> int:
         check_part(recipe.vae)
     glass = load_glass_edits(recipe.data)
     real = [EditPair(pair.input, pair.truth) for pair in load_pairs(recipe.real)] if recipe.real else []
-    recipe.output.mkdir(parents=True, exist_ok=True)
-    text = encode_text(base, recipe.sentence)
-
+    warn_of_small_pictures([*glass, *real], recipe.side)
     accelerator = Accelerator(cpu=recipe.cpu)
     device = accelerator.device
     needed = needed_bytes(recipe, base, accelerator.num_processes)
     check_memory(needed, device, recipe.side, "lower --batch or --side, or take a coarser --precision")
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    text = encode_text(base, recipe.sentence)
     precision: Precision = "float32" if recipe.full else recipe.precision
     backbone = load_backbone(base, Loading(precision, str(device)), recipe.vae)
     torch.manual_seed(recipe.seed)
     if recipe.full:
         backbone.transformer.requires_grad_(True)
     else:
-        for parameter in add_lora(backbone.transformer, recipe.rank, recipe.targets).values():
-            parameter.data = parameter.data.float()
+        add_lora(backbone.transformer, recipe.rank, recipe.targets)
+        train_in_float32(backbone.transformer)
     if recipe.gradient_checkpointing:
         backbone.transformer.enable_gradient_checkpointing()
     generator = torch.Generator().manual_seed(recipe.seed)

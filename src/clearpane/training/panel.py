@@ -26,7 +26,7 @@ from clearpane.separation.flux.loading import (
     find_base,
     load_backbone,
 )
-from clearpane.separation.flux.lora import LORA_FILE, add_lora, save_lora
+from clearpane.separation.flux.lora import LORA_FILE, add_lora, save_lora, train_in_float32
 from clearpane.separation.flux.memory import backbone_size, training_bytes
 from clearpane.separation.flux.panel import SETTINGS_FILE, TASK_FILE, PanelSettings
 from clearpane.separation.flux.sampling import Sampling, sample
@@ -34,8 +34,13 @@ from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.synthesis.caption import PANEL_CAPTION
 from clearpane.synthesis.draws import uniform
-from clearpane.training.fine_tuning import check_photographs, check_recipe, fine_tune
-from clearpane.training.flow_matching import flow_matching_loss
+from clearpane.training.fine_tuning import (
+    check_photographs,
+    check_recipe,
+    fine_tune,
+    warn_of_small_pictures,
+)
+from clearpane.training.flow_matching import TimestepSampling, flow_matching_loss
 from clearpane.training.loop import step_generator
 from clearpane.training.panels import (
     PanelPictures,
@@ -58,7 +63,8 @@ photograph, its transmission and its reflection side by side. An interrupted
 run goes on when the same command is given again.
 
 Examples:
-  clearpane synthesize --output glass --layers I,T,R --count 1000
+  clearpane synthesize --output glass --layers I,T,R --size 768 \\
+      --count 1000 --backgrounds photos --environments hdris
   clearpane train panel glass --base FLUX.1-Kontext-dev --output panel
   clearpane remove window.jpg --output clean --model panel --weights panel
 """
@@ -95,6 +101,8 @@ class TrainPanel:
     """Peak learning rate of AdamW; warm-up over 100 steps, then kept."""
     guidance: float = DEFAULT_GUIDANCE
     """What the distilled guidance is told, in training as in inference."""
+    timesteps: TimestepSampling = "logit-normal"
+    """How the shares of noise are drawn that it learns at, before they are shifted as in sampling."""
     caption: str = PANEL_CAPTION
     """What the editor is told; encoded once, and saved beside the LoRA."""
     average: float = 0.99
@@ -121,6 +129,11 @@ def check(recipe: TrainPanel) -> None:
         raise ClearpaneError(f"--draw-every {recipe.draw_every}: give 0 or more")
 
 
+def compute_precision(recipe: TrainPanel, backbone: Backbone) -> torch.autocast:
+    """bfloat16, unless all is float32."""
+    return torch.autocast(backbone.device.type, torch.bfloat16, enabled=recipe.precision != "float32")
+
+
 class PanelLoss(nn.Module):
     """The loss of a step as a module, so that Accelerate can spread it over several devices."""
 
@@ -137,9 +150,16 @@ class PanelLoss(nn.Module):
         with torch.no_grad():
             target, reference = (backbone.encode(x) for x in (batch.panel, batch.reference))
         known = batch.known.repeat_interleave(target.shape[-1] // 3, dim=-1).to(target)
-        with torch.autocast(backbone.device.type, torch.bfloat16, enabled=recipe.precision != "float32"):
+        with compute_precision(recipe, backbone):
             return flow_matching_loss(
-                backbone, target, reference, self._task, recipe.guidance, generator, known
+                backbone,
+                target,
+                reference,
+                self._task,
+                recipe.guidance,
+                generator,
+                known,
+                timesteps=recipe.timesteps,
             )
 
 
@@ -183,7 +203,9 @@ def draw(recipe: TrainPanel, backbone: Backbone, task: TaskEmbedding, scenes: li
     for scene in scenes:
         batch = draw_panels([scene], size, 1, step_generator(recipe.seed, 0))
         sampling = Sampling(_DRAWING_STEPS, recipe.seed, recipe.guidance)
-        latents = sample(backbone, backbone.encode(batch.reference), task, sampling)
+        reference = backbone.encode(batch.reference)
+        with compute_precision(recipe, backbone):
+            latents = sample(backbone, reference, task, sampling)
         rows += [backbone.decode(latents)[0].float().cpu(), batch.panel[0]]
     return torch.cat(rows, dim=1).clamp(0, 1)
 
@@ -200,20 +222,19 @@ def run(recipe: TrainPanel) -> int:
     if len(glass) <= _DRAWN:
         raise ClearpaneError(f"{recipe.data}: {len(glass)} glass scenes; make more with clearpane synthesize")
     real = load_real_panels(recipe.real) if recipe.real else []
-    recipe.output.mkdir(parents=True, exist_ok=True)
-    text = encode_text(base, recipe.caption)
-
+    warn_of_small_pictures([*glass, *real], recipe.side)
     accelerator = Accelerator(cpu=recipe.cpu)
     size = backbone_size(base)
     needed = training_bytes(size, recipe.precision, recipe.side, recipe.rank, batch=recipe.batch)
     remedy = "lower --batch or --side, or take a coarser --precision"
     check_memory(needed, accelerator.device, recipe.side, remedy)
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    text = encode_text(base, recipe.caption)
     backbone = load_backbone(base, Loading(recipe.precision, str(accelerator.device)))
     task = text.to(backbone.device, backbone.vae.dtype)
     torch.manual_seed(recipe.seed)
     parameters = add_lora(backbone.transformer, recipe.rank, recipe.targets)
-    for parameter in parameters.values():
-        parameter.data = parameter.data.float()
+    train_in_float32(backbone.transformer)
     if recipe.gradient_checkpointing:
         backbone.transformer.enable_gradient_checkpointing()
 

@@ -3,17 +3,21 @@ import shutil
 
 import pytest
 import torch
+from diffusers import AutoencoderKL, FluxKontextPipeline, FluxTransformer2DModel
 
 from clearpane.errors import ClearpaneError
+from clearpane.separation.flux import loading
 from clearpane.separation.flux.loading import (
     Loading,
     base_fingerprint,
     check_directory,
+    check_removal_memory,
     count_parameters,
     encode_text,
     find_base,
     load_backbone,
 )
+from clearpane.separation.flux.memory import BackboneSize, backbone_size, removal_bytes
 
 
 @pytest.fixture
@@ -49,9 +53,8 @@ def test_a_sentence_that_is_too_long_is_refused(base):
 
 
 def test_parameters_are_counted_without_loading(base, stock):
-    counts = count_parameters(base)
     for part in ("transformer", "vae", "text_encoder"):
-        assert counts[part] == sum(p.numel() for p in getattr(stock, part).parameters())
+        assert count_parameters(base / part) == sum(p.numel() for p in getattr(stock, part).parameters())
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,7 @@ def test_parameters_are_counted_without_loading(base, stock):
     [
         ("model_index.json", "not a model's directory"),
         ("transformer/config.json", "not complete"),
-        ("transformer/diffusion_pytorch_model.safetensors", "not complete"),
+        ("transformer/diffusion_pytorch_model.safetensors", r"transformer/\*\.safetensors: .* not complete"),
         ("scheduler/scheduler_config.json", "not complete"),
     ],
 )
@@ -67,7 +70,7 @@ def test_a_missing_file_is_named(copy, gone, said):
     (copy / gone).unlink()
     with pytest.raises(ClearpaneError, match=said) as error:
         find_base(str(copy))
-    assert gone in str(error.value)
+    assert gone.split("/")[0] in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -101,6 +104,40 @@ def test_truncated_weights_are_one_line(copy):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model_index.json", "transformer/config.json", "vae/config.json"),
+        *("transformer/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"),
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 1'])
+def test_a_damaged_file_is_one_line_before_anything_is_loaded(copy, name, content, monkeypatch):
+    monkeypatch.setattr(AutoencoderKL, "from_pretrained", pytest.fail)
+    monkeypatch.setattr(FluxTransformer2DModel, "from_pretrained", pytest.fail)
+    (copy / name).write_bytes(content)
+    with pytest.raises(ClearpaneError, match="damaged") as error:
+        check_removal_memory(backbone_size(find_base(str(copy))), Loading("float32", "cpu"), 64)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_offloaded_needs_main_memory_too(monkeypatch):
+    size = BackboneSize()
+    both = [removal_bytes(size, "float32", 64, offload) for offload in (True, False)]
+    monkeypatch.setattr(loading, "free_bytes", lambda device: sum(both) // 2)
+    with pytest.raises(ClearpaneError, match="GB are free"):
+        check_removal_memory(size, Loading("float32", "cpu", offload=True), 64)
+    monkeypatch.setattr(loading, "free_bytes", lambda device: both[1])
+    check_removal_memory(size, Loading("float32", "cpu", offload=True), 64)
+
+
+def test_text_encoders_that_do_not_fit_are_refused_before_they_are_loaded(base, monkeypatch):
+    monkeypatch.setattr(loading, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(FluxKontextPipeline, "from_pretrained", pytest.fail)
+    with pytest.raises(ClearpaneError, match="GB of main memory"):
+        encode_text(base, "a sentence")
+
+
 def test_a_directory_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ClearpaneError, match="no such directory"):
         find_base(str(tmp_path / "none"))
@@ -120,9 +157,10 @@ def test_a_device_that_is_not_there_is_one_line(base):
     assert "\n" not in str(error.value)
 
 
-def test_fingerprints_tell_base_models_apart(base, copy):
+@pytest.mark.parametrize("part", ["transformer", "vae"])
+def test_fingerprints_tell_base_models_apart(base, copy, part):
     assert base_fingerprint(copy) == base_fingerprint(base)
-    path = copy / "transformer" / "diffusion_pytorch_model.safetensors"
+    path = copy / part / "diffusion_pytorch_model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

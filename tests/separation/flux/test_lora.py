@@ -1,10 +1,11 @@
 import pytest
 import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 
 from clearpane.errors import ClearpaneError
 from clearpane.separation.flux.loading import Loading, load_backbone
-from clearpane.separation.flux.lora import LORA_FILE, TARGETS, add_lora, load_lora
+from clearpane.separation.flux.lora import LORA_FILE, TARGETS, add_lora, load_lora, train_in_float32
 from clearpane.separation.flux.sampling import Sampling, sample
 
 
@@ -31,6 +32,29 @@ def test_only_the_adapter_s_own_parameters_learn(backbone, targets):
         wanted = {n for n in wanted if ".attn." in n}
     assert layers == wanted
     assert all(".lora_" in name for name in parameters)
+
+
+def test_an_adapter_in_float32_learns_as_it_does_when_its_inputs_are_enlarged(base, task):
+    """Under autocast; peft would enlarge them, and keep that."""
+    gradients = []
+    for enlarged in (False, True):
+        backbone = load_backbone(base, Loading("bfloat16", "cpu"))
+        torch.manual_seed(0)
+        parameters = add_lora(backbone.transformer, 2, "all")
+        train_in_float32(backbone.transformer)
+        for layer in backbone.transformer.modules():
+            if isinstance(layer, BaseTunerLayer):
+                assert not layer.cast_input_dtype_enabled
+                layer.cast_input_dtype_enabled = enlarged
+        assert {p.dtype for p in parameters.values()} == {torch.float32}
+        latents = torch.rand((1, 4, 8, 8), generator=torch.Generator().manual_seed(1)).bfloat16()
+        with torch.autocast("cpu", torch.bfloat16):
+            now = torch.ones(1)
+            backbone.velocity(latents, latents, now, task.to("cpu", torch.bfloat16), 2.5).sum().backward()
+        gradients.append([p.grad for p in parameters.values()])
+    for own, plain in zip(*gradients, strict=True):
+        assert torch.equal(own, plain)
+    assert any(own.abs().max() > 0 for own in gradients[0])
 
 
 def test_an_adapter_comes_back(adapted, backbone, base, task):

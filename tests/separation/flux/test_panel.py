@@ -196,3 +196,18 @@ def test_weights_are_asked_for():
         load_separator("panel")
     with pytest.raises(ClearpaneError, match="do not go with --model compact"):
         load_separator("compact", ModelOptions())
+
+
+def test_a_picture_that_is_not_finite_is_refused(trained):
+    separator = load_separator("panel", options(trained))
+    separator._backbone.vae.decoder.conv_out.weight.data.fill_(float("nan"))
+    with pytest.raises(ClearpaneError, match="the VAE's picture is not finite"):
+        separator.separate(picture(16, 16))
+
+
+@pytest.mark.parametrize(("name", "value"), [("side", "32"), ("rank", None), ("guidance", [2.5])])
+def test_settings_of_another_type_are_one_line(trained, name, value):
+    path = trained / "panel.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
+    with pytest.raises(ClearpaneError, match=f"panel.json: damaged .*{name}"):
+        load_separator("panel", options(trained))

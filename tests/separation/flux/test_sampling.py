@@ -118,3 +118,11 @@ def test_a_number_that_is_not_finite_is_an_error(backbone, task):
 def test_the_shift_is_flux_s(backbone: Backbone):
     assert backbone.shift(256) == pytest.approx(math.exp(0.5))
     assert backbone.shift(4096) == pytest.approx(math.exp(1.15))
+
+
+@pytest.mark.parametrize(
+    ("steps", "seed", "said"), [(0, 0, "0 steps"), (4, -1, "seed -1"), (4, 2**70, "seed")]
+)
+def test_what_cannot_be_sampled_is_refused(steps, seed, said):
+    with pytest.raises(ClearpaneError, match=said):
+        Sampling(steps, seed)

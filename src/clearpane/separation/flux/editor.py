@@ -86,6 +86,11 @@ class EditorSeparator(ABC):
         steps = self._steps
         done = iter(range(index * steps + 1, (index + 1) * steps + 1))
         made = self._edit(photo, index, lambda: self._on_step(next(done), count * steps))
+        if not all(x.isfinite().all() for x in made):
+            raise ClearpaneError(
+                "the VAE's picture is not finite; its weights may be damaged, or --precision too coarse for "
+                "them"
+            )
         cut = (x[0, :, :height, :width].float().clamp(0, 1) for x in made)
         return [x.permute(1, 2, 0).cpu().numpy() for x in cut]
 

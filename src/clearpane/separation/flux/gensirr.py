@@ -32,13 +32,13 @@ from clearpane.separation.flux.keeping import keep_untouched
 from clearpane.separation.flux.loading import (
     TEXT_PARTS,
     Loading,
-    check_memory,
+    check_removal_memory,
     find_base,
     folder_fingerprint,
     load_backbone,
 )
 from clearpane.separation.flux.lora import LORA_FILE, load_lora
-from clearpane.separation.flux.memory import backbone_size, removal_bytes
+from clearpane.separation.flux.memory import backbone_size
 from clearpane.separation.flux.sampling import Sampling, follow, predict_velocity, sample
 from clearpane.separation.flux.scorers import choose_scorer
 from clearpane.separation.flux.settings import check_task, find_trained_base, load_settings
@@ -211,15 +211,7 @@ def load_gensirr(options: ModelOptions) -> GensirrSeparator:
     loading = Loading(options.precision, options.device, options.offload)
     device = loading.find_device()
     candidates = 1 if settings.one_step else options.candidates
-    needed = removal_bytes(
-        backbone_size(base),
-        options.precision,
-        settings.side,
-        options.offload,
-        pictures=1,
-        candidates=candidates,
-    )
-    check_memory(needed, device, settings.side)
+    check_removal_memory(backbone_size(base), loading, settings.side, pictures=1, candidates=candidates)
     scorer: Scorer | None = None
     notes: tuple[str, ...] = ()
     if options.candidates > candidates:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ from diffusers import (
     FluxKontextPipeline,
     FluxTransformer2DModel,
 )
+from safetensors import SafetensorError, safe_open
 
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.separation.base import Precision
 from clearpane.separation.flux.backbone import Backbone
+from clearpane.separation.flux.memory import BackboneSize, removal_bytes
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 PICTURE_PARTS = ("transformer", "vae", "scheduler")
@@ -71,7 +72,7 @@ def check_directory(base: Path, parts: tuple[str, ...] = PICTURE_PARTS) -> None:
         raise ClearpaneError(f"{base}: there is no such directory; give the base model's, from the model hub")
     if not index.is_file():
         raise ClearpaneError(f"{index}: missing; {base} is not a model's directory as diffusers stores it")
-    name = _read_json(index).get("_class_name")
+    name = read_object(index).get("_class_name")
     if name != _PIPELINE:
         raise ClearpaneError(f"{base}: is a {name}, not a {_PIPELINE}; FLUX.1 Kontext is needed")
     for part in parts:
@@ -96,17 +97,28 @@ def _missing_files(folder: Path) -> list[str]:
         needed = ["config.json"]
         indices = sorted(folder.glob("*.safetensors.index.json"))
         if indices:
-            needed += sorted(set(_read_json(indices[0])["weight_map"].values()))
-        elif not any(folder.glob("*.safetensors")):
-            needed.append("diffusion_pytorch_model.safetensors")
+            needed += sorted(set(read_object(indices[0]).get("weight_map", {}).values()))
+        if not indices and not any(folder.glob("*.safetensors")):
+            needed.append("*.safetensors")
     return [name for name in needed if not (folder / name).is_file()]
 
 
-def _read_json(path: Path) -> Any:
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        ClearpaneError: it is damaged.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError) as error:
         raise ClearpaneError(f"{path}: damaged, not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ClearpaneError(f"{path}: damaged, not an object of JSON")
+    return value
 
 
 def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS) -> Path:
@@ -137,8 +149,8 @@ def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS) -> Path:
 
 
 def base_fingerprint(base: Path) -> str:
-    """What tells base models apart: the `folder_fingerprint` of the transformer."""
-    return folder_fingerprint(base / "transformer")
+    """What tells base models apart: the `folder_fingerprint` of the transformer and of the VAE."""
+    return " ".join(folder_fingerprint(base / part) for part in ("transformer", "vae"))
 
 
 def folder_fingerprint(folder: Path) -> str:
@@ -262,6 +274,25 @@ def check_memory(needed: int, device: torch.device, side: int, remedy: str = REM
         )
 
 
+def check_removal_memory(
+    size: BackboneSize, loading: Loading, side: int, pictures: int = 3, candidates: int = 1
+) -> None:
+    """Raise ClearpaneError where the device, or with offloading main memory, will not do for a photograph.
+
+    Args:
+        size: of the base model.
+        side: the photograph is seen at up to ``side * side`` pixels.
+        pictures, candidates: see `removal_bytes`.
+    """
+    on_device, whole = (
+        removal_bytes(size, loading.precision, side, offload, pictures, candidates)
+        for offload in (loading.offload, False)
+    )
+    check_memory(on_device, loading.find_device(), side)
+    if loading.offload:  # the whole of it waits there
+        check_memory(whole, torch.device("cpu"), side)
+
+
 def out_of_memory(device: torch.device) -> ClearpaneError:
     """What to tell when memory ran out after all."""
     return ClearpaneError(f"the memory of {device} is not enough; {REMOVAL_REMEDY}")
@@ -279,9 +310,16 @@ def encode_text(base: Path, sentence: str) -> TaskEmbedding:
     """Encode a sentence with the base's text encoders, which are loaded for it and let go again.
 
     Raises:
-        ClearpaneError: the directory lacks them, a file is damaged, or the sentence is too long for them.
+        ClearpaneError: the directory lacks them, a file is damaged, main memory will not do, or the sentence
+            is too long for them.
     """
     check_directory(base, TEXT_PARTS)
+    needed = 2 * sum(count_parameters(base / part) for part in TEXT_PARTS[:2])
+    if needed > (free := free_bytes(torch.device("cpu"))):
+        raise ClearpaneError(
+            f"the text encoders of {base} need {needed / 1e9:.1f} GB of main memory, {free / 1e9:.1f} GB are "
+            "free; close other programs"
+        )
     try:
         pipeline = FluxKontextPipeline.from_pretrained(
             base,
@@ -304,19 +342,20 @@ def encode_text(base: Path, sentence: str) -> TaskEmbedding:
     return TaskEmbedding(prompt, pooled)
 
 
-def count_parameters(base: Path) -> Mapping[str, int]:
-    """Parameters of each part of a base model, read from the heads of its files; nothing is loaded."""
-    from safetensors import safe_open
+def count_parameters(folder: Path) -> int:
+    """Parameters of one part of a base model, read from the heads of its files; nothing is loaded.
 
-    counts = {}
-    for folder in sorted(p for p in base.iterdir() if p.is_dir()):
-        total = 0
-        for path in folder.glob("*.safetensors"):
+    Raises:
+        ClearpaneError: a file is damaged.
+    """
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        try:
             with safe_open(path, "pt") as file:
                 total += sum(_size(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
-        if total:
-            counts[folder.name] = total
-    return counts
+        except (SafetensorError, OSError) as error:
+            raise ClearpaneError(f"{path}: damaged, fetch it again ({error})") from error
+    return total
 
 
 def _size(shape: list[int]) -> int:

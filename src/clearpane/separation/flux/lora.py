@@ -10,6 +10,7 @@ from pathlib import Path
 
 from diffusers import FluxKontextPipeline, FluxTransformer2DModel
 from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -54,6 +55,20 @@ def add_lora(transformer: FluxTransformer2DModel, rank: int, targets: str) -> di
         adapter_name=ADAPTER,
     )
     return {name: p for name, p in transformer.named_parameters() if p.requires_grad}
+
+
+def train_in_float32(transformer: FluxTransformer2DModel) -> None:
+    """Keep an adapter in float32; the transformer is to be run under autocast, unless it is float32 itself.
+
+    Its layers then take what they are given. As peft makes them, each would enlarge its input to float32 and
+    keep that for the way back: half as much memory again, for nothing that autocast leaves of it.
+    """
+    for layer in transformer.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.cast_input_dtype_enabled = False
+    for parameter in transformer.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def _pattern(targets: str) -> str:

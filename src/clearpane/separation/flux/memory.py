@@ -3,24 +3,24 @@
 The largest sum of tensors alive at once in the transformer is ``c N w b``: N tokens, w its width, b bytes a
 number. Measured on small transformers of the same class by following every tensor
 (``benchmarks/flux_cost.py``), c is 20 for a prediction; a training step that keeps each block's input and
-computes the rest again needs 33 and one for each block.
+computes the rest again needs 34 and one for each block.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from clearpane.errors import ClearpaneError
 from clearpane.separation.base import Precision
 
-PREDICTION, TRAINING = 20, 33
+PREDICTION, TRAINING = 20, 34
 """c in a prediction, and in a training step but for one of each block."""
 
 # Bytes of a weight; bitsandbytes keeps a float32 scale for each 64 weights of four bits.
 _WEIGHT_BYTES: dict[Precision, float] = {"float32": 4, "bfloat16": 2, "8bit": 1, "nf4": 0.5 + 4 / 64}
 # The VAE's widest tensors at the picture's own size: input, output and one between.
 _VAE_TENSORS = 3
-# A LoRA's parameters in training: themselves, gradient, two moments, average; float32.
-_LORA_BYTES = 5 * 4
+# A LoRA's parameters in training: themselves, gradient, two moments, average in float32, autocast's copy.
+_LORA_BYTES = 5 * 4 + 2
 _TEXT_TOKENS = 512
 
 
@@ -29,7 +29,7 @@ class BackboneSize:
     """What memory depends on; the values it starts with are those of FLUX.1 Kontext.
 
     Attributes:
-        transformer, vae: parameters.
+        transformer, vae, text: parameters; of both text encoders, which only training needs.
         width: of the transformer.
         double_blocks, single_blocks: of the transformer.
         multiple: the side of a token in pixels.
@@ -38,6 +38,7 @@ class BackboneSize:
 
     transformer: int = 11_901_408_320
     vae: int = 83_819_683
+    text: int = 4_885_371_136
     width: int = 3072
     double_blocks: int = 19
     single_blocks: int = 38
@@ -62,24 +63,28 @@ class BackboneSize:
 
 
 def backbone_size(base: Path) -> BackboneSize:
-    """The size of a base model's directory, from its configuration and the heads of its files."""
-    from clearpane.separation.flux.loading import count_parameters
+    """The size of a base model's directory, from its configuration and the heads of its files.
 
-    parameters = count_parameters(base)
-    transformer, vae = (
-        json.loads((base / part / "config.json").read_text(encoding="utf-8"))
-        for part in ("transformer", "vae")
-    )
-    channels = vae["block_out_channels"]
-    return BackboneSize(
-        parameters["transformer"],
-        parameters["vae"],
-        transformer["num_attention_heads"] * transformer["attention_head_dim"],
-        transformer["num_layers"],
-        transformer["num_single_layers"],
-        2 * 2 ** (len(channels) - 1),
-        channels[min(1, len(channels) - 1)],
-    )
+    Raises:
+        ClearpaneError: a file is damaged.
+    """
+    from clearpane.separation.flux.loading import TEXT_PARTS, count_parameters, read_object
+
+    transformer, vae = (read_object(base / part / "config.json") for part in ("transformer", "vae"))
+    try:
+        channels = vae["block_out_channels"]
+        return BackboneSize(
+            count_parameters(base / "transformer"),
+            count_parameters(base / "vae"),
+            sum(count_parameters(base / part) for part in TEXT_PARTS),
+            transformer["num_attention_heads"] * transformer["attention_head_dim"],
+            transformer["num_layers"],
+            transformer["num_single_layers"],
+            2 * 2 ** (len(channels) - 1),
+            channels[min(1, len(channels) - 1)],
+        )
+    except (KeyError, TypeError) as error:
+        raise ClearpaneError(f"{base}: a config.json is damaged ({error!r})") from error
 
 
 def removal_bytes(

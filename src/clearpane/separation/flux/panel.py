@@ -17,9 +17,9 @@ from clearpane.separation.base import ModelOptions
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.editor import EditorSeparator
 from clearpane.separation.flux.keeping import WINDOW, keep_untouched
-from clearpane.separation.flux.loading import Loading, check_memory, load_backbone
+from clearpane.separation.flux.loading import Loading, check_removal_memory, load_backbone
 from clearpane.separation.flux.lora import LORA_FILE, load_lora
-from clearpane.separation.flux.memory import backbone_size, removal_bytes
+from clearpane.separation.flux.memory import backbone_size
 from clearpane.separation.flux.sampling import Sampling, sample
 from clearpane.separation.flux.settings import check_task, find_trained_base, load_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
@@ -129,9 +129,7 @@ def load_panel(options: ModelOptions) -> PanelSeparator:
     task = load_task_embedding(weights / TASK_FILE)
     base = find_trained_base(weights, options.base or settings.base, settings.fingerprint)
     loading = Loading(options.precision, options.device, options.offload)
-    size = backbone_size(base)
-    needed = removal_bytes(size, options.precision, settings.side, options.offload)
-    check_memory(needed, loading.find_device(), settings.side)
+    check_removal_memory(backbone_size(base), loading, settings.side)
     backbone = load_backbone(base, loading)
     check_task(task, backbone, weights / TASK_FILE)
     load_lora(backbone.transformer, weights / LORA_FILE, settings.rank)

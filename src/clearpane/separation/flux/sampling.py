@@ -23,11 +23,20 @@ class Sampling:
         steps: of Euler's method.
         seed: of the noise.
         guidance: what FLUX's distilled guidance is told.
+
+    Raises:
+        ClearpaneError: there is no step, or a seed is negative or of more than 63 bits.
     """
 
     steps: int = 28
     seed: int = 0
     guidance: float = DEFAULT_GUIDANCE
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ClearpaneError(f"{self.steps} steps: give 1 or more")
+        if not 0 <= self.seed < 2**63:
+            raise ClearpaneError(f"seed {self.seed}: give 0 to {2**63 - 1}")
 
 
 @dataclass(frozen=True, eq=False)

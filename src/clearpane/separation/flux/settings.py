@@ -3,12 +3,12 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.writing import atomic_path
 from clearpane.separation.flux.backbone import Backbone
-from clearpane.separation.flux.loading import base_fingerprint, find_base
+from clearpane.separation.flux.loading import base_fingerprint, find_base, read_object
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 S = TypeVar("S")
@@ -30,11 +30,16 @@ def load_settings(kind: type[S], path: Path, made_by: str) -> S:
         ClearpaneError: it is missing or damaged.
     """
     try:
-        return kind(**json.loads(path.read_text(encoding="utf-8")))
+        settings = kind(**read_object(path))
     except FileNotFoundError as error:
         raise ClearpaneError(f"{path}: missing; --weights names the output folder of {made_by}") from error
-    except (OSError, ValueError, TypeError) as error:
+    except TypeError as error:
         raise ClearpaneError(f"{path}: damaged ({error})") from error
+    for name, hint in get_type_hints(kind).items():
+        value = getattr(settings, name)
+        if not isinstance(value, float | int if hint is float else hint):
+            raise ClearpaneError(f"{path}: damaged ({name} is {value!r})")
+    return settings
 
 
 def find_trained_base(weights: Path, base: str, fingerprint: str | None) -> Path:
