@@ -10,8 +10,10 @@ Needs the extras [train] and [flux].
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -36,7 +38,7 @@ from clearpane.training.equivariant_vae import VAE_FOLDER, TrainEquivariantVae, 
 from clearpane.training.pictures import load_natural, random_crop
 from markdown import interval, table
 from measuring import FOLDER, Machine, describe_machine
-from runs import finish
+from runs import finish, finish_runs
 from small_base import BASE, load_base
 
 # What differs from the recipe of all.
@@ -61,8 +63,8 @@ class Options:
     """Mixtures a step."""
     learning_rate: float = 1e-3
     """Ten times the published one, for a twentieth of the steps."""
-    threads: int = 2
-    """CPU threads."""
+    workers: int = 2
+    """VAEs at a time, of one thread each."""
     base: Path = BASE
     """Directory of kontext-small, made from the repository's weights."""
     output: Path = FOLDER.parent / "docs" / "figures"
@@ -71,36 +73,41 @@ class Options:
     """Folder of the trained VAEs."""
 
 
-def vae_folder(options: Options, name: str) -> Path:
-    """Where a trained VAE lies: those of another base or another length lie elsewhere."""
-    key = (
-        f"{name.replace(' ', '_').replace(',', '')}-{options.steps}-{options.batch}-{options.learning_rate:g}"
-    )
+def vae_folder(options: Options, name: str, seed: int) -> Path:
+    """Where the run of a VAE lies: those of another base or another length lie elsewhere."""
+    name = name.replace(" ", "_").replace(",", "")
+    key = f"{name}-{options.steps}-{options.batch}-{options.learning_rate:g}-{seed}"
     return options.cache / folder_fingerprint(options.base / "vae") / key
 
 
-def train_vaes(options: Options) -> dict[str, Path]:
-    """The directories of the trained VAEs by name; what is there already is not trained again."""
-    folders = {}
-    for name, changes in TRAINED.items():
-        folder = vae_folder(options, name)
-        if not (folder / VAE_FOLDER / "config.json").is_file():
-            print(name, flush=True)
-            recipe = TrainEquivariantVae(
-                options.data / "natural",
-                str(options.base),
-                folder,
-                steps=options.steps,
-                batch=options.batch,
-                side=_SIDE,
-                learning_rate=options.learning_rate,
-                average=0.99,
-                cpu=True,
-                **changes,
-            )
-            if run(recipe):
-                raise KeyboardInterrupt
-        folders[name] = folder / VAE_FOLDER
+def train_vae(options: Options, name: str, seed: int) -> None:
+    """Train one VAE, or go on with it."""
+    torch.set_num_threads(1)
+    recipe = TrainEquivariantVae(
+        options.data / "natural",
+        str(options.base),
+        vae_folder(options, name, seed),
+        steps=options.steps,
+        batch=options.batch,
+        side=_SIDE,
+        learning_rate=options.learning_rate,
+        average=0.99,
+        cpu=True,
+        seed=seed,
+        **TRAINED[name],
+    )
+    if run(recipe):
+        raise KeyboardInterrupt
+
+
+def train_vaes(options: Options, names: Iterable[str], seeds: int = 1) -> dict[tuple[str, int], Path]:
+    """The directories of trained VAEs by name and seed; what is there already is not trained again."""
+    wanted = list(product(names, range(seeds)))
+    folders = {key: vae_folder(options, *key) / VAE_FOLDER for key in wanted}
+    missing = [key for key, folder in folders.items() if not (folder / "config.json").is_file()]
+    jobs = {f"{name}, seed {seed}": (options, name, seed) for name, seed in missing}
+    for _ in finish_runs(train_vae, jobs, options.workers):
+        pass
     return folders
 
 
@@ -186,12 +193,11 @@ def render(document: dict[str, Any]) -> str:
 
 def measure(options: Options) -> str:
     """Train what is missing, then measure."""
-    torch.set_num_threads(options.threads)
     load_base(options.base)
-    folders = train_vaes(options)
+    folders = train_vaes(options, TRAINED)
     pairs = held_out_pairs(options.data)
     vaes = {UNTOUCHED: load_vae(options.base)}
-    vaes |= {name: AutoencoderKL.from_pretrained(folder) for name, folder in folders.items()}
+    vaes |= {name: AutoencoderKL.from_pretrained(folder) for (name, _), folder in folders.items()}
     document = {
         "steps": options.steps,
         "batch": options.batch,

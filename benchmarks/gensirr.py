@@ -11,6 +11,7 @@ docs/figures/gensirr.md and gensirr.json after every cell. Needs the extras [tra
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -25,20 +26,27 @@ from torch.nn import functional as F
 from tyro.conf import Positional
 
 from clearpane.errors import ClearpaneError
-from clearpane.evaluation.metrics import psnr, psnr_after_gain, ssim, to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.separation.base import load_separator
+from clearpane.separation.base import Separator, load_separator
 from clearpane.separation.flux.backbone import Backbone
-from clearpane.separation.flux.gensirr import TASK_FILE, one_step
+from clearpane.separation.flux.branching import Scorer
+from clearpane.separation.flux.gensirr import (
+    SETTINGS_FILE,
+    TASK_FILE,
+    GensirrSeparator,
+    GensirrSettings,
+    one_step,
+)
 from clearpane.separation.flux.loading import Loading, folder_fingerprint, load_backbone
 from clearpane.separation.flux.sampling import Sampling, sample
 from clearpane.separation.flux.scorers import (
     DepthEstimator,
+    edge_energy,
     score_by_depth,
-    score_by_depth_and_edges,
     score_by_residual,
 )
+from clearpane.separation.flux.settings import load_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
 from clearpane.training.kontext import EditPair, TrainKontext, load_glass_edits
 from clearpane.training.kontext import run as train_kontext
@@ -46,8 +54,8 @@ from clearpane.training.pictures import load_pairs
 from depth_rooms import load_rooms
 from equivariance import UNTOUCHED, train_vaes
 from equivariance import Options as VaeOptions
-from gensirr_branches import Subset, score_branches
-from gensirr_cells import BATCH, CELLS, CLAIMED, RATE, REAL_SHARE, SIDE, USUAL, ZOOM, Cell, Question, run_key
+from gensirr_branches import METRICS, Subset, quality, score_branches
+from gensirr_cells import BATCH, CELLS, RATE, REAL_SHARE, SIDE, USUAL, ZOOM, Cell, Question, run_key
 from gensirr_tables import render
 from measuring import FOLDER, describe_machine
 from panel import rendered_set
@@ -72,7 +80,7 @@ class Options:
     only: tuple[Question | Literal["branching"], ...] = (*CELLS, "branching")
     """The questions to answer."""
     seeds: int = 1
-    """Runs of each cell that a claim rests on; all others have one."""
+    """Runs of each cell, of the VAE as of the transformer."""
     workers: int = 2
     """Runs at a time, of one thread each."""
     base: Path = BASE
@@ -85,10 +93,12 @@ class Options:
     """Folder of the trained cells."""
 
 
-def vae_folders(options: Options) -> dict[str, Path]:
-    """The directories of the VAEs by name; trained where they are not there."""
-    vaes = train_vaes(VaeOptions(options.data, base=options.base))
-    return {UNTOUCHED: options.base / "vae", **vaes}
+def vae_folders(options: Options) -> dict[tuple[str, int], Path]:
+    """The directories of the VAEs by name and seed; trained where they are not there."""
+    vaes = VaeOptions(options.data, base=options.base, workers=options.workers)
+    names = [name for name in CELLS["vae"] if name != UNTOUCHED]
+    untouched = {(UNTOUCHED, seed): options.base / "vae" for seed in range(options.seeds)}
+    return untouched | train_vaes(vaes, names, options.seeds)
 
 
 def train_cell(options: Options, cell: Cell, seed: int, vae: Path, folder: Path) -> None:
@@ -147,15 +157,24 @@ def blend_rooms(rooms: dict[str, Tensor], count: int) -> Subset:
 
 
 @cache
-def subsets(data: Path, folder: Path) -> dict[str, Subset]:
-    """What is scored: real_pairs/val, glass scenes with held-out backgrounds, blended rooms."""
+def photographs(data: Path, folder: Path) -> dict[str, list[EditPair]]:
+    """What is scored, at its own size: real_pairs/val, and glass scenes with held-out backgrounds."""
     (scene_set,) = (s for s in SCENE_SETS if s.name == "flat panes")
     scenes = draw_scene_sets(data, folder.parent / "rendered", [scene_set], None)[scene_set.name]
     val = [EditPair(pair.input, pair.truth) for pair in load_pairs(data / "real_pairs" / "val")]
-    chosen = {}
-    for name, pairs in (("val", val), ("scenes", load_glass_edits(scenes))):
-        photos, truths = (torch.stack(x) for x in zip(*(square(pair) for pair in pairs), strict=True))
-        chosen[name] = Subset(photos, truths)
+    return {"val": val, "scenes": load_glass_edits(scenes)}
+
+
+def shrink_all(pairs: Sequence[EditPair]) -> Subset:
+    """Pairs at the size the editor sees."""
+    photos, truths = (torch.stack(x) for x in zip(*(square(pair) for pair in pairs), strict=True))
+    return Subset(photos, truths)
+
+
+@cache
+def subsets(data: Path, folder: Path) -> dict[str, Subset]:
+    """What is scored, at the size the editor sees: the photographs, and blended rooms."""
+    chosen = {name: shrink_all(pairs) for name, pairs in photographs(data, folder).items()}
     rooms = load_rooms(data, folder.parent / "rooms", 2 * _BLENDS, 2, held_out=True)
     return {**chosen, "rooms": blend_rooms(rooms, _BLENDS)}
 
@@ -168,11 +187,16 @@ def remove(backbone: Backbone, task: TaskEmbedding, cell: Cell, photos: Tensor, 
     return backbone.decode(method(backbone, reference, task, sampling)).clamp(0, 1)
 
 
-def score(made: Tensor, truths: Tensor) -> dict[str, list[float]]:
-    """By picture, of 8 bits."""
-    pairs = [[to_8bit(x.permute(1, 2, 0).numpy()) for x in pair] for pair in zip(made, truths, strict=True)]
-    metrics = {"psnr": psnr, "psnr_g": psnr_after_gain, "ssim": ssim}
-    return {name: [metric(*pair) for pair in pairs] for name, metric in metrics.items()}
+def separate_all(separator: Separator, pairs: Sequence[EditPair]) -> list[Tensor]:
+    """T of photographs at their own size, 3 x H x W in [0, 1] each."""
+    photos = (np.ascontiguousarray(pair.input.permute(1, 2, 0).numpy() / np.float32(255)) for pair in pairs)
+    return [torch.from_numpy(separator.separate(x).transmission).permute(2, 0, 1) for x in photos]
+
+
+def full_size_quality(made: Iterable[Tensor], pairs: Sequence[EditPair]) -> dict[str, list[float]]:
+    """The metrics of pictures at their own size, by picture."""
+    rows = [quality(x[None], pair.truth[None] / 255) for x, pair in zip(made, pairs, strict=True)]
+    return {metric: [row[metric][0] for row in rows] for metric in METRICS}
 
 
 def score_run(options: Options, cell: Cell, seed: int, vae: Path, key: str) -> dict[str, Any]:
@@ -186,11 +210,18 @@ def score_run(options: Options, cell: Cell, seed: int, vae: Path, key: str) -> d
     backbone, task = load_run(folder)
     chosen = subsets(options.data, options.cache)
     for name, subset in chosen.items():
-        scores[name] = score(remove(backbone, task, cell, subset.photos, SAMPLING), subset.truths)
+        scores[name] = quality(remove(backbone, task, cell, subset.photos, SAMPLING), subset.truths)
+    if cell == USUAL:
+        settings = load_settings(GensirrSettings, folder / SETTINGS_FILE, "this benchmark")
+        separator = GensirrSeparator(backbone, task, settings, SAMPLING)
+        scores["full size"] = {
+            name: full_size_quality(separate_all(separator, pairs), pairs)
+            for name, pairs in photographs(options.data, options.cache).items()
+        }
     if cell == USUAL and "steps" in options.only:
         scores["steps"] = {
             str(steps): {
-                name: score(remove(backbone, task, cell, subset.photos, Sampling(steps)), subset.truths)
+                name: quality(remove(backbone, task, cell, subset.photos, Sampling(steps)), subset.truths)
                 for name, subset in chosen.items()
             }
             for steps in STEPS
@@ -216,7 +247,7 @@ def time_cells(options: Options, document: dict[str, Any]) -> dict[str, dict[str
     photo = subsets(options.data, options.cache)["val"].photos[:1]
     times = {}
     for name, cell in CELLS["steps"].items():
-        folder = options.cache / run_key(cell, 0, document["base"], document["vaes"][cell.vae])
+        folder = options.cache / run_key(cell, 0, document["base"], document["vaes"][cell.vae]["0"])
         if (folder / "gensirr.json").is_file():
             times[name] = time_removal(*load_run(folder), cell, photo)
     return times
@@ -235,27 +266,41 @@ def time_removal(backbone: Backbone, task: TaskEmbedding, cell: Cell, photo: Ten
     return seconds
 
 
-def scorers(options: Options) -> dict[str, Any]:
-    """What picks, by what it looks at."""
+def scorers(options: Options) -> dict[str, Scorer]:
+    """What picks go by."""
     estimator = DepthEstimator(str(options.depth), torch.device("cpu"))
+    residual = score_by_residual(load_separator("compact"))
+
+    def enlarged(pictures: Tensor) -> Tensor:
+        """The compact separator makes nothing of pictures as small as these are."""
+        return residual(F.interpolate(pictures, scale_factor=4, mode="bilinear").clamp(0, 1))
+
     return {
         "depth": score_by_depth(estimator),
-        "depth and edges": score_by_depth_and_edges(estimator),
-        "residual reflection": score_by_residual(load_separator("compact")),
+        "edges": lambda pictures: -edge_energy(pictures),
+        "residual reflection": enlarged,
     }
 
 
 def score_others(options: Options) -> dict[str, dict[str, Any]]:
-    """Doing nothing, and the compact separator, at the size the editor sees."""
+    """Doing nothing, and the compact separator: shrunk to the size the editor sees, and at full size.
+
+    The compact separator is given the photographs at their own size; rooms have no other than the editor's.
+    """
     separator = load_separator("compact")
-    rows: dict[str, dict[str, Any]] = {"nothing": {}, "compact": {}}
+    rows: dict[str, dict[str, Any]] = {name: {"full size": {}} for name in ("nothing", "compact")}
+    for name, pairs in photographs(options.data, options.cache).items():
+        made = separate_all(separator, pairs)
+        small = shrink_all([EditPair(255 * x, pair.truth) for x, pair in zip(made, pairs, strict=True)])
+        rows["compact"][name] = quality(small.photos, small.truths)
+        rows["compact"]["full size"][name] = full_size_quality(made, pairs)
+        rows["nothing"]["full size"][name] = full_size_quality((pair.input / 255 for pair in pairs), pairs)
+    subset = subsets(options.data, options.cache)["rooms"]
+    photos, truths = ((255 * x).round() for x in (subset.photos, subset.truths))
+    rooms = separate_all(separator, [EditPair(*pair) for pair in zip(photos, truths, strict=True)])
+    rows["compact"]["rooms"] = quality(torch.stack(rooms), subset.truths)
     for name, subset in subsets(options.data, options.cache).items():
-        arrays = [np.ascontiguousarray(x.permute(1, 2, 0).numpy()) for x in subset.photos]
-        made = torch.stack(
-            [torch.from_numpy(separator.separate(x).transmission).permute(2, 0, 1) for x in arrays]
-        )
-        rows["nothing"][name] = score(subset.photos, subset.truths)
-        rows["compact"][name] = score(made, subset.truths)
+        rows["nothing"][name] = quality(subset.photos, subset.truths)
     return rows
 
 
@@ -263,13 +308,14 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
     """Train and score the runs that the document has not, several at a time, and write each as it ends."""
     vaes = vae_folders(options)
     prints = document.setdefault("vaes", {})
-    prints |= {name: folder_fingerprint(folder) for name, folder in vaes.items()}
+    for (name, seed), folder in vaes.items():
+        prints.setdefault(name, {})[str(seed)] = folder_fingerprint(folder)
     wanted: dict[str, tuple[Cell, int]] = {}
     questions = [question for question in options.only if question != "branching"]
     cells = [USUAL, *(cell for question in questions for cell in CELLS[question].values())]
     for seed in range(options.seeds):  # all cells once before any a second time
-        for cell in (cell for cell in cells if seed == 0 or cell in CLAIMED):
-            key = run_key(cell, seed, document["base"], prints[cell.vae])
+        for cell in cells:
+            key = run_key(cell, seed, document["base"], prints[cell.vae][str(seed)])
             known = document["runs"].get(key, {})
             asked = {"steps", "branches"} if cell == USUAL else set()
             asked &= {"branches" if question == "branching" else question for question in options.only}
@@ -280,7 +326,7 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
     # Once, before several processes would draw the same.
     rendered_set(options.data, options.cache, "analytic scenes")
     subsets(options.data, options.cache)
-    jobs = {key: (options, cell, seed, vaes[cell.vae], key) for key, (cell, seed) in wanted.items()}
+    jobs = {key: (options, cell, seed, vaes[cell.vae, seed], key) for key, (cell, seed) in wanted.items()}
     for key, scores in finish_runs(score_run, jobs, options.workers):
         document["runs"][key] = document["runs"].get(key, {}) | scores
         write(options, document)

@@ -1,7 +1,8 @@
 """What GenSIRR's early branching gains: all candidates of each photograph are sampled to their ends.
 
 From the pictures that their first steps promise each scorer picks one of the first k; what that one ends at
-is compared with what the average one and the best one end at.
+is compared with what the average one and the best one end at. What is kept are the scorers' values and the
+quality of all ends, so that other picks need no other sampling.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from clearpane.evaluation.metrics import psnr, to_8bit
+from clearpane.evaluation.metrics import psnr, psnr_after_gain, ssim, to_8bit
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.branching import Scorer
 from clearpane.separation.flux.sampling import (
@@ -24,10 +25,19 @@ from clearpane.separation.flux.sampling import (
     latents_schedule,
     predict_velocity,
 )
-from clearpane.separation.flux.scorers import score_by_chance, score_by_truth
+from clearpane.separation.flux.scorers import score_by_chance, score_by_truth, standardised
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 CANDIDATES = (1, 4, 8, 16)
+METRICS = {"psnr": psnr, "psnr_g": psnr_after_gain, "ssim": ssim}
+# What picks, and the values it goes by: several are standardised over the candidates and added.
+SCORERS = {
+    "depth": ("depth",),
+    "depth and edges": ("depth", "edges"),
+    "residual reflection": ("residual reflection",),
+    "chance": ("chance",),
+    "the truth": ("the truth",),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,52 +72,64 @@ def sample_all(
     return promised, made
 
 
+def quality(made: Tensor, truths: Tensor) -> dict[str, list[float]]:
+    """By picture, of 8 bits: the metrics of N x 3 x h x w pictures in [0, 1]."""
+    pairs = [[to_8bit(x.permute(1, 2, 0).numpy()) for x in pair] for pair in zip(made, truths, strict=True)]
+    return {name: [float(metric(*pair)) for pair in pairs] for name, metric in METRICS.items()}
+
+
 def score_branches(
     backbone: Backbone, task: TaskEmbedding, sampling: Sampling, subset: Subset, scorers: dict[str, Scorer]
 ) -> dict[str, Any]:
-    """By photograph: ``finals``, PSNR of all candidates; of each scorer ``picks`` by k, and ``correlation``.
+    """By photograph and candidate: ``finals``, the metrics of its end; ``values`` of each scorer.
 
-    The correlation is Spearman's, of a scorer's values with the final PSNR over a photograph's candidates.
-    The oracle's scorer is the PSNR of what is promised.
+    Chance and the PSNR of what is promised are added to the scorers.
     """
     most = CANDIDATES[-1]
-    finals: list[list[float]] = []
-    picks: dict[str, dict[int, list[int]]] = {}
-    correlations: dict[str, list[float]] = {}
+    finals: dict[str, list[list[float]]] = {name: [] for name in METRICS}
+    values: dict[str, list[list[float]]] = {}
     for index, (photo, truth) in enumerate(zip(subset.photos, subset.truths, strict=True)):
         # Noises of its own for each photograph: one that happens to be good must not count for all.
         own_noises = replace(sampling, seed=sampling.seed + index * most)
         promised, made = sample_all(backbone, photo, task, own_noises, most)
-        wanted = _bytes(truth)
-        own = [psnr(_bytes(x), wanted) for x in made]
-        finals.append(own)
+        for name, row in quality(made, truth.expand_as(made)).items():
+            finals[name].append(row)
         others = {"chance": score_by_chance(index), "the truth": score_by_truth(truth[None])}
         for name, scorer in {**scorers, **others}.items():
-            for count in CANDIDATES:
-                chosen = int(scorer(promised[:count]).argmax())
-                picks.setdefault(name, {k: [] for k in CANDIDATES})[count].append(chosen)
-            correlation = scipy.stats.spearmanr(scorer(promised).numpy(), own).statistic
-            correlations.setdefault(name, []).append(float(np.nan_to_num(correlation)))
+            values.setdefault(name, []).append(scorer(promised).tolist())
     farther = None if subset.farther is None else subset.farther.tolist()
-    return {"finals": finals, "picks": picks, "correlation": correlations, "farther": farther}
+    return {"finals": finals, "values": values, "farther": farther}
 
 
-def picked(branches: dict[str, Any], scorer: str, count: int) -> np.ndarray:
-    """[N], the final PSNR of what a scorer picks of the first ``count`` candidates."""
-    # JSON makes strings of the numbers.
-    own = {int(k): v for k, v in branches["picks"][scorer].items()}[count]
-    return np.array([finals[i] for finals, i in zip(branches["finals"], own, strict=True)])
+def scores(branches: dict[str, Any], scorer: str, count: int) -> Tensor:
+    """[N, count], by which a scorer picks of the first ``count`` candidates."""
+    own = [torch.tensor(branches["values"][name])[:, :count] for name in SCORERS[scorer]]
+    if len(own) == 1:
+        return own[0]
+    return torch.stack([sum(standardised(row) for row in rows) for rows in zip(*own, strict=True)])
 
 
-def over_candidates(branches: dict[str, Any], count: int, of: Callable[..., np.ndarray]) -> np.ndarray:
-    """[N], a statistic of the final PSNR over the first ``count`` candidates."""
-    return of(np.array(branches["finals"])[:, :count], axis=1)
+def picked(branches: dict[str, Any], scorer: str, count: int, metric: str = "psnr") -> np.ndarray:
+    """[N], the quality of the end of what a scorer picks of the first ``count`` candidates."""
+    chosen = scores(branches, scorer, count).argmax(dim=1).numpy()
+    return np.take_along_axis(np.array(branches["finals"][metric]), chosen[:, None], axis=1)[:, 0]
+
+
+def correlations(branches: dict[str, Any], scorer: str) -> np.ndarray:
+    """[N], Spearman's of a scorer's values with the final PSNR over a photograph's candidates."""
+    finals = branches["finals"]["psnr"]
+    values = scores(branches, scorer, len(finals[0])).numpy()
+    rows = [scipy.stats.spearmanr(x, y).statistic for x, y in zip(values, finals, strict=True)]
+    return np.nan_to_num(np.array(rows))
+
+
+def over_candidates(
+    branches: dict[str, Any], count: int, of: Callable[..., np.ndarray], metric: str = "psnr"
+) -> np.ndarray:
+    """[N], a statistic of the final quality over the first ``count`` candidates."""
+    return of(np.array(branches["finals"][metric])[:, :count], axis=1)
 
 
 def failures(branches: dict[str, Any], scorer: str, count: int) -> np.ndarray:
     """[N] bool: what is picked ends below the mean of the candidates."""
     return picked(branches, scorer, count) < over_candidates(branches, count, np.mean)
-
-
-def _bytes(picture: Tensor) -> np.ndarray:
-    return to_8bit(picture.permute(1, 2, 0).numpy())

@@ -41,13 +41,20 @@ CELLS: dict[Question, dict[str, Cell]] = {
     },
     "steps": {"flow matching": USUAL, "one step, by regression": Cell(one_step=True)},
 }
-# Those that a claim rests on, and that are therefore trained with several seeds.
-CLAIMED = {cell for question in ("vae", "embedding") for cell in CELLS[question].values()}
-BASELINES: dict[Question, str] = {
-    "vae": UNTOUCHED,
-    "embedding": "the sentence's own",
-    "steps": "flow matching",
+CONTRASTS: dict[Question, tuple[tuple[str, str], ...]] = {
+    "vae": (
+        ("reconstruction alone", UNTOUCHED),
+        ("with equivariance", UNTOUCHED),
+        ("with equivariance", "reconstruction alone"),
+    ),
+    "embedding": (
+        ("learned, from the sentence on", "the sentence's own"),
+        ("learned, from random numbers on", "the sentence's own"),
+        ("learned, from the sentence on", "learned, from random numbers on"),
+    ),
+    "steps": (("one step, by regression", "flow matching"),),
 }
+"""What is compared with what, over the same pictures and seeds."""
 
 
 def run_key(cell: Cell, seed: int, base: str, vae: str) -> str:

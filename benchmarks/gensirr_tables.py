@@ -3,13 +3,14 @@
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from clearpane.evaluation.bootstrap import bootstrap_mean
-from gensirr_branches import CANDIDATES, failures, over_candidates, picked
-from gensirr_cells import BASELINES, BATCH, CELLS, RATE, REAL_SHARE, SIDE, USUAL, Cell, Question, run_key
+from gensirr_branches import CANDIDATES, SCORERS, correlations, failures, over_candidates, picked
+from gensirr_cells import BATCH, CELLS, CONTRASTS, RATE, REAL_SHARE, SIDE, USUAL, Cell, Question, run_key
 from markdown import interval, table
 from measuring import Machine
 
@@ -24,10 +25,7 @@ TITLES: dict[Question, str] = {
 
 
 NOTES: dict[Question, str] = {
-    "vae": (
-        "Each VAE was trained once; runs differ in the transformer's fine-tune alone, so ± does not hold "
-        "what another run of a VAE would change.\n\n"
-    ),
+    "vae": "Each run has a VAE of its own seed, and a fine-tune of the transformer on it.\n\n",
     "embedding": (
         "The base was never told this sentence: unlike to FLUX.1 Kontext it means nothing to it, so that "
         "what a start from it is worth is not to be seen here, only what learning is.\n\n"
@@ -54,8 +52,8 @@ def over_pictures(values: list[np.ndarray]) -> str:
 
 def finished(document: Mapping[str, Any], cell: Cell) -> Runs:
     """The scores of a cell's runs that are there, by seed."""
-    vae = document["vaes"].get(cell.vae, "")
-    keys = {seed: run_key(cell, seed, document["base"], vae) for seed in range(document["seeds"])}
+    vaes = {int(seed): value for seed, value in document["vaes"].get(cell.vae, {}).items()}
+    keys = {seed: run_key(cell, seed, document["base"], vae) for seed, vae in vaes.items()}
     return {seed: document["runs"][key] for seed, key in keys.items() if key in document["runs"]}
 
 
@@ -77,60 +75,79 @@ def render_cells(document: Mapping[str, Any], question: Question) -> str:
         timed = [run["seconds"] / 60 for run in runs.values() if "seconds" in run]
         rows.append([name, str(len(runs)), f"{np.mean(timed):.0f}" if timed else "", *quality_row(runs)])
     text = table(["", "runs", "minutes", *QUALITY], rows)
-    baseline, differences = BASELINES[question], []
-    for name, runs in cells.items():
-        seeds = sorted(set(runs) & set(cells.get(baseline, {})))
-        if name == baseline or not seeds:
+    differences = []
+    for first, second in CONTRASTS[question]:
+        seeds = sorted(set(cells.get(first, {})) & set(cells.get(second, {})))
+        if not seeds:
             continue
-        row = [f"{name}, against {baseline}", str(len(seeds))]
-        for subset in SUBSETS:
-            pairs = [(runs[seed][subset]["psnr"], cells[baseline][seed][subset]["psnr"]) for seed in seeds]
-            row.append(over_pictures([np.subtract(*pair) for pair in pairs]))
+        row = [f"{first}, against {second}", str(len(seeds))]
+        for subset, metric in product(SUBSETS, ("psnr", "psnr_g")):
+            values = ([cells[name][seed][subset][metric] for seed in seeds] for name in (first, second))
+            row.append(over_pictures([np.subtract(*pair) for pair in zip(*values, strict=True)]))
         differences.append(row)
     if not differences:
         return text
-    head = ["difference", "pairs of runs", *(f"{title}: PSNR" for title in SUBSETS.values())]
-    return f"{text}\n{table(head, differences)}"
+    names = [f"{title}: {name}" for title in SUBSETS.values() for name in ("PSNR", "PSNR-G")]
+    return f"{text}\n{table(['difference', 'pairs of runs', *names], differences)}"
 
 
 def render_others(document: Mapping[str, Any]) -> str:
     """Doing nothing, the compact separator and the usual cell."""
-    rows = [
-        [name, *quality_row({0: document["others"][key]})]
+    others = {
+        name: {0: document["others"][key]}
         for name, key in (("do nothing", "nothing"), ("the compact separator", "compact"))
-    ]
+    }
     if runs := finished(document, USUAL):
-        rows.append(["GenSIRR", *quality_row(runs)])
-    return table(["", *QUALITY], rows)
+        others["GenSIRR"] = runs
+    small = table(["", *QUALITY], [[name, *quality_row(runs)] for name, runs in others.items()])
+    names, rows = {"psnr": "PSNR", "psnr_g": "PSNR-G", "ssim": "SSIM"}, []
+    for name, runs in others.items():
+        row = [name]
+        for subset, metric in product(("val", "scenes"), names):
+            values = lambda run, s=subset, m=metric: float(np.mean(run["full size"][s][m]))  # noqa: E731
+            row.append(spread(runs, values, 3 if metric == "ssim" else 2))
+        rows.append(row)
+    head = [f"at full size, {subset}: {name}" for subset in ("val", "scenes") for name in names.values()]
+    return f"{small}\n{table(['', *head], rows)}"
 
 
 def render_branches(runs: Runs) -> str:
-    """What each scorer picks, by the number of candidates."""
+    """What each scorer picks, by the number of candidates: a table of each subset."""
     branches = [run["branches"] for run in runs.values()]
-    parts = []
-    for subset, title in SUBSETS.items():
-        rows = []
-        for scorer in branches[0][subset]["picks"]:
-            row = [scorer]
-            for count in CANDIDATES[1:]:
-                gains = [
-                    picked(b[subset], scorer, count) - over_candidates(b[subset], count, np.mean)
-                    for b in branches
-                ]
-                row.append(over_pictures(gains))
-            correlations = [np.array(b[subset]["correlation"][scorer]) for b in branches]
-            rows.append([*row, over_pictures(correlations)])
-        best = ["the best there is"]
-        for count in CANDIDATES[1:]:
-            over = [
-                over_candidates(b[subset], count, np.max) - over_candidates(b[subset], count, np.mean)
-                for b in branches
-            ]
-            best.append(over_pictures(over))
-        count = len(branches[0][subset]["finals"])
-        head = [f"{title}, n = {count}", *(f"k = {k}" for k in CANDIDATES[1:]), "rank correlation"]
-        parts.append(table(head, [*rows, [*best, ""]]))
-    return "\n".join(parts)
+    return "\n".join(render_picks([b[subset] for b in branches], title) for subset, title in SUBSETS.items())
+
+
+def render_picks(branches: list[dict[str, Any]], title: str) -> str:
+    """What each scorer picks of one subset's candidates, of each run."""
+
+    def absolute(of: Callable[[dict[str, Any]], np.ndarray], decimals: int = 2) -> str:
+        return spread(dict(enumerate(branches)), lambda b: float(np.mean(of(b))), decimals)
+
+    rows = []
+    for scorer in SCORERS:
+        row = [scorer, *(absolute(lambda b, s=scorer, k=k: picked(b, s, k)) for k in CANDIDATES)]
+        for metric, decimals in (("psnr_g", 2), ("ssim", 3)):
+            row.append(absolute(lambda b, s=scorer, m=metric: picked(b, s, 4, m), decimals))
+        for k in (4, CANDIDATES[-1]):
+            row.append(
+                over_pictures([picked(b, scorer, k) - over_candidates(b, k, np.mean) for b in branches])
+            )
+        row.append(over_pictures([over_candidates(b, 4, np.max) - picked(b, scorer, 4) for b in branches]))
+        rows.append([*row, over_pictures([correlations(b, scorer) for b in branches])])
+    best = [
+        "the best there is",
+        *(absolute(lambda b, k=k: over_candidates(b, k, np.max)) for k in CANDIDATES),
+    ]
+    for metric, decimals in (("psnr_g", 2), ("ssim", 3)):
+        best.append(absolute(lambda b, m=metric: over_candidates(b, 4, np.max, m), decimals))
+    for k in (4, CANDIDATES[-1]):
+        best.append(
+            over_pictures([over_candidates(b, k, np.max) - over_candidates(b, k, np.mean) for b in branches])
+        )
+    count, last = len(branches[0]["finals"]["psnr"]), CANDIDATES[-1]
+    head = [f"{title}, n = {count}", *(f"PSNR, k = {k}" for k in CANDIDATES), "PSNR-G, k = 4", "SSIM, k = 4"]
+    head += [*(f"over the mean, k = {k}" for k in (4, last)), "left to the best, k = 4", "rank correlation"]
+    return table(head, [*rows, [*best, "", ""]])
 
 
 def render_failures(runs: Runs) -> str:
@@ -138,7 +155,7 @@ def render_failures(runs: Runs) -> str:
     rows = []
     first = next(iter(runs.values()))["branches"]["rooms"]
     farther = np.array(first["farther"])
-    for scorer in first["picks"]:
+    for scorer in SCORERS:
         row = [scorer]
         for which in (farther, ~farther):
             failed = [failures(run["branches"]["rooms"], scorer, 4)[which] for run in runs.values()]
@@ -184,7 +201,7 @@ def render_steps(document: Mapping[str, Any]) -> str:
 
 def render(document: Mapping[str, Any]) -> str:
     """All tables as Markdown."""
-    counts = {name: len(rows["psnr"]) for name, rows in document["others"]["nothing"].items()}
+    counts = {name: len(document["others"]["nothing"][name]["psnr"]) for name in SUBSETS}
     parts = [
         "## GenSIRR at small scale\n\n"
         "Fine-tunes of [kontext-small](kontext_small.md). Unless a row says otherwise: the whole transformer "
@@ -193,10 +210,13 @@ def render(document: Mapping[str, Any]) -> str:
         f"8 steps of sampling, one seed of the noise. All at {SIDE} x {SIDE} pixels, of 8 bits: the central "
         f"squares of `real_pairs/val` ({counts['val']}), rendered flat panes before held-out backgrounds "
         f"({counts['scenes']}) and rendered rooms before rendered rooms, blended in linear light with 20 to "
-        f"50 % reflected, with none of which was trained ({counts['rooms']}). ± is the standard deviation "
+        f"50 % reflected ({counts['rooms']}). No picture or texture seen in them was trained with; of the "
+        "environments that panes and rooms reflect some were. ± is the standard deviation "
         "over runs, where there are several; intervals are paired 95 % bootstrap intervals over the pictures "
         "and do not hold what another seed would change. Minutes are of one thread. Training draws pictures "
-        "of several shapes of that area.\n\n" + render_others(document)
+        "of several shapes of that area. The compact separator is given photographs at their own size, and "
+        "what it makes is shrunk; rooms have no other size than this. At full size GenSIRR's result is taken "
+        "over to the photograph as `clearpane remove` does it.\n\n" + render_others(document)
     ]
     for question, title in TITLES.items():
         if any(finished(document, cell) for cell in CELLS[question].values()):
@@ -211,7 +231,8 @@ def render(document: Mapping[str, Any]) -> str:
     if branched:
         parts.append(
             "### Early branching\n\nAll candidates were sampled to their ends. PSNR in dB of what is picked "
-            "over the mean of the k candidates, which is what picking blindly gives; Spearman's correlation "
+            "of the first k, then what it gains over their mean, which is what picking blindly gives, and "
+            "what is left to the best of them; Spearman's correlation "
             "of a scorer's values with the final PSNR over the 16 candidates of a photograph, mean over "
             "photographs. The truth scores what the first step promises, the best is that of the final "
             "pictures. Depth is that of the [small estimator](small_depth.md), which knows "

@@ -65,6 +65,7 @@ def new_estimator() -> GLPNForDepthEstimation:
         num_attention_heads=[1, 2, 4, 5],
         depths=[1, 1, 1, 1],
         decoder_hidden_size=32,
+        drop_path_rate=0.0,  # its randomness is not the step's: a run that goes on would be another
         max_depth=int(FARTHEST),
     )
     return GLPNForDepthEstimation(config)

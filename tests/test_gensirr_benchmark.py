@@ -12,6 +12,13 @@ from PIL import Image
 from clearpane.separation.flux.branching import sample_branches
 from clearpane.separation.flux.loading import Loading, encode_text, load_backbone
 from clearpane.separation.flux.sampling import Sampling
+from clearpane.separation.flux.scorers import (
+    edge_energy,
+    score_by_chance,
+    score_by_depth,
+    score_by_depth_and_edges,
+    score_by_truth,
+)
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -50,42 +57,97 @@ def test_all_candidates_are_those_that_branching_chooses_from(backbone, task):
         torch.testing.assert_close(shown, made[wanted], atol=1e-5, rtol=0)
 
 
+def some_branches(module) -> dict:
+    """Two photographs of four candidates."""
+    finals = [[20.0, 21.0, 22.0, 25.0], [30.0, 28.0, 20.0, 10.0]]
+    values = [[0.0, 1.0, 0.5, 2.0], [0.0, 1.0, 0.5, 0.2]]
+    return {
+        "finals": dict.fromkeys(module.METRICS, finals),
+        "values": {name: values for names in module.SCORERS.values() for name in names},
+        "farther": [True, False],
+    }
+
+
 def test_picks_are_of_the_first_candidates_and_fail_below_their_mean():
     module = importlib.import_module("gensirr_branches")
-    branches = {
-        "finals": [[20.0, 21.0, 22.0, 25.0], [30.0, 28.0, 20.0, 10.0]],
-        "picks": {"depth": {"2": [1, 1], "4": [3, 1]}},
-    }
+    branches = some_branches(module)
+    assert module.picked(branches, "depth", 1).tolist() == [20, 30]
     assert module.picked(branches, "depth", 2).tolist() == [21, 28]
-    assert module.picked(branches, "depth", 4).tolist() == [25, 28]
+    assert module.picked(branches, "depth", 4, "ssim").tolist() == [25, 28]
     assert module.over_candidates(branches, 2, np.mean).tolist() == [20.5, 29]
     assert module.failures(branches, "depth", 2).tolist() == [False, True]
     assert module.failures(branches, "depth", 4).tolist() == [False, False]
+    # Ranks 0 2 1 3 against 0 1 2 3, and 0 3 2 1 against 3 2 1 0.
+    assert module.correlations(branches, "depth").tolist() == pytest.approx([0.8, -0.2])
 
 
-def test_the_truth_s_picks_are_the_best_promises(backbone, task, monkeypatch):
+class Nearness:
+    """An estimator to which bright pictures are near."""
+
+    def mean_nearness(self, pictures):
+        return pictures.mean(dim=(1, 2, 3))
+
+
+def test_picks_are_those_of_the_scorers_that_ship(backbone, task, monkeypatch):
     module = importlib.import_module("gensirr_branches")
-    monkeypatch.setattr(module, "CANDIDATES", (1, 2, 4))
+    monkeypatch.setattr(module, "CANDIDATES", (1, 3, 5))
     random = torch.Generator().manual_seed(0)
     photos, truths = (torch.rand((2, 3, 32, 32), generator=random) for _ in range(2))
-    farther = np.array([True, False])
-    scored = module.score_branches(
-        backbone,
-        task,
-        Sampling(2),
-        module.Subset(photos, truths, farther),
-        {"first": lambda x: x.new_zeros(len(x))},
-    )
-    assert scored["picks"]["first"] == {k: [0, 0] for k in (1, 2, 4)}
-    assert scored["correlation"]["first"] == [0, 0]
-    assert scored["farther"] == [True, False]
-    for index, (photo, truth) in enumerate(zip(photos, truths, strict=True)):
-        promised, _ = module.sample_all(backbone, photo, task, Sampling(2, seed=4 * index), 4)
-        errors = (promised - truth).square().mean(dim=(1, 2, 3))
-        assert scored["picks"]["the truth"][4][index] == int(errors.argmin())
-        assert scored["picks"]["the truth"][2][index] == int(errors[:2].argmin())
+    shipped = {
+        "depth": score_by_depth(Nearness()),
+        "depth and edges": score_by_depth_and_edges(Nearness()),
+        "residual reflection": lambda x: -x.std(dim=(1, 2, 3)),
+    }
+    given = {**shipped, "edges": lambda x: -edge_energy(x)}
+    subset = module.Subset(photos, truths, np.array([True, False]))
+    scored = module.score_branches(backbone, task, Sampling(2), subset, given)
     again = json.loads(json.dumps(scored))
-    assert (module.picked(again, "the truth", 4) == module.picked(scored, "the truth", 4)).all()
+    assert again["farther"] == [True, False]
+    for index, (photo, truth) in enumerate(zip(photos, truths, strict=True)):
+        promised, made = module.sample_all(backbone, photo, task, Sampling(2, seed=5 * index), 5)
+        scorers = {**shipped, "the truth": score_by_truth(truth[None]), "chance": score_by_chance(index)}
+        for name, scorer in scorers.items():
+            for count in (1, 3, 5):
+                best = int(scorer(promised[:count]).argmax())
+                own = module.quality(made[best : best + 1], truth[None])
+                for metric in module.METRICS:
+                    assert module.picked(again, name, count, metric)[index] == own[metric][0]
+
+
+def test_all_tables_are_drawn_of_every_run():
+    module, cells = importlib.import_module("gensirr_tables"), importlib.import_module("gensirr_cells")
+    branches = some_branches(importlib.import_module("gensirr_branches"))
+    for key in ("finals", "values"):
+        branches[key] = {name: [row * 4 for row in rows] for name, rows in branches[key].items()}
+    one = {metric: [20.0, 22.0] for metric in ("psnr", "psnr_g", "ssim")}
+    scored = dict.fromkeys(module.SUBSETS, one) | {"full size": {"val": one, "scenes": one}}
+    document = {
+        "base": "b",
+        "vaes": {cell.vae: {"0": "v", "1": "w"} for table in cells.CELLS.values() for cell in table.values()},
+        "others": {"nothing": scored, "compact": scored},
+        "times": {
+            "flow matching": {"8": 0.4, "1": 0.1},
+            "one step, by regression": {"1": 0.1},
+        },
+        "machine": importlib.import_module("measuring").describe_machine(),
+        "runs": {},
+    }
+    for table in cells.CELLS.values():
+        for cell in table.values():
+            for seed, vae in ((0, "v"), (1, "w")):
+                run = {**scored, "seconds": 60.0}
+                if cell == cells.USUAL:
+                    run["steps"] = {"8": scored, "1": scored}
+                    run["branches"] = dict.fromkeys(module.SUBSETS, branches) | {"depth": "d"}
+                document["runs"][cells.run_key(cell, seed, "b", vae)] = run
+    text = module.render(json.loads(json.dumps(document)))
+    for pairs in cells.CONTRASTS.values():
+        for first, second in pairs:
+            assert f"| {first}, against {second} | 2 | +0.00" in text
+    # Of one candidate 20 and 30; of four 25 and 28 are picked, whose mean is 22 each and the best 25 and 30.
+    assert "| depth | 25.00 ± 0.00 | 26.50 ± 0.00 |" in text
+    assert "+4.50" in text and "+1.00" in text and "| depth and edges |" in text
+    assert "| 1, by regression | 100 | 0.25 |" in text
 
 
 def test_runs_are_told_apart_by_cell_seed_base_and_vae():
@@ -99,7 +161,8 @@ def test_runs_are_told_apart_by_cell_seed_base_and_vae():
         for vae in "cd"
     }
     assert len(keys) == 8 * len(every)
-    assert all(cells.BASELINES[question] in table for question, table in cells.CELLS.items())
+    for question, table in cells.CELLS.items():
+        assert {name for pair in cells.CONTRASTS[question] for name in pair} <= set(table)
 
 
 def test_rooms_lie_no_farther_than_their_floor_and_much_of_it_is_seen(tmp_path):
@@ -145,6 +208,24 @@ def test_the_depth_loss_does_not_mind_half_of_a_wrong_scale():
     assert module.depth_loss(depth, depth) == 0
     scale = np.log(2.0) ** 2
     assert module.depth_loss(2 * depth, depth).item() == pytest.approx(0.5 * scale, rel=1e-4)
+
+
+def test_the_small_estimator_trains_and_goes_on(tmp_path, monkeypatch):
+    module = importlib.import_module("small_depth")
+    random = torch.Generator().manual_seed(0)
+    rooms = {
+        "pictures": torch.randint(256, (4, 3, 64, 64), dtype=torch.uint8, generator=random),
+        "depth": 1 + 3 * torch.rand((4, 64, 64), generator=random),
+    }
+    options = module.Options(tmp_path, steps=2, batch=2, cache=tmp_path)
+    torch.manual_seed(0)
+    model = module.new_estimator()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    module.train(options, model, rooms)
+    after = model.state_dict()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert not model.training
+    assert module.predict(model, rooms["pictures"]).shape == (4, 64, 64)
 
 
 def test_scores_of_depth_count_pairs_that_are_ordered():

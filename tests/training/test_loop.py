@@ -132,3 +132,13 @@ def test_a_gradient_that_is_not_finite_stops_a_run_before_it_spoils_the_weights(
     with pytest.raises(ClearpaneError, match="the gradient is not finite at step 2"):
         run_steps(state, Schedule(5, 1e-3), tmp_path, loss_of, Accelerator(cpu=True))
     assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_what_counts_in_whole_numbers_is_not_averaged():
+    model = nn.BatchNorm1d(2)
+    average = AveragedWeights(model, decay=0.9)
+    for _ in range(3):
+        model(torch.rand(4, 2))
+        average.update(model)
+    assert average.weights["num_batches_tracked"] == 3
+    assert (average.weights["running_mean"] < model.running_mean).all()

@@ -25,9 +25,10 @@ def cosine_learning_rate(step: int, steps: int, peak: float, warmup: int = 200, 
 
 
 class AveragedWeights:
-    """Exponential moving average (EMA) of a model's parameters: ``a <- d a + (1 - d) w``.
+    """Exponential moving average (EMA) of a model's state: ``a <- d a + (1 - d) w``.
 
-    The decay starts low, ``d = min(decay, (1 + n) / (10 + n))`` after n updates: the start is forgotten.
+    The decay starts low, ``d = min(decay, (1 + n) / (10 + n))`` after n updates: the start is forgotten. What
+    counts in whole numbers is not averaged but taken over.
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
@@ -40,7 +41,12 @@ class AveragedWeights:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         current = model.state_dict()
-        torch._foreach_lerp_([self.weights[name] for name in current], list(current.values()), 1 - decay)
+        averaged = [name for name, value in current.items() if value.is_floating_point()]
+        for name in current.keys() - set(averaged):
+            self.weights[name].copy_(current[name])
+        torch._foreach_lerp_(
+            [self.weights[name] for name in averaged], [current[name] for name in averaged], 1 - decay
+        )
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:

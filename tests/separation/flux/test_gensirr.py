@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxKontextPipeline
+from transformers import GLPNConfig, GLPNForDepthEstimation, GLPNImageProcessor
 
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
@@ -87,6 +88,21 @@ def test_a_missing_depth_model_turns_branching_off_and_every_result_says_so(trai
     np.testing.assert_array_equal(layers.transmission, wanted.transmission)
     assert layers.notes[0].startswith("branching is off: ")
     assert "none: cannot be had as a depth estimator" in layers.notes[0]
+
+
+@pytest.mark.parametrize("branching", ["depth", "depth-and-edges"])
+def test_a_depth_estimator_chooses_the_candidate(trained, tmp_path, branching):
+    torch.manual_seed(0)
+    config = GLPNConfig(
+        depths=[1] * 4, hidden_sizes=[8, 8, 16, 16], num_attention_heads=[1, 1, 2, 2], decoder_hidden_size=8
+    )
+    GLPNForDepthEstimation(config).save_pretrained(tmp_path / "glpn")
+    GLPNImageProcessor(size_divisor=32).save_pretrained(tmp_path / "glpn")
+    photo = picture(32, 32)
+    kinds = {"candidates": 4, "depth_model": str(tmp_path / "glpn"), "branching": branching}
+    first, again = (load_separator("gensirr", options(trained, **kinds)).separate(photo) for _ in range(2))
+    assert np.array_equal(first.transmission, again.transmission)
+    assert not any(note.startswith("branching is off") for note in first.notes)
 
 
 def test_one_step_has_no_noise_and_takes_what_the_transformer_says(trained, backbone, task):

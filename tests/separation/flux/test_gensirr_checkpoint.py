@@ -143,3 +143,13 @@ def test_a_missing_and_a_truncated_file_are_said(layout, tmp_path):
     (tmp_path / "GenSIRR.pt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ClearpaneError, match="damaged"):
         convert(tmp_path / "GenSIRR.pt", tmp_path / "gensirr")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello world, this is no checkpoint", b"\x80\x02"])
+def test_what_is_no_checkpoint_is_one_line(tmp_path, content):
+    path = tmp_path / "GenSIRR.pt"
+    path.write_bytes(content)
+    with pytest.raises(ClearpaneError, match=r"damaged, or not a file of tensors alone \(.+\)") as error:
+        convert(path, tmp_path / "out")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()

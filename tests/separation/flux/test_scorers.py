@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -142,3 +144,18 @@ def test_chance_is_the_same_for_a_seed_and_the_truth_is_psnr(pictures):
     off = (pictures[:1] * 0.5 + 0.1).clamp(0, 1)
     score = score_by_truth(off)(off + 0.1)
     assert score.item() == pytest.approx(20, abs=1e-3)
+
+
+def test_pictures_smaller_than_an_estimator_takes_are_enlarged_for_it(metres):
+    assert DepthEstimator(str(metres), CPU).mean_nearness(torch.rand(2, 3, 16, 24)).isfinite().all()
+
+
+@pytest.mark.parametrize(("kind", "inverse"), [("dinov2", False), ("beit", True)])
+def test_dpt_on_dinov2_gives_metres_and_others_nearness(tmp_path, monkeypatch, kind, inverse):
+    class Model(torch.nn.Module):
+        config = SimpleNamespace(model_type="dpt", backbone_config=SimpleNamespace(model_type=kind))
+
+    for name in ("AutoImageProcessor", "AutoModelForDepthEstimation"):
+        fake = SimpleNamespace(from_pretrained=lambda *arguments, **keywords: Model())
+        monkeypatch.setattr(scorers, name, fake)
+    assert DepthEstimator(str(tmp_path), CPU)._inverse == inverse

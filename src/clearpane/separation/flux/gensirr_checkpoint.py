@@ -69,8 +69,8 @@ def convert(checkpoint: Path, output: Path) -> None:
             FluxTransformer2DModel, transformer_config(parts["transformer"]), parts["transformer"]
         )
         vae = _fill(AutoencoderKL, vae_config(parts["vae"]), parts["vae"])
-    except (RuntimeError, KeyError, IndexError, ValueError, ZeroDivisionError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
+    except (RuntimeError, KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
+        reason = _lines(error)[-1]
         raise ClearpaneError(f"{checkpoint}: its tensors do not make up a FLUX.1 model ({reason})") from error
     # As FLUX.1 Kontext is published.
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
@@ -87,6 +87,10 @@ def convert(checkpoint: Path, output: Path) -> None:
         write_index(folder)
 
 
+def _lines(error: Exception) -> list[str]:
+    return [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+
+
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """The tensors of the file without what stands before their names; nothing in it is run.
 
@@ -99,8 +103,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         stored = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError as error:
         raise ClearpaneError(f"{path}: there is no such file") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
+        reason = _lines(error)[0]
         raise ClearpaneError(f"{path}: damaged, or not a file of tensors alone ({reason})") from error
     if not isinstance(stored, Mapping) or not isinstance(stored.get(_OUTER), Mapping):
         raise ClearpaneError(f"{path}: not laid out as GenSIRR's checkpoint (it has no {_OUTER})")

@@ -18,6 +18,8 @@ DEPTH_MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
 # Estimators of transformers that give 1 / depth but for a scale and an offset, and those that give metres.
 _INVERSE = {"dpt", "depth_anything", "prompt_depth_anything", "depth_pro"}
 _METRES = {"glpn", "zoedepth"}
+# Side in pixels below which pictures are enlarged for them: some make nothing of less than 32.
+_SMALLEST = 64
 
 
 class DepthEstimator:
@@ -49,6 +51,9 @@ class DepthEstimator:
                 f"of {', '.join(sorted(_INVERSE | _METRES))}"
             )
         metric = getattr(config, "depth_estimation_type", "relative") == "metric"
+        # DPT's heads on DINOv2 were trained on NYU and KITTI, in metres.
+        backbone = getattr(config, "backbone_config", None)
+        metric |= config.model_type == "dpt" and getattr(backbone, "model_type", None) == "dinov2"
         self._inverse = config.model_type in _INVERSE and not metric
 
     @torch.no_grad()
@@ -58,6 +63,9 @@ class DepthEstimator:
         Estimators of metres give the mean of ``-depth``, the others that of what they give, ``1 / depth`` but
         for a scale and an offset. Only pictures of the same photograph are to be compared.
         """
+        scale = _SMALLEST / min(pictures.shape[-2:])
+        if scale > 1:
+            pictures = F.interpolate(pictures.float(), scale_factor=scale, mode="bilinear").clamp(0, 1)
         arrays = [x.permute(1, 2, 0).cpu().numpy() for x in (255 * pictures).round().to(torch.uint8)]
         given = self._processor(images=arrays, return_tensors="pt").to(self._model.device)
         depth = self._model(**given).predicted_depth.float().mean(dim=(1, 2)).cpu()
