@@ -99,7 +99,8 @@ def render_bob(folder: Path, environment: Tensor, cameras: Cameras) -> ObjectSam
             for integrator, spp in ((colours, _SAMPLES), (truths, _TRUE_SAMPLES))
         )
         mask = picture[3:4].clamp(0, 1)
-        colour = linear_to_srgb(picture[:3].clamp(0, 1)) * mask + 1 - mask
+        # The film's light is weighed by alpha.
+        colour = linear_to_srgb((picture[:3] / mask.clamp(min=1e-4)).clamp(0, 1)) * mask + 1 - mask
         albedo, normal, position = truth[4:7], truth[7:10], truth[10:13]
         seen = truth[3:4].clamp(min=1e-6)
         depth = (position / seen - cameras.centres[view][:, None, None]).norm(dim=0, keepdim=True)

@@ -4,7 +4,8 @@
 
 The same object is fitted to the same eight views with each, as `clearpane reconstruct` does, bob with its own
 texture and of metal, for as many seconds of one core; compared are new views of the radiance field. Writes
-docs/figures/directional_encodings.md and .json after each run. Needs the extras [3d] and [synthesis].
+docs/figures/directional_encodings.md and .json after each run, and goes on from them. Needs the extras [3d]
+and [synthesis].
 """
 
 import json
@@ -29,7 +30,7 @@ from clearpane.reconstruction.starting import start_from_hull
 from markdown import table
 from measuring import FOLDER, Machine, describe_machine
 from reconstruction import view_scores
-from runs import finish, finish_runs
+from runs import finish, finish_runs, known_runs
 
 ROWS: dict[str, tuple[Encoding, int]] = {
     "1 panorama": ("panoramas", 1),
@@ -96,7 +97,9 @@ def render(document: dict[str, Any]) -> str:
 
 def measure(options: Options) -> str:
     """Fit with each; the table."""
-    document: dict[str, Any] = {"seconds": options.seconds, "machine": describe_machine(), "runs": {}}
+    facts = [options.seconds, INPUTS, LIGHTS[0], *ROWS]
+    document = known_runs(options.output / "directional_encodings.json", str(facts))
+    document |= {"seconds": options.seconds, "machine": describe_machine()}
     for material in MATERIALS:  # rendered once, before several processes would
         bob_pictures(options.data, material, LIGHTS[0], options.cache)
     jobs = {
@@ -104,6 +107,7 @@ def measure(options: Options) -> str:
         for seed in range(options.seeds)
         for material in MATERIALS
         for row in ROWS
+        if f"{row}, {material}, seed {seed}" not in document["runs"]
     }
     for key, scores in finish_runs(score_run, jobs, options.workers):
         _, material, row, _ = jobs[key]

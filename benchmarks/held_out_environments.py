@@ -1,8 +1,31 @@
-"""Environments that LIRM's weights are trained on, and those that its benchmarks keep for themselves."""
+"""Environments that LIRM's weights are trained on, and those that its benchmarks keep for themselves.
 
+    python benchmarks/held_out_environments.py DATA
+
+Makes build/benchmarks/lirm/environments/train, for `clearpane train lirm --environments`, and beside it
+held-out.
+"""
+
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+import tyro
+from tyro.conf import Positional
+
+from measuring import FOLDER
+
 _HELD_OUT = 2
+
+
+@dataclass(frozen=True)
+class Options:
+    """Split a folder of environments."""
+
+    data: Positional[Path]
+    """Folder with environments."""
+    cache: Path = FOLDER.parent / "build" / "benchmarks" / "lirm" / "environments"
+    """Folder of both parts."""
 
 
 def split_environments(folder: Path, cache: Path) -> tuple[Path, Path]:
@@ -16,3 +39,14 @@ def split_environments(folder: Path, cache: Path) -> tuple[Path, Path]:
             if not link.exists():
                 link.symlink_to(path.resolve())
     return cache / "train", cache / "held-out"
+
+
+def main(options: Options) -> int:
+    """Make both folders."""
+    for folder in split_environments(options.data / "environments", options.cache):
+        print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options, description=__doc__)))

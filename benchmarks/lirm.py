@@ -3,8 +3,9 @@
     python benchmarks/lirm.py DATA [--weights FILE]
 
 Held-out procedural objects, and the mesh bob rendered by Mitsuba, both under environments that no weights
-were trained on. The views come in rounds of 4, 4 and 8, through the update module; new views are never shown.
-Writes docs/figures/lirm.{md,json,jpg}. Needs the extras [train] and [synthesis].
+were trained on (held_out_environments.py makes the folder to train with). The views come in rounds of 4, 4
+and 8, through the update module; new views are never shown. Writes docs/figures/lirm.{md,json,jpg}. Needs
+the extras [train] and [synthesis].
 """
 
 import hashlib
@@ -13,7 +14,7 @@ import sys
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,8 @@ def digest(*values: Tensor) -> str:
 def check_held_out(weights: Path, held_out: Path) -> None:
     """Raise ClearpaneError where weights were trained under an environment that is measured under."""
     with safe_open(weights, "pt") as file:
-        seen = set(json.loads((file.metadata() or {}).get("environments", "[]")))
+        names = json.loads((file.metadata() or {}).get("environments", "[]"))
+    seen = {PurePosixPath(name).name for name in names}
     common = sorted(seen & {path.name for path in held_out.iterdir()})
     if common:
         raise ClearpaneError(f"{weights}: was trained under {common[0]}, under which it is measured")

@@ -8,7 +8,7 @@ shown. Writes docs/figures/lirm_overfit.{md,json,jpg}. Needs the extras [train] 
 
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm
 from clearpane.synthesis.object_materials import load_materials
 from clearpane.synthesis.object_rendering import render_object
 from clearpane.synthesis.object_samples import (
+    GENERATOR_VERSION,
     ObjectSample,
     ObjectSources,
     draw_cameras,
@@ -50,6 +51,7 @@ from view_baselines import hull_views, nearest_views, visual_hull
 _SEED, _VIEWS, _NEW = 5, 40, 8
 _ROUGHNESS = 0.2
 _SHARPNESS = 800.0
+_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Options:
 
 def load_object(options: Options) -> ObjectSample:
     """A random object whose materials are made glossy, seen from 40 sides; rendered once."""
-    path = options.cache / f"object-{options.side}.safetensors"
+    key = f"{_SEED}-{_VIEWS}-{_ROUGHNESS}-{options.side}-{GENERATOR_VERSION}"
+    path = options.cache / f"object-{key}.safetensors"
     options.cache.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         maps = Pictures(options.data / "environments", ENVIRONMENT_SUFFIXES)
@@ -101,14 +104,16 @@ def train(options: Options, lirm: Lirm, sample: ObjectSample) -> None:
     accelerator = Accelerator(cpu=True)
     optimizer = accelerator.prepare(torch.optim.AdamW(lirm.parameters(), betas=(0.9, 0.95), weight_decay=0))
     objective = LirmObjective(lirm, TargetSampling(targets=4, patch=32, samples=64))
-    state = TrainingState(
-        lirm, AveragedWeights(lirm, 0.99), optimizer, recipe={"steps": options.steps, "side": options.side}
-    )
+    recipe = {
+        **{"steps": options.steps, "side": options.side, "sharpness": _SHARPNESS, "rate": _RATE},
+        **{"config": asdict(lirm.config), "seed": _SEED, "generator": GENERATOR_VERSION},
+    }
+    state = TrainingState(lirm, AveragedWeights(lirm, 0.99), optimizer, recipe=recipe)
 
     def loss_of(step: int) -> Tensor:
         return objective([sample], Stage(options.side, 1 / _SHARPNESS), step_generator(0, step))
 
-    if not run_steps(state, Schedule(options.steps, 1e-3, floor=0.05), options.cache, loss_of, accelerator):
+    if not run_steps(state, Schedule(options.steps, _RATE, floor=0.05), options.cache, loss_of, accelerator):
         raise KeyboardInterrupt
     lirm.load_state_dict(state.average.weights)
     lirm.eval()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clearpane.reconstruction import hexaplane
 from clearpane.reconstruction.cameras import HALF_SIZE
 from clearpane.reconstruction.hexaplane import BAND, PAIRS, sample_hexaplane, sample_triplane
 
@@ -104,21 +105,31 @@ def test_a_triplane_is_a_hexaplane_of_equal_halves() -> None:
     assert features.shape == (50, 6)
 
 
-def test_a_sphere_comes_out_watertight_across_the_coordinate_planes() -> None:
-    measure = pytest.importorskip("skimage.measure")
-    # Planes that differ from half to half: a distance fitted through a linear read-out still has no crack.
-    generator = torch.Generator().manual_seed(4)
-    planes = 0.02 * torch.randn(6, 4, 16, 16, generator=generator)
-    axis = torch.linspace(-0.5, 0.5, 61)
-    points = torch.cartesian_prod(axis, axis, axis)
-    distance = points.norm(dim=-1) - 0.35 + sample_hexaplane(planes, points).mean(-1)
-    vertices, faces, _, _ = measure.marching_cubes(distance.reshape(61, 61, 61).numpy(), 0.0)
-    edges: dict[tuple[int, int], int] = {}
-    for face in faces:
-        for a, b in zip(face, (*face[1:], face[0]), strict=True):
-            edges[(int(min(a, b)), int(max(a, b)))] = edges.get((int(min(a, b)), int(max(a, b))), 0) + 1
-    assert set(edges.values()) == {2}  # closed: each edge belongs to two faces
-    assert len(vertices) - len(edges) + len(faces) == 2  # and one piece without a hole (Euler)
+@pytest.mark.parametrize(("band", "cracked"), [(hexaplane.BAND, False), (1e-9, True)])
+def test_a_sphere_has_no_crack_where_it_crosses_the_coordinate_planes(
+    band: float, cracked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its radius is the same on either side of each, though the halves' features differ."""
+    monkeypatch.setattr(hexaplane, "BAND", band)
+    planes = 0.05 * torch.randn(6, 4, 16, 16, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    angle = torch.arange(1, 41, dtype=torch.float64) * (2 * torch.pi / 41)
+    for first, second, third in hexaplane.PAIRS:
+        radii = []
+        for side in (-1e-7, 1e-7):
+            direction = torch.zeros(40, 3, dtype=torch.float64)
+            direction[:, first], direction[:, second] = angle.cos(), angle.sin()
+            across = torch.zeros(3, dtype=torch.float64)
+            across[third] = side
+            low, high = torch.full((40, 1), 0.1).double(), torch.full((40, 1), 0.49).double()
+            for _ in range(50):
+                middle = (low + high) / 2
+                points = middle * direction + across
+                distance = points.norm(dim=-1) - 0.35 + sample_hexaplane(planes, points).mean(-1)
+                outside = (distance > 0)[:, None]
+                low, high = torch.where(outside, low, middle), torch.where(outside, middle, high)
+            radii.append(low)
+        gap = (radii[0] - radii[1]).abs().max()
+        assert (gap > 1e-3) if cracked else (gap < 1e-5)
 
 
 def test_gradients_are_those_of_finite_differences() -> None:

@@ -59,7 +59,7 @@ class Heads(nn.Module):
         self.albedo = mlp(features, 3, 2)
         self.metallic_roughness = mlp(features, 2, 2)
         self.normal = mlp(features, 3, 3)
-        self.colour = mlp(features + directional + 1, 3, 3)
+        self.colour = mlp(features + directional + (encoding != "none"), 3, 3)
         # Which panorama: a rough surface wants another than a smooth one.
         self.number = mlp(features, 1, 2) if encoding == "panoramas" else None
         if evidence:  # the first guess is the hull, its normals and its colours themselves, of no metal
@@ -121,7 +121,7 @@ class HexaplaneField:
         normal = F.normalize(normal, dim=-1)
         mirror = mirror_directions(view, normal)
         facing = (normal.detach() * view).sum(-1, keepdim=True)
-        directional = [features, facing]
+        directional = [features] if heads.encoding == "none" else [features, facing]
         if heads.encoding == "panoramas":
             assert self.panoramas is not None and heads.number is not None
             number = torch.sigmoid(heads.number(features))

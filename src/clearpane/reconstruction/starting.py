@@ -20,6 +20,8 @@ _CHANNELS, _PLANE_SIDE, _VOLUME_SIDE = 8, 160, 48
 _PANORAMA_SIZE = (32, 64)
 _NOISE = 0.05
 _LIRM_SIDE = 128
+# Of a round; training shows it no more at once.
+_MOST_VIEWS = 8
 
 
 def start_from_hull(
@@ -53,7 +55,7 @@ def start_from_hull(
 
 @torch.no_grad()
 def start_from_lirm(capture: Capture, lirm: Lirm) -> HexaplaneField:
-    """What LIRM makes of all views at once, its planes fine enough to be fitted."""
+    """What LIRM makes of all views, round by round of as many as it was trained with, fit to be fitted."""
     side = _LIRM_SIDE
     pictures, masks = (
         F.interpolate(x, (side, side), mode="bilinear", antialias=True).clamp(0, 1)[None]
@@ -64,7 +66,11 @@ def start_from_lirm(capture: Capture, lirm: Lirm) -> HexaplaneField:
     own = copy.copy(lirm)
     if own.evidence_side:
         own.evidence_side = EVIDENCE_SIDE
-    (field,) = own.fields(own.observe(Views(pictures, masks, batched)))
+    views, memory = Views(pictures, masks, batched), None
+    for first in range(0, pictures.shape[1], _MOST_VIEWS):
+        memory = own.observe(views.part(first, first + _MOST_VIEWS), memory)
+    assert memory is not None
+    (field,) = own.fields(memory)
     planes = F.interpolate(field.planes, (_PLANE_SIDE, _PLANE_SIDE), mode="bilinear", align_corners=False)
     return HexaplaneField(
         planes, field.panoramas, field.evidence, field.volume, copy.deepcopy(field.heads).requires_grad_(True)

@@ -3,7 +3,7 @@
 Source: LIRM (arXiv 2504.20026), section 3.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,18 @@ class Views:
     cameras: Cameras
     backgrounds: Tensor | None = None
 
+    def part(self, first: int, last: int) -> "Views":
+        """Views ``first`` to ``last`` - 1 of each object."""
+        own = slice(first, last)
+        height, width = self.cameras.height, self.cameras.width
+        poses, intrinsics = (x[:, own] for x in (self.cameras.camera_to_world, self.cameras.intrinsics))
+        return Views(
+            self.pictures[:, own],
+            self.masks[:, own],
+            Cameras(poses, intrinsics, height, width),
+            None if self.backgrounds is None else self.backgrounds[:, own],
+        )
+
 
 @dataclass(frozen=True)
 class LirmConfig:
@@ -81,10 +93,6 @@ class LirmConfig:
     evidence: int = 0
     volume: int = 48
     view_features: int = 16
-
-    def to_json(self) -> dict[str, int | str]:
-        """As a dictionary of plain values."""
-        return asdict(self)
 
 
 LIRM_SMALL = LirmConfig(

@@ -64,6 +64,14 @@ class ObjectSources:
     materials: tuple[Tensor, ...] = ()
     environments: Pictures | None = None
 
+    def facts(self) -> dict[str, list[str]]:
+        """What tells sources apart, for JSON: digests of the materials, names of the maps."""
+        digests = [hashlib.sha256(m.numpy().tobytes()).hexdigest()[:16] for m in self.materials]
+        return {
+            "materials": digests,
+            "environments": list(self.environments.names if self.environments else ()),
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class ObjectSample:
@@ -80,6 +88,11 @@ class ObjectSample:
     cameras: Cameras
     points: Tensor
     distances: Tensor
+
+    def to(self, device: torch.device | str) -> "ObjectSample":
+        """The same on another device."""
+        views = ObjectViews(*(value.to(device) for value in self.views))
+        return ObjectSample(views, self.cameras.to(device), self.points.to(device), self.distances.to(device))
 
 
 def object_seed(seed: int, index: int) -> int:
@@ -199,27 +212,27 @@ class ObjectDataset(Dataset[ObjectSample]):
         sources: what objects are drawn from.
         stream: which objects.
         folder: where they are kept; none, each is rendered whenever it is asked for.
+        device: where they are rendered; they are given on the processor.
 
     Raises:
         ClearpaneError: the folder holds objects of another stream.
     """
 
-    def __init__(self, sources: ObjectSources, stream: ObjectStream, folder: Path | None = None) -> None:
-        self.sources, self.stream, self.folder = sources, stream, folder
+    def __init__(
+        self,
+        sources: ObjectSources,
+        stream: ObjectStream,
+        folder: Path | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.sources, self.stream, self.folder, self.device = sources, stream, folder, device
         if folder is not None:
             self._claim(folder)
 
     def _claim(self, folder: Path) -> None:
         """Write down which objects a folder holds, or see that it holds these."""
         folder.mkdir(parents=True, exist_ok=True)
-        names = self.sources.environments.names if self.sources.environments else ()
-        digests = [hashlib.sha256(m.numpy().tobytes()).hexdigest()[:16] for m in self.sources.materials]
-        own = {
-            **asdict(self.stream),
-            "generator": GENERATOR_VERSION,
-            "materials": digests,
-            "environments": list(names),
-        }
+        own = {**asdict(self.stream), "generator": GENERATOR_VERSION, **self.sources.facts()}
         path = folder / STREAM_FILE
         if not path.exists():
             with atomic_path(path, overwrite=True) as temporary:
@@ -231,11 +244,14 @@ class ObjectDataset(Dataset[ObjectSample]):
 
     def __getitem__(self, index: int) -> ObjectSample:
         if self.folder is None:
-            return draw_object_sample(index, self.sources, self.stream)
+            return self._draw(index)
         path = self.folder / f"{index:06d}.safetensors"
         if not path.exists():
-            save_object_sample(draw_object_sample(index, self.sources, self.stream), path)
+            save_object_sample(self._draw(index), path)
         return load_object_sample(path)
+
+    def _draw(self, index: int) -> ObjectSample:
+        return draw_object_sample(index, self.sources, self.stream, self.device).to("cpu")
 
 
 _COLOURS = ("colour", "mask", "albedo", "metallic", "roughness", "background")

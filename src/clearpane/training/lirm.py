@@ -73,7 +73,7 @@ class TrainLirm:
     size: Literal["small", "paper"] = "small"
     """The model: lirm-small, or the paper's."""
     objects: int = 0
-    """How many objects are kept and shown again; 0: each step has new ones."""
+    """How many objects are kept and shown again, of some 5 MB each; 0: each step has new ones."""
     side: int = 128
     """Pictures have SIDE x SIDE pixels."""
     coarse_side: int = 64
@@ -95,7 +95,7 @@ class TrainLirm:
     average: float = 0.999
     """Decay of the averaged weights (EMA), which are what is saved."""
     workers: int = 1
-    """Processes that make or read objects."""
+    """Processes that make or read objects, on the processor; 0: training itself does, on its GPU."""
     cpu: bool = False
     """Train on the processor even where there is a GPU."""
     gradient_checkpointing: bool = False
@@ -111,7 +111,7 @@ def check(recipe: TrainLirm) -> None:
     for name in ("side", "coarse_side", "targets", "patch", "samples", "steps", "batch", "checkpoint_every"):
         if getattr(recipe, name) < 1:
             raise ClearpaneError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: give 1 or more")
-    for name in ("objects", "workers"):
+    for name in ("objects", "workers", "seed"):
         if getattr(recipe, name) < 0:
             raise ClearpaneError(f"--{name} {getattr(recipe, name)}: give 0 or more")
     if not 0 <= recipe.coarse_share <= 1:
@@ -147,13 +147,16 @@ def stage_at(recipe: TrainLirm, step: int) -> Stage:
     return Stage(recipe.coarse_side if progress < recipe.coarse_share else recipe.side, 1 / sharpness)
 
 
-def open_objects(recipe: TrainLirm) -> ObjectDataset:
-    """The objects of a run."""
+def open_objects(recipe: TrainLirm, device: torch.device) -> ObjectDataset:
+    """The objects of a run; without workers they are rendered on a device."""
     folder = recipe.output / "objects" if recipe.objects else None
     materials = load_materials(recipe.materials) if recipe.materials else ()
     maps = Pictures(recipe.environments, ENVIRONMENT_SUFFIXES) if recipe.environments else None
     return ObjectDataset(
-        ObjectSources(materials, maps), ObjectStream(seed=recipe.seed, side=recipe.side), folder
+        ObjectSources(materials, maps),
+        ObjectStream(seed=recipe.seed, side=recipe.side),
+        folder,
+        "cpu" if recipe.workers else device,
     )
 
 
@@ -180,10 +183,11 @@ def run(recipe: TrainLirm) -> int:
         accelerator.process_index,
         accelerator.num_processes,
     )
-    objects = open_objects(recipe)
+    objects = open_objects(recipe, accelerator.device)
     queue = ObjectQueue(objects, order, recipe.workers)
     own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in _FREE}
     own |= {"processes": accelerator.num_processes, "config": asdict(_SIZES[recipe.size])}
+    own |= objects.sources.facts()
     state = TrainingState(
         lirm, AveragedWeights(lirm, recipe.average), optimizer, recipe=json.loads(json.dumps(own))
     )
@@ -196,12 +200,22 @@ def run(recipe: TrainLirm) -> int:
         loss: Tensor = objective(samples, stage, generator)
         return loss
 
-    writer = SummaryWriter(str(recipe.output)) if accelerator.is_main_process else None
+    def export() -> Path:
+        """Write the averaged weights as they are now."""
+        path = recipe.output / WEIGHTS_FILE
+        save_lirm(path, lirm.config, state.average.weights, objects.sources.facts()["environments"])
+        return path
+
+    writer: SummaryWriter | None = None
 
     def on_step(step: int, loss: float, rate: float) -> None:
-        if writer is not None:
-            writer.add_scalar("loss", loss, step)
-            writer.add_scalar("learning_rate", rate, step)
+        nonlocal writer
+        if writer is None:  # not before the first step is known: what an interrupted run wrote after it goes
+            writer = SummaryWriter(str(recipe.output), purge_step=step)
+        writer.add_scalar("loss", loss, step)
+        writer.add_scalar("learning_rate", rate, step)
+        if step % recipe.checkpoint_every == 0:  # what is learnt can be used before the end
+            export()
 
     schedule = Schedule(
         recipe.steps,
@@ -210,11 +224,11 @@ def run(recipe: TrainLirm) -> int:
         floor=0.05,
         checkpoint_every=recipe.checkpoint_every,
     )
-    if not run_steps(state, schedule, recipe.output, loss_of, accelerator, on_step):
-        return 130
+    try:
+        finished = run_steps(state, schedule, recipe.output, loss_of, accelerator, on_step)
+    finally:
+        if writer is not None:
+            writer.close()
     if accelerator.is_main_process:
-        path = recipe.output / WEIGHTS_FILE
-        maps = objects.sources.environments
-        save_lirm(path, lirm.config, state.average.weights, maps.names if maps else ())
-        print(f"wrote {path}")
-    return 0
+        print(f"wrote {export()}")
+    return 0 if finished else 130

@@ -1,8 +1,9 @@
 """What LIRM learns from: rendered patches against true ones, distances at points.
 
-Source: LIRM (arXiv 2504.20026), section 3.4. Two things are other than there. LPIPS needs weights that
-cannot be shipped; in its place stand gradients at several scales and SSIM, which are not called LPIPS. And
-random objects have known metallic, roughness, depth and distance: they are told.
+Source: LIRM (arXiv 2504.20026), section 3.4. Three things are other than there. LPIPS needs weights that
+cannot be shipped; in its place stand gradients at several scales and SSIM, which are not called LPIPS.
+Random objects have known metallic, roughness, depth and distance: they are told. And normals weigh 0.2 from
+the first step on, not 1 later.
 """
 
 from dataclasses import dataclass

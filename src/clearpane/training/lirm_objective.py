@@ -77,7 +77,7 @@ class LirmObjective(nn.Module):
         targets = [o[shown:][: self._sampling.targets] for o in order]
         share = 1 / (len(rounds) * len(samples))
         for count in rounds:
-            part = slice_views(views, first, first + count)
+            part = views.part(first, first + count)
             first += count
             with torch.autocast(device.type, torch.bfloat16):
                 memory = self.lirm.observe(part, memory)
@@ -168,18 +168,6 @@ def stack_views(
             cameras[0].width,
         ).to(device),
         torch.stack([s.views.background[c] for s, c in pairs]).to(device) if surroundings else None,
-    )
-
-
-def slice_views(views: Views, first: int, last: int) -> Views:
-    """Views ``first`` to ``last`` - 1 of each object."""
-    part = slice(first, last)
-    cameras = views.cameras
-    return Views(
-        views.pictures[:, part],
-        views.masks[:, part],
-        Cameras(cameras.camera_to_world[:, part], cameras.intrinsics[:, part], cameras.height, cameras.width),
-        None if views.backgrounds is None else views.backgrounds[:, part],
     )
 
 
