@@ -203,7 +203,8 @@ def run(recipe: TrainLirm) -> int:
     def export() -> Path:
         """Write the averaged weights as they are now."""
         path = recipe.output / WEIGHTS_FILE
-        save_lirm(path, lirm.config, state.average.weights, objects.sources.facts()["environments"])
+        maps = tuple(objects.sources.facts()["environments"])
+        save_lirm(path, lirm.config, state.average.weights, maps)
         return path
 
     writer: SummaryWriter | None = None
