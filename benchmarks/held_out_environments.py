@@ -13,6 +13,7 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
+from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES
 from measuring import FOLDER
 
 _HELD_OUT = 2
@@ -30,14 +31,18 @@ class Options:
 
 def split_environments(folder: Path, cache: Path) -> tuple[Path, Path]:
     """Two folders of links: the maps to train with, and the last two by name, to measure with."""
-    maps = sorted(p for p in folder.iterdir() if p.suffix in (".hdr", ".exr"))
+    maps = sorted(p for p in folder.iterdir() if p.suffix.lower() in ENVIRONMENT_SUFFIXES)
     parts = {"train": maps[:-_HELD_OUT], "held-out": maps[-_HELD_OUT:]}
     for name, paths in parts.items():
         (cache / name).mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            link = cache / name / path.name
-            if not link.exists():
-                link.symlink_to(path.resolve())
+        wanted = {path.name: path.resolve() for path in paths}
+        for link in (cache / name).iterdir():
+            # Of another folder, or of the other part by now; the rest may be in use.
+            if wanted.get(link.name) != link.readlink():
+                link.unlink()
+        for file, target in wanted.items():
+            if not (cache / name / file).is_symlink():
+                (cache / name / file).symlink_to(target)
     return cache / "train", cache / "held-out"
 
 

@@ -65,7 +65,7 @@ def material_scores(
         result, truth = rendered["albedo"][index][:, inside], sample.views.albedo[view][:, inside]
         fitted = result * channel_gain(result[:, None], truth[:, None])[:, 0]
         error = (linear_to_srgb(fitted.clamp(0, 1)) - linear_to_srgb(truth.clamp(0, 1))).square().mean()
-        albedos.append(-10 * float(torch.log10(error)))
+        albedos.append(-10 * float(torch.log10(error.clamp(min=1e-10))))
         cosine = F.cosine_similarity(
             rendered["normal"][index][:, inside], sample.views.normal[view][:, inside], dim=0
         )
@@ -106,7 +106,14 @@ def chamfer(found: Tensor, true: Tensor) -> float | None:
     ways = []
     for asked, others in ((found, true), (true, found)):
         few = asked[torch.randperm(len(asked), generator=generator)[:_POINTS]]
-        ways.append(torch.cat([torch.cdist(part, others).amin(1) for part in few.split(256)]).mean())
+        ways.append(
+            torch.cat(
+                [
+                    torch.cdist(part, others, compute_mode="donot_use_mm_for_euclid_dist").amin(1)
+                    for part in few.split(256)
+                ]
+            ).mean()
+        )
     return 500 * float(sum(ways))
 
 
