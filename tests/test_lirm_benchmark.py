@@ -179,7 +179,7 @@ def test_albedo_is_scored_after_one_gain_a_picture_and_channel():
     rubbish = torch.rand(2, 3, 8, 1, generator=torch.Generator().manual_seed(0))
     right = torch.cat([(gains * truth)[..., :-1], rubbish], dim=-1)
     assert material_scores({"albedo": right, "normal": normal}, sample, [0, 1])["albedo"] > 99
-    assert material_scores({"albedo": right[[1]], "normal": normal[:1]}, sample, [1])["albedo"] > 100
+    assert material_scores({"albedo": right[[1]], "normal": normal[:1]}, sample, [1])["albedo"] > 99
     # An even grey is fitted to the mean of both halves, whatever it was.
     even = torch.cat([gains.expand(2, 3, 8, 7), rubbish], dim=-1)
     low, fitted, high = linear_to_srgb(torch.tensor([0.2, 0.4, 0.6], dtype=torch.float64)).tolist()
