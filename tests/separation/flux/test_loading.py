@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import huggingface_hub
 import pytest
 import torch
 from diffusers import AutoencoderKL, FluxKontextPipeline, FluxTransformer2DModel
@@ -80,6 +81,29 @@ def test_text_encoders_are_only_needed_for_text(copy):
     load_backbone(copy, Loading("float32", "cpu"))
     with pytest.raises(ClearpaneError, match=r"text_encoder_2/config\.json: missing"):
         encode_text(copy, "a sentence")
+
+
+def test_a_hub_s_name_fetches_what_is_needed_and_no_more(base, monkeypatch):
+    asked = []
+
+    def fetch(name, allow_patterns):
+        asked.append((name, allow_patterns))
+        return str(base)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    assert find_base("owner/model", ("transformer", "vae")) == base
+    assert asked == [("owner/model", ["model_index.json", "transformer/*", "vae/*"])]
+
+
+def test_a_hub_that_gives_nothing_is_one_line(monkeypatch):
+    def refuse(name, allow_patterns):
+        raise OSError("no network\nat all")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(
+        ClearpaneError, match=r"owner/model: .*cannot be had from the model hub \(no network\)"
+    ):
+        find_base("owner/model")
 
 
 def test_all_shards_of_an_index_are_needed(copy):
