@@ -3,7 +3,10 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -29,7 +32,7 @@ from clearpane.synthesis.object_samples import (
     ObjectStream,
     draw_object_sample,
 )
-from clearpane.training.lirm import TrainLirm, check, run, stage_at
+from clearpane.training.lirm import TrainLirm, check, open_objects, run, stage_at
 from clearpane.training.lirm_losses import (
     channel_gain,
     distance_loss,
@@ -408,3 +411,50 @@ def test_objects_are_rendered_on_a_device_and_given_on_the_processor(
     stream = replace(STREAM, views=2, points=4)
     sample = ObjectDataset(ObjectSources(), stream, device="cuda")[0]
     assert devices == ["cuda"] and sample.points.device == CPU
+
+
+def test_two_processes_train_as_one_that_shows_the_objects_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clearpane.training import lirm as module
+
+    options = "--objects 2 --side 32 --coarse-side 16 --patch 8 --samples 6 --targets 1 --steps 2 --workers 0"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    one = replace(small_recipe(tmp_path / "one", steps=2), side=32, coarse_side=16)
+    data = open_objects(one, CPU)
+    for index in range(2):  # before both would draw them
+        assert data[index].points.shape == (4096, 3)
+    shutil.copytree(tmp_path / "one" / "objects", tmp_path / "two" / "objects")
+    said = subprocess.run(
+        [
+            *launch,
+            "-m",
+            "clearpane",
+            "train",
+            "lirm",
+            "--output",
+            str(tmp_path / "two"),
+            "--cpu",
+            *options.split(),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert said.returncode == 0, said.stderr
+    plain, steps = module.LirmObjective.forward, [0, 1]
+
+    def both(self: LirmObjective, samples: object, stage: Stage, generator: object) -> Tensor:
+        step, losses = steps.pop(0), []
+        for process in (0, 1):
+            own = step_generator(0, 2 * step + process)
+            (number,) = ObjectOrder(2, 1, 2, 0, process, 2).numbers(step)
+            losses.append(plain(self, [module.augment(reduced(data[number], stage.side), own)], stage, own))
+        return (losses[0] + losses[1]) / 2
+
+    monkeypatch.setattr(module.LirmObjective, "forward", both)
+    assert run(one) == 0
+    there, here = (load_lirm(tmp_path / name / "lirm.safetensors") for name in ("two", "one"))
+    for a, b in zip(there.parameters(), here.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)  # each moved by some 1e-3
