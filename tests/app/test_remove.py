@@ -549,7 +549,11 @@ def test_a_killed_run_goes_on(number):
         "sys.exit(cli.main(['remove', 'in', '--output', 'out']))\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # nohup hands down that it is ignored
     )
     process.stdout.readline()
     process.send_signal(number)
