@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from clearpane.errors import ClearpaneError
+from clearpane.training.curves import Curves
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator, whole
 from clearpane.training.runner import Schedule, held_parameters, run_steps
 
@@ -125,26 +126,17 @@ def fine_tune(
         number = step * accelerator.num_processes + accelerator.process_index
         return loss_of(step_generator(recipe.seed, number))
 
-    writer: SummaryWriter | None = None
-
     def on_step(step: int, loss: float, rate: float) -> None:
-        nonlocal writer
-        if writer is None:  # not before the first step is known: what an interrupted run wrote after it goes
-            writer = SummaryWriter(str(recipe.output), purge_step=step)
-        writer.add_scalar("loss", loss, step)
-        writer.add_scalar("learning_rate", rate, step)
-        draw(writer, step)
+        draw(curves.add(step, loss, rate), step)
 
     schedule = Schedule(recipe.steps, learning_rate, floor=1, checkpoint_every=recipe.checkpoint_every)
     try:
-        finished = run_steps(state, schedule, recipe.output, loss_at, accelerator, on_step)
+        with Curves(recipe.output) as curves:
+            finished = run_steps(state, schedule, recipe.output, loss_at, accelerator, on_step)
     except torch.OutOfMemoryError as error:
         raise ClearpaneError(
             f"the memory of {accelerator.device} is not enough; lower --batch, --side or --rank"
         ) from error
-    finally:
-        if writer is not None:
-            writer.close()
     if not finished:
         return None
     gathered = {}

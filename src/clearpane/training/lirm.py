@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from clearpane.errors import ClearpaneError
 from clearpane.reconstruction.loading import save_lirm
@@ -17,6 +16,7 @@ from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm, LirmConfig
 from clearpane.synthesis.object_materials import load_materials
 from clearpane.synthesis.object_samples import ObjectDataset, ObjectSources, ObjectStream
 from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
+from clearpane.training.curves import Curves
 from clearpane.training.lirm_objective import (
     MOST_SHOWN,
     LirmObjective,
@@ -207,14 +207,8 @@ def run(recipe: TrainLirm) -> int:
         save_lirm(path, lirm.config, state.average.weights, maps)
         return path
 
-    writer: SummaryWriter | None = None
-
     def on_step(step: int, loss: float, rate: float) -> None:
-        nonlocal writer
-        if writer is None:  # not before the first step is known: what an interrupted run wrote after it goes
-            writer = SummaryWriter(str(recipe.output), purge_step=step)
-        writer.add_scalar("loss", loss, step)
-        writer.add_scalar("learning_rate", rate, step)
+        curves.add(step, loss, rate)
         if step % recipe.checkpoint_every == 0:  # what is learnt can be used before the end
             export()
 
@@ -225,11 +219,8 @@ def run(recipe: TrainLirm) -> int:
         floor=0.05,
         checkpoint_every=recipe.checkpoint_every,
     )
-    try:
+    with Curves(recipe.output) as curves:
         finished = run_steps(state, schedule, recipe.output, loss_of, accelerator, on_step)
-    finally:
-        if writer is not None:
-            writer.close()
     if accelerator.is_main_process:
         print(f"wrote {export()}")
     return 0 if finished else 130
