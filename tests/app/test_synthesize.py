@@ -121,6 +121,8 @@ def test_ctrl_c_leaves_whole_shards_only(made_of: list[str], tmp_path: Path) -> 
         start_new_session=True,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background jobs are handed down that it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     _wait_for(lambda: (tmp_path / "out" / "shard-000000.tar").exists(), 120)
     os.killpg(run.pid, signal.SIGINT)  # as a terminal does, to the workers too
