@@ -57,12 +57,12 @@ class Options:
 
     data: Positional[Path]
     """Folder with natural."""
-    steps: int = 1500
+    steps: int = 500
     """Optimiser steps of each VAE."""
     batch: int = 16
     """Mixtures a step."""
     learning_rate: float = 1e-3
-    """Ten times the published one, for a twentieth of the steps."""
+    """Ten times the published one, for a sixtieth of the steps."""
     workers: int = 2
     """VAEs at a time, of one thread each."""
     base: Path = BASE

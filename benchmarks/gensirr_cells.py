@@ -28,7 +28,7 @@ class Cell:
     vae: str = "with equivariance"
     embedding: Literal["learned", "fixed", "random"] = "learned"
     one_step: bool = False
-    steps: int = 800
+    steps: int = 500
 
 
 USUAL = Cell()
