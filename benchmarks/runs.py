@@ -39,9 +39,11 @@ def finish_runs(
                 yield jobs[job], job.result()
                 print(f"{jobs[job]}: {done} of {len(jobs)} runs done", flush=True)
         except BaseException:
-            for worker in active_children():  # they save where they are
-                worker.terminate()
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            while workers_left := active_children():
+                for worker in workers_left:  # again and again: one that has saved may have begun another run
+                    worker.terminate()
+                    worker.join(0.5)
             raise
 
 

@@ -2,7 +2,11 @@
 
 import importlib
 import math
+import multiprocessing
+import os
+import signal
 import sys
+import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import SimpleNamespace
@@ -398,6 +402,33 @@ def test_runs_are_given_as_they_end_and_known_ones_hold_for_their_base_alone(tmp
     numbers.write_text('{"base": "one", "runs": {"a": 1}}')
     assert module.known_runs(numbers, "one")["runs"] == {"a": 1}
     assert module.known_runs(numbers, "two") == {"base": "two", "runs": {}}
+
+
+def save_when_asked(folder, name, patience):
+    """A run that ends in order when it is told to, as training does."""
+    asked = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    (folder / f"{name} began").touch()
+    end = time.monotonic() + patience
+    while not asked and time.monotonic() < end:
+        time.sleep(0.05)
+    (folder / f"{name} saved").touch()
+    signal.signal(signal.SIGTERM, before)
+    if asked:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_an_interruption_ends_the_runs_that_wait_too(tmp_path, capsys):
+    jobs = {name: (tmp_path, name, 0.05 if name == "a" else 600) for name in "abcd"}
+    runs = importlib.import_module("runs").finish_runs(save_when_asked, jobs, 1)
+    assert next(runs) == ("a", None)
+    while not (tmp_path / "b began").exists():
+        time.sleep(0.05)
+    with pytest.raises(KeyboardInterrupt):
+        runs.throw(KeyboardInterrupt())
+    assert (tmp_path / "b saved").exists() and not (tmp_path / "d began").exists()
+    assert not multiprocessing.active_children()
 
 
 def test_a_script_s_end_is_its_tables_one_line_or_an_interruption(monkeypatch, capsys):
