@@ -6,7 +6,8 @@ Every cell is a fine-tune of kontext-small (docs/models/kontext-small.md) by `cl
 on real_pairs/val, on rendered glass before held-out backgrounds and on blends of rendered rooms, whose depth
 is known. The VAEs are those of equivariance.py, trained if they are not there; the depth estimator is that of
 small_depth.py, to be run first. What is trained is kept; an interrupted run goes on. Writes
-docs/figures/gensirr.md and gensirr.json after every cell. Needs the extras [train], [synthesis] and [flux].
+docs/figures/gensirr.md and gensirr.json after every cell, and gensirr.jpg at the end. Needs the extras
+[train], [synthesis] and [flux].
 """
 
 import json
@@ -21,12 +22,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import tyro
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from tyro.conf import Positional
 
 from clearpane.errors import ClearpaneError
+from clearpane.evaluation.metrics import to_8bit
 from clearpane.evaluation.tables import write_text
+from clearpane.images.writing import atomic_path
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.separation.base import Separator, load_separator
 from clearpane.separation.flux.backbone import Backbone
@@ -67,6 +71,8 @@ from small_base import BASE, load_base
 STEPS = (28, 8, 4, 2, 1)
 SAMPLING = Sampling(8)
 _BLENDS = 60
+# Photographs on the sheet, by subset.
+_SHOWN = {"val": 4, "scenes": 3, "rooms": 3}
 # Of a blend's light the share that is reflected: strong, so that it can be mistaken for the scene.
 _REFLECTED = (0.2, 0.5)
 
@@ -338,6 +344,27 @@ def write(options: Options, document: dict[str, Any]) -> None:
     write_text(options.output / "gensirr.md", render(document), overwrite=True)
 
 
+def draw_sheet(options: Options, document: dict[str, Any]) -> Image.Image | None:
+    """A column a photograph: as it is, T by flow matching, T in one step, the truth.
+
+    None before there are runs.
+    """
+    folders = {
+        cell: options.cache / run_key(cell, 0, document["base"], document["vaes"][cell.vae]["0"])
+        for cell in CELLS["steps"].values()
+    }
+    if not all((folder / "gensirr.json").is_file() for folder in folders.values()):
+        return None
+    columns = []
+    for name, shown in _SHOWN.items():
+        chosen = subsets(options.data, options.cache)[name]
+        photos, truths = chosen.photos[:shown], chosen.truths[:shown]
+        made = [remove(*load_run(folder), cell, photos, SAMPLING) for cell, folder in folders.items()]
+        columns += [torch.cat(list(rows), dim=1) for rows in zip(photos, *made, truths, strict=True)]
+    sheet = Image.fromarray(to_8bit(torch.cat(columns, dim=2).permute(1, 2, 0).numpy()))
+    return sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST)
+
+
 def measure(options: Options) -> str:
     """Train and score what is missing; the tables."""
     if not (options.depth / "config.json").is_file():
@@ -350,6 +377,10 @@ def measure(options: Options) -> str:
     if "steps" in options.only:
         document["times"] = document.get("times", {}) | time_cells(options, document)
     write(options, document)
+    sheet = draw_sheet(options, document)
+    if sheet:
+        with atomic_path(options.output / "gensirr.jpg", overwrite=True) as temporary:
+            sheet.save(temporary, "JPEG", quality=90)
     return render(document)
 
 

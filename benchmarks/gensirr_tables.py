@@ -216,7 +216,10 @@ def render(document: Mapping[str, Any]) -> str:
         "and do not hold what another seed would change. Minutes are of one thread. Training draws pictures "
         "of several shapes of that area. The compact separator is given photographs at their own size, and "
         "what it makes is shrunk; rooms have no other size than this. At full size GenSIRR's result is taken "
-        "over to the photograph as `clearpane remove` does it.\n\n" + render_others(document)
+        "over to the photograph as `clearpane remove` does it.\n\n"
+        "![Photographs, T by flow matching, T in one step, truth](gensirr.jpg)\n\nFrom above: the first "
+        "photographs, scenes and rooms, T by flow matching, T in one step, the truth. The first seed's.\n\n"
+        + render_others(document)
     ]
     for question, title in TITLES.items():
         if any(finished(document, cell) for cell in CELLS[question].values()):
