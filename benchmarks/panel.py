@@ -5,8 +5,8 @@
 Every cell is a fine-tune of kontext-small (docs/models/kontext-small.md), scored on rendered scenes
 with held-out backgrounds and on real_pairs/val, both shrunk to the size the panel sees, and on the edits that
 the base was taught. Cells that are trained are kept, and scored again without training by --rescore; one
-that was interrupted goes on. It writes docs/figures/panel.md and panel.json after every cell. Needs the
-extras [train], [synthesis] and [flux].
+that was interrupted goes on. It writes docs/figures/panel.md and panel.json after every cell, and
+panel.jpg at the end. Needs the extras [train], [synthesis] and [flux].
 """
 
 import json
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import tyro
 from accelerate import Accelerator
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tyro.conf import Positional
@@ -30,6 +31,7 @@ from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
 from clearpane.separation.flux.loading import Loading, encode_text, load_backbone
 from clearpane.separation.flux.lora import add_lora
 from clearpane.separation.flux.panel import cut_panels
+from clearpane.separation.flux.sampling import Sampling
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.training.flow_matching import flow_matching_loss
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
@@ -63,12 +65,15 @@ from panel_cells import (
     zoom,
 )
 from panel_scores import (
+    SAMPLING_STEPS,
     SAMPLINGS,
+    array,
     score_as_shown,
     score_ceiling,
     score_full_size,
     score_kept,
     score_pictures,
+    separate,
     shrink,
 )
 from panel_tables import render
@@ -259,6 +264,23 @@ def central_square(picture: PanelPictures) -> PanelPictures:
     return PanelPictures(*(x if x is None else x[:, top : top + side, left : left + side] for x in layers))
 
 
+@torch.no_grad()
+def draw_sheet(options: Options, count: int = 6) -> Image.Image:
+    """A column a held-out scene, by the usual cell: I, painted T and R, true T and R."""
+    backbone = train_cell(options, USUAL, 0, [])
+    shown = held_out_pictures(options.data, options.cache)[0][:count]
+    photos, *truths = (
+        torch.cat([shrink(layer, USUAL) for x in shown if (layer := getattr(x, name)) is not None])
+        for name in ("input", "transmission", "reflection")
+    )
+    made = separate(
+        backbone, encode(options, USUAL.caption), USUAL, photos, Sampling(SAMPLING_STEPS), hold=False
+    )
+    rows = [torch.cat(list(x), dim=2) for x in (photos, *made, *truths) if x is not None]
+    sheet = Image.fromarray(array(torch.cat(rows, dim=1)))
+    return sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST)
+
+
 def score_missing(options: Options, document: dict[str, Any]) -> None:
     """Train and score the runs that the document has not, several at a time, and write each as it ends."""
     wanted: dict[str, tuple[Cell, int]] = {}
@@ -299,6 +321,9 @@ def measure(options: Options) -> str:
     document |= {"seeds": max(options.seeds, document.get("seeds", 1)), "machine": describe_machine()}
     score_missing(options, document)
     write(options, document)
+    if run_key(USUAL, 0, document["base"]) in document["runs"]:
+        with atomic_path(options.output / "panel.jpg", overwrite=True) as temporary:
+            draw_sheet(options).save(temporary, "JPEG", quality=90)
     return render(document)
 
 

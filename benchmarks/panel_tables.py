@@ -176,6 +176,11 @@ def render(document: Mapping[str, Any]) -> str:
         " hold what another seed would change. Minutes are a processor's, of one thread; none where a run "
         "was interrupted."
     ]
+    if usual:
+        parts.append(
+            "![Scenes, painted T and R, true T and R](panel.jpg)\n\nFrom above: held-out scenes, T and R as "
+            "the usual cell's first run paints them, true T and R."
+        )
     for question, title in TITLES.items():
         cells = {name: runs for name, cell in CELLS[question].items() if (runs := finished(document, cell))}
         if not cells:
