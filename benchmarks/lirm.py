@@ -232,7 +232,7 @@ def measure_cost(lirm: Lirm, sample: ObjectSample) -> dict[str, Any]:
         memory = lirm.observe(part, memory)
         tensors = [
             memory.tokens,
-            *(t for e in memory.evidence for t in (e.hull, e.distance, e.masks, e.colours)),
+            *(t for e in memory.evidence for t in vars(e).values()),
         ]
         tensors += memory.features
         held.append(sum(t.nbytes for t in tensors))

@@ -1,5 +1,6 @@
 """The evidence grid: hull, distance, colours, and what it does not depend on."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,9 +8,12 @@ from torch.nn import functional as F
 from clearpane.reconstruction.cameras import HALF_SIZE
 from clearpane.reconstruction.evidence import (
     Evidence,
+    Sight,
     add_views,
+    directional_colours,
     evidence_features,
     hull_depth,
+    look_up,
     sample_volume,
     voxel_centres,
 )
@@ -77,11 +81,7 @@ def test_neither_the_order_of_views_nor_their_rounds_change_masks() -> None:
     at_once = add_views(start, pictures, masks, cameras)
     order = [5, 2, 7, 0, 1, 3, 6, 4]
     shuffled = add_views(start, pictures[order], masks[order], cameras[order])
-    for one, other in zip(
-        (at_once.hull, at_once.distance, at_once.masks, at_once.colours),
-        (shuffled.hull, shuffled.distance, shuffled.masks, shuffled.colours),
-        strict=True,
-    ):
+    for one, other in zip(vars(at_once).values(), vars(shuffled).values(), strict=True):
         assert torch.allclose(one, other, atol=1e-4)
     first = add_views(start, pictures[:4], masks[:4], cameras[:4])
     second = add_views(first, pictures[4:], masks[4:], cameras[4:])
@@ -113,6 +113,41 @@ def test_colours_are_without_the_white_behind() -> None:
     )
     colour = sample_volume(evidence_features(evidence), 0.95 * RADIUS * points)[:, 3:6]
     assert (colour - 0.2).abs().max() < 0.02
+
+
+def test_the_change_of_colours_with_direction_is_the_ridge_regression_over_the_views() -> None:
+    cameras = orbit(7, 48)
+    _, masks = sphere_views(cameras, RADIUS)
+    pictures = torch.rand(7, 3, 48, 48, generator=torch.Generator().manual_seed(3))
+    pictures = masks * pictures + 1 - masks
+    evidence = add_views(Evidence.empty(16, masks), pictures, masks, cameras)
+    found = directional_colours(evidence)[0]
+    sight = Sight.of(evidence.hull, cameras)
+    centres = voxel_centres(16, masks)
+    for z, y, x in ((8, 8, 10), (5, 8, 8), (10, 6, 9)):
+        point = centres[z, y, x][None]
+        rows, wanted = [], []
+        for view in range(7):
+            place, weight = sight.of_points(view, point)
+            mask = look_up(masks[view], place)[0]
+            assert mask > 0.99
+            toward = F.normalize(cameras.centres[view] - point[0], dim=0)
+            share = (weight * mask).sqrt().item()
+            rows.append(share * np.array([1, *toward]))
+            wanted.append(share * look_up(pictures[view], place)[:, 0].numpy())
+        rows += list(np.eye(4)[1:])  # |B|^2
+        wanted += [np.zeros(3)] * 3
+        solution = np.linalg.lstsq(np.array(rows), np.array(wanted), rcond=None)[0]
+        assert found[:3, z, y, x].numpy() == pytest.approx(solution[0], abs=1e-4)
+        assert found[3:, z, y, x].reshape(3, 3).numpy() == pytest.approx(solution[1:].T, abs=1e-4)
+
+
+def test_of_a_single_view_there_is_its_colour_from_everywhere() -> None:
+    features, directional = evidence_features(seen(1)), directional_colours(seen(1))
+    known = features[0, 7] > 0.4
+    assert known.any()
+    assert torch.allclose(directional[0, :3, known], features[0, 3:6, known], atol=1e-5)
+    assert directional[0, 3:, known].abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last_3d])

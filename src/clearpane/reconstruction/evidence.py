@@ -1,12 +1,13 @@
 """What the pixels say of each point in space before any network: the visual hull, its distance, its colours.
 
 A network as small as `lirm-small` cannot learn from a few thousand objects how rays meet. So it is told: a
-grid over the cube accumulates over the views, of each voxel's middle, whether the masks allow it, and the
-colours of the views that are not blocked by the hull. It is as large after ten rounds of views as after one,
-and does not depend on their order within a round. LIRM at the paper's size does without it.
+grid over the cube accumulates over the views, of each voxel's middle, whether the masks allow it, the colours
+of the views that are not blocked by the hull, and how these change with direction. It is as large after ten
+rounds of views as after one, and does not depend on their order within a round. LIRM at the paper's size does
+without it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ _REACH = 0.4
 # The least hull value at which there may be something, and how many voxels around it get colours.
 _POSSIBLE, _DILATION = 0.1, 2
 _BLOCKED_WEIGHT = 0.01
+# How many views' worth of directions all around hold back the slopes of colours over directions.
+_RIDGE = 1.0
 # Texels of the pictures in which the hull's depth is found, along the longer side.
 _DEPTH_SIDE = 96
 
@@ -43,12 +46,15 @@ class Evidence:
         masks: the sum of masks, and how many views can tell: [2, G, G, G].
         colours: sums over views, the blocked ones counting little: of weights, of colours (3), of colours'
             mean squares: [5, G, G, G].
+        directions: with the same weights, of directions to the cameras (3), of their products (9), and of
+            their products with colours (3 x 3, a row a colour): [21, G, G, G].
     """
 
     hull: Tensor
     distance: Tensor
     masks: Tensor
     colours: Tensor
+    directions: Tensor
 
     @classmethod
     def empty(cls, side: int, like: Tensor) -> "Evidence":
@@ -59,6 +65,7 @@ class Evidence:
             like.new_full(grid, -_REACH),
             like.new_zeros(2, *grid),
             like.new_zeros(5, *grid),
+            like.new_zeros(21, *grid),
         )
 
 
@@ -145,11 +152,11 @@ def add_masks(evidence: Evidence, masks: Tensor, cameras: Cameras) -> Evidence:
         from_outline = look_up(outlines[view], 2 * inside / size - 1, padding="border")[0]
         from_cone = (from_outline + (pixels - inside).norm(dim=-1)) * depth / camera.intrinsics[:2].mean()
         distance = torch.maximum(distance, torch.where(known, from_cone.clamp(max=_REACH), -_REACH))
-    return Evidence(
-        hull.reshape(evidence.hull.shape),
-        distance.reshape(evidence.distance.shape),
-        counts.reshape(evidence.masks.shape),
-        evidence.colours,
+    return replace(
+        evidence,
+        hull=hull.reshape(evidence.hull.shape),
+        distance=distance.reshape(evidence.distance.shape),
+        masks=counts.reshape(evidence.masks.shape),
     )
 
 
@@ -165,7 +172,7 @@ def add_colours(evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sigh
     side = evidence.hull.shape[-1]
     index = sight.voxels(side)
     points = voxel_centres(side, evidence.hull).reshape(-1, 3)[index]
-    colours = evidence.colours.flatten(1).clone()
+    colours, directions = (x.flatten(1).clone() for x in (evidence.colours, evidence.directions))
     for view in range(len(masks)):
         place, weight = sight.of_points(view, points)
         mask = look_up(masks[view], place)[0]
@@ -173,7 +180,15 @@ def add_colours(evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sigh
         square = (of_object**2).mean(0) / mask.clamp(min=1e-3)
         sums = torch.cat([mask[None], of_object, square[None]]) * weight
         colours.index_add_(1, index, sums)
-    return Evidence(evidence.hull, evidence.distance, evidence.masks, colours.reshape(evidence.colours.shape))
+        towards = F.normalize(sight.cameras.centres[view] - points, dim=-1).T
+        rows = torch.cat([mask * towards, of_object])
+        products = (rows[:, None] * towards).flatten(0, 1)
+        directions.index_add_(1, index, torch.cat([rows[:3], products]) * weight)
+    return replace(
+        evidence,
+        colours=colours.reshape(evidence.colours.shape),
+        directions=directions.reshape(evidence.directions.shape),
+    )
 
 
 def _places(camera: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -217,6 +232,34 @@ def evidence_features(evidence: Evidence) -> Tensor:
             hull_normals(distance),
         ]
     )[None].contiguous(memory_format=torch.channels_last_3d)
+
+
+@torch.no_grad()
+def directional_colours(evidence: Evidence) -> Tensor:
+    """How the colours that views have of a voxel change with the direction to the viewer.
+
+    The ridge regression ``c(v) = a + B v`` over the views' colours c and directions d, which are taken less
+    their means for B: ``B = sum w c d^T (sum w d d^T + 1)^-1``, ``a = c_mean - B d_mean``. A single view
+    gives its colour, views all around the best plane through theirs.
+
+    Returns:
+        a and then the rows of B, [1, 12, G, G, G]; 0 where there are no colours. It lies in memory as
+        `sample_volume` wants it.
+    """
+    table = evidence.colours.new_zeros(12, evidence.hull.numel())
+    known = (evidence.colours[0].flatten() > 1e-3).nonzero()[:, 0]
+    weight, colour = evidence.colours.flatten(1)[:4, known].T.split([1, 3], dim=1)
+    colour = colour / weight
+    direction, squares, products = evidence.directions.flatten(1)[:, known].T.split([3, 9, 9], dim=1)
+    direction = direction / weight
+    weight = weight[..., None]
+    spread = squares.unflatten(1, (3, 3)) - weight * direction[:, :, None] * direction[:, None]
+    together = products.unflatten(1, (3, 3)) - weight * colour[:, :, None] * direction[:, None]
+    slope = torch.linalg.solve(spread + _RIDGE * torch.eye(3).to(spread), together.mT).mT
+    offset = colour - (slope @ direction[..., None])[..., 0]
+    table[:, known] = torch.cat([offset, slope.flatten(1)], dim=1).T
+    volume = table.reshape(1, 12, *evidence.hull.shape)
+    return volume.contiguous(memory_format=torch.channels_last_3d)
 
 
 def sample_volume(volume: Tensor, points: Tensor) -> Tensor:

@@ -81,6 +81,8 @@ class HexaplaneField:
         panoramas: [K, C, H, W], or None.
         evidence: [1, 11, G, G, G], or None.
         volume: what is seen in the evidence around each voxel, [1, 16, S, S, S], or None without it.
+        directional: how its colours change with direction, as `directional_colours` says, [1, 12, G, G, G],
+            or None without it.
         heads: who reads them.
     """
 
@@ -88,6 +90,7 @@ class HexaplaneField:
     panoramas: Tensor | None
     evidence: Tensor | None
     volume: Tensor | None
+    directional: Tensor | None
     heads: Heads
 
     def features(self, points: Tensor) -> Tensor:
@@ -131,13 +134,20 @@ class HexaplaneField:
         colour = heads.colour(torch.cat(directional, dim=-1))
         albedo = heads.albedo(features)
         material = torch.sigmoid(heads.metallic_roughness(features))
-        if self.evidence is not None:  # about the mean colour that the views have of the point
-            mean = features[:, -EVIDENCE_CHANNELS + 3 : -EVIDENCE_CHANNELS + 6].clamp(0.01, 0.99)
-            colour = colour + torch.logit(mean)
-            albedo = albedo + torch.logit(srgb_mean_to_linear(mean))
+        if self.evidence is not None:  # about the colours that the views have of the point
+            mean = features[:, -EVIDENCE_CHANNELS + 3 : -EVIDENCE_CHANNELS + 6]
+            seen = mean if heads.encoding == "none" else self._colour_seen_from(points, view)
+            colour = colour + torch.logit(seen.clamp(0.01, 0.99))
+            albedo = albedo + torch.logit(srgb_mean_to_linear(mean.clamp(0.01, 0.99)))
         return Appearance(
             torch.sigmoid(colour), torch.sigmoid(albedo), material[:, :1], material[:, 1:], normal
         )
+
+    def _colour_seen_from(self, points: Tensor, view: Tensor) -> Tensor:
+        """``a + B v`` of `directional_colours`: [P, 3]."""
+        assert self.directional is not None
+        offset, slope = sample_volume(self.directional, points).split([3, 9], dim=-1)
+        return offset + (slope.unflatten(-1, (3, 3)) @ view.to(slope)[..., None])[..., 0]
 
 
 def srgb_mean_to_linear(mean: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Where fitting an object to its views begins: at their visual hull, or at what LIRM makes of them."""
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch.nn import functional as F
 
 from clearpane.reconstruction.captures import Capture
 from clearpane.reconstruction.directional import Encoding
-from clearpane.reconstruction.evidence import Evidence, add_views, evidence_features
+from clearpane.reconstruction.evidence import Evidence, add_views, directional_colours, evidence_features
 from clearpane.reconstruction.evidence_network import VOLUME_CHANNELS
 from clearpane.reconstruction.heads import Heads, HexaplaneField
 from clearpane.reconstruction.transformer import Lirm, Views
@@ -27,7 +28,7 @@ _MOST_VIEWS = 8
 def start_from_hull(
     capture: Capture, seed: int = 0, encoding: Encoding = "panoramas", panoramas: int = 2
 ) -> HexaplaneField:
-    """The visual hull with the views' mean colours, and features that say nothing yet.
+    """The visual hull with the views' colours, and features that say nothing yet.
 
     Args:
         encoding: how colour is to know directions (``benchmarks/directional_encodings.py`` compares them).
@@ -49,6 +50,7 @@ def start_from_hull(
         noise(panoramas, _CHANNELS, *_PANORAMA_SIZE) if encoding == "panoramas" else None,
         evidence_features(evidence),
         noise(1, VOLUME_CHANNELS, *(_VOLUME_SIDE,) * 3).contiguous(memory_format=torch.channels_last_3d),
+        directional_colours(evidence),
         heads,
     )
 
@@ -72,6 +74,4 @@ def start_from_lirm(capture: Capture, lirm: Lirm) -> HexaplaneField:
     assert memory is not None
     (field,) = own.fields(memory)
     planes = F.interpolate(field.planes, (_PLANE_SIDE, _PLANE_SIDE), mode="bilinear", align_corners=False)
-    return HexaplaneField(
-        planes, field.panoramas, field.evidence, field.volume, copy.deepcopy(field.heads).requires_grad_(True)
-    )
+    return replace(field, planes=planes, heads=copy.deepcopy(field.heads).requires_grad_(True))

@@ -17,6 +17,7 @@ from clearpane.reconstruction.evidence import (
     Sight,
     add_colours,
     add_masks,
+    directional_colours,
     evidence_features,
 )
 from clearpane.reconstruction.evidence_network import EvidenceNetwork
@@ -200,6 +201,7 @@ class Lirm(nn.Module):
         planes = self.planes(memory.tokens[:, :of_planes]).float()
         panoramas = self.panoramas(memory.tokens[:, of_planes:]).float() if self.panoramas else None
         evidence = [evidence_features(e) for e in memory.evidence]
+        directional = [directional_colours(e) for e in memory.evidence]
         volume = None
         if self.evidence_network:
             features = torch.stack([mean_and_variance(sums) for sums in memory.features])
@@ -211,6 +213,7 @@ class Lirm(nn.Module):
                 None if panoramas is None else panoramas[i],
                 evidence[i] if evidence else None,
                 None if volume is None else volume[i : i + 1],
+                directional[i] if directional else None,
                 self.heads,
             )
             for i in range(len(planes))
