@@ -19,9 +19,8 @@ from clearpane.reconstruction import starting
 from clearpane.reconstruction.cameras import picture_rays
 from clearpane.reconstruction.captures import Capture
 from clearpane.reconstruction.directional import Encoding
-from clearpane.reconstruction.evidence import sample_volume
 from clearpane.reconstruction.gradient_team import Gradients, gradient_team
-from clearpane.reconstruction.heads import Heads, HexaplaneField
+from clearpane.reconstruction.heads import HexaplaneField
 from clearpane.reconstruction.learnt_light import LearntLight, display, facing, shade_rays
 from clearpane.reconstruction.placing import Placement
 from clearpane.reconstruction.refine import Refined, RefineSettings, _Fit, object_rays, refine
@@ -245,20 +244,6 @@ def test_light_that_is_white_and_even_costs_nothing() -> None:
     assert float(light.regularity().detach()) > 0
     upward = look_up(light.radiance().detach(), torch.tensor([[0.0, 1.0, 0.0]]))
     torch.testing.assert_close(upward, torch.ones(1, 3))
-
-
-@torch.no_grad()
-def test_it_begins_with_the_colours_that_the_views_have_from_there(hull: HexaplaneField) -> None:
-    points = 0.3 * F.normalize(torch.randn(40, 3), dim=-1)
-    assert hull.directional is not None and hull.evidence is not None
-    values = sample_volume(hull.directional, points)
-    for direction in torch.eye(3):
-        wanted = values[:, :3] + values[:, 3:].reshape(-1, 3, 3) @ direction
-        seen = hull.appearance(points, direction.expand(40, 3)).colour
-        torch.testing.assert_close(seen, wanted.clamp(0.01, 0.99))
-    mean = replace(hull, heads=Heads(hull.planes.shape[1], "none", evidence=True))
-    seen = mean.appearance(points, torch.eye(3)[:1].expand(40, 3)).colour
-    torch.testing.assert_close(seen, sample_volume(hull.evidence, points)[:, 3:6].clamp(0.01, 0.99))
 
 
 @pytest.mark.parametrize("encoding", ["panoramas", "harmonics", "none"])

@@ -10,6 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from clearpane.errors import ClearpaneError
 from clearpane.reconstruction.cameras import Cameras
 from clearpane.reconstruction.directional import Encoding
+from clearpane.reconstruction.evidence import sample_volume
 from clearpane.reconstruction.heads import HexaplaneField
 from clearpane.reconstruction.rendering import RenderOptions, render_rays
 from clearpane.reconstruction.transformer import LIRM_SMALL, Block, Lirm, LirmConfig, Views
@@ -142,7 +143,7 @@ def test_what_is_remembered_does_not_grow_with_rounds(evidence: int) -> None:
         memory = lirm.observe(batched(orbit(2, seed=round_)), memory)
         tensors = [
             memory.tokens,
-            *(t for e in memory.evidence for t in (e.hull, e.distance, e.masks, e.colours)),
+            *(t for e in memory.evidence for t in vars(e).values()),
         ]
         tensors += memory.features
         sizes.append(sum(t.untyped_storage().nbytes() for t in tensors))
@@ -164,6 +165,25 @@ def test_the_hull_is_the_first_guess_of_a_model_with_evidence() -> None:
     on = 0.35 * torch.nn.functional.normalize(inside[:200], dim=-1)
     colour = field.appearance(on, torch.nn.functional.normalize(on, dim=-1)).colour
     assert (colour - (on / 0.7 + 0.5)).abs().mean() < 0.06
+
+
+@torch.no_grad()
+def test_the_first_guess_at_colours_is_what_the_views_have_from_there() -> None:
+    torch.manual_seed(0)
+    lirm, views = Lirm(replace(TINY, evidence=32)).eval(), batched(orbit(8, 64))
+    field = lirm([views])[0]
+    points = 0.3 * torch.nn.functional.normalize(torch.randn(40, 3), dim=-1)
+    assert field.directional is not None and field.evidence is not None
+    values = sample_volume(field.directional, points)
+    for direction in torch.eye(3):
+        wanted = values[:, :3] + values[:, 3:].reshape(-1, 3, 3) @ direction
+        seen = field.appearance(points, direction.expand(40, 3)).colour
+        torch.testing.assert_close(seen, wanted.clamp(0.01, 0.99), rtol=1e-4, atol=1e-5)
+    mean = sample_volume(field.evidence, points)[:, 3:6].clamp(0.01, 0.99)
+    direction = torch.eye(3)[:1].expand(40, 3)
+    seen = replace(field, directional=None).appearance(points, direction).colour
+    torch.testing.assert_close(seen, mean, rtol=1e-4, atol=1e-5)
+    assert Lirm(replace(TINY, evidence=32, encoding="none"))([views])[0].directional is None
 
 
 def test_checkpointing_changes_memory_alone() -> None:

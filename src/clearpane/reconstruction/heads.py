@@ -82,7 +82,7 @@ class HexaplaneField:
         evidence: [1, 11, G, G, G], or None.
         volume: what is seen in the evidence around each voxel, [1, 16, S, S, S], or None without it.
         directional: how its colours change with direction, as `directional_colours` says, [1, 12, G, G, G],
-            or None without it.
+            or None: then colours start as their mean.
         heads: who reads them.
     """
 
@@ -136,7 +136,7 @@ class HexaplaneField:
         material = torch.sigmoid(heads.metallic_roughness(features))
         if self.evidence is not None:  # about the colours that the views have of the point
             mean = features[:, -EVIDENCE_CHANNELS + 3 : -EVIDENCE_CHANNELS + 6]
-            seen = mean if heads.encoding == "none" else self._colour_seen_from(points, view)
+            seen = mean if self.directional is None else self._colour_seen_from(points, view)
             colour = colour + torch.logit(seen.clamp(0.01, 0.99))
             albedo = albedo + torch.logit(srgb_mean_to_linear(mean.clamp(0.01, 0.99)))
         return Appearance(

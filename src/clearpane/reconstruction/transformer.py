@@ -201,7 +201,8 @@ class Lirm(nn.Module):
         planes = self.planes(memory.tokens[:, :of_planes]).float()
         panoramas = self.panoramas(memory.tokens[:, of_planes:]).float() if self.panoramas else None
         evidence = [evidence_features(e) for e in memory.evidence]
-        directional = [directional_colours(e) for e in memory.evidence]
+        knows_directions = self.config.encoding != "none"
+        directional = [directional_colours(e) for e in memory.evidence if knows_directions]
         volume = None
         if self.evidence_network:
             features = torch.stack([mean_and_variance(sums) for sums in memory.features])
