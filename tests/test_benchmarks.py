@@ -420,14 +420,14 @@ def save_when_asked(folder, name, patience):
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_an_interruption_ends_the_runs_that_wait_too(tmp_path, capsys):
-    jobs = {name: (tmp_path, name, 0.05 if name == "a" else 600) for name in "abcd"}
+    jobs = {name: (tmp_path, name, 0.05 if name == "a" else 600) for name in "abcdefgh"}
     runs = importlib.import_module("runs").finish_runs(save_when_asked, jobs, 1)
     assert next(runs) == ("a", None)
     while not (tmp_path / "b began").exists():
         time.sleep(0.05)
     with pytest.raises(KeyboardInterrupt):
         runs.throw(KeyboardInterrupt())
-    assert (tmp_path / "b saved").exists() and not (tmp_path / "d began").exists()
+    assert (tmp_path / "b saved").exists() and not (tmp_path / "h began").exists()
     assert not multiprocessing.active_children()
 
 
