@@ -4,7 +4,6 @@ import importlib
 import math
 import multiprocessing
 import os
-import signal
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
@@ -404,24 +403,12 @@ def test_runs_are_given_as_they_end_and_known_ones_hold_for_their_base_alone(tmp
     assert module.known_runs(numbers, "two") == {"base": "two", "runs": {}}
 
 
-def save_when_asked(folder, name, patience):
-    """A run that ends in order when it is told to, as training does."""
-    asked = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
-    (folder / f"{name} began").touch()
-    end = time.monotonic() + patience
-    while not asked and time.monotonic() < end:
-        time.sleep(0.05)
-    (folder / f"{name} saved").touch()
-    signal.signal(signal.SIGTERM, before)
-    if asked:
-        raise KeyboardInterrupt
-
-
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
-def test_an_interruption_ends_the_runs_that_wait_too(tmp_path, capsys):
+def test_an_interruption_ends_the_runs_that_wait_too(tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    work = importlib.import_module("interruptible_run").save_when_asked
     jobs = {name: (tmp_path, name, 0.05 if name == "a" else 600) for name in "abcdefgh"}
-    runs = importlib.import_module("runs").finish_runs(save_when_asked, jobs, 1)
+    runs = importlib.import_module("runs").finish_runs(work, jobs, 1)
     assert next(runs) == ("a", None)
     while not (tmp_path / "b began").exists():
         time.sleep(0.05)
