@@ -1,19 +1,19 @@
 """GenSIRR's equivariant VAE on kontext-small: do mixed pictures have mixed latents, before and after?
 
-    python benchmarks/equivariance.py DATA
+    python benchmarks/equivariance.py DATA [--seeds 1]
 
 Trains the VAE of kontext-small (docs/models/kontext-small.md) with `clearpane train
 equivariant-vae`: by reconstruction alone, with equivariance, and with equivariance to mixtures of light; then
-measures all on held-out pictures. An interrupted run goes on. Writes docs/figures/equivariance.md and .json.
+measures all on held-out pictures. An interrupted run goes on; runs whose scores are known are not trained
+again. Writes docs/figures/equivariance.md and .json.
 Needs the extras [train] and [flux].
 """
 
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,7 +24,6 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from tyro.conf import Positional
 
-from clearpane.evaluation.bootstrap import bootstrap_mean
 from clearpane.evaluation.metrics import psnr
 from clearpane.evaluation.tables import write_text
 from clearpane.separation.flux.equivariant_vae import (
@@ -36,9 +35,10 @@ from clearpane.separation.flux.equivariant_vae import (
 from clearpane.separation.flux.loading import folder_fingerprint, load_vae
 from clearpane.training.equivariant_vae import VAE_FOLDER, TrainEquivariantVae, run
 from clearpane.training.pictures import load_natural, random_crop
-from markdown import interval, table
+from markdown import table
 from measuring import FOLDER, Machine, describe_machine
-from runs import finish, finish_runs
+from runs import finish, finish_runs, known_runs
+from several_runs import Run, over_pictures, spread
 from small_base import BASE, load_base
 
 # What differs from the recipe of all.
@@ -48,6 +48,8 @@ TRAINED: dict[str, dict[str, Any]] = {
     "with equivariance, light mixed": {"mixing": "linear"},
 }
 UNTOUCHED = "untouched"
+# Those that a claim rests on, and that are therefore trained with several seeds.
+CLAIMED = ("reconstruction alone", "with equivariance")
 _SIDE = 64
 
 
@@ -63,6 +65,8 @@ class Options:
     """Mixtures a step."""
     learning_rate: float = 1e-3
     """Ten times the published one, for a sixtieth of the steps."""
+    seeds: int = 1
+    """Runs of each VAE that a claim rests on; the third has one."""
     workers: int = 2
     """VAEs at a time, of one thread each."""
     base: Path = BASE
@@ -73,11 +77,15 @@ class Options:
     """Folder of the trained VAEs."""
 
 
-def vae_folder(options: Options, name: str, seed: int) -> Path:
-    """Where the run of a VAE lies: those of another base or another length lie elsewhere."""
+def vae_key(options: Options, name: str, seed: int) -> str:
+    """What tells the run of a VAE from all others of the same base."""
     name = name.replace(" ", "_").replace(",", "")
-    key = f"{name}-{options.steps}-{options.batch}-{options.learning_rate:g}-{seed}"
-    return options.cache / folder_fingerprint(options.base / "vae") / key
+    return f"{name}-{options.steps}-{options.batch}-{options.learning_rate:g}-{seed}"
+
+
+def vae_folder(options: Options, name: str, seed: int) -> Path:
+    """Where the run of a VAE lies: those of another base lie elsewhere."""
+    return options.cache / folder_fingerprint(options.base / "vae") / vae_key(options, name, seed)
 
 
 def train_vae(options: Options, name: str, seed: int) -> None:
@@ -100,10 +108,9 @@ def train_vae(options: Options, name: str, seed: int) -> None:
         raise KeyboardInterrupt
 
 
-def train_vaes(options: Options, names: Iterable[str], seeds: int = 1) -> dict[tuple[str, int], Path]:
+def train_vaes(options: Options, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Path]:
     """The directories of trained VAEs by name and seed; what is there already is not trained again."""
-    wanted = list(product(names, range(seeds)))
-    folders = {key: vae_folder(options, *key) / VAE_FOLDER for key in wanted}
+    folders = {key: vae_folder(options, *key) / VAE_FOLDER for key in sorted(wanted)}
     missing = [key for key, folder in folders.items() if not (folder / "config.json").is_file()]
     jobs = {f"{name}, seed {seed}": (options, name, seed) for name, seed in missing}
     for _ in finish_runs(train_vae, jobs, options.workers):
@@ -142,23 +149,31 @@ def psnrs(vae: AutoencoderKL, latents: Tensor, wanted: Tensor) -> list[float]:
     return [psnr(*pair) for pair in pairs]
 
 
+def finished(document: dict[str, Any]) -> dict[str, dict[int, Run]]:
+    """The scores of the runs of each VAE that are there, by seed."""
+    by_name: dict[str, dict[int, Run]] = {}
+    for scored in document["runs"].values():
+        by_name.setdefault(scored["name"], {})[scored["seed"]] = scored["scores"]
+    return {name: dict(sorted(by_name[name].items())) for name in (UNTOUCHED, *TRAINED) if name in by_name}
+
+
 def render(document: dict[str, Any]) -> str:
     """The tables as Markdown."""
+    scores = finished(document)
+    (before,) = scores[UNTOUCHED].values()
     rows, differences = [], []
-    scores = document["vaes"]
-    before = scores[UNTOUCHED]
-    for name, values in scores.items():
-        row = [name]
+    shown = [f"{space} {kind}" for space in get_args(MixSpace) for kind in ("mixed", "from latents")]
+    for name, runs in scores.items():
+        row = [name, "" if name == UNTOUCHED else str(len(runs))]
         for space in get_args(MixSpace):
-            row.append(f"{100 * np.mean(values[f'{space} error']):.2f}")
-        row.append(f"{np.mean(values['clean']):.2f}")
-        for space in get_args(MixSpace):
-            row += [f"{np.mean(values[f'{space} {kind}']):.2f}" for kind in ("mixed", "from latents")]
+            row.append(spread(runs, lambda run, s=space: 100 * float(np.mean(run[f"{s} error"]))))
+        for key in ("clean", *shown):
+            row.append(spread(runs, lambda run, k=key: float(np.mean(run[k]))))
         rows.append(row)
         if name != UNTOUCHED:
             keys = ("clean", "srgb mixed", "srgb from latents", "linear from latents")
-            gains = [np.subtract(values[key], before[key]) for key in keys]
-            differences.append([name, *(interval(asdict(bootstrap_mean(x))) for x in gains)])
+            gains = [[np.subtract(run[key], before[key]) for run in runs.values()] for key in keys]
+            differences.append([name, *map(over_pictures, gains)])
     return (
         "## The equivariant VAE at small scale\n\n"
         "I = (1 - a) B + a R of held-out pictures of 64 x 64 pixels, a ~ U(0, 1), "
@@ -167,11 +182,12 @@ def render(document: dict[str, Any]) -> str:
         "what the VAE shows: a clean picture, a mixed one, and the mixture of the two pictures' latents "
         "against the mixture of the pictures. Pictures are mixed in sRGB, or as light adds up. The VAE of "
         f"[kontext-small](kontext_small.md), LoRA of rank 8, {document['steps']} steps of "
-        f"{document['batch']} mixtures, one run each; LPIPS, which is part of the published loss, is left "
-        "out, for its weights could not be had.\n\n"
+        f"{document['batch']} mixtures; ± is the standard deviation over runs, where there are several. "
+        "LPIPS, which is part of the published loss, is left out, for its weights could not be had.\n\n"
         + table(
             [
                 "VAE",
+                "runs",
                 "error in sRGB, %",
                 "as light, %",
                 "clean",
@@ -192,19 +208,26 @@ def render(document: dict[str, Any]) -> str:
 
 
 def measure(options: Options) -> str:
-    """Train what is missing, then measure."""
+    """Train and measure what is not known yet; the tables."""
     load_base(options.base)
-    folders = train_vaes(options, TRAINED)
-    pairs = held_out_pairs(options.data)
-    vaes = {UNTOUCHED: load_vae(options.base)}
-    vaes |= {name: AutoencoderKL.from_pretrained(folder) for (name, _), folder in folders.items()}
-    document = {
-        "steps": options.steps,
-        "batch": options.batch,
-        "vaes": {name: score(vae, pairs) for name, vae in vaes.items()},
-        "machine": describe_machine(),
+    numbers = options.output / "equivariance.json"
+    document = known_runs(numbers, folder_fingerprint(options.base / "vae"))
+    document |= {"steps": options.steps, "batch": options.batch, "machine": describe_machine()}
+    wanted = {
+        vae_key(options, name, seed): (name, seed)
+        for name in TRAINED
+        for seed in range(options.seeds if name in CLAIMED else 1)
     }
-    write_text(options.output / "equivariance.json", json.dumps(document) + "\n", overwrite=True)
+    missing = {key: run for key, run in wanted.items() if key not in document["runs"]}
+    folders = train_vaes(options, missing.values())
+    pairs = held_out_pairs(options.data)
+    known = {key: run for key, run in document["runs"].items() if key in wanted}
+    known[UNTOUCHED] = {"name": UNTOUCHED, "seed": 0, "scores": score(load_vae(options.base), pairs)}
+    for key, (name, seed) in missing.items():
+        scores = score(AutoencoderKL.from_pretrained(folders[name, seed]), pairs)
+        known[key] = {"name": name, "seed": seed, "scores": scores}
+    document["runs"] = known
+    write_text(numbers, json.dumps(document) + "\n", overwrite=True)
     write_text(options.output / "equivariance.md", render(document), overwrite=True)
     return render(document)
 

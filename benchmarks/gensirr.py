@@ -27,7 +27,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from tyro.conf import Positional
 
-from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
@@ -42,7 +41,7 @@ from clearpane.separation.flux.gensirr import (
     GensirrSettings,
     one_step,
 )
-from clearpane.separation.flux.loading import Loading, folder_fingerprint, load_backbone
+from clearpane.separation.flux.loading import Loading, load_backbone
 from clearpane.separation.flux.sampling import Sampling, sample
 from clearpane.separation.flux.scorers import (
     DepthEstimator,
@@ -56,7 +55,7 @@ from clearpane.training.kontext import EditPair, TrainKontext, load_glass_edits
 from clearpane.training.kontext import run as train_kontext
 from clearpane.training.pictures import load_pairs
 from depth_rooms import load_rooms
-from equivariance import UNTOUCHED, train_vaes
+from equivariance import UNTOUCHED, train_vaes, vae_key
 from equivariance import Options as VaeOptions
 from gensirr_branches import METRICS, Subset, quality, score_branches
 from gensirr_cells import BATCH, CELLS, RATE, REAL_SHARE, SIDE, USUAL, ZOOM, Cell, Question, run_key
@@ -67,6 +66,7 @@ from panel_cells import base_digest
 from rendered_scenes import SCENE_SETS, draw_scene_sets
 from runs import finish, finish_runs, known_runs
 from small_base import BASE, load_base
+from small_depth import estimator_digest
 
 STEPS = (28, 8, 4, 2, 1)
 SAMPLING = Sampling(8)
@@ -99,12 +99,21 @@ class Options:
     """Folder of the trained cells."""
 
 
-def vae_folders(options: Options) -> dict[tuple[str, int], Path]:
-    """The directories of the VAEs by name and seed; trained where they are not there."""
-    vaes = VaeOptions(options.data, base=options.base, workers=options.workers)
-    names = [name for name in CELLS["vae"] if name != UNTOUCHED]
-    untouched = {(UNTOUCHED, seed): options.base / "vae" for seed in range(options.seeds)}
-    return untouched | train_vaes(vaes, names, options.seeds)
+def vae_options(options: Options) -> VaeOptions:
+    """How the VAEs are trained."""
+    return VaeOptions(options.data, base=options.base, workers=options.workers)
+
+
+def vae_keys(options: Options) -> dict[str, dict[str, str]]:
+    """What tells the runs of the VAEs apart, by name and seed."""
+    vaes = vae_options(options)
+    return {
+        name: {
+            str(seed): UNTOUCHED if name == UNTOUCHED else vae_key(vaes, name, seed)
+            for seed in range(options.seeds)
+        }
+        for name in CELLS["vae"]
+    }
 
 
 def train_cell(options: Options, cell: Cell, seed: int, vae: Path, folder: Path) -> None:
@@ -210,7 +219,7 @@ def score_run(options: Options, cell: Cell, seed: int, vae: Path, key: str) -> d
     torch.set_num_threads(1)
     folder = options.cache / key
     fresh, started = not folder.exists(), monotonic()
-    if not (folder / "gensirr.json").is_file():
+    if not (folder / SETTINGS_FILE).is_file():
         train_cell(options, cell, seed, vae, folder)
     scores: dict[str, Any] = {"seconds": monotonic() - started} if fresh else {}
     backbone, task = load_run(folder)
@@ -237,7 +246,7 @@ def score_run(options: Options, cell: Cell, seed: int, vae: Path, key: str) -> d
             name: score_branches(backbone, task, SAMPLING, subset, scorers(options))
             for name, subset in chosen.items()
         }
-        scores["branches"] = branches | {"depth": folder_fingerprint(options.depth)}
+        scores["branches"] = branches | {"depth": estimator_digest(options.depth)}
     return scores
 
 
@@ -251,12 +260,24 @@ def time_cells(options: Options, document: dict[str, Any]) -> dict[str, dict[str
     """Seconds of the cells of the question of steps, with nothing else at work."""
     torch.set_num_threads(1)
     photo = subsets(options.data, options.cache)["val"].photos[:1]
-    times = {}
-    for name, cell in CELLS["steps"].items():
-        folder = options.cache / run_key(cell, 0, document["base"], document["vaes"][cell.vae]["0"])
-        if (folder / "gensirr.json").is_file():
-            times[name] = time_removal(*load_run(folder), cell, photo)
-    return times
+    folders = trained_cells(options, document)
+    cells = CELLS["steps"]
+    return {name: time_removal(*load_run(folder), cells[name], photo) for name, folder in folders.items()}
+
+
+def trained_cells(options: Options, document: dict[str, Any]) -> dict[str, Path]:
+    """The folders of the cells of the question of steps, by name: of the first seed of which both are here.
+
+    The scores of runs are kept in the repository, what was trained is not.
+    """
+    for seed in map(str, range(options.seeds)):
+        folders = {
+            name: options.cache / run_key(cell, int(seed), document["base"], document["vaes"][cell.vae][seed])
+            for name, cell in CELLS["steps"].items()
+        }
+        if all((folder / SETTINGS_FILE).is_file() for folder in folders.values()):
+            return folders
+    return {}
 
 
 def time_removal(backbone: Backbone, task: TaskEmbedding, cell: Cell, photo: Tensor) -> dict[str, float]:
@@ -312,26 +333,29 @@ def score_others(options: Options) -> dict[str, dict[str, Any]]:
 
 def score_missing(options: Options, document: dict[str, Any]) -> None:
     """Train and score the runs that the document has not, several at a time, and write each as it ends."""
-    vaes = vae_folders(options)
-    prints = document.setdefault("vaes", {})
-    for (name, seed), folder in vaes.items():
-        prints.setdefault(name, {})[str(seed)] = folder_fingerprint(folder)
+    keys = vae_keys(options)
+    for name, by_seed in keys.items():
+        document.setdefault("vaes", {}).setdefault(name, {}).update(by_seed)
+    estimator = estimator_digest(options.depth)
     wanted: dict[str, tuple[Cell, int]] = {}
     questions = [question for question in options.only if question != "branching"]
     cells = [USUAL, *(cell for question in questions for cell in CELLS[question].values())]
     for seed in range(options.seeds):  # all cells once before any a second time
         for cell in cells:
-            key = run_key(cell, seed, document["base"], prints[cell.vae][str(seed)])
+            key = run_key(cell, seed, document["base"], keys[cell.vae][str(seed)])
             known = document["runs"].get(key, {})
             asked = {"steps", "branches"} if cell == USUAL else set()
             asked &= {"branches" if question == "branching" else question for question in options.only}
-            if "branches" in known and known["branches"]["depth"] != folder_fingerprint(options.depth):
+            if "branches" in known and known["branches"]["depth"] != estimator:
                 del known["branches"]
             if not known or asked - set(known):
                 wanted[key] = cell, seed
+    untouched = {(UNTOUCHED, seed) for seed in range(options.seeds)}
     # Once, before several processes would draw the same.
     rendered_set(options.data, options.cache, "analytic scenes")
     subsets(options.data, options.cache)
+    vaes = train_vaes(vae_options(options), {(cell.vae, seed) for cell, seed in wanted.values()} - untouched)
+    vaes |= dict.fromkeys(untouched, options.base / "vae")
     jobs = {key: (options, cell, seed, vaes[cell.vae, seed], key) for key, (cell, seed) in wanted.items()}
     for key, scores in finish_runs(score_run, jobs, options.workers):
         document["runs"][key] = document["runs"].get(key, {}) | scores
@@ -349,17 +373,15 @@ def draw_sheet(options: Options, document: dict[str, Any]) -> Image.Image | None
 
     None before there are runs.
     """
-    folders = {
-        cell: options.cache / run_key(cell, 0, document["base"], document["vaes"][cell.vae]["0"])
-        for cell in CELLS["steps"].values()
-    }
-    if not all((folder / "gensirr.json").is_file() for folder in folders.values()):
+    folders = trained_cells(options, document)
+    if not folders:
         return None
     columns = []
+    cells = CELLS["steps"]
     for name, shown in _SHOWN.items():
         chosen = subsets(options.data, options.cache)[name]
         photos, truths = chosen.photos[:shown], chosen.truths[:shown]
-        made = [remove(*load_run(folder), cell, photos, SAMPLING) for cell, folder in folders.items()]
+        made = [remove(*load_run(folder), cells[x], photos, SAMPLING) for x, folder in folders.items()]
         columns += [torch.cat(list(rows), dim=1) for rows in zip(photos, *made, truths, strict=True)]
     sheet = Image.fromarray(to_8bit(torch.cat(columns, dim=2).permute(1, 2, 0).numpy()))
     return sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST)
@@ -367,8 +389,7 @@ def draw_sheet(options: Options, document: dict[str, Any]) -> Image.Image | None
 
 def measure(options: Options) -> str:
     """Train and score what is missing; the tables."""
-    if not (options.depth / "config.json").is_file():
-        raise ClearpaneError(f"{options.depth}: missing; run benchmarks/small_depth.py first")
+    estimator_digest(options.depth)  # said before hours of training, not after
     load_base(options.base)
     document = known_runs(options.output / "gensirr.json", base_digest(options.base))
     document["others"] = score_others(options)

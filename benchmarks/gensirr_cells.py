@@ -62,7 +62,8 @@ def run_key(cell: Cell, seed: int, base: str, vae: str) -> str:
 
     Args:
         base: digest of the base.
-        vae: fingerprint of the VAE's directory.
+        vae: what tells the run of its VAE from others. Not a digest of its weights: another processor rounds
+            otherwise, and runs would not outlive the machine they were done on.
     """
     facts = [asdict(cell), seed, base, vae, BATCH, RATE, REAL_SHARE, SIDE, ZOOM, SCENE_SIZE, SCENE_SEED]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]

@@ -1,6 +1,5 @@
 """The tables of benchmarks/gensirr.py as Markdown."""
 
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from itertools import product
@@ -13,8 +12,8 @@ from gensirr_branches import CANDIDATES, SCORERS, correlations, failures, over_c
 from gensirr_cells import BATCH, CELLS, CONTRASTS, RATE, REAL_SHARE, SIDE, USUAL, Cell, Question, run_key
 from markdown import interval, table
 from measuring import Machine
+from several_runs import Run, over_pictures, spread
 
-Run = dict[str, Any]
 Runs = dict[int, Run]
 SUBSETS = {"val": "val", "scenes": "scenes", "rooms": "rooms"}
 TITLES: dict[Question, str] = {
@@ -35,19 +34,6 @@ NOTES: dict[Question, str] = {
 
 def mean_of(run: Mapping[str, Any], subset: str, metric: str = "psnr") -> float:
     return float(np.mean(run[subset][metric]))
-
-
-def spread(runs: Runs, value: Callable[[Run], float], decimals: int = 2) -> str:
-    """The mean of a figure over the runs and, with several, its standard deviation."""
-    values = [value(run) for run in runs.values()]
-    text = f"{np.mean(values):.{decimals}f}"
-    return text + (f" ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else "")
-
-
-def over_pictures(values: list[np.ndarray]) -> str:
-    """The mean over runs with its interval over the pictures and, of several runs, their deviation."""
-    text = interval(asdict(bootstrap_mean(np.mean(values, axis=0))))
-    return text + (f" (± {statistics.stdev(x.mean() for x in values):.2f})" if len(values) > 1 else "")
 
 
 def finished(document: Mapping[str, Any], cell: Cell) -> Runs:
@@ -218,7 +204,7 @@ def render(document: Mapping[str, Any]) -> str:
         "what it makes is shrunk; rooms have no other size than this. At full size GenSIRR's result is taken "
         "over to the photograph as `clearpane remove` does it.\n\n"
         "![Photographs, T by flow matching, T in one step, truth](gensirr.jpg)\n\nFrom above: the first "
-        "photographs, scenes and rooms, T by flow matching, T in one step, the truth. The first seed's.\n\n"
+        "photographs, scenes and rooms, T by flow matching, T in one step, the truth. One run's.\n\n"
         + render_others(document)
     ]
     for question, title in TITLES.items():

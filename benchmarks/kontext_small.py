@@ -38,6 +38,7 @@ from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.training.flow_matching import flow_matching_loss
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
 from clearpane.training.pictures import load_natural, random_crop
+from clearpane.training.precision import mixed_precision
 from clearpane.training.runner import Schedule, run_steps
 from clearpane.training.small_kontext import T5_LENGTH, SmallKontext, new_pipeline
 from edit_scores import (
@@ -178,7 +179,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
 
     def loss_at(step: int) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision("cpu"):
             return loss_of(step_generator(options.seed, step))
 
     schedule = Schedule(steps, rates.learning_rate, checkpoint_every=250)

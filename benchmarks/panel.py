@@ -42,6 +42,7 @@ from clearpane.training.panels import (
     load_real_panels,
 )
 from clearpane.training.pictures import load_natural, natural_paths, random_crop
+from clearpane.training.precision import mixed_precision
 from clearpane.training.runner import Schedule, held_parameters, parameter_holder, run_steps
 from edit_scores import edit_pictures, mean_psnr, score_edits
 from glass_sets import copy_pictures, draw_glass_set
@@ -180,7 +181,7 @@ def train_cell(options: Options, cell: Cell, seed: int, pictures: list[PanelPict
             batch = draw_panels([pictures[i] for i in chosen], size, zoom(cell), generator)
             photo, transmission, _ = cut_panels(batch.panel)
             panel = cell.target == "panel"
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision("cpu"):
                 with torch.no_grad():
                     target = backbone.encode(batch.panel if panel else transmission).float()
                     reference = backbone.encode(batch.reference if panel else photo).float()

@@ -1,14 +1,11 @@
 """The tables of benchmarks/panel.py as Markdown."""
 
-import statistics
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from clearpane.evaluation.bootstrap import bootstrap_mean
-from markdown import interval, table
+from markdown import table
 from measuring import Machine
 from panel_cells import (
     BASELINES,
@@ -24,8 +21,8 @@ from panel_cells import (
     run_key,
 )
 from panel_scores import SAMPLING_STEPS
+from several_runs import Run, over_pictures, spread
 
-Run = dict[str, Any]
 Runs = dict[int, Run]
 SEEN = {"scenes": "scenes", "val": "val"}
 FULL_SIZE = {"scenes, full size": "scenes at 192 px", "val, full size": "val at its own size"}
@@ -50,18 +47,6 @@ NOTES: dict[Question, str] = {
 def gain(run: Run, subset: str, key: str = "") -> np.ndarray:
     """Of each picture over doing nothing."""
     return np.subtract(run[subset][f"t{key}"], run[subset][f"nothing{key}"])
-
-
-def over_pictures(values: list[np.ndarray]) -> str:
-    """The mean over runs with its interval over the pictures and, of several runs, their deviation."""
-    text = interval(asdict(bootstrap_mean(np.mean(values, axis=0))))
-    return text + (f" (± {statistics.stdev(x.mean() for x in values):.2f})" if len(values) > 1 else "")
-
-
-def spread(runs: Runs, value: Callable[[Run], float]) -> str:
-    """The mean of a figure over the runs and, with several, its standard deviation."""
-    values = [value(run) for run in runs.values()]
-    return f"{np.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
 
 
 def render_overfit(runs: Runs) -> str:

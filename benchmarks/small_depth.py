@@ -8,6 +8,7 @@ Writes build/benchmarks/small-depth, a directory that transformers opens, and
 docs/figures/small_depth.{md,json,jpg}. Needs the extras [train], [synthesis] and [flux].
 """
 
+import hashlib
 import json
 import sys
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from torch import Generator, Tensor
 from transformers import GLPNConfig, GLPNForDepthEstimation, GLPNImageProcessor
 from tyro.conf import Positional
 
+from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_folder, atomic_path
@@ -35,6 +37,7 @@ from measuring import FOLDER, Machine, describe_machine
 from runs import finish
 
 _ROOMS, _HELD_OUT = 1200, 200
+_RECIPE_FILE = "recipe.json"
 _LEARNING_RATE = 1e-3
 
 
@@ -71,6 +74,23 @@ def new_estimator() -> GLPNForDepthEstimation:
     return GLPNForDepthEstimation(config)
 
 
+def training_recipe(options: Options) -> dict[str, Any]:
+    """What tells one estimator from others but for rounding."""
+    return {"steps": options.steps, "batch": options.batch, "rooms": _ROOMS}
+
+
+def estimator_digest(folder: Path) -> str:
+    """Of the recipe that an estimator was trained by.
+
+    Raises:
+        ClearpaneError: there is none in the folder.
+    """
+    path = folder / _RECIPE_FILE
+    if not path.is_file():
+        raise ClearpaneError(f"{path}: missing; run benchmarks/small_depth.py first")
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
 def depth_loss(predicted: Tensor, depth: Tensor) -> Tensor:
     """The scale-invariant error of the logarithm, ``E[d^2] - 0.5 E[d]^2`` a picture (Eigen et al. 2014)."""
     error = predicted.clamp(min=1e-3).log() - depth.log()
@@ -91,7 +111,7 @@ def train(options: Options, model: GLPNForDepthEstimation, rooms: dict[str, Tens
     """Train it, or go on; it is left with its averaged weights."""
     accelerator = Accelerator(cpu=True)
     optimizer = accelerator.prepare(torch.optim.AdamW(model.parameters(), weight_decay=1e-2))
-    recipe = {"steps": options.steps, "batch": options.batch, "rooms": len(rooms["depth"])}
+    recipe = training_recipe(options)
     state = TrainingState(model, AveragedWeights(model, 0.99), optimizer, recipe=recipe)
 
     def loss_of(step: int) -> Tensor:
@@ -162,6 +182,7 @@ def measure(options: Options) -> str:
     with atomic_folder(options.output, overwrite=True) as folder:
         model.save_pretrained(folder)
         GLPNImageProcessor().save_pretrained(folder)
+        write_text(folder / _RECIPE_FILE, json.dumps(training_recipe(options)) + "\n")
     predicted = predict(model, held_out["pictures"])
     constant = rooms["depth"].median().expand_as(predicted)
     document = {

@@ -52,6 +52,7 @@ from clearpane.training.pictures import (
     remix,
     transfer_blend,
 )
+from clearpane.training.precision import mixed_precision
 
 T = TypeVar("T")
 _LITERATURE = {"ceilnet": ceilnet_blend, "zhang": zhang_blend, "dsrnet": dsrnet_blend, "rdnet": rdnet_blend}
@@ -271,7 +272,7 @@ def evaluate_pairs(network: CompactNetwork, pairs: list[Pair]) -> dict[str, floa
         height, width = photo.shape[-2:]
         multiple = network.config.multiple
         padded = F.pad(photo, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision("cpu"):
             result = network(padded)[0][0, :, :height, :width]
         pictures = [x.permute(1, 2, 0).numpy() for x in (result.clamp(0, 1), pair.input / 255)]
         truth = pair.truth.permute(1, 2, 0).numpy() / 255
@@ -296,10 +297,10 @@ def new_optimizer(network: CompactNetwork) -> torch.optim.Optimizer:
 
 
 def train_step(state: TrainingState, batch: Batch, learning_rate: float) -> float:
-    """One optimiser step under bf16 autocast. Returns the loss."""
+    """One optimiser step, in bfloat16 where the processor computes in it. Returns the loss."""
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate * group["rate"]
-    with torch.autocast("cpu", torch.bfloat16):
+    with mixed_precision("cpu"):
         transmission, reflection = state.model(batch.input.contiguous(memory_format=torch.channels_last))
     loss = separation_loss(transmission, reflection, batch)
     state.optimizer.zero_grad(set_to_none=True)

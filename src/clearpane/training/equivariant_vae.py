@@ -24,6 +24,7 @@ from clearpane.separation.flux.equivariant_vae import (
 from clearpane.separation.flux.loading import find_base, folder_fingerprint, load_vae
 from clearpane.training.fine_tuning import check_recipe, fine_tune
 from clearpane.training.pictures import load_natural, random_crop
+from clearpane.training.precision import mixed_precision
 from clearpane.training.runner import parameter_holder
 
 ADAPTER_FOLDER, VAE_FOLDER = "adapter", "vae"
@@ -70,7 +71,7 @@ class TrainEquivariantVae:
     average: float = 0.999
     """Decay of the averaged weights (EMA), which are what is saved."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """What is computed in; weights and their averages are always float32."""
+    """What is computed in, where the device can; weights and their averages are always float32."""
     cpu: bool = False
     """Train on the processor even where there is a GPU."""
     checkpoint_every: int = 500
@@ -114,7 +115,7 @@ class EquivariantLoss(nn.Module):
         """The loss; arguments as in `mix_pictures`."""
         recipe, vae = self._recipe, self.vae
         mixed = mix_pictures(background, reflection, alpha, recipe.mixing)
-        with torch.autocast(mixed.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        with mixed_precision(mixed.device.type, recipe.precision == "bfloat16"):
             pictures = [mixed, background, reflection] if recipe.equivariance else [mixed]
             ours, *parts = mean_latents(vae, torch.cat(pictures)).float().split(len(mixed))
             shown = (vae.decode(ours).sample.float() + 1) / 2

@@ -56,6 +56,7 @@ from clearpane.training.flow_matching import TimestepSampling, flow_matching_los
 from clearpane.training.loop import whole
 from clearpane.training.panels import draw_size
 from clearpane.training.pictures import load_glass_scenes, load_pairs, random_crop
+from clearpane.training.precision import mixed_precision
 from clearpane.training.runner import parameter_holder
 
 # Of a recipe, what may change while a run is interrupted.
@@ -213,13 +214,7 @@ class KontextLoss(nn.Module):
         with torch.no_grad():
             reference, target = (backbone.encode(x) for x in (photos, truths))
         task = self.task().to(backbone.device, target.dtype)
-        with torch.autocast(
-            backbone.device.type,
-            torch.bfloat16,
-            enabled=recipe.precision != "float32",
-            # Of weights that are trained, copies in bfloat16 would be kept for all blocks at once.
-            cache_enabled=not recipe.full,
-        ):
+        with compute_precision(recipe, backbone.device.type):
             if recipe.one_step:
                 return regression_loss(backbone, target, reference, task, recipe.guidance)
             return flow_matching_loss(
@@ -231,6 +226,14 @@ class KontextLoss(nn.Module):
                 generator,
                 timesteps=recipe.timesteps,
             )
+
+
+def compute_precision(recipe: TrainKontext, device_type: str) -> torch.autocast:
+    """bfloat16, unless all is float32; of weights that are trained, where the device computes in it."""
+    wanted = recipe.precision != "float32"
+    if recipe.full:  # copies of the weights in bfloat16 would be kept for all blocks at once
+        return mixed_precision(device_type, wanted, cache_enabled=False)
+    return torch.autocast(device_type, torch.bfloat16, enabled=wanted)
 
 
 def shard_over_devices(

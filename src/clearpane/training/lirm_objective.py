@@ -13,6 +13,7 @@ from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, re
 from clearpane.reconstruction.transformer import Lirm, Views
 from clearpane.synthesis.object_samples import ObjectSample
 from clearpane.training.lirm_losses import Patch, distance_loss, patch_losses
+from clearpane.training.precision import mixed_precision
 
 # How the views of a step are shown, each as likely: in one, two or three rounds.
 ROUNDS = ((8,), (2,), (5,), (8,), (4, 4), (3, 5), (4, 4, 4), (4, 2, 6))
@@ -79,7 +80,7 @@ class LirmObjective(nn.Module):
         for count in rounds:
             part = views.part(first, first + count)
             first += count
-            with torch.autocast(device.type, torch.bfloat16):
+            with mixed_precision(device.type):
                 memory = self.lirm.observe(part, memory)
                 fields = self.lirm.fields(memory)
             for field, sample, chosen in zip(fields, samples, targets, strict=True):

@@ -1,0 +1,34 @@
+"""Where training computes in bfloat16."""
+
+import pytest
+import torch
+
+from clearpane.training.precision import has_bfloat16, mixed_precision
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "native"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, False),
+        ({"avx2": True, "avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"architecture": "aarch64", "bf16": True}, True),
+        ({"architecture": "aarch64", "bf16": False}, False),
+    ],
+)
+def test_a_processor_computes_in_what_it_has(
+    capabilities: dict[str, object], native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert has_bfloat16("cpu") == native
+    a = torch.ones(2, 2)
+    with mixed_precision("cpu"):
+        assert (a @ a).dtype == (torch.bfloat16 if native else torch.float32)
+    with mixed_precision("cpu", wanted=False):
+        assert (a @ a).dtype == torch.float32
+
+
+def test_a_release_that_does_not_say_is_answered_with_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not has_bfloat16("cpu")
+    assert has_bfloat16("cuda")
