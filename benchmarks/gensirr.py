@@ -6,8 +6,8 @@ Every cell is a fine-tune of kontext-small (docs/models/kontext-small.md) by `cl
 on real_pairs/val, on rendered glass before held-out backgrounds and on blends of rendered rooms, whose depth
 is known. The VAEs are those of equivariance.py, trained if they are not there; the depth estimator is that of
 small_depth.py, to be run first. What is trained is kept; an interrupted run goes on. Writes
-docs/figures/gensirr.md and gensirr.json after every cell, and gensirr.jpg at the end. Needs the extras
-[train], [synthesis] and [flux].
+docs/figures/gensirr.md, gensirr.json and gensirr_steps.svg after every cell, and gensirr.jpg at the end.
+Needs the extras [train], [synthesis] and [flux].
 """
 
 import json
@@ -59,6 +59,7 @@ from equivariance import UNTOUCHED, train_vaes, vae_key
 from equivariance import Options as VaeOptions
 from gensirr_branches import METRICS, Subset, quality, score_branches
 from gensirr_cells import BATCH, CELLS, RATE, REAL_SHARE, SIDE, USUAL, ZOOM, Cell, Question, run_key
+from gensirr_curve import draw_curve
 from gensirr_tables import render
 from measuring import FOLDER, describe_machine
 from panel import rendered_set
@@ -366,6 +367,8 @@ def write(options: Options, document: dict[str, Any]) -> None:
     """The numbers and the tables."""
     write_text(options.output / "gensirr.json", json.dumps(document) + "\n", overwrite=True)
     write_text(options.output / "gensirr.md", render(document), overwrite=True)
+    if curve := draw_curve(document):
+        write_text(options.output / "gensirr_steps.svg", curve, overwrite=True)
 
 
 def draw_sheet(options: Options, document: dict[str, Any]) -> Image.Image | None:

@@ -214,7 +214,7 @@ def render(document: Mapping[str, Any]) -> str:
     if steps:
         parts.append(
             "### Fewer steps\n\nMilliseconds for one photograph on one thread, encoding and decoding "
-            f"included.\n\n{steps}"
+            f"included.\n\n![Quality over time](gensirr_steps.svg)\n\n{steps}"
         )
     branched = {seed: run for seed, run in finished(document, USUAL).items() if "branches" in run}
     if branched:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,12 @@ def test_all_tables_are_drawn_of_every_run():
     assert "| depth | 25.00 ± 0.00 | 26.50 ± 0.00 |" in text
     assert "+4.50" in text and "+1.00" in text and "| depth and edges |" in text
     assert "| 1, by regression | 100 | 0.25 |" in text
+    draw_curve = importlib.import_module("gensirr_curve").draw_curve
+    root = ElementTree.fromstring(draw_curve(document))
+    space = "{http://www.w3.org/2000/svg}"
+    # A line of two dots for each subset, and a square for what takes one step beside the key's.
+    assert [len(root.findall(f"{space}{tag}")) for tag in ("polyline", "circle", "rect")] == [3, 6, 7]
+    assert draw_curve({**document, "runs": {}}) == ""
 
 
 def test_runs_are_told_apart_by_cell_seed_base_and_vae():
