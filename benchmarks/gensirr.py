@@ -58,7 +58,20 @@ from depth_rooms import load_rooms
 from equivariance import UNTOUCHED, train_vaes, vae_key
 from equivariance import Options as VaeOptions
 from gensirr_branches import METRICS, Subset, quality, score_branches
-from gensirr_cells import BATCH, CELLS, RATE, REAL_SHARE, SIDE, USUAL, ZOOM, Cell, Question, run_key
+from gensirr_cells import (
+    BATCH,
+    CELLS,
+    PRECISION,
+    RATE,
+    REAL_SHARE,
+    SIDE,
+    USUAL,
+    ZOOM,
+    Cell,
+    Question,
+    noises_of,
+    run_key,
+)
 from gensirr_curve import draw_curve
 from gensirr_tables import render
 from measuring import FOLDER, describe_machine
@@ -70,7 +83,7 @@ from small_base import BASE, load_base
 from small_depth import estimator_digest
 
 STEPS = (28, 8, 4, 2, 1)
-SAMPLING = Sampling(8)
+USUAL_STEPS = 8
 _BLENDS = 60
 # Photographs on the sheet, by subset.
 _SHOWN = {"val": 4, "scenes": 3, "rooms": 3}
@@ -134,6 +147,7 @@ def train_cell(options: Options, cell: Cell, seed: int, vae: Path, folder: Path)
         side=SIDE,
         zoom=ZOOM,
         learning_rate=RATE,
+        precision=PRECISION,
         cpu=True,
         gradient_checkpointing=False,
         seed=seed,
@@ -225,30 +239,45 @@ def score_run(options: Options, cell: Cell, seed: int, vae: Path, key: str) -> d
     scores: dict[str, Any] = {"seconds": monotonic() - started} if fresh else {}
     backbone, task = load_run(folder)
     chosen = subsets(options.data, options.cache)
-    for name, subset in chosen.items():
-        scores[name] = quality(remove(backbone, task, cell, subset.photos, SAMPLING), subset.truths)
+    noises = noises_of(seed)
+
+    def mean_quality(steps: int, subset: Subset) -> dict[str, list[float]]:
+        """By picture, over the noises; without noise there is one result."""
+        samplings = [Sampling(steps, noise) for noise in (noises[:1] if cell.one_step else noises)]
+        made = (remove(backbone, task, cell, subset.photos, sampling) for sampling in samplings)
+        return mean_of_noises([quality(x, subset.truths) for x in made])
+
+    scores |= {name: mean_quality(USUAL_STEPS, subset) for name, subset in chosen.items()}
     if cell == USUAL:
         settings = load_settings(GensirrSettings, folder / SETTINGS_FILE, "this benchmark")
-        separator = GensirrSeparator(backbone, task, settings, SAMPLING)
+        separators = [
+            GensirrSeparator(backbone, task, settings, Sampling(USUAL_STEPS, noise)) for noise in noises
+        ]
         scores["full size"] = {
-            name: full_size_quality(separate_all(separator, pairs), pairs)
+            name: mean_of_noises([full_size_quality(separate_all(x, pairs), pairs) for x in separators])
             for name, pairs in photographs(options.data, options.cache).items()
         }
     if cell == USUAL and "steps" in options.only:
         scores["steps"] = {
             str(steps): {
-                name: quality(remove(backbone, task, cell, subset.photos, Sampling(steps)), subset.truths)
+                name: scores[name] if steps == USUAL_STEPS else mean_quality(steps, subset)
                 for name, subset in chosen.items()
             }
             for steps in STEPS
         }
     if cell == USUAL and "branching" in options.only:
+        sampling = Sampling(USUAL_STEPS, noises[0])
         branches = {
-            name: score_branches(backbone, task, SAMPLING, subset, scorers(options))
+            name: score_branches(backbone, task, sampling, subset, scorers(options))
             for name, subset in chosen.items()
         }
         scores["branches"] = branches | {"depth": estimator_digest(options.depth)}
     return scores
+
+
+def mean_of_noises(scored: Sequence[dict[str, list[float]]]) -> dict[str, list[float]]:
+    """By metric and picture, the mean over results of several noises."""
+    return {metric: np.mean([x[metric] for x in scored], axis=0).tolist() for metric in METRICS}
 
 
 def load_run(folder: Path) -> tuple[Backbone, TaskEmbedding]:
@@ -384,7 +413,8 @@ def draw_sheet(options: Options, document: dict[str, Any]) -> Image.Image | None
     for name, shown in _SHOWN.items():
         chosen = subsets(options.data, options.cache)[name]
         photos, truths = chosen.photos[:shown], chosen.truths[:shown]
-        made = [remove(*load_run(folder), cells[x], photos, SAMPLING) for x, folder in folders.items()]
+        sampling = Sampling(USUAL_STEPS)
+        made = [remove(*load_run(folder), cells[x], photos, sampling) for x, folder in folders.items()]
         columns += [torch.cat(list(rows), dim=1) for rows in zip(photos, *made, truths, strict=True)]
     sheet = Image.fromarray(to_8bit(torch.cat(columns, dim=2).permute(1, 2, 0).numpy()))
     return sheet.resize((2 * sheet.width, 2 * sheet.height), Image.Resampling.NEAREST)

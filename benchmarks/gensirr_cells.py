@@ -9,6 +9,10 @@ from equivariance import TRAINED, UNTOUCHED
 from panel_cells import SCENE_SEED, SCENE_SIZE
 
 Question = Literal["vae", "embedding", "steps"]
+# The same on every processor.
+PRECISION: Literal["float32"] = "float32"
+# Noises of each photograph, over which the metrics are averaged: one alone moves the mean of val by 0.5 dB.
+NOISES = 3
 BATCH, RATE, REAL_SHARE, SIDE = 8, 1e-3, 0.3, 64
 # Up to the whole short side of a real pair, 420 pixels.
 ZOOM = 6.5
@@ -28,7 +32,7 @@ class Cell:
     vae: str = "with equivariance"
     embedding: Literal["learned", "fixed", "random"] = "learned"
     one_step: bool = False
-    steps: int = 500
+    steps: int = 250
 
 
 USUAL = Cell()
@@ -57,6 +61,11 @@ CONTRASTS: dict[Question, tuple[tuple[str, str], ...]] = {
 """What is compared with what, over the same pictures and seeds."""
 
 
+def noises_of(seed: int) -> range:
+    """The seeds of the noises that a run is scored with: each run has others."""
+    return range(1000 * seed, 1000 * seed + NOISES)
+
+
 def run_key(cell: Cell, seed: int, base: str, vae: str) -> str:
     """What tells one run from all others.
 
@@ -65,7 +74,8 @@ def run_key(cell: Cell, seed: int, base: str, vae: str) -> str:
         vae: what tells the run of its VAE from others. Not a digest of its weights: another processor rounds
             otherwise, and runs would not outlive the machine they were done on.
     """
-    facts = [asdict(cell), seed, base, vae, BATCH, RATE, REAL_SHARE, SIDE, ZOOM, SCENE_SIZE, SCENE_SEED]
+    recipe = [BATCH, RATE, REAL_SHARE, SIDE, ZOOM, SCENE_SIZE, SCENE_SEED, PRECISION, NOISES]
+    facts = [asdict(cell), seed, base, vae, *recipe]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
     kind = "one_step" if cell.one_step else cell.embedding
     return f"{cell.vae.replace(' ', '_')}-{kind}-{digest}"

@@ -9,7 +9,19 @@ import numpy as np
 
 from clearpane.evaluation.bootstrap import bootstrap_mean
 from gensirr_branches import CANDIDATES, SCORERS, correlations, failures, over_candidates, picked
-from gensirr_cells import BATCH, CELLS, CONTRASTS, RATE, REAL_SHARE, SIDE, USUAL, Cell, Question, run_key
+from gensirr_cells import (
+    BATCH,
+    CELLS,
+    CONTRASTS,
+    NOISES,
+    RATE,
+    REAL_SHARE,
+    SIDE,
+    USUAL,
+    Cell,
+    Question,
+    run_key,
+)
 from markdown import interval, table
 from measuring import Machine
 from several_runs import Run, over_pictures, spread
@@ -193,7 +205,8 @@ def render(document: Mapping[str, Any]) -> str:
         "Fine-tunes of [kontext-small](kontext_small.md). Unless a row says otherwise: the whole transformer "
         f"and the task embedding, {USUAL.steps} steps of {BATCH} photographs at {RATE:g}, 300 analytic glass "
         f"scenes and a share of {REAL_SHARE:g} of real pairs, the [VAE with equivariance](equivariance.md); "
-        f"8 steps of sampling, one seed of the noise. All at {SIDE} x {SIDE} pixels, of 8 bits: the central "
+        f"8 steps of sampling; the metrics are means over {NOISES} noises of each photograph, others in each "
+        f"run. All at {SIDE} x {SIDE} pixels, of 8 bits: the central "
         f"squares of `real_pairs/val` ({counts['val']}), rendered flat panes before held-out backgrounds "
         f"({counts['scenes']}) and rendered rooms before rendered rooms, blended in linear light with 20 to "
         f"50 % reflected ({counts['rooms']}). No picture or texture seen in them was trained with; of the "

@@ -75,12 +75,12 @@ def new_estimator() -> GLPNForDepthEstimation:
 
 
 def training_recipe(options: Options) -> dict[str, Any]:
-    """What tells one estimator from others but for rounding."""
+    """What a checkpoint belongs to."""
     return {"steps": options.steps, "batch": options.batch, "rooms": _ROOMS}
 
 
 def estimator_digest(folder: Path) -> str:
-    """Of the recipe that an estimator was trained by.
+    """Of all that an estimator was made by: another processor rounds otherwise, and scores outlive it.
 
     Raises:
         ClearpaneError: there is none in the folder.
@@ -182,7 +182,11 @@ def measure(options: Options) -> str:
     with atomic_folder(options.output, overwrite=True) as folder:
         model.save_pretrained(folder)
         GLPNImageProcessor().save_pretrained(folder)
-        write_text(folder / _RECIPE_FILE, json.dumps(training_recipe(options)) + "\n")
+        network = model.config.to_diff_dict()
+        for of_library in ("transformers_version", "dtype"):
+            network.pop(of_library, None)
+        facts = {**training_recipe(options), "learning_rate": _LEARNING_RATE, "network": network}
+        write_text(folder / _RECIPE_FILE, json.dumps(facts, sort_keys=True) + "\n")
     predicted = predict(model, held_out["pictures"])
     constant = rooms["depth"].median().expand_as(predicted)
     document = {

@@ -120,3 +120,17 @@ def test_an_enlarged_look_keeps_the_detail_and_shrinks_the_change():
     assert seen == [(50, 75, 3)]
     np.testing.assert_allclose(layers.transmission, image - ramp(40, 60), atol=2e-3)
     np.testing.assert_allclose(layers.reflection, ramp(40, 60), atol=2e-3)
+
+
+def test_detail_that_only_the_original_has_belongs_to_the_scene():
+    """At the working size the picture is even, and so are its layers; its grain is no reflection."""
+    rng = np.random.default_rng(0)
+    grain = np.kron(np.ones((100, 150)), [[1, -1], [-1, 1]])[..., None] * rng.choice([0.1, 0.2], 3)
+    image = (0.5 + grain).astype(np.float32)
+
+    def separate(small):
+        return Layers(0.8 * small, np.full_like(small, 0.1))
+
+    layers = separate_at_resolution(image, separate, 100 * 150)
+    np.testing.assert_allclose(layers.reflection, 0.1, atol=1e-4)
+    np.testing.assert_allclose(layers.transmission - 0.4, grain, atol=1e-4)

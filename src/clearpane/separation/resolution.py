@@ -67,18 +67,21 @@ class LocalCorrection:
     offset: np.ndarray
 
     @classmethod
-    def fit(cls, image: np.ndarray, layer: np.ndarray, radius: int) -> "LocalCorrection":
+    def fit(
+        cls, image: np.ndarray, layer: np.ndarray, radius: int, flat_gain: float = 1.0
+    ) -> "LocalCorrection":
         """Least squares in the window of ``radius`` around each place, averaged over the windows it is in.
 
         Args:
             image, layer: h x w x 3, the picture and one of its layers at the working resolution.
             radius: of the windows, in pixels; at least 1.
+            flat_gain: of windows in which the picture is flat, so that detail that only the original has
+                goes to this layer in that share: 1 for the scene, 0 for what is reflected.
         """
         mean_image, mean_layer = box_mean(image, radius), box_mean(layer, radius)
         variance = box_mean(image.astype(np.float64) ** 2, radius) - mean_image**2
         covariance = box_mean(image.astype(np.float64) * layer, radius) - mean_image * mean_layer
-        # A flat window keeps the gain of 1: detail that only the original has goes to the layer unchanged.
-        gain = (covariance + _FLAT_VARIANCE) / (variance + _FLAT_VARIANCE)
+        gain = (covariance + flat_gain * _FLAT_VARIANCE) / (variance + _FLAT_VARIANCE)
         offset = mean_layer - gain * mean_image
         return cls(box_mean(gain, radius).astype(np.float32), box_mean(offset, radius).astype(np.float32))
 
@@ -143,7 +146,7 @@ def separate_at_resolution(
     layers = separate(small)
     return Layers(
         LocalCorrection.fit(small, layers.transmission, radius).apply(image),
-        LocalCorrection.fit(small, layers.reflection, radius).apply(image),
+        LocalCorrection.fit(small, layers.reflection, radius, flat_gain=0).apply(image),
         None if layers.confidence is None else enlarge(layers.confidence, height, width),
     )
 

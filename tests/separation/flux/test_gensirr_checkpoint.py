@@ -54,9 +54,10 @@ def test_the_converted_folder_paints_the_very_picture_of_the_model(parts, layout
     transformer, vae, task = parts
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
     backbone = Backbone(transformer, vae, scheduler, torch.device("cpu"))
-    settings = GensirrSettings(None, None, 512, 0, 2.5, "", one_step=False)
+    settings = GensirrSettings(None, None, 512, 0, 3.5, "", one_step=False)
     photo = np.random.default_rng(0).random((24, 32, 3), dtype=np.float32)
-    wanted = GensirrSeparator(backbone, task, settings, Sampling(2, seed=3)).separate(photo)
+    sampling = Sampling(2, seed=3, guidance=settings.guidance)
+    wanted = GensirrSeparator(backbone, task, settings, sampling).separate(photo)
     converted = ModelOptions(weights=tmp_path / "gensirr", steps=2, seed=3, precision="float32", device="cpu")
     layers = load_separator("gensirr", converted).separate(photo)
     np.testing.assert_allclose(layers.transmission, wanted.transmission, atol=1e-5)

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from clearpane.errors import ClearpaneError
 from clearpane.separation.base import ModelOptions, load_separator
@@ -84,6 +85,29 @@ def test_the_adapter_is_put_into_the_base_model(trained, backbone, task):
             parameter.data.zero_()
     plain = PanelSeparator(backbone, task, SETTINGS, Sampling(2)).separate(picture(16, 16))
     assert np.abs(layers.reflection - plain.reflection).mean() > 1e-3
+
+
+def test_diffusers_alone_paints_the_panel_as_the_docs_say(trained, stock):
+    """The call of docs/panel.md."""
+    photo = picture(32, 32)
+    _, *made = load_separator("panel", options(trained, seed=4)).look(photo)
+    stock.load_lora_weights(trained)
+    given = torch.from_numpy(photo).permute(2, 0, 1)[None]
+    white = torch.ones_like(given)
+    painted = stock(
+        image=torch.cat([given, white, white], dim=-1),
+        **load_file(trained / "task_embedding.safetensors"),
+        height=32,
+        width=3 * 32,
+        max_area=3 * 32 * 32,
+        _auto_resize=False,
+        guidance_scale=2.5,
+        num_inference_steps=2,
+        output_type="pt",
+        generator=torch.Generator().manual_seed(4),
+    ).images
+    for own, cut in zip(made, cut_panels(painted)[1:], strict=True):
+        np.testing.assert_allclose(own, cut[0].permute(1, 2, 0).numpy(), atol=1e-4)
 
 
 def test_offloading_changes_nothing(trained):

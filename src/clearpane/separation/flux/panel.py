@@ -105,7 +105,7 @@ class PanelSeparator(EditorSeparator):
         transmission, reflection = made
         return Layers(
             keep_untouched(image, seen, transmission),
-            LocalCorrection.fit(seen, reflection, WINDOW).apply(image),
+            LocalCorrection.fit(seen, reflection, WINDOW, flat_gain=0).apply(image),
         )
 
 
