@@ -82,7 +82,7 @@ from runs import finish, finish_runs, known_runs
 from small_base import BASE, load_base
 from small_depth import estimator_digest
 
-STEPS = (28, 8, 4, 2, 1)
+STEPS = (16, 8, 4, 2, 1)
 USUAL_STEPS = 8
 _BLENDS = 60
 # Photographs on the sheet, by subset.

@@ -12,7 +12,7 @@ Question = Literal["vae", "embedding", "steps"]
 # The same on every processor.
 PRECISION: Literal["float32"] = "float32"
 # Noises of each photograph, over which the metrics are averaged: one alone moves the mean of val by 0.5 dB.
-NOISES = 3
+NOISES = 2
 BATCH, RATE, REAL_SHARE, SIDE = 8, 1e-3, 0.3, 64
 # Up to the whole short side of a real pair, 420 pixels.
 ZOOM = 6.5

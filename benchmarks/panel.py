@@ -73,6 +73,7 @@ from panel_scores import (
     score_ceiling,
     score_full_size,
     score_kept,
+    score_layers_as_shown,
     score_pictures,
     separate,
     shrink,
@@ -81,6 +82,8 @@ from panel_tables import render
 from rendered_scenes import SCENE_SETS, draw_scene_sets
 from runs import finish, finish_runs, known_runs
 from small_base import BASE, load_base
+
+TRAINED_FILE = "trained.safetensors"
 
 
 @dataclass(frozen=True)
@@ -151,9 +154,14 @@ def encode(options: Options, sentence: str) -> TaskEmbedding:
     return encode_text(options.base, sentence).to("cpu", torch.float32)
 
 
+def run_folder(options: Options, cell: Cell, seed: int) -> Path:
+    """Where the training of a run lies."""
+    return options.cache / run_key(cell, seed, base_digest(options.base))
+
+
 def train_cell(options: Options, cell: Cell, seed: int, pictures: list[PanelPictures]) -> Backbone:
     """Train one cell, or load it."""
-    folder = options.cache / run_key(cell, seed, base_digest(options.base))
+    folder = run_folder(options, cell, seed)
     folder.mkdir(parents=True, exist_ok=True)
     backbone = load_backbone(options.base, Loading("float32", "cpu"))
     transformer = backbone.transformer
@@ -163,7 +171,7 @@ def train_cell(options: Options, cell: Cell, seed: int, pictures: list[PanelPict
         parameters = dict(transformer.named_parameters())
     else:
         parameters = add_lora(transformer, RANK, "all")
-    trained = folder / "trained.safetensors"
+    trained = folder / TRAINED_FILE
     if not trained.exists():
         task = encode(options, cell.caption)
         held = parameter_holder(parameters)
@@ -207,15 +215,15 @@ def score_run(options: Options, cell: Cell, seed: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     pictures = training_pictures(options, cell.data)
     if cell.samples == 1:
-        first = pictures[0]
-        layers = (first.input, first.transmission, first.reflection)
+        one = pictures[cell.scene]
+        layers = (one.input, one.transmission, one.reflection)
         pictures = [PanelPictures(*(to_bytes(shrink(x, cell)[0]) for x in layers))]
     else:
         # The first 200 are there in every data set; more only for the cell that asks for more.
         pool = pictures[: max(USUAL.samples, cell.samples)]
         order = torch.randperm(len(pool), generator=step_generator(seed, cell.steps)).tolist()
         pictures = [pool[i] for i in order[: cell.samples]]
-    fresh = not (options.cache / run_key(cell, seed, base_digest(options.base))).exists()
+    fresh = not run_folder(options, cell, seed).exists()
     started = process_time()
     backbone = train_cell(options, cell, seed, pictures)
     scores: dict[str, Any] = {"seconds": process_time() - started if fresh else None}
@@ -239,6 +247,13 @@ def score_run(options: Options, cell: Cell, seed: int) -> dict[str, Any]:
         scores["kept"] = score_kept(backbone, task, cell, held_out)
     scores["edits"] = score_own_edits(options, backbone)
     return scores
+
+
+def score_shown(options: Options) -> dict[str, dict[str, list[float]]]:
+    """By subset: PSNR of each true T, and of R where it is known, as the untouched VAE shows it."""
+    vae = load_backbone(options.base, Loading("float32", "cpu"))
+    subsets = zip(("scenes", "val"), held_out_pictures(options.data, options.cache), strict=True)
+    return {name: score_layers_as_shown(vae, USUAL, pictures) for name, pictures in subsets}
 
 
 def score_own_edits(options: Options, backbone: Backbone) -> dict[str, float]:
@@ -319,10 +334,13 @@ def measure(options: Options) -> str:
         natural = load_natural(options.data / "natural", held_out=True)
         nothing = {name: mean_psnr(*pair) for name, pair in edit_pictures(natural).items()}
         document["edits"] = {"nothing": nothing, "base": score_own_edits(options, backbone)}
+    if "shown" not in document:
+        document["shown"] = score_shown(options)
     document |= {"seeds": max(options.seeds, document.get("seeds", 1)), "machine": describe_machine()}
     score_missing(options, document)
     write(options, document)
-    if run_key(USUAL, 0, document["base"]) in document["runs"]:
+    # The scores of runs are kept in the repository, what was trained is not.
+    if (run_folder(options, USUAL, 0) / TRAINED_FILE).is_file():
         with atomic_path(options.output / "panel.jpg", overwrite=True) as temporary:
             draw_sheet(options).save(temporary, "JPEG", quality=90)
     return render(document)

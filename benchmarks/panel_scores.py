@@ -115,6 +115,19 @@ def score_ceiling(backbone: Backbone, cell: Cell, picture: PanelPictures) -> Sco
     return score_pair(shown_by_vae(backbone, cell, picture)[1:], true_layers(cell, picture)[1:])
 
 
+@torch.no_grad()
+def score_layers_as_shown(backbone: Backbone, cell: Cell, pictures: list[PanelPictures]) -> Scores:
+    """PSNR of each true T and R, where R is known, through the VAE, which shows no painted one better."""
+    scores: Scores = {"t": [], "r": []}
+    for picture in pictures:
+        for key, layer in (("t", picture.transmission), ("r", picture.reflection)):
+            if layer is not None:
+                true = shrink(layer, cell)
+                shown = backbone.decode(backbone.encode(true)).clamp(0, 1)
+                scores[key].append(psnr(array(shown[0]), array(true[0])))
+    return scores
+
+
 def score_as_shown(backbone: Backbone, task: TaskEmbedding, cell: Cell, picture: PanelPictures) -> Scores:
     """PSNR of painted T and R against the true ones as the VAE shows them: the error of the transformer."""
     photo, *_ = true_layers(cell, picture)

@@ -27,7 +27,10 @@ Runs = dict[int, Run]
 SEEN = {"scenes": "scenes", "val": "val"}
 FULL_SIZE = {"scenes, full size": "scenes at 192 px", "val, full size": "val at its own size"}
 NOTES: dict[Question, str] = {
-    "overfit": "The scene is shown whole, mirrored half the time.\n\n",
+    "overfit": (
+        "The scene is shown whole, mirrored half the time. The second was chosen of the 200 by what the VAE "
+        "alone shows of it, before it was trained on.\n\n"
+    ),
     "data": (
         "The held-out scenes come from the renderer and the sampler of the analytic ones, so that row has an "
         "advantage there. The blends differ in what they call T and R: CEILNet's T is B, RDNet's is "
@@ -49,8 +52,8 @@ def gain(run: Run, subset: str, key: str = "") -> np.ndarray:
     return np.subtract(run[subset][f"t{key}"], run[subset][f"nothing{key}"])
 
 
-def render_overfit(runs: Runs) -> str:
-    """The table of the scene learnt by heart."""
+def render_overfit(cells: dict[str, Runs]) -> str:
+    """The table of the scenes learnt by heart."""
     rows = []
     for name, subset, keys in (
         ("do nothing", "own scene", ("nothing", "")),
@@ -58,10 +61,12 @@ def render_overfit(runs: Runs) -> str:
         ("the true panel through the VAE", "ceiling", ("t", "r")),
         ("painted, against that one", "as shown", ("t", "r")),
     ):
-        rows.append(
-            [name, *(spread(runs, lambda run, s=subset, k=k: run[s][k][0]) if k else "" for k in keys)]
-        )
-    return table(["one scene, PSNR in dB", "T", "R"], rows)
+        row = [name]
+        for runs in cells.values():
+            row += [spread(runs, lambda run, s=subset, k=k: run[s][k][0]) if k else "" for k in keys]
+        rows.append(row)
+    head = ["PSNR, dB", *(f"{scene}: {layer}" for scene in cells for layer in ("T", "R"))]
+    return table(head, rows)
 
 
 def render_cells(cells: dict[str, Runs], subsets: dict[str, str]) -> str:
@@ -144,6 +149,14 @@ def finished(document: Mapping[str, Any], cell: Cell) -> Runs:
 def render(document: Mapping[str, Any]) -> str:
     """All tables as Markdown."""
     usual = finished(document, USUAL)
+    layers = (
+        ("the true T of scenes", "scenes", "t"),
+        ("their R", "scenes", "r"),
+        ("the truths of val", "val", "t"),
+    )
+    shown = ", ".join(
+        f"{title} at {np.mean(document['shown'][subset][key]):.1f} dB" for title, subset, key in layers
+    )
     counted = [f"{len(run[s]['t'])} {s}" for run in list(usual.values())[:1] for s in SEEN]
     parts = [
         "## The panel at small scale\n\n"
@@ -154,7 +167,8 @@ def render(document: Mapping[str, Any]) -> str:
         "panels of several shapes. PSNR in dB of T at the size the panel sees, 8 bits, on rendered flat "
         "panes with held-out backgrounds (against the physical T, which the glass dims) and on the "
         "central squares of `real_pairs/val` (against the scene without the glass: PSNR-G, which leaves "
-        f"brightness out, is the fairer figure there); {SAMPLING_STEPS} steps of sampling, one seed of the"
+        f"brightness out, is the fairer figure there); the VAE itself shows {shown}. "
+        f"{SAMPLING_STEPS} steps of sampling, one seed of the"
         f" noise. n: {', '.join(counted)}. Gains are over doing nothing, with paired 95 % bootstrap "
         "intervals over the pictures; ± "
         "is the standard deviation over runs, where there are several: an interval over pictures does not"
@@ -172,7 +186,7 @@ def render(document: Mapping[str, Any]) -> str:
             continue
         subsets = FULL_SIZE if question == "side" else SEEN
         if question == "overfit":
-            body = render_overfit(cells["one scene"])
+            body = render_overfit(cells)
         else:
             body = render_cells(cells, subsets)
             if BASELINES[question] in cells and len(cells) > 1:

@@ -135,7 +135,8 @@ def fine_tune(
             finished = run_steps(state, schedule, recipe.output, loss_at, accelerator, on_step)
     except torch.OutOfMemoryError as error:
         raise ClearpaneError(
-            f"the memory of {accelerator.device} is not enough; lower --batch, --side or --rank"
+            f"the memory of {accelerator.device} is not enough; lower --batch, --side or --rank, "
+            "and keep --gradient-checkpointing"
         ) from error
     if not finished:
         return None

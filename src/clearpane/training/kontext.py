@@ -56,7 +56,7 @@ from clearpane.training.flow_matching import TimestepSampling, flow_matching_los
 from clearpane.training.loop import whole
 from clearpane.training.panels import draw_size
 from clearpane.training.pictures import load_glass_scenes, load_pairs, random_crop
-from clearpane.training.precision import mixed_precision
+from clearpane.training.precision import has_bfloat16, mixed_precision
 from clearpane.training.runner import parameter_holder
 
 # Of a recipe, what may change while a run is interrupted.
@@ -157,14 +157,14 @@ def check(recipe: TrainKontext) -> None:
         raise ClearpaneError("--shard spreads the moments already; --optimizer adamw8bit goes without it")
 
 
-def needed_bytes(recipe: TrainKontext, base: Path, devices: int) -> int:
-    """Memory of each of the devices that share the training."""
+def needed_bytes(recipe: TrainKontext, base: Path, device_type: str, devices: int) -> int:
+    """Memory of each of the devices that share the training, with gradient checkpointing."""
     size = backbone_size(base)
     if not recipe.full:
         return training_bytes(size, recipe.precision, recipe.side, recipe.rank, 1, recipe.batch)
     return full_training_bytes(
         size,
-        recipe.precision,
+        recipe.precision if has_bfloat16(device_type) else "float32",
         recipe.side,
         recipe.batch,
         moments=2 if recipe.optimizer == "adamw8bit" else 8,
@@ -324,7 +324,7 @@ def run(recipe: TrainKontext) -> int:
     warn_of_small_pictures([*glass, *real], recipe.side)
     accelerator = Accelerator(cpu=recipe.cpu)
     device = accelerator.device
-    needed = needed_bytes(recipe, base, accelerator.num_processes)
+    needed = needed_bytes(recipe, base, device.type, accelerator.num_processes)
     check_memory(needed, device, recipe.side, "lower --batch or --side, or take a coarser --precision")
     recipe.output.mkdir(parents=True, exist_ok=True)
     text = encode_text(base, recipe.sentence)
@@ -350,7 +350,12 @@ def run(recipe: TrainKontext) -> int:
     optimizer = accelerator.prepare(new_optimizer(recipe, held.parameters()))
     if not recipe.shard:
         loss = accelerator.prepare(loss)
-    facts = {"fingerprint": base_fingerprint(base), "vae": recipe.vae and folder_fingerprint(recipe.vae)}
+    facts: dict[str, Any] = {
+        "fingerprint": base_fingerprint(base),
+        "vae": recipe.vae and folder_fingerprint(recipe.vae),
+        "scenes": len(glass),
+        "pairs": len(real),
+    }
 
     def loss_of(generator: Generator) -> Tensor:
         photos, truths = draw_edits(recipe, glass, real, backbone.multiple, generator)

@@ -16,8 +16,8 @@ from clearpane.synthesis.layers import layer_picture
 from clearpane.synthesis.shards import StoredSample
 from clearpane.training.pictures import load_pairs, random_crop, read_glass_sets, stored_pixels
 
-# Height over width of a training picture, drawn between these: photographs come upright and across.
-_ASPECTS = (2 / 3, 3 / 2)
+# Height over width of a training picture, drawn between these: upright and across, as wide as screens are.
+_ASPECTS = (9 / 16, 16 / 9)
 
 
 @dataclass(frozen=True, eq=False)

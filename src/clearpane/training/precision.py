@@ -14,6 +14,8 @@ def has_bfloat16(device_type: str) -> bool:
 
     One that does not takes up to a hundred times as long for a convolution in bfloat16 as in float32.
     """
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     if device_type != "cpu":
         return True
     # PyTorch releases that do not say what a processor can do are answered with float32: right, if slower.
