@@ -224,8 +224,11 @@ def test_candidates_without_a_scorer_are_refused(backbone, task):
 
 def test_candidates_of_one_step_are_said_to_be_none(trained):
     rewrite(trained, one_step=True)
-    layers = load_separator("gensirr", options(trained, candidates=4)).separate(picture(24, 24))
+    usual = ModelOptions.steps
+    layers = load_separator("gensirr", options(trained, candidates=4, steps=usual)).separate(picture(24, 24))
     assert len(layers.notes) == 1 and "no candidates to choose from" in layers.notes[0]
+    layers = load_separator("gensirr", options(trained, steps=4)).separate(picture(24, 24))
+    assert len(layers.notes) == 1 and "takes one step, whatever --steps says" in layers.notes[0]
 
 
 def test_numbers_that_are_not_finite_while_sampling_are_said(trained, monkeypatch):

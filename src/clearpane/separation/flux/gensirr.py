@@ -216,6 +216,8 @@ def load_gensirr(options: ModelOptions) -> GensirrSeparator:
     notes: tuple[str, ...] = ()
     if options.candidates > candidates:
         notes = (f"{weights} takes one step, without noise: there are no candidates to choose from",)
+    if settings.one_step and options.steps != ModelOptions.steps:
+        notes += (f"{weights} takes one step, whatever --steps says",)
     if candidates > 1:
         try:
             scorer = choose_scorer(options, device)

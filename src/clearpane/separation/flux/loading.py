@@ -288,7 +288,8 @@ def check_removal_memory(
         removal_bytes(size, loading.precision, side, offload, pictures, candidates)
         for offload in (loading.offload, False)
     )
-    check_memory(on_device, loading.find_device(), side)
+    fewer = "; so do fewer --candidates" if candidates > 1 else ""
+    check_memory(on_device, loading.find_device(), side, REMOVAL_REMEDY + fewer)
     if loading.offload:  # the whole of it waits there
         check_memory(whole, torch.device("cpu"), side)
 
