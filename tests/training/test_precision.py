@@ -1,8 +1,11 @@
 """Where training computes in bfloat16."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from clearpane.training.kontext import TrainKontext, compute_precision
 from clearpane.training.precision import has_bfloat16, mixed_precision
 
 
@@ -32,3 +35,21 @@ def test_a_release_that_does_not_say_is_answered_with_float32(monkeypatch: pytes
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert not has_bfloat16("cpu")
     assert has_bfloat16("cuda")
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_weights_that_are_trained_are_computed_in_what_the_device_has(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frozen weights in bfloat16 with a LoRA on them are computed in bfloat16 anyway."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native}, raising=False)
+    a = torch.ones(2, 2)
+    for full, precision, wanted in (
+        (True, "bfloat16", native),
+        (True, "float32", False),
+        (False, "bfloat16", True),
+        (False, "float32", False),
+    ):
+        recipe = TrainKontext(Path(), "base", Path(), full=full, precision=precision)
+        with compute_precision(recipe, "cpu"):
+            assert (a @ a).dtype == (torch.bfloat16 if wanted else torch.float32)
