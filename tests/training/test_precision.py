@@ -34,7 +34,13 @@ def test_a_processor_computes_in_what_it_has(
 def test_a_release_that_does_not_say_is_answered_with_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert not has_bfloat16("cpu")
-    assert has_bfloat16("cuda")
+
+
+def test_a_gpu_that_only_emulates_it_is_not_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **how: asked.append(how) or False)
+    assert not has_bfloat16("cuda")
+    assert asked == [{"including_emulation": False}]
 
 
 @pytest.mark.parametrize("native", [False, True])
