@@ -66,6 +66,7 @@ from gensirr_cells import (
     REAL_SHARE,
     SIDE,
     USUAL,
+    USUAL_STEPS,
     ZOOM,
     Cell,
     Question,
@@ -82,8 +83,7 @@ from runs import finish, finish_runs, known_runs
 from small_base import BASE, load_base
 from small_depth import estimator_digest
 
-STEPS = (16, 8, 4, 2, 1)
-USUAL_STEPS = 8
+STEPS = (8, 4, 2, 1)
 _BLENDS = 60
 # Photographs on the sheet, by subset.
 _SHOWN = {"val": 4, "scenes": 3, "rooms": 3}

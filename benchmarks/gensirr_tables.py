@@ -18,6 +18,7 @@ from gensirr_cells import (
     REAL_SHARE,
     SIDE,
     USUAL,
+    USUAL_STEPS,
     Cell,
     Question,
     run_key,
@@ -205,7 +206,7 @@ def render(document: Mapping[str, Any]) -> str:
         "Fine-tunes of [kontext-small](kontext_small.md). Unless a row says otherwise: the whole transformer "
         f"and the task embedding, {USUAL.steps} steps of {BATCH} photographs at {RATE:g}, 300 analytic glass "
         f"scenes and a share of {REAL_SHARE:g} of real pairs, the [VAE with equivariance](equivariance.md); "
-        f"8 steps of sampling; the metrics are means over {NOISES} noises of each photograph, others in each "
+        f"{USUAL_STEPS} steps of sampling; the metrics are means over {NOISES} noises of each photograph, others in each "
         f"run. All at {SIDE} x {SIDE} pixels, of 8 bits: the central "
         f"squares of `real_pairs/val` ({counts['val']}), rendered flat panes before held-out backgrounds "
         f"({counts['scenes']}) and rendered rooms before rendered rooms, blended in linear light with 20 to "
