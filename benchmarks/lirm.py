@@ -31,7 +31,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
-from clearpane.reconstruction.cameras import HALF_SIZE, Cameras
+from clearpane.reconstruction.cameras import HALF_SIZE, spread_order
 from clearpane.reconstruction.evidence import voxel_centres
 from clearpane.reconstruction.heads import HexaplaneField
 from clearpane.reconstruction.loading import load_lirm
@@ -142,17 +142,6 @@ def check_held_out(weights: Path, held_out: Path) -> None:
     common = sorted(seen & {path.name for path in held_out.iterdir()})
     if common:
         raise ClearpaneError(f"{weights}: was trained under {common[0]}, under which it is measured")
-
-
-def spread_order(cameras: Cameras, without: list[int]) -> list[int]:
-    """The other cameras, each the farthest from those before: the first few see an object from all sides."""
-    directions = torch.nn.functional.normalize(cameras.centres, dim=-1)
-    order = [next(i for i in range(len(directions)) if i not in without)]
-    while len(order) < len(directions) - len(without):
-        nearest = (directions @ directions[order].T).amax(-1)
-        nearest[[*order, *without]] = 2
-        order.append(int(nearest.argmin()))
-    return order
 
 
 @torch.no_grad()

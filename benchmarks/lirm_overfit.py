@@ -50,7 +50,7 @@ from view_baselines import hull_views, nearest_views, visual_hull
 
 _SEED, _VIEWS, _NEW = 5, 40, 8
 _ROUGHNESS = 0.2
-_SHARPNESS = 800.0
+_SHARPNESS = 2000.0
 _RATE = 1e-3
 
 
@@ -87,8 +87,8 @@ def load_object(options: Options) -> ObjectSample:
         generator = Generator().manual_seed(_SEED)
         environment = draw_environment(sources, generator)
         cameras = draw_cameras(_VIEWS, options.side, generator)
-        points = draw_points(solid, 4096, generator)
         views = render_object(solid, environment, cameras)
+        points = draw_points(solid, views.mask, cameras, 16384, generator)
         save_object_sample(ObjectSample(views, cameras, points, solid.signed_distance(points)[:, None]), path)
     return load_object_sample(path)
 
@@ -103,7 +103,7 @@ def train(options: Options, lirm: Lirm, sample: ObjectSample) -> None:
     """Train it, or go on; it is left with its averaged weights."""
     accelerator = Accelerator(cpu=True)
     optimizer = accelerator.prepare(torch.optim.AdamW(lirm.parameters(), betas=(0.9, 0.95), weight_decay=0))
-    objective = LirmObjective(lirm, TargetSampling(targets=4, patch=32, samples=64))
+    objective = LirmObjective(lirm, TargetSampling(targets=4, patch=32, samples=96))
     recipe = {
         **{"steps": options.steps, "side": options.side, "sharpness": _SHARPNESS, "rate": _RATE},
         **{"config": asdict(lirm.config), "seed": _SEED, "generator": GENERATOR_VERSION},

@@ -16,7 +16,7 @@ from clearpane.synthesis.object_samples import ObjectSample
 from clearpane.training.lirm_losses import channel_gain
 
 # The width of the surface and the points along a ray at the end of training.
-OPTIONS = RenderOptions(beta=1 / 800, samples=128, occupancy=48)
+OPTIONS = RenderOptions(beta=1 / 2000, samples=128, occupancy=48)
 _RAYS = 4096
 _GRID, _POINTS = 128, 4000
 

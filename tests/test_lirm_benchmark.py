@@ -18,6 +18,7 @@ from clearpane.reconstruction.cameras import (
     picture_rays,
     pinhole_intrinsics,
     project,
+    spread_order,
 )
 from clearpane.reconstruction.evidence import voxel_centres
 from clearpane.reconstruction.loading import save_lirm
@@ -286,7 +287,6 @@ def test_a_sphere_of_one_colour_keeps_it_in_new_views_and_stands_on_white(baseli
 
 
 def test_views_come_from_all_sides_none_twice_and_none_that_is_left_out():
-    spread_order = importlib.import_module("lirm").spread_order
     cameras = around(20)
     for without in ([], [0, 1, 7], [19], list(range(1, 20))):
         order = spread_order(cameras, without)

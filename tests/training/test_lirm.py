@@ -20,7 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from clearpane.errors import ClearpaneError
 from clearpane.images.picture import Picture
 from clearpane.images.writing import write_picture
-from clearpane.reconstruction.cameras import picture_rays, pixel_rays
+from clearpane.reconstruction.cameras import picture_rays, pixel_rays, spread_order
 from clearpane.reconstruction.loading import load_lirm, save_lirm
 from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays
 from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm, LirmConfig
@@ -44,12 +44,13 @@ from clearpane.training.lirm_objective import (
     LirmObjective,
     Stage,
     TargetSampling,
+    draw_order,
     draw_patch,
     reduced,
     stack_views,
 )
 from clearpane.training.loop import step_generator
-from clearpane.training.object_augmentation import transform_sample
+from clearpane.training.object_augmentation import exchange_channels, transform_sample
 from clearpane.training.object_queue import ObjectOrder, ObjectQueue
 
 TINY = LirmConfig(
@@ -64,7 +65,7 @@ TINY = LirmConfig(
     evidence=8,
     volume=8,
 )
-STREAM = ObjectStream(side=16, points=64, options=ObjectRenderOptions(1, 8, 2))
+STREAM = ObjectStream(views=20, side=16, points=64, options=ObjectRenderOptions(1, 8, 2))
 CPU = torch.device("cpu")
 
 
@@ -85,39 +86,40 @@ def objective(targets: int = 3) -> LirmObjective:
 def joint_loss(module: LirmObjective, sample: ObjectSample, stage: Stage, seed: int) -> Tensor:
     """The plain twin for an object shown in one round: all target views in one graph."""
     generator = step_generator(seed, 0)
-    rounds = ROUNDS[int(torch.randint(len(ROUNDS), (), generator=generator))]
-    order = torch.randperm(16, generator=generator)
-    known = bool(torch.randint(2, (), generator=generator))
-    views = stack_views([sample], [order[: sum(rounds)]], known, CPU)
+    order = draw_order(sample.cameras, 3, generator)
+    known = not torch.randint(8, (), generator=generator)
+    views = stack_views([sample], [order[3:][: sum(stage.rounds)]], known, CPU)
     memory, first, total = None, 0, torch.zeros(())
-    for count in rounds:
+    for count in stage.rounds:
         with torch.autocast("cpu", torch.bfloat16):
             memory = module.lirm.observe(views.part(first, first + count), memory)
             (field,) = module.lirm.fields(memory)
         first += count
         options = RenderOptions(stage.beta, 12)
         occupied = occupied_cells(field, options, torch.zeros(1))
-        targets = order[sum(rounds) :][:3].tolist()
-        for view in targets:
+        for view in order[:3].tolist():
             patch, pixels = draw_patch(sample, view, 8, generator)
             origins, directions = pixel_rays(sample.cameras[view], pixels.flatten(0, 1))
             rendered = render_rays(field, origins, directions, options, occupied, generator)
-            total = total + patch_losses(rendered, patch).total / len(targets) / len(rounds)
-        total = total + distance_loss(field.signed_distance(sample.points), sample.distances) / len(rounds)
+            total = total + patch_losses(rendered, patch).total / 3 / len(stage.rounds)
+        some = torch.randperm(len(sample.points), generator=generator)
+        distance = distance_loss(field.signed_distance(sample.points[some]), sample.distances[some])
+        total = total + distance / len(stage.rounds)
     return total
 
 
-@pytest.mark.parametrize("seed", [0, 1, 3])
+@pytest.mark.parametrize(("seed", "rounds"), [(0, (8,)), (1, (4, 4)), (3, (4, 4, 8))])
 def test_the_deferred_gradient_is_that_of_the_whole_graph(
-    sample: ObjectSample, seed: int, monkeypatch: pytest.MonkeyPatch
+    sample: ObjectSample, seed: int, rounds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # In bfloat16 the same sums round otherwise when they are taken in another order.
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    stage = Stage(16, 0.05)
+    stage = Stage(16, 0.05, rounds)
     deferred, joint = objective(), objective()
     one = deferred([sample], stage, step_generator(seed, 0))
     other = joint_loss(joint, sample, stage, seed)
     assert one.item() == pytest.approx(other.item(), rel=1e-5)
+    assert sum(deferred.parts.values()) == pytest.approx(one.item(), rel=1e-5)
     one.backward()
     other.backward()
     for (name, a), b in zip(deferred.named_parameters(), joint.parameters(), strict=True):
@@ -157,10 +159,13 @@ def test_the_run_goes_from_coarse_and_soft_to_fine_and_sharp() -> None:
     recipe = TrainLirm(Path("run"), steps=100)
     stages = [stage_at(recipe, step) for step in range(100)]
     assert [s.side for s in stages] == [64] * 60 + [128] * 40
-    assert all(s.beta == 1 / 800 for s in stages)  # it starts from the hull
+    assert 1 / stages[0].beta == pytest.approx(800)  # it starts from the hull
+    assert 1 / stages[50].beta == pytest.approx((800 * 2000) ** 0.5)
+    assert {s.rounds for s in stages} == set(ROUNDS)
+    assert [s.rounds for s in stages] == [stage_at(recipe, step).rounds for step in range(100)]
     stages = [stage_at(replace(recipe, size="paper"), step) for step in range(100)]
     assert 1 / stages[0].beta == pytest.approx(20)
-    assert 1 / stages[50].beta == pytest.approx((20 * 800) ** 0.5)
+    assert 1 / stages[50].beta == pytest.approx((20 * 2000) ** 0.5)
     assert all(a.beta > b.beta for a, b in pairwise(stages))
 
 
@@ -240,7 +245,7 @@ def test_turned_and_mirrored_objects_are_seen_consistently(
 ) -> None:
     moved = transform_sample(sample, quarters, mirrored)
     rotation = moved.cameras.camera_to_world[:, :3, :3]
-    assert torch.allclose(torch.linalg.det(rotation), torch.ones(16), atol=1e-5)
+    assert torch.allclose(torch.linalg.det(rotation), torch.ones(20), atol=1e-5)
 
     def surface(s: ObjectSample) -> tuple[Tensor, Tensor]:
         """Where each pixel's ray ends, and the normal there; rows of pixels in the unmirrored order."""
@@ -259,9 +264,24 @@ def test_turned_and_mirrored_objects_are_seen_consistently(
     assert torch.allclose(there[..., 1], here[..., 1], atol=1e-4)  # up stays up
 
 
+def test_exchanged_channels_are_those_of_light_and_object(sample: ObjectSample) -> None:
+    other = exchange_channels(sample, torch.tensor([2, 0, 1]))
+    for name in ("colour", "albedo", "background"):
+        before, after = getattr(sample.views, name), getattr(other.views, name)
+        assert torch.equal(after[:, 0], before[:, 2]) and torch.equal(after[:, 1], before[:, 0])
+    assert other.views.normal is sample.views.normal and other.points is sample.points
+
+
+def test_views_are_shown_and_rendered_once(sample: ObjectSample) -> None:
+    orders = [draw_order(sample.cameras, 4, step_generator(0, step)).tolist() for step in range(20)]
+    assert all(sorted(order) == list(range(20)) for order in orders)
+    spread = [order for order in orders if spread_order(sample.cameras, order[:4], order[4]) == order[4:]]
+    assert 4 < len(spread) < 16
+
+
 def test_smaller_pictures_are_means_and_keep_depths(sample: ObjectSample) -> None:
     small = reduced(sample, 8)
-    assert small.views.colour.shape == (16, 3, 8, 8)
+    assert small.views.colour.shape == (20, 3, 8, 8)
     assert (small.cameras.height, small.cameras.width) == (8, 8)
     assert torch.allclose(small.views.colour.mean(), sample.views.colour.mean(), atol=1e-5)
     seen = small.views.mask > 0
@@ -423,7 +443,7 @@ def test_two_processes_train_as_one_that_shows_the_objects_of_both(
     one = replace(small_recipe(tmp_path / "one", steps=2), side=32, coarse_side=16)
     data = open_objects(one, CPU)
     for index in range(2):  # before both would draw them
-        assert data[index].points.shape == (4096, 3)
+        assert data[index].points.shape == (16384, 3)
     shutil.copytree(tmp_path / "one" / "objects", tmp_path / "two" / "objects")
     said = subprocess.run(
         [

@@ -221,3 +221,19 @@ def pixel_at_origin(cameras: Cameras, view: int) -> tuple[int, int]:
     origin = cameras.camera_to_world.new_zeros(1, 3)
     x, y = project(cameras[[view]], origin)[0][0, 0].tolist()
     return min(max(int(y), 0), cameras.height - 1), min(max(int(x), 0), cameras.width - 1)
+
+
+def spread_order(cameras: Cameras, without: Sequence[int], first: int | None = None) -> list[int]:
+    """The other cameras, each the farthest from those before: the first few see an object from all sides.
+
+    Args:
+        without: which are left out.
+        first: which one it begins with; by default the first that is not left out.
+    """
+    directions = F.normalize(cameras.centres, dim=-1)
+    order = [next(i for i in range(len(directions)) if i not in without) if first is None else first]
+    while len(order) < len(directions) - len(without):
+        nearest = (directions @ directions[order].T).amax(-1)
+        nearest[[*order, *without]] = 2
+        order.append(int(nearest.argmin()))
+    return order

@@ -15,7 +15,7 @@ from clearpane.reconstruction.heads import Heads, HexaplaneField
 from clearpane.reconstruction.transformer import Lirm, Views
 
 EVIDENCE_SIDE = 128
-"""Voxels of the hull along a side."""
+"""Voxels along a side of the hull that a fit starts from; LIRM has as many as it was trained with."""
 
 _CHANNELS, _PLANE_SIDE, _VOLUME_SIDE = 8, 160, 48
 _PANORAMA_SIZE = (32, 64)
@@ -65,13 +65,10 @@ def start_from_lirm(capture: Capture, lirm: Lirm) -> HexaplaneField:
     )
     cameras = capture.cameras.resized(side, side)
     batched = type(cameras)(cameras.camera_to_world[None], cameras.intrinsics[None], side, side)
-    own = copy.copy(lirm)
-    if own.evidence_side:
-        own.evidence_side = EVIDENCE_SIDE
     views, memory = Views(pictures, masks, batched), None
     for first in range(0, pictures.shape[1], _MOST_VIEWS):
-        memory = own.observe(views.part(first, first + _MOST_VIEWS), memory)
+        memory = lirm.observe(views.part(first, first + _MOST_VIEWS), memory)
     assert memory is not None
-    (field,) = own.fields(memory)
+    (field,) = lirm.fields(memory)
     planes = F.interpolate(field.planes, (_PLANE_SIDE, _PLANE_SIDE), mode="bilinear", align_corners=False)
     return replace(field, planes=planes, heads=copy.deepcopy(field.heads).requires_grad_(True))

@@ -28,7 +28,7 @@ from clearpane.reconstruction.view_features import (
     ViewFeatures,
     add_features,
     empty_sums,
-    mean_and_variance,
+    mean_and_deviation,
 )
 
 
@@ -171,8 +171,6 @@ class Lirm(nn.Module):
             EvidenceNetwork(config.volume, 2 * config.view_features) if config.evidence else None
         )
         self.heads = Heads(config.channels, config.encoding, bool(config.evidence))
-        self.evidence_side = config.evidence
-        """Voxels along a side; another number may be set once it is trained."""
         self.gradient_checkpointing = False
 
     def observe(self, views: Views, memory: Memory | None = None) -> Memory:
@@ -205,7 +203,7 @@ class Lirm(nn.Module):
         directional = [directional_colours(e) for e in memory.evidence if knows_directions]
         volume = None
         if self.evidence_network:
-            features = torch.stack([mean_and_variance(sums) for sums in memory.features])
+            features = torch.stack([mean_and_deviation(sums) for sums in memory.features])
             made = self.evidence_network(torch.cat(evidence), features).float()
             volume = made.contiguous(memory_format=torch.channels_last_3d)  # quick to look up
         return [
@@ -242,7 +240,7 @@ class Lirm(nn.Module):
             return (), ()
         batch, like, config = len(views.pictures), views.pictures, self.config
         features = self.view_features(views.pictures, views.masks)
-        evidence = memory.evidence if memory else [Evidence.empty(self.evidence_side, like)] * batch
+        evidence = memory.evidence if memory else [Evidence.empty(config.evidence, like)] * batch
         sums = memory.features if memory else [empty_sums(config.view_features, config.volume, like)] * batch
         seen = []
         for i in range(batch):

@@ -18,14 +18,14 @@ from clearpane.errors import ClearpaneError
 from clearpane.images.writing import atomic_path
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.optics.environment import halve, solid_angles, texel_directions
-from clearpane.reconstruction.cameras import HALF_SIZE, Cameras, look_at, pinhole_intrinsics
+from clearpane.reconstruction.cameras import HALF_SIZE, Cameras, look_at, pinhole_intrinsics, project
 from clearpane.synthesis.draws import uniform
 from clearpane.synthesis.object_rendering import ObjectRenderOptions, ObjectViews, render_object
 from clearpane.synthesis.objects import SolidObject, draw_object
 from clearpane.synthesis.sources import Pictures
 
 STREAM_FILE = "stream.json"
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Grows whenever the same seed gives another object or other pictures."""
 _MAP_WIDTH = 512
 # Cameras see an object's ball, of radius 0.87 at most, in so much of half their view.
@@ -46,9 +46,9 @@ class ObjectStream:
     """
 
     seed: int = 0
-    views: int = 16
+    views: int = 20
     side: int = 128
-    points: int = 4096
+    points: int = 16384
     options: ObjectRenderOptions = field(default_factory=ObjectRenderOptions)
 
 
@@ -80,7 +80,7 @@ class ObjectSample:
     Attributes:
         views: of V cameras.
         cameras: V.
-        points: some in the cube, half of them near the surface, [P, 3].
+        points: some in the cube, see `draw_points`, [P, 3].
         distances: theirs to the object, metres, below 0 inside, [P, 1].
     """
 
@@ -118,18 +118,47 @@ def draw_object_sample(
     environment = draw_environment(sources, generator).to(device)
     cameras = draw_cameras(stream.views, stream.side, generator).to(device)
     views = render_object(solid, environment, cameras, stream.options)
-    points = draw_points(solid, stream.points, generator, device)
+    points = draw_points(solid, views.mask, cameras, stream.points, generator)
     return ObjectSample(views, cameras, points, solid.signed_distance(points)[:, None])
 
 
 def draw_points(
-    solid: SolidObject, count: int, generator: Generator, device: torch.device | str = "cpu"
+    solid: SolidObject, masks: Tensor, cameras: Cameras, count: int, generator: Generator
 ) -> Tensor:
-    """Points in the cube, [count, 3]: half anywhere, half moved to within some centimetres of the surface."""
-    points = (HALF_SIZE * (2 * torch.rand(count, 3, generator=generator) - 1)).to(device)
-    near = to_surface(solid, points[: count // 2])
-    spread = 0.03 * torch.randn(len(near), 3, generator=generator).to(device)
-    return torch.cat([(near + spread).clamp(-HALF_SIZE, HALF_SIZE), points[count // 2 :]])
+    """Points in the cube, [count, 3], in random order.
+
+    A third lies within some centimetres of the surface, a third anywhere; a third, or as many as are found,
+    in the visual hull and outside the object: there pictures alone say least.
+
+    Args:
+        masks: [V, 1, H, W] of V cameras.
+    """
+    device = masks.device
+    candidates = (HALF_SIZE * (2 * torch.rand(4 * count, 3, generator=generator) - 1)).to(device)
+    third = count // 3
+    near = to_surface(solid, candidates[:third])
+    near = (near + 0.03 * torch.randn(near.shape, generator=generator).to(device)).clamp(
+        -HALF_SIZE, HALF_SIZE
+    )
+    phantom = candidates[third:]
+    phantom = phantom[in_all_masks(phantom, masks, cameras)]
+    phantom = phantom[solid.signed_distance(phantom) > 0][:third]
+    anywhere = candidates[len(candidates) - (count - len(near) - len(phantom)) :]
+    points = torch.cat([near, phantom, anywhere])
+    return points[torch.randperm(count, generator=generator).to(device)]
+
+
+def in_all_masks(points: Tensor, masks: Tensor, cameras: Cameras) -> Tensor:
+    """Which points, [P, 3], no mask [V, 1, H, W] tells to be empty: [P] bool."""
+    inside = torch.ones(len(points), dtype=torch.bool, device=points.device)
+    for view, mask in enumerate(masks):
+        pixels, depth = project(cameras[view], points)
+        column, row = pixels.floor().long().unbind(-1)
+        height, width = mask.shape[-2:]
+        within = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (depth > 0)
+        seen = mask[0, row.clamp(0, height - 1), column.clamp(0, width - 1)] > 0
+        inside &= ~within | seen
+    return inside
 
 
 def to_surface(solid: SolidObject, points: Tensor) -> Tensor:

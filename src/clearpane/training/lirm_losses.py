@@ -20,17 +20,17 @@ _WINDOW = 7
 # Distances beyond are all alike: what matters is near the surface, metres.
 _TRUNCATION = 0.05
 _WEIGHTS = {
-    "colour": 1.0,
-    "gradients": 0.25,
-    "ssim": 0.2,
-    "mask": 1.0,
+    "colour": 5.0,
+    "gradients": 0.1,
+    "ssim": 0.1,
+    "mask": 2.0,
     "normal": 0.2,
     "albedo": 1.0,
     "material": 0.2,
     "depth": 0.2,
 }
 # Pictures alone make the object too small: a ray that misses it tells nothing of how far.
-_DISTANCE_WEIGHT = 3.0
+_DISTANCE_WEIGHT = 2.0
 
 
 class Patch(NamedTuple):
@@ -56,10 +56,14 @@ class PatchLosses:
     parts: dict[str, Tensor]
 
     @property
+    def weighted(self) -> dict[str, Tensor]:
+        """Each times its weight."""
+        return {name: _WEIGHTS[name] * value for name, value in self.parts.items()}
+
+    @property
     def total(self) -> Tensor:
         """Their weighted sum."""
-        weighted = [_WEIGHTS[name] * value for name, value in self.parts.items()]
-        return torch.stack(weighted).sum()
+        return torch.stack(list(self.weighted.values())).sum()
 
 
 def patch_losses(rendered: Rendered, true: Patch) -> PatchLosses:

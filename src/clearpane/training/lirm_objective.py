@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from clearpane.reconstruction.cameras import Cameras, pixel_rays
+from clearpane.reconstruction.cameras import Cameras, pixel_rays, spread_order
 from clearpane.reconstruction.heads import HexaplaneField
 from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays
 from clearpane.reconstruction.transformer import Lirm, Views
@@ -16,8 +16,12 @@ from clearpane.training.lirm_losses import Patch, distance_loss, patch_losses
 from clearpane.training.precision import mixed_precision
 
 # How the views of a step are shown, each as likely: in one, two or three rounds.
-ROUNDS = ((8,), (2,), (5,), (8,), (4, 4), (3, 5), (4, 4, 4), (4, 2, 6))
+ROUNDS = ((8,), (8,), (4, 4), (4, 4), (4, 4, 8), (5,), (3, 5), (2, 6))
 MOST_SHOWN = max(map(sum, ROUNDS))
+# In one step of so many what surrounds the objects is known; people's captures seldom have it.
+_SURROUNDINGS_EVERY = 8
+# Points whose distance is asked for in a step, of those that a sample has.
+_POINTS = 4096
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,12 @@ class Stage:
     Attributes:
         side: of the pictures.
         beta: of the density.
+        rounds: how many views are shown in each.
     """
 
     side: int
     beta: float
+    rounds: tuple[int, ...] = (8,)
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class LirmObjective(nn.Module):
     def __init__(self, lirm: Lirm, sampling: TargetSampling) -> None:
         super().__init__()
         self.lirm = lirm
+        self.parts: dict[str, float] = {}
+        """Of the last step: what its loss is made of, weighted."""
         self._sampling = sampling
 
     def forward(self, samples: Sequence[ObjectSample], stage: Stage, generator: Generator) -> Tensor:
@@ -66,16 +74,15 @@ class LirmObjective(nn.Module):
         Its gradient is that of the loss; all of it flows through one product of gradients and values.
         """
         device = next(self.lirm.parameters()).device
-        rounds = ROUNDS[int(torch.randint(len(ROUNDS), (), generator=generator))]
-        shown = sum(rounds)
-        order = [torch.randperm(len(s.cameras.camera_to_world), generator=generator) for s in samples]
-        known = bool(torch.randint(2, (), generator=generator))
-        views = stack_views(samples, [o[:shown] for o in order], known, device)
+        rounds, targets = stage.rounds, self._sampling.targets
+        order = [draw_order(s.cameras, targets, generator) for s in samples]
+        known = not torch.randint(_SURROUNDINGS_EVERY, (), generator=generator)
+        views = stack_views(samples, [o[targets:][: sum(rounds)] for o in order], known, device)
         first = 0
         memory = None
         value = torch.zeros((), device=device)
         carrier = torch.zeros((), device=device)
-        targets = [o[shown:][: self._sampling.targets] for o in order]
+        self.parts = {}
         share = 1 / (len(rounds) * len(samples))
         for count in rounds:
             part = views.part(first, first + count)
@@ -83,15 +90,28 @@ class LirmObjective(nn.Module):
             with mixed_precision(device.type):
                 memory = self.lirm.observe(part, memory)
                 fields = self.lirm.fields(memory)
-            for field, sample, chosen in zip(fields, samples, targets, strict=True):
-                loss, product = self._render(field, sample, chosen, stage, generator)
+            for field, sample, chosen in zip(fields, samples, order, strict=True):
+                loss, product = self._render(field, sample, chosen[:targets], stage, generator, share)
                 value, carrier = value + share * loss, carrier + share * product
         return carrier + (value - carrier).detach()
 
+    def _note(self, name: str, part: Tensor) -> None:
+        self.parts[name] = self.parts.get(name, 0.0) + float(part.detach())
+
     def _render(
-        self, field: HexaplaneField, sample: ObjectSample, chosen: Tensor, stage: Stage, generator: Generator
+        self,
+        field: HexaplaneField,
+        sample: ObjectSample,
+        chosen: Tensor,
+        stage: Stage,
+        generator: Generator,
+        share: float,
     ) -> tuple[Tensor, Tensor]:
-        """The loss of one object's targets, without its graph, and what carries its gradient."""
+        """The loss of one object's targets, without its graph, and what carries its gradient.
+
+        Args:
+            share: of this loss in that of the step.
+        """
         flowing = [x for x in (field.planes, field.panoramas, field.volume) if x is not None]
         leaves = [x.detach().requires_grad_() for x in flowing]
         rest = iter(leaves[1:])
@@ -123,15 +143,32 @@ class LirmObjective(nn.Module):
             rendered = render_rays(
                 detached, origins.to(device), directions.to(device), options, occupied, generator
             )
-            true = Patch(*(x.to(device) for x in patch))
-            collect(patch_losses(rendered, true).total / len(chosen))
-        points = sample.points.to(device)
-        collect(distance_loss(detached.signed_distance(points), sample.distances.to(device)))
+            losses = patch_losses(rendered, Patch(*(x.to(device) for x in patch)))
+            for name, part in losses.weighted.items():
+                self._note(name, share * part / len(chosen))
+            collect(losses.total / len(chosen))
+        some = torch.randperm(len(sample.points), generator=generator)[:_POINTS]
+        points, distances = sample.points[some].to(device), sample.distances[some].to(device)
+        distance = distance_loss(detached.signed_distance(points), distances)
+        self._note("distance", share * distance)
+        collect(distance)
         carrier = sum(
             (x * g).sum() for x, g in zip([*flowing, *parameters[len(leaves) :]], gradients, strict=True)
         )
         assert isinstance(carrier, Tensor)
         return value, carrier
+
+
+def draw_order(cameras: Cameras, targets: int, generator: Generator) -> Tensor:
+    """The numbers of an object's views: first those that are rendered, then those to be shown, in order.
+
+    In half of all cases each that is shown is the farthest from those before, as people walk around things.
+    """
+    order = torch.randperm(len(cameras.camera_to_world), generator=generator)
+    if torch.randint(2, (), generator=generator):
+        spread = spread_order(cameras, order[:targets].tolist(), int(order[targets]))
+        order = torch.cat([order[:targets], torch.tensor(spread)])
+    return order
 
 
 def reduced(sample: ObjectSample, side: int) -> ObjectSample:

@@ -1,4 +1,6 @@
-"""Objects seen otherwise: turned about the upright axis by quarters, and mirrored. Up stays up."""
+"""Objects seen otherwise: turned by quarters about the upright axis, mirrored, in other colours."""
+
+from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
@@ -8,10 +10,18 @@ from clearpane.synthesis.object_samples import ObjectSample
 
 
 def augment(sample: ObjectSample, generator: Generator) -> ObjectSample:
-    """One of the eight ways, at random."""
+    """One of the eight ways and one of the six orders of the colour channels, at random."""
     quarters = int(torch.randint(4, (), generator=generator))
     mirrored = bool(torch.randint(2, (), generator=generator))
-    return transform_sample(sample, quarters, mirrored)
+    channels = torch.randperm(3, generator=generator)
+    return exchange_channels(transform_sample(sample, quarters, mirrored), channels)
+
+
+def exchange_channels(sample: ObjectSample, channels: Tensor) -> ObjectSample:
+    """The object that is green where it was red, say, under a light likewise: as true as the first."""
+    views = sample.views
+    exchanged = {name: getattr(views, name)[:, channels] for name in ("colour", "albedo", "background")}
+    return replace(sample, views=views._replace(**exchanged))
 
 
 def transform_sample(sample: ObjectSample, quarters: int, mirrored: bool) -> ObjectSample:
