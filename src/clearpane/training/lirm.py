@@ -75,7 +75,7 @@ class TrainLirm:
     size: Literal["small", "paper"] = "small"
     """The model: lirm-small, or the paper's."""
     objects: int = 0
-    """How many objects are kept and shown again, of some 5 MB each; 0: each step has new ones."""
+    """How many objects are kept and shown again, of some 7 MB each; 0: each step has new ones."""
     side: int = 128
     """Pictures have SIDE x SIDE pixels."""
     coarse_side: int = 64
