@@ -173,7 +173,7 @@ def render(document: Mapping[str, Any]) -> str:
         "intervals over the pictures; ± "
         "is the standard deviation over runs, where there are several: an interval over pictures does not"
         " hold what another seed would change. Minutes are a processor's, of one thread; none where a run "
-        "was interrupted."
+        "was interrupted. Runs are computed in bfloat16 where the processor has it."
     ]
     if usual:
         parts.append(
