@@ -53,6 +53,7 @@ UNTOUCHED = "untouched"
 # Those that a claim rests on, and that are therefore trained with several seeds.
 CLAIMED = ("reconstruction alone", "with equivariance")
 _SIDE = 64
+_MOST_SEEDS = 10
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,11 @@ def psnrs(vae: AutoencoderKL, latents: Tensor, wanted: Tensor) -> list[float]:
 
 
 def finished(document: dict[str, Any]) -> dict[str, dict[int, Run]]:
-    """The scores of the runs of each VAE that are there, by seed."""
+    """The scores of the runs of each VAE that are there, by seed: of the last recipe, others are kept too."""
     by_name: dict[str, dict[int, Run]] = {}
-    for scored in document["runs"].values():
+    for key, scored in document["runs"].items():
+        if key not in (UNTOUCHED, *document["shown"]):
+            continue
         by_name.setdefault(scored["name"], {})[scored["seed"]] = scored["scores"]
     return {name: dict(sorted(by_name[name].items())) for name in (UNTOUCHED, *TRAINED) if name in by_name}
 
@@ -228,6 +231,8 @@ def measure(options: Options) -> str:
         for name in TRAINED
         for seed in range(options.seeds if name in CLAIMED else 1)
     }
+    every = (vae_key(options, name, seed) for name in TRAINED for seed in range(_MOST_SEEDS))
+    document["shown"] = [key for key in every if key in wanted or key in runs]
     missing = {key: run for key, run in wanted.items() if key not in runs}
     pairs = held_out_pairs(options.data)
     runs[UNTOUCHED] = {"name": UNTOUCHED, "seed": 0, "scores": score(load_vae(options.base), pairs)}

@@ -376,7 +376,7 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
             known = document["runs"].get(key, {})
             asked = {"steps", "branches"} if cell == USUAL else set()
             asked &= {"branches" if question == "branching" else question for question in options.only}
-            if "branches" in known and known["branches"]["depth"] != estimator:
+            if "branches" in known and "branches" in asked and known["branches"]["depth"] != estimator:
                 del known["branches"]
             if not known or asked - set(known):
                 wanted[key] = cell, seed

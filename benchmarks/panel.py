@@ -73,8 +73,8 @@ from panel_scores import (
     score_ceiling,
     score_full_size,
     score_kept,
-    score_layers_as_shown,
     score_pictures,
+    score_vae,
     separate,
     shrink,
 )
@@ -253,7 +253,7 @@ def score_shown(options: Options) -> dict[str, dict[str, list[float]]]:
     """By subset: PSNR of each true T, and of R where it is known, as the untouched VAE shows it."""
     vae = load_backbone(options.base, Loading("float32", "cpu"))
     subsets = zip(("scenes", "val"), held_out_pictures(options.data, options.cache), strict=True)
-    return {name: score_layers_as_shown(vae, USUAL, pictures) for name, pictures in subsets}
+    return {name: score_vae(vae, USUAL, pictures) for name, pictures in subsets}
 
 
 def score_own_edits(options: Options, backbone: Backbone) -> dict[str, float]:

@@ -116,7 +116,7 @@ def score_ceiling(backbone: Backbone, cell: Cell, picture: PanelPictures) -> Sco
 
 
 @torch.no_grad()
-def score_layers_as_shown(backbone: Backbone, cell: Cell, pictures: list[PanelPictures]) -> Scores:
+def score_vae(backbone: Backbone, cell: Cell, pictures: list[PanelPictures]) -> Scores:
     """PSNR of each true T and R, where R is known, through the VAE, which shows no painted one better."""
     scores: Scores = {"t": [], "r": []}
     for picture in pictures:

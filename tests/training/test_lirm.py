@@ -119,7 +119,7 @@ def test_the_deferred_gradient_is_that_of_the_whole_graph(
     one = deferred([sample], stage, step_generator(seed, 0))
     other = joint_loss(joint, sample, stage, seed)
     assert one.item() == pytest.approx(other.item(), rel=1e-5)
-    assert sum(deferred.parts.values()) == pytest.approx(one.item(), rel=1e-5)
+    assert float(sum(deferred.parts.values())) == pytest.approx(one.item(), rel=1e-5)
     one.backward()
     other.backward()
     for (name, a), b in zip(deferred.named_parameters(), joint.parameters(), strict=True):

@@ -140,7 +140,7 @@ def draw_points(
     near = (near + 0.03 * torch.randn(near.shape, generator=generator).to(device)).clamp(
         -HALF_SIZE, HALF_SIZE
     )
-    phantom = candidates[third:]
+    phantom = candidates[third : len(candidates) - count]
     phantom = phantom[in_all_masks(phantom, masks, cameras)]
     phantom = phantom[solid.signed_distance(phantom) > 0][:third]
     anywhere = candidates[len(candidates) - (count - len(near) - len(phantom)) :]

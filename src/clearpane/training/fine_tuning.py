@@ -134,9 +134,11 @@ def fine_tune(
         with Curves(recipe.output) as curves:
             finished = run_steps(state, schedule, recipe.output, loss_at, accelerator, on_step)
     except torch.OutOfMemoryError as error:
+        keep = ""
+        if any(f.name == "gradient_checkpointing" for f in fields(recipe)):
+            keep = ", and keep --gradient-checkpointing"
         raise ClearpaneError(
-            f"the memory of {accelerator.device} is not enough; lower --batch, --side or --rank, "
-            "and keep --gradient-checkpointing"
+            f"the memory of {accelerator.device} is not enough; lower --batch, --side or --rank{keep}"
         ) from error
     if not finished:
         return None

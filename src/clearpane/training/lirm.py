@@ -217,7 +217,7 @@ def run(recipe: TrainLirm) -> int:
     def on_step(step: int, loss: float, rate: float) -> None:
         writer = curves.add(step, loss, rate)
         for name, value in module.parts.items():
-            writer.add_scalar(f"loss/{name}", value, step)
+            writer.add_scalar(f"loss/{name}", float(value), step)
         if step % recipe.checkpoint_every == 0:  # what is learnt can be used before the end
             export()
 

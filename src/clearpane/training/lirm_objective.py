@@ -64,8 +64,8 @@ class LirmObjective(nn.Module):
     def __init__(self, lirm: Lirm, sampling: TargetSampling) -> None:
         super().__init__()
         self.lirm = lirm
-        self.parts: dict[str, float] = {}
-        """Of the last step: what its loss is made of, weighted."""
+        self.parts: dict[str, Tensor] = {}
+        """Of the last step: what its loss on this device is made of, weighted."""
         self._sampling = sampling
 
     def forward(self, samples: Sequence[ObjectSample], stage: Stage, generator: Generator) -> Tensor:
@@ -96,7 +96,7 @@ class LirmObjective(nn.Module):
         return carrier + (value - carrier).detach()
 
     def _note(self, name: str, part: Tensor) -> None:
-        self.parts[name] = self.parts.get(name, 0.0) + float(part.detach())
+        self.parts[name] = self.parts.get(name, torch.zeros_like(part)) + part.detach()
 
     def _render(
         self,
@@ -162,7 +162,8 @@ class LirmObjective(nn.Module):
 def draw_order(cameras: Cameras, targets: int, generator: Generator) -> Tensor:
     """The numbers of an object's views: first those that are rendered, then those to be shown, in order.
 
-    In half of all cases each that is shown is the farthest from those before, as people walk around things.
+    For half of all objects each that is shown is the farthest from those before: from all sides at once, as
+    models are measured.
     """
     order = torch.randperm(len(cameras.camera_to_world), generator=generator)
     if torch.randint(2, (), generator=generator):

@@ -241,7 +241,7 @@ def run(recipe: TrainPanel) -> int:
     held = parameter_holder(parameters)
     optimizer = torch.optim.AdamW(held.parameters(), betas=(0.9, 0.999), weight_decay=1e-2)
     loss, optimizer = accelerator.prepare(PanelLoss(recipe, backbone, task), optimizer)
-    facts = {"fingerprint": base_fingerprint(base), "scenes": len(glass), "pairs": len(real)}
+    facts = {"fingerprint": base_fingerprint(base), "scenes": len(glass) - _DRAWN, "pairs": len(real)}
 
     def loss_of(generator: torch.Generator) -> Tensor:
         return loss(choose_pictures(recipe, glass[_DRAWN:], real, generator), generator)
