@@ -13,6 +13,7 @@ from torch import Tensor
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.reconstruction.cameras import (
+    HALF_SIZE,
     OBJECT_HALF_SIZE,
     Cameras,
     look_at,
@@ -33,8 +34,10 @@ from clearpane.synthesis.object_samples import (
     ObjectStream,
     draw_environment,
     draw_object_sample,
+    in_all_masks,
     load_object_sample,
     mean_radiance,
+    object_seed,
     random_sky,
 )
 from clearpane.synthesis.objects import (
@@ -302,3 +305,22 @@ def test_pictures_are_those_of_mitsuba(tmp_path: Path) -> None:
     share = float((reference[3] > 0.999).float().mean())
     psnr = -10 * math.log10(float(error.square().mean()) / share)
     assert psnr > 30
+
+
+def test_a_third_of_the_points_is_near_the_surface_and_some_are_where_pictures_say_nothing() -> None:
+    stream = ObjectStream(views=6, side=24, points=600, options=ObjectRenderOptions(1, 8, 2))
+    sample = draw_object_sample(3, ObjectSources(), stream)
+    assert sample.points.shape == (600, 3) and sample.points.abs().max() <= HALF_SIZE
+    assert len(sample.points.unique(dim=0)) == 600
+    distance = sample.distances[:, 0]
+    assert (distance.abs() < 0.1).float().mean() > 0.33
+    phantom = in_all_masks(sample.points, sample.views.mask, sample.cameras) & (distance > 0)
+    anywhere = HALF_SIZE * (2 * torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)) - 1)
+    solid = draw_object(object_seed(stream.seed, 3), ())
+    by_chance = in_all_masks(anywhere, sample.views.mask, sample.cameras) & (
+        solid.signed_distance(anywhere) > 0
+    )
+    assert phantom.float().mean() > 2 * by_chance.float().mean() > 0
+    # Deeper in the object than half a pixel is wide, 5 cm there, every mask says so.
+    inside = sample.points[distance < -0.06]
+    assert len(inside) > 10 and in_all_masks(inside, sample.views.mask, sample.cameras).all()
