@@ -35,6 +35,7 @@ from clearpane.reconstruction.cameras import HALF_SIZE, spread_order
 from clearpane.reconstruction.evidence import voxel_centres
 from clearpane.reconstruction.heads import HexaplaneField
 from clearpane.reconstruction.loading import load_lirm
+from clearpane.reconstruction.rendering import render_views
 from clearpane.reconstruction.transformer import Lirm
 from clearpane.reconstruction.update import Memory
 from clearpane.synthesis.object_materials import load_materials
@@ -51,6 +52,7 @@ from clearpane.synthesis.object_samples import (
 from clearpane.synthesis.objects import SolidObject, draw_object
 from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
 from clearpane.training.lirm_objective import stack_views
+from clearpane.training.lirm_validation import OPTIONS
 from held_out_environments import split_environments
 from markdown import table
 from measuring import FOLDER, Machine, describe_machine
@@ -58,7 +60,6 @@ from reconstruction_scores import (
     chamfer,
     crossings,
     material_scores,
-    render_views,
     summary,
     view_scores,
     zero_points,
@@ -170,7 +171,7 @@ def score_object(lirm: Lirm, sample: ObjectSample, surface: Tensor) -> tuple[dic
     pictures: list[Tensor] = [sample.views.colour[targets[0]]]
     for count, field in zip(ROUNDS, fields, strict=True):
         shown += count
-        rendered = render_views(field, wanted)
+        rendered = render_views(field, wanted, OPTIONS)
         rows[f"LIRM, {shown} views"] = {
             **view_scores(rendered["colour"], sample, targets),
             **material_scores(rendered, sample, targets),

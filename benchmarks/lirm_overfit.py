@@ -24,6 +24,7 @@ from tyro.conf import Positional
 from clearpane.evaluation.metrics import to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
+from clearpane.reconstruction.rendering import render_views
 from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm
 from clearpane.synthesis.object_materials import load_materials
 from clearpane.synthesis.object_rendering import render_object
@@ -40,11 +41,12 @@ from clearpane.synthesis.object_samples import (
 from clearpane.synthesis.objects import draw_object
 from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
 from clearpane.training.lirm_objective import LirmObjective, Stage, TargetSampling, stack_views
+from clearpane.training.lirm_validation import OPTIONS
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
 from clearpane.training.runner import Schedule, run_steps
 from markdown import table
 from measuring import FOLDER, Machine, describe_machine
-from reconstruction_scores import render_views, view_scores
+from reconstruction_scores import view_scores
 from runs import finish
 from view_baselines import hull_views, nearest_views, visual_hull
 
@@ -151,7 +153,7 @@ def measure(options: Options) -> str:
         views = stack_views([sample], [torch.tensor(shown)], False, torch.device("cpu"))
         (field,) = lirm([views])
     wanted, seen = sample.cameras[new], sample.cameras[shown]
-    rendered = render_views(field, wanted)["colour"]
+    rendered = render_views(field, wanted, OPTIONS)["colour"]
     pictures, masks = sample.views.colour[shown], sample.views.mask[shown]
     hull = visual_hull(masks, seen)
     document = {

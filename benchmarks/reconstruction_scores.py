@@ -9,35 +9,12 @@ from torch.nn import functional as F
 
 from clearpane.evaluation.metrics import psnr, ssim, to_8bit
 from clearpane.optics.color import linear_to_srgb
-from clearpane.reconstruction.cameras import HALF_SIZE, Cameras, picture_rays
+from clearpane.reconstruction.cameras import HALF_SIZE
 from clearpane.reconstruction.heads import HexaplaneField
-from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays
 from clearpane.synthesis.object_samples import ObjectSample
 from clearpane.training.lirm_losses import channel_gain
 
-# The width of the surface and the points along a ray at the end of training.
-OPTIONS = RenderOptions(beta=1 / 2000, samples=128, occupancy=48)
-_RAYS = 4096
 _GRID, _POINTS = 128, 4000
-
-
-@torch.no_grad()
-def render_views(field: HexaplaneField, cameras: Cameras) -> dict[str, Tensor]:
-    """What a field shows to cameras: colour on white, mask, albedo, normal: [V, C, H, W]."""
-    origins, directions = (x.reshape(-1, 3) for x in picture_rays(cameras))
-    occupied = occupied_cells(field, OPTIONS, origins)
-    parts = [
-        render_rays(field, o, d, OPTIONS, occupied)
-        for o, d in zip(origins.split(_RAYS), directions.split(_RAYS), strict=True)
-    ]
-    shape = (len(cameras.camera_to_world), cameras.height, cameras.width, -1)
-    values = {
-        "colour": [p.appearance.colour for p in parts],
-        "mask": [p.opacity for p in parts],
-        "albedo": [p.appearance.albedo for p in parts],
-        "normal": [p.appearance.normal for p in parts],
-    }
-    return {name: torch.cat(value).reshape(shape).movedim(-1, 1) for name, value in values.items()}
 
 
 def view_scores(colour: Tensor, sample: ObjectSample, targets: list[int]) -> dict[str, float]:

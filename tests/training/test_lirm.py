@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from clearpane.errors import ClearpaneError
+from clearpane.evaluation import metrics
 from clearpane.images.picture import Picture
 from clearpane.images.writing import write_picture
 from clearpane.reconstruction.cameras import picture_rays, pixel_rays, spread_order
 from clearpane.reconstruction.loading import load_lirm, save_lirm
-from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays
+from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays, render_views
 from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm, LirmConfig
 from clearpane.synthesis.object_rendering import ObjectRenderOptions
 from clearpane.synthesis.object_samples import (
@@ -49,6 +50,7 @@ from clearpane.training.lirm_objective import (
     reduced,
     stack_views,
 )
+from clearpane.training.lirm_validation import OPTIONS, new_view_psnr
 from clearpane.training.loop import step_generator
 from clearpane.training.object_augmentation import exchange_channels, transform_sample
 from clearpane.training.object_queue import ObjectOrder, ObjectQueue
@@ -227,11 +229,11 @@ def test_the_gain_is_that_of_least_squares() -> None:
 
 
 def test_similarity_is_that_of_scikit_image() -> None:
-    metrics = pytest.importorskip("skimage.metrics")
+    theirs = pytest.importorskip("skimage.metrics")
     a = torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(0)).double()
     b = (a + 0.2 * torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(1))).clamp(0, 1).double()
     # Theirs, with every place weighed the same as ours: no window reaches beyond the picture.
-    _, whole = metrics.structural_similarity(
+    _, whole = theirs.structural_similarity(
         a.numpy(), b.numpy(), channel_axis=0, data_range=1.0, full=True, use_sample_covariance=False
     )
     assert float(structural_similarity(a, b)) == pytest.approx(float(whole[:, 3:-3, 3:-3].mean()), abs=1e-6)
@@ -324,6 +326,7 @@ def small_recipe(folder: Path, steps: int = 4) -> TrainLirm:
         workers=0,
         cpu=True,
         checkpoint_every=2,
+        validation=0,
     )
 
 
@@ -439,6 +442,7 @@ def test_two_processes_train_as_one_that_shows_the_objects_of_both(
     from clearpane.training import lirm as module
 
     options = "--objects 2 --side 32 --coarse-side 16 --patch 8 --samples 6 --targets 1 --steps 2 --workers 0"
+    options += " --validation 0"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     one = replace(small_recipe(tmp_path / "one", steps=2), side=32, coarse_side=16)
     data = open_objects(one, CPU)
@@ -481,3 +485,49 @@ def test_two_processes_train_as_one_that_shows_the_objects_of_both(
     before, one_s, two_s = (torch.cat([p.flatten() for p in w]) for w in weights)
     # Adam makes whole steps of the smallest gradients too, rounding errors and all: most must be the same.
     assert (two_s - one_s).abs().mean() < 0.02 * (one_s - before).abs().mean()
+
+
+def test_new_views_are_measured_at_checkpoints_and_weights_can_be_begun_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from clearpane.training import lirm as module
+
+    monkeypatch.setitem(module._SIZES, "small", TINY)
+    recipe = replace(small_recipe(tmp_path / "first"), validation=1)
+    assert run(recipe) == 0
+    first = load_lirm(tmp_path / "first" / "lirm.safetensors")
+    said = [line for line in capsys.readouterr().out.splitlines() if "new views" in line]
+    assert [line.split(":")[0] for line in said] == ["step 2", "step 4"]
+    (sample,) = (module.open_validation(recipe, open_objects(recipe, CPU))[k] for k in range(1))
+    assert float(said[1].split()[2]) == pytest.approx(float(new_view_psnr(first, [sample])), abs=0.02)
+    # Too slow to change anything: the weights are still those that were begun with.
+    again = replace(
+        small_recipe(tmp_path / "again", steps=1),
+        init=tmp_path / "first" / "lirm.safetensors",
+        learning_rate=1e-12,
+    )
+    assert run(again) == 0
+    second = load_lirm(tmp_path / "again" / "lirm.safetensors")
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    with pytest.raises(ClearpaneError, match="is of another run"):
+        run(replace(again, init=None))
+    monkeypatch.setitem(module._SIZES, "small", replace(TINY, width=32))
+    with pytest.raises(ClearpaneError, match="not of the size small"):
+        run(replace(again, output=tmp_path / "other"))
+
+
+def test_new_views_are_those_not_shown() -> None:
+    sample = draw_object_sample(2, ObjectSources(), STREAM)
+    torch.manual_seed(0)
+    lirm = Lirm(TINY).eval()
+    with torch.no_grad():
+        new = [0, 10]
+        shown = torch.tensor(spread_order(sample.cameras, new)[:8])
+        (field,) = lirm([stack_views([sample], [shown], False, CPU)])
+        pictures = render_views(field, sample.cameras[new], OPTIONS)["colour"].numpy()
+    expected = [
+        metrics.psnr(a.transpose(1, 2, 0), b.transpose(1, 2, 0))
+        for a, b in zip(pictures, sample.views.colour[new].numpy(), strict=True)
+    ]
+    assert float(new_view_psnr(lirm, [sample])) == pytest.approx(float(np.mean(expected)), abs=0.01)

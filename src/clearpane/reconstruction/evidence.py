@@ -28,6 +28,8 @@ _REACH = 0.4
 # The least hull value at which there may be something, and how many voxels around it get colours.
 _POSSIBLE, _DILATION = 0.1, 2
 _BLOCKED_WEIGHT = 0.01
+# Where weights fade instead, the least of them.
+_FADED_WEIGHT = 1e-5
 # How many views' worth of directions all around hold back the slopes of colours over directions.
 _RIDGE = 1.0
 # Texels of the pictures in which the hull's depth is found, along the longer side.
@@ -106,18 +108,24 @@ class Sight:
         return near.flatten().nonzero()[:, 0]
 
     @torch.no_grad()
-    def of_points(self, view: int, points: Tensor) -> tuple[Tensor, Tensor]:
+    def of_points(self, view: int, points: Tensor, fade: float = 0.0) -> tuple[Tensor, Tensor]:
         """Where points are in one view, [P, 2] in [-1, 1], and how much its pixels say of them, [P].
 
         That is nothing outside of the picture, and little for what the hull blocks: where nobody looks, it is
         the best guess there is.
+
+        Args:
+            fade: metres behind the hull's front over which the weight falls to 1 / e, so that of a surface in
+                a hollow those say most who look into it; 0: it falls to a hundredth at once.
         """
         place, within = _places(self.cameras[view], points)
         first = look_up(self.depths[view : view + 1], place, "nearest")[0]
         distance = (points - self.cameras.centres[view]).norm(dim=-1)
         voxel = 2 * HALF_SIZE / self.hull.shape[-1]
-        free = (first <= 0) | (distance < first + _DEPTH_MARGIN * voxel)
-        return place, within * torch.where(free, 1.0, _BLOCKED_WEIGHT)
+        behind = torch.where(first <= 0, 0.0, distance - first - _DEPTH_MARGIN * voxel)
+        if fade:
+            return place, within * torch.exp(-behind.clamp(min=0) / fade).clamp(min=_FADED_WEIGHT)
+        return place, within * torch.where(behind <= 0, 1.0, _BLOCKED_WEIGHT)
 
 
 def add_views(evidence: Evidence, pictures: Tensor, masks: Tensor, cameras: Cameras) -> Evidence:

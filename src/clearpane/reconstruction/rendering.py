@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Generator, Tensor
 
-from clearpane.reconstruction.cameras import HALF_SIZE
+from clearpane.reconstruction.cameras import HALF_SIZE, Cameras, picture_rays
 
 # Steps along a ray at which the occupancy is looked up.
 _LOOK_UPS = 192
@@ -18,6 +18,8 @@ _LOOK_UPS = 192
 _STEEPNESS = 1.5
 # Beyond so many betas from the surface there is no density to speak of.
 _BETAS = 8.0
+# Rays of whole views that are rendered at a time.
+_RAYS = 4096
 # Points that weigh less than this share of what is even on their ray are not asked how they look; nor are
 # those of rays as good as empty.
 _LEAST_SHARE, _LEAST_OPACITY = 0.01, 1e-3
@@ -207,3 +209,26 @@ def render_rays(
         depth / opacity.clamp(min=1e-6),
         summed._replace(colour=summed.colour + white),
     )
+
+
+@torch.no_grad()
+def render_views(field: Field, cameras: Cameras, options: RenderOptions) -> dict[str, Tensor]:
+    """What V cameras see of a field: [V, C, H, W] each, without gradients.
+
+    ``colour`` is on white, sRGB; ``mask`` the opacity; ``albedo``, linear, and ``normal`` are 0 where nothing
+    is.
+    """
+    origins, directions = (x.reshape(-1, 3) for x in picture_rays(cameras))
+    occupied = occupied_cells(field, options, origins)
+    parts = [
+        render_rays(field, o, d, options, occupied)
+        for o, d in zip(origins.split(_RAYS), directions.split(_RAYS), strict=True)
+    ]
+    values = {
+        "colour": [p.appearance.colour for p in parts],
+        "mask": [p.opacity for p in parts],
+        "albedo": [p.appearance.albedo for p in parts],
+        "normal": [p.appearance.normal for p in parts],
+    }
+    shape = (len(cameras.camera_to_world), cameras.height, cameras.width, -1)
+    return {name: torch.cat(value).reshape(shape).movedim(-1, 1) for name, value in values.items()}

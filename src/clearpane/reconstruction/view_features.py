@@ -14,6 +14,9 @@ from clearpane.reconstruction.evidence import Sight, look_up, voxel_centres
 _WIDTH = 32
 # Under the root of the variance: its slope at 0 is infinite.
 _LEAST_VARIANCE = 1e-4
+# Metres behind the hull's front in which a view's say falls to 1 / e. Surfaces in hollows lie that deep: were
+# all views that the hull blocks alike, those from behind would drown the agreement of those in front.
+_FADE = 0.03
 
 
 class ViewFeatures(nn.Module):
@@ -67,7 +70,7 @@ def add_features(sums: Tensor, features: Tensor, sight: Sight) -> Tensor:
     points = voxel_centres(side, sums).reshape(-1, 3)[index]
     gathered = sums.new_zeros(len(sums), len(index))
     for view, of_view in enumerate(features):
-        place, weight = sight.of_points(view, points)
+        place, weight = sight.of_points(view, points, _FADE)
         found = look_up(of_view, place)
         gathered = gathered + weight * torch.cat([torch.ones_like(weight)[None], found, found.square()])
     return sums.flatten(1).index_add(1, index, gathered).reshape(sums.shape)
@@ -76,7 +79,7 @@ def add_features(sums: Tensor, features: Tensor, sight: Sight) -> Tensor:
 def mean_and_deviation(sums: Tensor) -> Tensor:
     """[1 + 2 C, S, S, S] -> [2 C, S, S, S]; 0 where no view says anything."""
     channels = len(sums) // 2
-    weight = sums[:1].clamp(min=1e-3)
+    weight = sums[:1].clamp(min=1e-6)
     mean, square = (part / weight for part in (sums[1 : 1 + channels], sums[1 + channels :]))
     variance = (square - mean.square()).clamp(min=0)
     return torch.cat([mean, (variance + _LEAST_VARIANCE).sqrt() - _LEAST_VARIANCE**0.5])

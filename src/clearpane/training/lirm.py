@@ -1,8 +1,9 @@
 """The recipe of LIRM (arXiv 2504.20026): random objects, from coarse to fine, one target view at a time."""
 
+import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from clearpane.errors import ClearpaneError
-from clearpane.reconstruction.loading import save_lirm
+from clearpane.reconstruction.loading import load_lirm, save_lirm
 from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm, LirmConfig
 from clearpane.synthesis.object_materials import load_materials
 from clearpane.synthesis.object_samples import ObjectDataset, ObjectSources, ObjectStream
@@ -26,6 +27,7 @@ from clearpane.training.lirm_objective import (
     TargetSampling,
     reduced,
 )
+from clearpane.training.lirm_validation import OPTIONS, new_view_psnr
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
 from clearpane.training.object_augmentation import augment
 from clearpane.training.object_queue import ObjectOrder, ObjectQueue
@@ -41,12 +43,16 @@ _FREE = {
     "cpu",
     "checkpoint_every",
     "gradient_checkpointing",
+    "validation",
+    "init",
 }
 # SSIM's windows and the coarsest gradients fit in it.
 _LEAST_PATCH = 8
 # 1 / beta, per metre. A model that starts from the visual hull has nothing to find in a fog.
 _FIRST_SHARPNESS = {"small": 800.0, "paper": 20.0}
-_LAST_SHARPNESS = 2000.0
+_LAST_SHARPNESS = 1 / OPTIONS.beta
+# Far from the seeds that people give.
+_VALIDATION_SEED = 1_000_000
 _SIZES = {"small": LIRM_SMALL, "paper": LirmConfig()}
 
 DESCRIPTION = """\
@@ -104,6 +110,10 @@ class TrainLirm:
     """Keep fewer activations and compute them again: less memory, a third more time."""
     checkpoint_every: int = 250
     """Steps between checkpoints."""
+    validation: int = 4
+    """Objects of another seed, of which new views are measured at each checkpoint; 0: none."""
+    init: Path | None = None
+    """Weights to begin with, as an earlier run wrote them."""
     seed: int = 0
     """Seed of all randomness."""
 
@@ -113,7 +123,7 @@ def check(recipe: TrainLirm) -> None:
     for name in ("side", "coarse_side", "targets", "patch", "samples", "steps", "batch", "checkpoint_every"):
         if getattr(recipe, name) < 1:
             raise ClearpaneError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: give 1 or more")
-    for name in ("objects", "workers", "seed"):
+    for name in ("objects", "workers", "validation", "seed"):
         if getattr(recipe, name) < 0:
             raise ClearpaneError(f"--{name} {getattr(recipe, name)}: give 0 or more")
     if not 0 <= recipe.coarse_share <= 1:
@@ -166,6 +176,27 @@ def open_objects(recipe: TrainLirm, device: torch.device) -> ObjectDataset:
     )
 
 
+def open_validation(recipe: TrainLirm, objects: ObjectDataset) -> ObjectDataset:
+    """The objects that a run is measured on: of the same kind as its own, but others; kept in its folder."""
+    stream = replace(objects.stream, seed=recipe.seed + _VALIDATION_SEED)
+    return ObjectDataset(objects.sources, stream, recipe.output / "validation", objects.device)
+
+
+def first_model(recipe: TrainLirm) -> Lirm:
+    """The model that training begins with.
+
+    Raises:
+        ClearpaneError: the weights to begin with cannot be read, or are of another size.
+    """
+    config = _SIZES[recipe.size]
+    if recipe.init is None:
+        return Lirm(config)
+    lirm = load_lirm(recipe.init)
+    if lirm.config != config:
+        raise ClearpaneError(f"--init {recipe.init}: these weights are not of the size {recipe.size}")
+    return lirm.train()
+
+
 def run(recipe: TrainLirm) -> int:
     """Train, or go on from the run's checkpoint, and write the weights. Returns the exit code.
 
@@ -176,7 +207,7 @@ def run(recipe: TrainLirm) -> int:
     recipe.output.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(cpu=recipe.cpu)
     torch.manual_seed(recipe.seed)
-    lirm = Lirm(_SIZES[recipe.size])
+    lirm = first_model(recipe)
     lirm.gradient_checkpointing = recipe.gradient_checkpointing
     optimizer = torch.optim.AdamW(lirm.parameters(), betas=(0.9, 0.95), weight_decay=0.05)
     sampling = TargetSampling(recipe.targets, recipe.patch, recipe.samples)
@@ -194,7 +225,9 @@ def run(recipe: TrainLirm) -> int:
     queue = ObjectQueue(objects, order, recipe.workers)
     own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in _FREE}
     own |= {"processes": accelerator.num_processes, "config": asdict(_SIZES[recipe.size])}
-    own |= objects.sources.facts()
+    init = hashlib.sha256(recipe.init.read_bytes()).hexdigest()[:16] if recipe.init else None
+    own |= {**objects.sources.facts(), "init": init}
+    held_out = open_validation(recipe, objects)
     state = TrainingState(
         lirm, AveragedWeights(lirm, recipe.average), optimizer, recipe=json.loads(json.dumps(own))
     )
@@ -214,12 +247,22 @@ def run(recipe: TrainLirm) -> int:
         save_lirm(path, lirm.config, state.average.weights, maps)
         return path
 
+    def measure() -> float:
+        """Of the averaged weights as they are now."""
+        averaged = Lirm(lirm.config).to(accelerator.device).eval()
+        averaged.load_state_dict(state.average.weights)
+        return float(new_view_psnr(averaged, [held_out[k] for k in range(recipe.validation)]).mean())
+
     def on_step(step: int, loss: float, rate: float) -> None:
         writer = curves.add(step, loss, rate)
         for name, value in module.parts.items():
             writer.add_scalar(f"loss/{name}", float(value), step)
         if step % recipe.checkpoint_every == 0:  # what is learnt can be used before the end
             export()
+        if recipe.validation and (step % recipe.checkpoint_every == 0 or step == recipe.steps):
+            psnr = measure()
+            writer.add_scalar("validation/psnr", psnr, step)
+            print(f"step {step}: {psnr:.2f} dB on new views of {recipe.validation} other objects", flush=True)
 
     schedule = Schedule(
         recipe.steps,
