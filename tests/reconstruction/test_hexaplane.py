@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from clearpane.reconstruction import hexaplane
 from clearpane.reconstruction.cameras import HALF_SIZE
 from clearpane.reconstruction.hexaplane import BAND, PAIRS, sample_hexaplane, sample_triplane
+from clearpane.reconstruction.mesh import extract_surface
 
 
 def random_planes(count: int, side: int = 8, channels: int = 2) -> Tensor:
@@ -130,6 +132,25 @@ def test_a_sphere_has_no_crack_where_it_crosses_the_coordinate_planes(
             radii.append(low)
         gap = (radii[0] - radii[1]).abs().max()
         assert (gap > 1e-3) if cracked else (gap < 1e-5)
+
+
+def test_the_mesh_of_a_sphere_with_other_features_on_each_half_is_watertight() -> None:
+    planes = 0.05 * torch.randn(6, 4, 16, 16, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+
+    def distance(points: np.ndarray) -> np.ndarray:
+        at = torch.from_numpy(points).double()
+        return (at.norm(dim=-1) - 0.35 + sample_hexaplane(planes, at).mean(-1)).numpy()
+
+    mesh = extract_surface(distance, 64)
+    edges = mesh.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    directed, counts = np.unique(edges, axis=0, return_counts=True)
+    assert (counts == 1).all()
+    # Each edge has two faces, which pass it in opposite directions.
+    assert {tuple(e) for e in directed.tolist()} == {tuple(e) for e in directed[:, ::-1].tolist()}
+    euler = len(mesh.vertices) - len(directed) // 2 + len(mesh.faces)
+    assert euler == 2  # one sphere, without handles
+    for axis in range(3):  # it lies on both sides of each coordinate plane
+        assert mesh.vertices[:, axis].min() < -0.25 and mesh.vertices[:, axis].max() > 0.25
 
 
 def test_gradients_are_those_of_finite_differences() -> None:

@@ -34,8 +34,9 @@ def points(count: int = 50) -> Tensor:
 
 def probe(field: HexaplaneField) -> Tensor:
     """Everything a field says of some points."""
-    view = torch.nn.functional.normalize(points() + 1, dim=-1)
-    return torch.cat([field.signed_distance(points()), *field.appearance(points(), view)], dim=-1)
+    at = points().to(field.planes)
+    view = torch.nn.functional.normalize(at + 1, dim=-1)
+    return torch.cat([field.signed_distance(at), *field.appearance(at, view)], dim=-1)
 
 
 def test_features_that_are_known_change_nothing() -> None:
@@ -233,6 +234,45 @@ def test_gradients_of_a_rendered_field_are_those_of_finite_differences() -> None
         return rendered.appearance.colour, rendered.opacity
 
     assert torch.autograd.gradcheck(picture, (planes, panoramas), fast_mode=True)
+
+
+@pytest.mark.parametrize("encoding", ["none", "panoramas"])
+@pytest.mark.parametrize("evidence", [0, 8])
+def test_gradients_through_two_rounds_of_views_are_those_of_finite_differences(
+    evidence: int, encoding: Encoding
+) -> None:
+    lirm = model(replace(TINY, evidence=evidence, encoding=encoding)).double()
+    views = _double(batched(orbit(3)))
+    asked = [lirm.views.picture.weight, lirm.planes.positions, lirm.fuse.layers[0].weight]
+    if lirm.panoramas is not None:
+        asked.append(lirm.panoramas.up.weight)
+    if lirm.view_features is not None and lirm.evidence_network is not None:
+        asked += [lirm.view_features.layers[0].weight, lirm.evidence_network.enter.weight]
+    generator = torch.Generator().manual_seed(2)
+    # Along a random direction in all of them at once.
+    directions = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in asked]
+    weights = torch.randn(len(points()), 12, generator=generator, dtype=torch.float64)
+    if encoding == "panoramas":  # the normal that mirrors the view has no gradient by intention
+        weights[:, 1:4] = 0
+
+    def value() -> Tensor:
+        (field,) = lirm([views.part(0, 2), views.part(2, 3)])
+        total = (probe(field) * weights).sum()
+        return total if field.panoramas is None else total + field.panoramas.square().sum()
+
+    gradients = torch.autograd.grad(value(), asked)
+    expected = sum(float((g * d).sum()) for g, d in zip(gradients, directions, strict=True))
+    step = 1e-7  # so small that no ReLU changes sides
+    sides = []
+    with torch.no_grad():
+        for sign in (1, -1):
+            for parameter, direction in zip(asked, directions, strict=True):
+                parameter += sign * step * direction
+            sides.append(float(value()))
+            for parameter, direction in zip(asked, directions, strict=True):
+                parameter -= sign * step * direction
+    assert (sides[0] - sides[1]) / (2 * step) == pytest.approx(expected, rel=1e-4)
+    assert all(g.any() for g in gradients)
 
 
 def _double(views: Views) -> Views:

@@ -22,7 +22,7 @@ from clearpane.reconstruction.evidence import (
 )
 from clearpane.reconstruction.evidence_network import EvidenceNetwork
 from clearpane.reconstruction.heads import Heads, HexaplaneField
-from clearpane.reconstruction.tokens import PlaneTokens, ViewTokens
+from clearpane.reconstruction.tokens import PlaneTokens, ViewTokens, at_least_float32
 from clearpane.reconstruction.update import Fuse, Memory
 from clearpane.reconstruction.view_features import (
     ViewFeatures,
@@ -137,8 +137,8 @@ class Block(nn.Module):
         """[B, N, width] -> the same."""
         mixed = self.mixing(self.first(tokens)).chunk(3, dim=-1)
         query, key, value = (attention_heads(x, self.heads) for x in mixed)
-        query = self.query_norm(query.float()).to(value)
-        key = self.key_norm(key.float()).to(value)
+        query = self.query_norm(at_least_float32(query)).to(value)
+        key = self.key_norm(at_least_float32(key)).to(value)
         attended = F.scaled_dot_product_attention(query, key, value)
         tokens = tokens + self.out(attended.transpose(1, 2).flatten(2))
         result: Tensor = tokens + self.mlp(self.second(tokens))
@@ -196,15 +196,17 @@ class Lirm(nn.Module):
     def fields(self, memory: Memory) -> list[HexaplaneField]:
         """The objects as they are known: one field for each."""
         of_planes = self.planes.positions.shape[0]
-        planes = self.planes(memory.tokens[:, :of_planes]).float()
-        panoramas = self.panoramas(memory.tokens[:, of_planes:]).float() if self.panoramas else None
+        planes = at_least_float32(self.planes(memory.tokens[:, :of_planes]))
+        panoramas = None
+        if self.panoramas:
+            panoramas = at_least_float32(self.panoramas(memory.tokens[:, of_planes:]))
         evidence = [evidence_features(e) for e in memory.evidence]
         knows_directions = self.config.encoding != "none"
         directional = [directional_colours(e) for e in memory.evidence if knows_directions]
         volume = None
         if self.evidence_network:
             features = torch.stack([mean_and_deviation(sums) for sums in memory.features])
-            made = self.evidence_network(torch.cat(evidence), features).float()
+            made = at_least_float32(self.evidence_network(torch.cat(evidence), features))
             volume = made.contiguous(memory_format=torch.channels_last_3d)  # quick to look up
         return [
             HexaplaneField(

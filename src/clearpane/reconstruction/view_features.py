@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from clearpane.reconstruction.evidence import Sight, look_up, voxel_centres
+from clearpane.reconstruction.tokens import at_least_float32
 
 _WIDTH = 32
 # Under the root of the variance: its slope at 0 is infinite.
@@ -48,7 +49,7 @@ class ViewFeatures(nn.Module):
     def forward(self, pictures: Tensor, masks: Tensor) -> Tensor:
         """[B, V, 3, H, W] and [B, V, 1, H, W] in [0, 1] -> [B, V, C, H / 2, W / 2]."""
         seen = torch.cat([2 * pictures - 1, masks], dim=2)
-        made: Tensor = self.layers(seen.flatten(0, 1)).float()
+        made = at_least_float32(self.layers(seen.flatten(0, 1)))
         return made.unflatten(0, pictures.shape[:2])
 
 
