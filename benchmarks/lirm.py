@@ -12,7 +12,8 @@ import hashlib
 import json
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,6 +29,7 @@ from tyro.conf import Positional
 
 from bob import bob_points, load_bob
 from clearpane.errors import ClearpaneError
+from clearpane.evaluation.bootstrap import bootstrap_mean
 from clearpane.evaluation.metrics import to_8bit
 from clearpane.evaluation.tables import write_text
 from clearpane.images.writing import atomic_path
@@ -54,7 +56,7 @@ from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
 from clearpane.training.lirm_objective import stack_views
 from clearpane.training.lirm_validation import OPTIONS
 from held_out_environments import split_environments
-from markdown import table
+from markdown import interval, table
 from measuring import FOLDER, Machine, describe_machine
 from reconstruction_scores import (
     chamfer,
@@ -68,6 +70,13 @@ from runs import finish
 from view_baselines import hull_views, nearest_views, visual_hull
 
 ROUNDS = (4, 4, 8)
+# What is compared object by object: a row less another.
+COMPARED = (
+    ("LIRM, 8 views", "LIRM, 4 views"),
+    ("LIRM, 16 views", "LIRM, 8 views"),
+    ("LIRM, 8 views", "visual hull with projected colours, 8 views"),
+    ("LIRM, 8 views", "nearest input view, 8 views"),
+)
 _NEW = 4
 _SEED = 7000
 _MEMORY_ROUNDS = 10
@@ -230,6 +239,23 @@ def measure_cost(lirm: Lirm, sample: ObjectSample) -> dict[str, Any]:
     return {"seconds": seconds, "held": held, "resident": resident}
 
 
+def paired_gains(scores: Sequence[dict[str, Row]]) -> list[dict[str, Any]]:
+    """PSNR gained object by object, dB: the mean, its interval, the least, and how many objects lose."""
+    gains = []
+    for row, other in COMPARED:
+        values = np.array([result[row]["psnr"] for result in scores]) - [r[other]["psnr"] for r in scores]
+        gains.append(
+            {
+                "row": row,
+                "other": other,
+                **asdict(bootstrap_mean(values)),
+                "least": float(values.min()),
+                "lose": int((values < 0).sum()),
+            }
+        )
+    return gains
+
+
 def draw_sheet(pictures: dict[str, list[Tensor]]) -> Image.Image:
     """A row an object: truth, LIRM from 8 views with its albedo and normals, hull, nearest view."""
     rows = [torch.cat([p.clamp(0, 1) for p in row], dim=2) for row in pictures.values()]
@@ -265,6 +291,14 @@ def render(document: dict[str, Any]) -> str:
         "8.\n\n"
         f"### {document['objects']} held-out procedural objects (± standard deviation over them)\n\n"
         + table(head, rows(document["procedural"]))
+        + "\nObject by object, with the 95 % bootstrap interval of the mean over objects:\n\n"
+        + table(
+            ["", "gain in PSNR, dB", "the least", "objects that lose"],
+            [
+                [f"{g['row']}, against {g['other']}", interval(g), f"{g['least']:+.2f}", str(g["lose"])]
+                for g in document["gains"]
+            ],
+        )
         + "\n### bob, path-traced\n\n"
         + table(head, rows(document["bob"]))
         + "\n![Rows: truth, LIRM, its albedo, its normals, the hull, the nearest view](lirm.jpg)\n\n"
@@ -293,6 +327,7 @@ def measure(options: Options) -> str:
         "side": options.side,
         "objects": len(procedural),
         "procedural": {row: summary([r[row] for r in procedural]) for row in procedural[0]},
+        "gains": paired_gains(procedural),
         "bob": results["bob"],
         "floor": float(np.mean(floors)),
         "cost": measure_cost(lirm, samples["bob"][0]),

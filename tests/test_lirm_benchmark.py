@@ -372,3 +372,17 @@ def test_objects_are_those_of_this_version_of_their_generator():
         "the same seed gives another object or other pictures: GENERATOR_VERSION of "
         "clearpane.synthesis.object_samples is to grow, and these numbers are to be written anew"
     )
+
+
+def test_gains_are_paired_and_count_the_objects_that_lose():
+    lirm = importlib.import_module("lirm")
+    rows = {row for pair in lirm.COMPARED for row in pair}
+    scores = [{row: {"psnr": 20.0} for row in rows} for _ in range(4)]
+    for result, eight in zip(scores, (21.0, 23.0, 19.5, 22.5), strict=True):
+        result["LIRM, 8 views"] = {"psnr": eight}
+    first, second, *others = lirm.paired_gains(scores)
+    assert (first["row"], first["other"]) == ("LIRM, 8 views", "LIRM, 4 views")
+    assert first["mean"] == pytest.approx(1.5) and first["least"] == pytest.approx(-0.5)
+    assert first["low"] < 1.5 < first["high"] and first["lose"] == 1
+    assert second["mean"] == pytest.approx(-1.5) and second["lose"] == 3
+    assert all(g["mean"] == pytest.approx(1.5) for g in others)
