@@ -104,8 +104,7 @@ def joint_loss(module: LirmObjective, sample: ObjectSample, stage: Stage, seed: 
             origins, directions = pixel_rays(sample.cameras[view], pixels.flatten(0, 1))
             rendered = render_rays(field, origins, directions, options, occupied, generator)
             total = total + patch_losses(rendered, patch).total / 3 / len(stage.rounds)
-        some = torch.randperm(len(sample.points), generator=generator)
-        distance = distance_loss(field.signed_distance(sample.points[some]), sample.distances[some])
+        distance = distance_loss(field.signed_distance(sample.points), sample.distances)
         total = total + distance / len(stage.rounds)
     return total
 

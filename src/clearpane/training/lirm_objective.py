@@ -15,13 +15,11 @@ from clearpane.synthesis.object_samples import ObjectSample
 from clearpane.training.lirm_losses import Patch, distance_loss, patch_losses
 from clearpane.training.precision import mixed_precision
 
-# How the views of a step are shown, each as likely: in one, two or three rounds.
-ROUNDS = ((8,), (8,), (4, 4), (4, 4), (4, 4, 8), (5,), (3, 5), (2, 6))
+# How the views of a step are shown, each as likely: in one, two or three rounds; each round costs as much.
+ROUNDS = (*[(8,)] * 5, (5,), (4,), (4, 4), (2, 6), (4, 4, 8))
 MOST_SHOWN = max(map(sum, ROUNDS))
 # In one step of so many what surrounds the objects is known; people's captures seldom have it.
 _SURROUNDINGS_EVERY = 8
-# Points whose distance is asked for in a step, of those that a sample has.
-_POINTS = 4096
 
 
 @dataclass(frozen=True)
@@ -147,8 +145,7 @@ class LirmObjective(nn.Module):
             for name, part in losses.weighted.items():
                 self._note(name, share * part / len(chosen))
             collect(losses.total / len(chosen))
-        some = torch.randperm(len(sample.points), generator=generator)[:_POINTS]
-        points, distances = sample.points[some].to(device), sample.distances[some].to(device)
+        points, distances = sample.points.to(device), sample.distances.to(device)
         distance = distance_loss(detached.signed_distance(points), distances)
         self._note("distance", share * distance)
         collect(distance)
