@@ -23,7 +23,6 @@ import psutil
 import torch
 import tyro
 from PIL import Image
-from safetensors import safe_open
 from torch import Generator, Tensor
 from tyro.conf import Positional
 
@@ -36,7 +35,7 @@ from clearpane.images.writing import atomic_path
 from clearpane.reconstruction.cameras import HALF_SIZE, spread_order
 from clearpane.reconstruction.evidence import voxel_centres
 from clearpane.reconstruction.heads import HexaplaneField
-from clearpane.reconstruction.loading import load_lirm
+from clearpane.reconstruction.loading import load_lirm, trained_environments
 from clearpane.reconstruction.rendering import render_views
 from clearpane.reconstruction.transformer import Lirm
 from clearpane.reconstruction.update import Memory
@@ -54,7 +53,7 @@ from clearpane.synthesis.object_samples import (
 from clearpane.synthesis.objects import SolidObject, draw_object
 from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
 from clearpane.training.lirm_objective import stack_views
-from clearpane.training.lirm_validation import OPTIONS
+from clearpane.training.lirm_validation import FINAL_RENDERING
 from held_out_environments import split_environments
 from markdown import interval, table
 from measuring import FOLDER, Machine, describe_machine
@@ -146,9 +145,7 @@ def digest(*values: Tensor) -> str:
 
 def check_held_out(weights: Path, held_out: Path) -> None:
     """Raise ClearpaneError where weights were trained under an environment that is measured under."""
-    with safe_open(weights, "pt") as file:
-        names = json.loads((file.metadata() or {}).get("environments", "[]"))
-    seen = {PurePosixPath(name).name for name in names}
+    seen = {PurePosixPath(name).name for name in trained_environments(weights)}
     common = sorted(seen & {path.name for path in held_out.iterdir()})
     if common:
         raise ClearpaneError(f"{weights}: was trained under {common[0]}, under which it is measured")
@@ -180,7 +177,7 @@ def score_object(lirm: Lirm, sample: ObjectSample, surface: Tensor) -> tuple[dic
     pictures: list[Tensor] = [sample.views.colour[targets[0]]]
     for count, field in zip(ROUNDS, fields, strict=True):
         shown += count
-        rendered = render_views(field, wanted, OPTIONS)
+        rendered = render_views(field, wanted, FINAL_RENDERING)
         rows[f"LIRM, {shown} views"] = {
             **view_scores(rendered["colour"], sample, targets),
             **material_scores(rendered, sample, targets),
@@ -293,7 +290,7 @@ def render(document: dict[str, Any]) -> str:
         + table(head, rows(document["procedural"]))
         + "\nObject by object, with the 95 % bootstrap interval of the mean over objects:\n\n"
         + table(
-            ["", "gain in PSNR, dB", "the least", "objects that lose"],
+            ["", "gain in PSNR, dB", "least gain, dB", "objects that lose"],
             [
                 [f"{g['row']}, against {g['other']}", interval(g), f"{g['least']:+.2f}", str(g["lose"])]
                 for g in document["gains"]

@@ -40,8 +40,8 @@ from clearpane.synthesis.object_samples import (
 )
 from clearpane.synthesis.objects import draw_object
 from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
-from clearpane.training.lirm_objective import LirmObjective, Stage, TargetSampling, stack_views
-from clearpane.training.lirm_validation import OPTIONS
+from clearpane.training.lirm_objective import LAST_BETA, LirmObjective, Stage, TargetSampling, stack_views
+from clearpane.training.lirm_validation import FINAL_RENDERING
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
 from clearpane.training.runner import Schedule, run_steps
 from markdown import table
@@ -52,7 +52,6 @@ from view_baselines import hull_views, nearest_views, visual_hull
 
 _SEED, _VIEWS, _NEW = 5, 40, 8
 _ROUGHNESS = 0.2
-_SHARPNESS = 2000.0
 _RATE = 1e-3
 
 
@@ -107,13 +106,13 @@ def train(options: Options, lirm: Lirm, sample: ObjectSample) -> None:
     optimizer = accelerator.prepare(torch.optim.AdamW(lirm.parameters(), betas=(0.9, 0.95), weight_decay=0))
     objective = LirmObjective(lirm, TargetSampling(targets=4, patch=32, samples=96))
     recipe = {
-        **{"steps": options.steps, "side": options.side, "sharpness": _SHARPNESS, "rate": _RATE},
+        **{"steps": options.steps, "side": options.side, "beta": LAST_BETA, "rate": _RATE},
         **{"config": asdict(lirm.config), "seed": _SEED, "generator": GENERATOR_VERSION},
     }
     state = TrainingState(lirm, AveragedWeights(lirm, 0.99), optimizer, recipe=recipe)
 
     def loss_of(step: int) -> Tensor:
-        return objective([sample], Stage(options.side, 1 / _SHARPNESS), step_generator(0, step))
+        return objective([sample], Stage(options.side, LAST_BETA), step_generator(0, step))
 
     if not run_steps(state, Schedule(options.steps, _RATE, floor=0.05), options.cache, loss_of, accelerator):
         raise KeyboardInterrupt
@@ -153,7 +152,7 @@ def measure(options: Options) -> str:
         views = stack_views([sample], [torch.tensor(shown)], False, torch.device("cpu"))
         (field,) = lirm([views])
     wanted, seen = sample.cameras[new], sample.cameras[shown]
-    rendered = render_views(field, wanted, OPTIONS)["colour"]
+    rendered = render_views(field, wanted, FINAL_RENDERING)["colour"]
     pictures, masks = sample.views.colour[shown], sample.views.mask[shown]
     hull = visual_hull(masks, seen)
     document = {

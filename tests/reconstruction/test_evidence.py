@@ -128,7 +128,8 @@ def test_the_change_of_colours_with_direction_is_the_ridge_regression_over_the_v
         point = centres[z, y, x][None]
         rows, wanted = [], []
         for view in range(7):
-            place, weight = sight.of_points(view, point)
+            place, within, behind = sight.of_points(view, point)
+            weight = within * torch.where(behind <= 0, 1.0, 0.01)
             mask = look_up(masks[view], place)[0]
             assert mask > 0.99
             toward = F.normalize(cameras.centres[view] - point[0], dim=0)

@@ -134,7 +134,7 @@ def test_a_sphere_has_no_crack_where_it_crosses_the_coordinate_planes(
         assert (gap > 1e-3) if cracked else (gap < 1e-5)
 
 
-def test_the_mesh_of_a_sphere_with_other_features_on_each_half_is_watertight() -> None:
+def test_the_mesh_of_a_sphere_with_other_features_on_each_half_is_one_closed_surface() -> None:
     planes = 0.05 * torch.randn(6, 4, 16, 16, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
 
     def distance(points: np.ndarray) -> np.ndarray:

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from clearpane.reconstruction import rendering
 from clearpane.reconstruction.cameras import HALF_SIZE, picture_rays
 from clearpane.reconstruction.rendering import (
     Field,
@@ -14,11 +16,12 @@ from clearpane.reconstruction.rendering import (
     cube_interval,
     occupied_cells,
     render_rays,
+    render_views,
     sample_rays,
     volsdf_density,
 )
 
-from .conftest import Sphere, orbit
+from .conftest import Sphere, orbit, sphere_views
 
 
 def rays_at(offsets: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,6 +130,31 @@ def test_a_generator_moves_samples_within_their_lengths() -> None:
     moved = sample_rays(origins, directions, options, None, torch.Generator().manual_seed(0))[0]
     assert not torch.equal(middle, moved)
     assert ((moved - middle).abs() <= length / 2 + 1e-6).all()
+
+
+def test_whole_views_are_the_rays_of_their_pixels(sphere: Sphere, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rendering, "_RAYS", 100)  # in several parts
+    cameras = orbit(2, 24)
+    options = RenderOptions(beta=1 / 2000, samples=64)
+    seen = render_views(sphere, cameras, options)
+    assert {name: tuple(x.shape) for name, x in seen.items()} == {
+        "colour": (2, 3, 24, 24),
+        "mask": (2, 1, 24, 24),
+        "albedo": (2, 3, 24, 24),
+        "normal": (2, 3, 24, 24),
+    }
+    pictures, masks = sphere_views(cameras, sphere.radius)
+    # Away from the outline, where a pixel is wholly the sphere or not at all.
+    spread = F.max_pool2d(masks, 3, 1, 1), -F.max_pool2d(-masks, 3, 1, 1)
+    sure = (spread[0] == spread[1])[:, 0]
+    assert torch.allclose(seen["mask"][:, 0][sure], masks[:, 0][sure], atol=1e-3)
+    for name in ("colour", "albedo"):
+        inside = sure & (masks[:, 0] > 0)
+        a, b = (x.movedim(1, -1)[inside] for x in (seen[name], pictures))
+        assert torch.allclose(a, b, atol=0.02)
+    empty = sure & (masks[:, 0] == 0)
+    assert (seen["colour"].movedim(1, -1)[empty] == 1).all()
+    assert not seen["albedo"].movedim(1, -1)[empty].any()
 
 
 def test_a_ray_that_misses_the_cube_sees_white(sphere: Sphere) -> None:

@@ -18,11 +18,10 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from clearpane.errors import ClearpaneError
-from clearpane.evaluation import metrics
 from clearpane.images.picture import Picture
 from clearpane.images.writing import write_picture
 from clearpane.reconstruction.cameras import picture_rays, pixel_rays, spread_order
-from clearpane.reconstruction.loading import load_lirm, save_lirm
+from clearpane.reconstruction.loading import load_lirm, save_lirm, trained_environments
 from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays, render_views
 from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm, LirmConfig
 from clearpane.synthesis.object_rendering import ObjectRenderOptions
@@ -33,7 +32,7 @@ from clearpane.synthesis.object_samples import (
     ObjectStream,
     draw_object_sample,
 )
-from clearpane.training.lirm import TrainLirm, check, open_objects, run, stage_at
+from clearpane.training.lirm import TrainLirm, check, open_objects, open_validation, run, stage_at
 from clearpane.training.lirm_losses import (
     channel_gain,
     distance_loss,
@@ -50,7 +49,7 @@ from clearpane.training.lirm_objective import (
     reduced,
     stack_views,
 )
-from clearpane.training.lirm_validation import OPTIONS, new_view_psnr
+from clearpane.training.lirm_validation import FINAL_RENDERING, new_view_psnr
 from clearpane.training.loop import step_generator
 from clearpane.training.object_augmentation import exchange_channels, transform_sample
 from clearpane.training.object_queue import ObjectOrder, ObjectQueue
@@ -180,6 +179,7 @@ def test_the_run_goes_from_coarse_and_soft_to_fine_and_sharp() -> None:
         ({"average": 1.0}, "--average 1: give 0 or more, less than 1"),
         ({"coarse_side": 60}, "--side 128 --coarse-side 60: the second is a multiple of 16"),
         ({"patch": 100}, "--patch 100: give 8 to 64"),
+        ({"validation": -1}, "--validation -1: give 0 or more"),
         ({"patch": 7}, "--patch 7: give 8 to 64"),
         ({"targets": 5}, "--targets 5: give 4 or less"),
         ({"learning_rate": float("nan")}, "--learning-rate nan: give more than 0"),
@@ -228,11 +228,11 @@ def test_the_gain_is_that_of_least_squares() -> None:
 
 
 def test_similarity_is_that_of_scikit_image() -> None:
-    theirs = pytest.importorskip("skimage.metrics")
+    metrics = pytest.importorskip("skimage.metrics")
     a = torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(0)).double()
     b = (a + 0.2 * torch.rand(3, 20, 24, generator=torch.Generator().manual_seed(1))).clamp(0, 1).double()
     # Theirs, with every place weighed the same as ours: no window reaches beyond the picture.
-    _, whole = theirs.structural_similarity(
+    _, whole = metrics.structural_similarity(
         a.numpy(), b.numpy(), channel_axis=0, data_range=1.0, full=True, use_sample_covariance=False
     )
     assert float(structural_similarity(a, b)) == pytest.approx(float(whole[:, 3:-3, 3:-3].mean()), abs=1e-6)
@@ -441,7 +441,7 @@ def test_two_processes_train_as_one_that_shows_the_objects_of_both(
     from clearpane.training import lirm as module
 
     options = "--objects 2 --side 32 --coarse-side 16 --patch 8 --samples 6 --targets 1 --steps 2 --workers 0"
-    options += " --validation 0"
+    options += " --validation 1"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     one = replace(small_recipe(tmp_path / "one", steps=2), side=32, coarse_side=16)
     data = open_objects(one, CPU)
@@ -486,47 +486,84 @@ def test_two_processes_train_as_one_that_shows_the_objects_of_both(
     assert (two_s - one_s).abs().mean() < 0.02 * (one_s - before).abs().mean()
 
 
-def test_new_views_are_measured_at_checkpoints_and_weights_can_be_begun_with(
+def test_new_views_are_measured_once_the_checkpoint_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from clearpane.training import lirm as module
 
     monkeypatch.setitem(module._SIZES, "small", TINY)
-    recipe = replace(small_recipe(tmp_path / "first"), validation=1)
-    assert run(recipe) == 0
-    first = load_lirm(tmp_path / "first" / "lirm.safetensors")
+    recipe = replace(small_recipe(tmp_path / "run"), validation=1)
+
+    def failing(*_: object) -> float:
+        raise ClearpaneError("the power went")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(module, "new_view_psnr", failing)
+        with pytest.raises(ClearpaneError, match="the power went"):
+            run(recipe)
+    capsys.readouterr()
+    assert run(recipe) == 0  # it goes on from step 2
     said = [line for line in capsys.readouterr().out.splitlines() if "new views" in line]
-    assert [line.split(":")[0] for line in said] == ["step 2", "step 4"]
-    (sample,) = (module.open_validation(recipe, open_objects(recipe, CPU))[k] for k in range(1))
-    assert float(said[1].split()[2]) == pytest.approx(float(new_view_psnr(first, [sample])), abs=0.02)
+    assert [line.split(":")[0] for line in said] == ["step 4"]
+    sample = open_validation(recipe, open_objects(recipe, CPU), CPU)[0]
+    expected = new_view_psnr(load_lirm(tmp_path / "run" / "lirm.safetensors"), [sample])
+    assert float(said[0].split()[2]) == pytest.approx(expected, abs=0.02)
+    assert run(replace(recipe, output=tmp_path / "none", validation=0)) == 0
+    assert not (tmp_path / "none" / "validation").exists()
+
+
+def test_a_run_can_begin_with_the_weights_of_another_and_names_the_maps_of_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clearpane.training import lirm as module
+
+    monkeypatch.setitem(module._SIZES, "small", TINY)
+    torch.manual_seed(5)
+    first = tmp_path / "first.safetensors"
+    save_lirm(first, TINY, Lirm(TINY).state_dict(), ("a.exr",))
+    (tmp_path / "maps").mkdir()
+    write_picture(tmp_path / "maps" / "b.exr", Picture(np.full((8, 16, 3), 0.5, np.float32), "exr", "float"))
     # Too slow to change anything: the weights are still those that were begun with.
-    again = replace(
-        small_recipe(tmp_path / "again", steps=1),
-        init=tmp_path / "first" / "lirm.safetensors",
-        learning_rate=1e-12,
-    )
-    assert run(again) == 0
-    second = load_lirm(tmp_path / "again" / "lirm.safetensors")
-    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+    recipe = replace(small_recipe(tmp_path / "run", steps=1), init=first, learning_rate=1e-12)
+    assert run(replace(recipe, environments=tmp_path / "maps")) == 0
+    made = tmp_path / "run" / "lirm.safetensors"
+    for a, b in zip(load_lirm(first).parameters(), load_lirm(made).parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
+    assert trained_environments(made) == ("a.exr", "b.exr")
     with pytest.raises(ClearpaneError, match="is of another run"):
-        run(replace(again, init=None))
+        run(replace(recipe, environments=tmp_path / "maps", init=None))
+    other = replace(recipe, output=tmp_path / "other")
+    with pytest.raises(ClearpaneError, match="this run would write over it"):
+        run(replace(recipe, init=made))
+    with pytest.raises(ClearpaneError, match="cannot be read as safetensors"):
+        run(replace(other, init=tmp_path / "missing.safetensors"))
+    with pytest.raises(ClearpaneError, match="holds no LIRM"):
+        run(replace(other, init=tmp_path / "run" / "checkpoint.safetensors"))
     monkeypatch.setitem(module._SIZES, "small", replace(TINY, width=32))
     with pytest.raises(ClearpaneError, match="not of the size small"):
-        run(replace(again, output=tmp_path / "other"))
+        run(other)
+    assert not (tmp_path / "other").exists()
 
 
-def test_new_views_are_those_not_shown() -> None:
+def test_new_views_are_not_shown_and_others_make_no_difference() -> None:
     sample = draw_object_sample(2, ObjectSources(), STREAM)
     torch.manual_seed(0)
     lirm = Lirm(TINY).eval()
+    measured = new_view_psnr(lirm, [sample])
+    shown = spread_order(sample.cameras, [0, 10])[:8]
+
+    def changed(view: int) -> float:
+        colour = sample.views.colour.clone()
+        colour[view] = 1 - colour[view]
+        return new_view_psnr(lirm, [replace(sample, views=sample.views._replace(colour=colour))])
+
+    unused = next(view for view in range(20) if view not in [0, 10, *shown])
+    assert changed(unused) == measured
+    assert changed(shown[0]) != measured and changed(10) != measured
     with torch.no_grad():
-        new = [0, 10]
-        shown = torch.tensor(spread_order(sample.cameras, new)[:8])
-        (field,) = lirm([stack_views([sample], [shown], False, CPU)])
-        pictures = render_views(field, sample.cameras[new], OPTIONS)["colour"].numpy()
-    expected = [
-        metrics.psnr(a.transpose(1, 2, 0), b.transpose(1, 2, 0))
-        for a, b in zip(pictures, sample.views.colour[new].numpy(), strict=True)
-    ]
-    assert float(new_view_psnr(lirm, [sample])) == pytest.approx(float(np.mean(expected)), abs=0.01)
+        (field,) = lirm([stack_views([sample], [torch.tensor(shown)], False, CPU)])
+        pictures = render_views(field, sample.cameras[[0, 10]], FINAL_RENDERING)["colour"]
+    # What is measured is what is rendered: as its own truth it would be perfect.
+    colour = sample.views.colour.clone()
+    colour[[0, 10]] = pictures
+    assert new_view_psnr(lirm, [replace(sample, views=sample.views._replace(colour=colour))]) > 60

@@ -28,8 +28,6 @@ _REACH = 0.4
 # The least hull value at which there may be something, and how many voxels around it get colours.
 _POSSIBLE, _DILATION = 0.1, 2
 _BLOCKED_WEIGHT = 0.01
-# Where weights fade instead, the least of them.
-_FADED_WEIGHT = 1e-5
 # How many views' worth of directions all around hold back the slopes of colours over directions.
 _RIDGE = 1.0
 # Texels of the pictures in which the hull's depth is found, along the longer side.
@@ -108,24 +106,18 @@ class Sight:
         return near.flatten().nonzero()[:, 0]
 
     @torch.no_grad()
-    def of_points(self, view: int, points: Tensor, fade: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Where points are in one view, [P, 2] in [-1, 1], and how much its pixels say of them, [P].
+    def of_points(self, view: int, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where points are in one view, whether they are in its picture, and how far the hull blocks them.
 
-        That is nothing outside of the picture, and little for what the hull blocks: where nobody looks, it is
-        the best guess there is.
-
-        Args:
-            fade: metres behind the hull's front over which the weight falls to 1 / e, so that of a surface in
-                a hollow those say most who look into it; 0: it falls to a hundredth at once.
+        Returns:
+            Places, [P, 2] in [-1, 1]; [P] bool; how much farther than 1.5 voxels the point lies behind the
+            hull's front, metres, [P]: 0 or less where the view sees it.
         """
         place, within = _places(self.cameras[view], points)
         first = look_up(self.depths[view : view + 1], place, "nearest")[0]
         distance = (points - self.cameras.centres[view]).norm(dim=-1)
         voxel = 2 * HALF_SIZE / self.hull.shape[-1]
-        behind = torch.where(first <= 0, 0.0, distance - first - _DEPTH_MARGIN * voxel)
-        if fade:
-            return place, within * torch.exp(-behind.clamp(min=0) / fade).clamp(min=_FADED_WEIGHT)
-        return place, within * torch.where(behind <= 0, 1.0, _BLOCKED_WEIGHT)
+        return place, within, torch.where(first <= 0, 0.0, distance - first - _DEPTH_MARGIN * voxel)
 
 
 def add_views(evidence: Evidence, pictures: Tensor, masks: Tensor, cameras: Cameras) -> Evidence:
@@ -182,7 +174,10 @@ def add_colours(evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sigh
     points = voxel_centres(side, evidence.hull).reshape(-1, 3)[index]
     colours, directions = (x.flatten(1).clone() for x in (evidence.colours, evidence.directions))
     for view in range(len(masks)):
-        place, weight = sight.of_points(view, points)
+        place, within, behind = sight.of_points(view, points)
+        # Where nobody looks, colours that are blocked are the best guess there is. Faded like the views'
+        # features, they gained on one object and lost on another.
+        weight = within * torch.where(behind <= 0, 1.0, _BLOCKED_WEIGHT)
         mask = look_up(masks[view], place)[0]
         of_object = (look_up(pictures[view], place) - (1 - mask)).clamp(min=0)
         square = (of_object**2).mean(0) / mask.clamp(min=1e-3)

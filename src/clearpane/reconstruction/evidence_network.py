@@ -23,8 +23,7 @@ class EvidenceNetwork(nn.Module):
 
     Args:
         side: voxels along a side of its grid, a multiple of 4; the evidence is brought to it.
-        features: channels of the views' features (`clearpane.reconstruction.view_features`), mean and
-            deviation.
+        features: channels of what the views' features say (`view_features.agreement`).
     """
 
     def __init__(self, side: int, features: int) -> None:

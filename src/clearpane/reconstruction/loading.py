@@ -31,15 +31,31 @@ def save_lirm(
         save_file(stored, temporary, facts)
 
 
+def trained_environments(path: Path) -> tuple[str, ...]:
+    """The maps that a file's weights were trained under.
+
+    Raises:
+        ClearpaneError: there is no such file, or it is damaged.
+    """
+    return tuple(json.loads(_facts(path).get("environments", "[]")))
+
+
+def _facts(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ClearpaneError(f"{path}: cannot be read as safetensors; fetch or train it again") from error
+
+
 def load_lirm(path: Path) -> Lirm:
     """The model of a file, in float32, ready to be used.
 
     Raises:
         ClearpaneError: there is no such file, or it is damaged or no LIRM.
     """
+    facts = _facts(path)
     try:
-        with safe_open(path, "pt") as file:
-            facts = file.metadata() or {}
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ClearpaneError(f"{path}: cannot be read as safetensors; fetch or train it again") from error

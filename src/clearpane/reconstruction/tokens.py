@@ -10,11 +10,6 @@ from clearpane.errors import ClearpaneError
 from clearpane.reconstruction.cameras import Cameras, picture_rays, plucker_coordinates
 
 
-def at_least_float32(values: Tensor) -> Tensor:
-    """Half precision becomes float32; float64 stays."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
 class ViewTokens(nn.Module):
     """A token for each patch of each view: its pixels and their rays through one linear layer.
 

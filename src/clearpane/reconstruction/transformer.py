@@ -22,13 +22,14 @@ from clearpane.reconstruction.evidence import (
 )
 from clearpane.reconstruction.evidence_network import EvidenceNetwork
 from clearpane.reconstruction.heads import Heads, HexaplaneField
-from clearpane.reconstruction.tokens import PlaneTokens, ViewTokens, at_least_float32
+from clearpane.reconstruction.precision import at_least_float32
+from clearpane.reconstruction.tokens import PlaneTokens, ViewTokens
 from clearpane.reconstruction.update import Fuse, Memory
 from clearpane.reconstruction.view_features import (
     ViewFeatures,
     add_features,
+    agreement,
     empty_sums,
-    mean_and_deviation,
 )
 
 
@@ -168,7 +169,7 @@ class Lirm(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.view_features = ViewFeatures(config.view_features) if config.evidence else None
         self.evidence_network = (
-            EvidenceNetwork(config.volume, 2 * config.view_features) if config.evidence else None
+            EvidenceNetwork(config.volume, 1 + 2 * config.view_features) if config.evidence else None
         )
         self.heads = Heads(config.channels, config.encoding, bool(config.evidence))
         self.gradient_checkpointing = False
@@ -205,7 +206,7 @@ class Lirm(nn.Module):
         directional = [directional_colours(e) for e in memory.evidence if knows_directions]
         volume = None
         if self.evidence_network:
-            features = torch.stack([mean_and_deviation(sums) for sums in memory.features])
+            features = torch.stack([agreement(sums) for sums in memory.features])
             made = at_least_float32(self.evidence_network(torch.cat(evidence), features))
             volume = made.contiguous(memory_format=torch.channels_last_3d)  # quick to look up
         return [

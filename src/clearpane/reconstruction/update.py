@@ -18,7 +18,7 @@ class Memory:
     Attributes:
         tokens: the last round's, of planes and panoramas, [B, N, width].
         evidence: one for each object, or nothing.
-        features: sums of the views' features for each object, [1 + 2 C, S, S, S], or nothing.
+        features: sums of the views' features for each object, [2 + 2 C, S, S, S], or nothing.
     """
 
     tokens: Tensor

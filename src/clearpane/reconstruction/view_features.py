@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from clearpane.reconstruction.evidence import Sight, look_up, voxel_centres
-from clearpane.reconstruction.tokens import at_least_float32
+from clearpane.reconstruction.precision import at_least_float32
 
 _WIDTH = 32
 # Under the root of the variance: its slope at 0 is infinite.
 _LEAST_VARIANCE = 1e-4
-# Metres behind the hull's front in which a view's say falls to 1 / e. Surfaces in hollows lie that deep: were
-# all views that the hull blocks alike, those from behind would drown the agreement of those in front.
+# Metres in which the weight of a view that the hull blocks falls to 1 / e. A surface in a hollow is blocked
+# from all sides: were all alike, the views from behind would drown the agreement of those that look into it.
 _FADE = 0.03
+# So that deep inside, where all views are blocked far more, sums are not lost to rounding.
+_LEAST_WEIGHT = 1e-5
 
 
 class ViewFeatures(nn.Module):
@@ -54,15 +56,18 @@ class ViewFeatures(nn.Module):
 
 
 def empty_sums(channels: int, side: int, like: Tensor) -> Tensor:
-    """Before the first view: weights, features, squares of features, [1 + 2 C, S, S, S]."""
-    return like.new_zeros(1 + 2 * channels, side, side, side)
+    """Before the first view: weights, their squares, features, squares of features, [2 + 2 C, S, S, S]."""
+    return like.new_zeros(2 + 2 * channels, side, side, side)
 
 
 def add_features(sums: Tensor, features: Tensor, sight: Sight) -> Tensor:
     """The sums with these views' features, weighed by how much their pixels say of a voxel.
 
+    The weight is ``exp(-max(b, 0) / 3 cm)``, b being how far the hull blocks the voxel (`Sight.of_points`); 0
+    outside of the picture.
+
     Args:
-        sums: [1 + 2 C, S, S, S].
+        sums: [2 + 2 C, S, S, S].
         features: [V, C, h, w].
         sight: of the same V views.
     """
@@ -71,16 +76,29 @@ def add_features(sums: Tensor, features: Tensor, sight: Sight) -> Tensor:
     points = voxel_centres(side, sums).reshape(-1, 3)[index]
     gathered = sums.new_zeros(len(sums), len(index))
     for view, of_view in enumerate(features):
-        place, weight = sight.of_points(view, points, _FADE)
+        place, within, behind = sight.of_points(view, points)
+        weight = within * torch.exp(-behind.clamp(min=0) / _FADE).clamp(min=_LEAST_WEIGHT)
         found = look_up(of_view, place)
-        gathered = gathered + weight * torch.cat([torch.ones_like(weight)[None], found, found.square()])
+        weights = torch.stack([torch.ones_like(weight), weight])
+        gathered = gathered + weight * torch.cat([weights, found, found.square()])
     return sums.flatten(1).index_add(1, index, gathered).reshape(sums.shape)
 
 
-def mean_and_deviation(sums: Tensor) -> Tensor:
-    """[1 + 2 C, S, S, S] -> [2 C, S, S, S]; 0 where no view says anything."""
-    channels = len(sums) // 2
-    weight = sums[:1].clamp(min=1e-6)
-    mean, square = (part / weight for part in (sums[1 : 1 + channels], sums[1 + channels :]))
-    variance = (square - mean.square()).clamp(min=0)
-    return torch.cat([mean, (variance + _LEAST_VARIANCE).sqrt() - _LEAST_VARIANCE**0.5])
+def agreement(sums: Tensor) -> Tensor:
+    """What views say together: how many they are, the mean of their features, its deviation.
+
+    ``1 - 1 / n`` with ``n = (sum w)^2 / sum w^2``: a single view agrees with itself, and must not look like
+    several. All is 0 where no view says anything.
+
+    Args:
+        sums: [2 + 2 C, S, S, S].
+
+    Returns:
+        [1 + 2 C, S, S, S].
+    """
+    weight, squares, features, squared = sums.split([1, 1, *[len(sums) // 2 - 1] * 2])
+    total = weight.clamp(min=_LEAST_WEIGHT)
+    alone = torch.where(weight > 0, squares / total.square(), 1.0)
+    mean = features / total
+    variance = (squared / total - mean.square()).clamp(min=0)
+    return torch.cat([1 - alone, mean, (variance + _LEAST_VARIANCE).sqrt() - _LEAST_VARIANCE**0.5])

@@ -1,5 +1,6 @@
 """The recipe of LIRM (arXiv 2504.20026): random objects, from coarse to fine, one target view at a time."""
 
+import copy
 import hashlib
 import json
 import math
@@ -13,13 +14,14 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from clearpane.errors import ClearpaneError
-from clearpane.reconstruction.loading import load_lirm, save_lirm
+from clearpane.reconstruction.loading import load_lirm, save_lirm, trained_environments
 from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm, LirmConfig
 from clearpane.synthesis.object_materials import load_materials
 from clearpane.synthesis.object_samples import ObjectDataset, ObjectSources, ObjectStream
 from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
 from clearpane.training.curves import Curves
 from clearpane.training.lirm_objective import (
+    LAST_BETA,
     MOST_SHOWN,
     ROUNDS,
     LirmObjective,
@@ -27,7 +29,7 @@ from clearpane.training.lirm_objective import (
     TargetSampling,
     reduced,
 )
-from clearpane.training.lirm_validation import OPTIONS, new_view_psnr
+from clearpane.training.lirm_validation import new_view_psnr
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
 from clearpane.training.object_augmentation import augment
 from clearpane.training.object_queue import ObjectOrder, ObjectQueue
@@ -50,8 +52,8 @@ _FREE = {
 _LEAST_PATCH = 8
 # 1 / beta, per metre. A model that starts from the visual hull has nothing to find in a fog.
 _FIRST_SHARPNESS = {"small": 800.0, "paper": 20.0}
-_LAST_SHARPNESS = 1 / OPTIONS.beta
-# Far from the seeds that people give.
+_LAST_SHARPNESS = 1 / LAST_BETA
+# The same in all runs, so that they compare.
 _VALIDATION_SEED = 1_000_000
 _SIZES = {"small": LIRM_SMALL, "paper": LirmConfig()}
 
@@ -111,9 +113,10 @@ class TrainLirm:
     checkpoint_every: int = 250
     """Steps between checkpoints."""
     validation: int = 4
-    """Objects of another seed, of which new views are measured at each checkpoint; 0: none."""
+    """Objects of another seed, of which new views are measured at each checkpoint, under the run's own maps;
+    0: none."""
     init: Path | None = None
-    """Weights to begin with, as an earlier run wrote them."""
+    """Weights to begin with, as an earlier run wrote them; the schedule begins anew."""
     seed: int = 0
     """Seed of all randomness."""
 
@@ -132,6 +135,8 @@ def check(recipe: TrainLirm) -> None:
         raise ClearpaneError(f"--average {recipe.average:g}: give 0 or more, less than 1")
     if not 0 < recipe.learning_rate < math.inf:
         raise ClearpaneError(f"--learning-rate {recipe.learning_rate:g}: give more than 0")
+    if recipe.init and recipe.init.resolve() == (recipe.output / WEIGHTS_FILE).resolve():
+        raise ClearpaneError(f"--init {recipe.init}: this run would write over it; choose another --output")
     patch = _SIZES[recipe.size].patch
     if recipe.side % recipe.coarse_side or recipe.coarse_side % patch:
         raise ClearpaneError(
@@ -176,10 +181,10 @@ def open_objects(recipe: TrainLirm, device: torch.device) -> ObjectDataset:
     )
 
 
-def open_validation(recipe: TrainLirm, objects: ObjectDataset) -> ObjectDataset:
+def open_validation(recipe: TrainLirm, objects: ObjectDataset, device: torch.device) -> ObjectDataset:
     """The objects that a run is measured on: of the same kind as its own, but others; kept in its folder."""
-    stream = replace(objects.stream, seed=recipe.seed + _VALIDATION_SEED)
-    return ObjectDataset(objects.sources, stream, recipe.output / "validation", objects.device)
+    stream = replace(objects.stream, seed=_VALIDATION_SEED)
+    return ObjectDataset(objects.sources, stream, recipe.output / "validation", device)
 
 
 def first_model(recipe: TrainLirm) -> Lirm:
@@ -204,10 +209,10 @@ def run(recipe: TrainLirm) -> int:
         ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
     """
     check(recipe)
-    recipe.output.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(cpu=recipe.cpu)
     torch.manual_seed(recipe.seed)
     lirm = first_model(recipe)
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(cpu=recipe.cpu)
     lirm.gradient_checkpointing = recipe.gradient_checkpointing
     optimizer = torch.optim.AdamW(lirm.parameters(), betas=(0.9, 0.95), weight_decay=0.05)
     sampling = TargetSampling(recipe.targets, recipe.patch, recipe.samples)
@@ -226,8 +231,19 @@ def run(recipe: TrainLirm) -> int:
     own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in _FREE}
     own |= {"processes": accelerator.num_processes, "config": asdict(_SIZES[recipe.size])}
     init = hashlib.sha256(recipe.init.read_bytes()).hexdigest()[:16] if recipe.init else None
-    own |= {**objects.sources.facts(), "init": init}
-    held_out = open_validation(recipe, objects)
+    own |= {**objects.sources.facts(), "init": init, "rounds": ROUNDS}
+    maps = set(objects.sources.facts()["environments"])
+    if recipe.init:
+        maps |= set(trained_environments(recipe.init))
+    with (
+        accelerator.main_process_first()
+    ):  # the others wait: what cannot be drawn is said before hours of steps
+        validation = None
+        if recipe.validation and accelerator.is_main_process:
+            validation = open_validation(recipe, objects, accelerator.device)
+            for number in range(recipe.validation):
+                validation[number]
+            averaged = copy.deepcopy(lirm).eval()
     state = TrainingState(
         lirm, AveragedWeights(lirm, recipe.average), optimizer, recipe=json.loads(json.dumps(own))
     )
@@ -243,15 +259,8 @@ def run(recipe: TrainLirm) -> int:
     def export() -> Path:
         """Write the averaged weights as they are now."""
         path = recipe.output / WEIGHTS_FILE
-        maps = tuple(objects.sources.facts()["environments"])
-        save_lirm(path, lirm.config, state.average.weights, maps)
+        save_lirm(path, lirm.config, state.average.weights, tuple(sorted(maps)))
         return path
-
-    def measure() -> float:
-        """Of the averaged weights as they are now."""
-        averaged = Lirm(lirm.config).to(accelerator.device).eval()
-        averaged.load_state_dict(state.average.weights)
-        return float(new_view_psnr(averaged, [held_out[k] for k in range(recipe.validation)]).mean())
 
     def on_step(step: int, loss: float, rate: float) -> None:
         writer = curves.add(step, loss, rate)
@@ -259,8 +268,9 @@ def run(recipe: TrainLirm) -> int:
             writer.add_scalar(f"loss/{name}", float(value), step)
         if step % recipe.checkpoint_every == 0:  # what is learnt can be used before the end
             export()
-        if recipe.validation and (step % recipe.checkpoint_every == 0 or step == recipe.steps):
-            psnr = measure()
+        if validation is not None and (step % recipe.checkpoint_every == 0 or step == recipe.steps):
+            averaged.load_state_dict(state.average.weights)
+            psnr = new_view_psnr(averaged, (validation[number] for number in range(recipe.validation)))
             writer.add_scalar("validation/psnr", psnr, step)
             print(f"step {step}: {psnr:.2f} dB on new views of {recipe.validation} other objects", flush=True)
 

@@ -1,25 +1,26 @@
 """How well LIRM does while it is trained: new views of objects that it is not trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
+import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
+from clearpane.evaluation.metrics import psnr
 from clearpane.reconstruction.cameras import spread_order
 from clearpane.reconstruction.rendering import RenderOptions, render_views
 from clearpane.reconstruction.transformer import Lirm
 from clearpane.synthesis.object_samples import ObjectSample
-from clearpane.training.lirm_objective import stack_views
+from clearpane.training.lirm_objective import LAST_BETA, stack_views
 
-OPTIONS = RenderOptions(beta=1 / 2000, samples=128, occupancy=48)
-"""The width of the surface at the end of training, by which results are measured."""
+FINAL_RENDERING = RenderOptions(LAST_BETA, samples=128, occupancy=48)
+"""How results are rendered that are measured: finer than in training, where time counts."""
+# As `benchmarks/lirm.py` shows them; two new views of each object are enough to tell checkpoints apart.
 _SHOWN, _NEW = 8, 2
 
 
 @torch.no_grad()
-def new_view_psnr(lirm: Lirm, samples: Sequence[ObjectSample]) -> Tensor:
-    """PSNR of whole pictures on white, dB: the mean over two new views of each object, [N].
+def new_view_psnr(lirm: Lirm, samples: Iterable[ObjectSample]) -> float:
+    """PSNR of whole pictures on white, dB: the mean over two new views of each object.
 
     Eight others are shown in one round, each the farthest from those before.
     """
@@ -30,7 +31,7 @@ def new_view_psnr(lirm: Lirm, samples: Sequence[ObjectSample]) -> Tensor:
         new = list(range(0, views, -(-views // _NEW)))
         shown = torch.tensor(spread_order(sample.cameras, new)[:_SHOWN])
         (field,) = lirm([stack_views([sample], [shown], False, device)])
-        rendered = render_views(field, sample.cameras[new].to(device), OPTIONS)["colour"].clamp(0, 1).cpu()
-        error = F.mse_loss(rendered, sample.views.colour[new], reduction="none").mean(dim=(1, 2, 3))
-        scores.append(-10 * error.clamp(min=1e-10).log10().mean())
-    return torch.stack(scores)
+        rendered = render_views(field, sample.cameras[new].to(device), FINAL_RENDERING)["colour"]
+        pairs = zip(rendered.clamp(0, 1).cpu(), sample.views.colour[new], strict=True)
+        scores += [psnr(a.movedim(0, -1).numpy(), b.movedim(0, -1).numpy()) for a, b in pairs]
+    return float(np.mean(scores))

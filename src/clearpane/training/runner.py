@@ -120,11 +120,12 @@ def run_steps(
                         f"{left:.0f} minutes left",
                         flush=True,
                     )
-                on_step(state.step, recent[-1], rate)
             if (main or state.sharded) and (
                 state.step == schedule.steps or state.step % schedule.checkpoint_every == 0
             ):
                 state.save(checkpoint, write=main)
+            if main:  # after the checkpoint: what goes wrong here costs no step
+                on_step(state.step, recent[-1], rate)
         finished = state.step == schedule.steps
         if (main or state.sharded) and not finished:
             state.save(checkpoint, write=main)
