@@ -235,9 +235,8 @@ def run(recipe: TrainLirm) -> int:
     maps = set(objects.sources.facts()["environments"])
     if recipe.init:
         maps |= set(trained_environments(recipe.init))
-    with (
-        accelerator.main_process_first()
-    ):  # the others wait: what cannot be drawn is said before hours of steps
+    # The others wait. What cannot be drawn is said before hours of steps.
+    with accelerator.main_process_first():
         validation = None
         if recipe.validation and accelerator.is_main_process:
             validation = open_validation(recipe, objects, accelerator.device)
