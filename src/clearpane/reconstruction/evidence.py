@@ -176,7 +176,7 @@ def add_colours(evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sigh
     for view in range(len(masks)):
         place, within, behind = sight.of_points(view, points)
         # Where nobody looks, colours that are blocked are the best guess there is. Faded like the views'
-        # features, they gained on one object and lost on another.
+        # features, they gained on one object and lost on another (taken once by hand, on three).
         weight = within * torch.where(behind <= 0, 1.0, _BLOCKED_WEIGHT)
         mask = look_up(masks[view], place)[0]
         of_object = (look_up(pictures[view], place) - (1 - mask)).clamp(min=0)

@@ -4,6 +4,7 @@ Source: L. Yariv et al., Volume rendering of neural implicit surfaces (VolSDF), 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -18,7 +19,7 @@ _LOOK_UPS = 192
 _STEEPNESS = 1.5
 # Beyond so many betas from the surface there is no density to speak of.
 _BETAS = 8.0
-# Rays of whole views that are rendered at a time.
+# Rays of whole views that are rendered at a time: as many times the samples are in memory.
 _RAYS = 4096
 # Points that weigh less than this share of what is even on their ray are not asked how they look; nor are
 # those of rays as good as empty.
@@ -218,17 +219,38 @@ def render_views(field: Field, cameras: Cameras, options: RenderOptions) -> dict
     ``colour`` is on white, sRGB; ``mask`` the opacity; ``albedo``, linear, and ``normal`` are 0 where nothing
     is.
     """
+
+    def look(rendered: Rendered, origins: Tensor, directions: Tensor) -> dict[str, Tensor]:
+        seen = rendered.appearance
+        return {
+            "colour": seen.colour,
+            "mask": rendered.opacity,
+            "albedo": seen.albedo,
+            "normal": seen.normal,
+        }
+
+    return render_pictures(field, cameras, options, look)
+
+
+@torch.no_grad()
+def render_pictures(
+    field: Field,
+    cameras: Cameras,
+    options: RenderOptions,
+    look: Callable[[Rendered, Tensor, Tensor], dict[str, Tensor]],
+) -> dict[str, Tensor]:
+    """Whole views of V cameras, some thousand rays at a time: [V, C, H, W] by name, without gradients.
+
+    Args:
+        look: what becomes of N rays, given what they see, their origins and directions: [N, C] by name.
+    """
     origins, directions = (x.reshape(-1, 3) for x in picture_rays(cameras))
     occupied = occupied_cells(field, options, origins)
     parts = [
-        render_rays(field, o, d, options, occupied)
+        look(render_rays(field, o, d, options, occupied), o, d)
         for o, d in zip(origins.split(_RAYS), directions.split(_RAYS), strict=True)
     ]
-    values = {
-        "colour": [p.appearance.colour for p in parts],
-        "mask": [p.opacity for p in parts],
-        "albedo": [p.appearance.albedo for p in parts],
-        "normal": [p.appearance.normal for p in parts],
-    }
     shape = (len(cameras.camera_to_world), cameras.height, cameras.width, -1)
-    return {name: torch.cat(value).reshape(shape).movedim(-1, 1) for name, value in values.items()}
+    return {
+        name: torch.cat([part[name] for part in parts]).reshape(shape).movedim(-1, 1) for name in parts[0]
+    }
