@@ -160,12 +160,12 @@ def test_the_run_goes_from_coarse_and_soft_to_fine_and_sharp() -> None:
     stages = [stage_at(recipe, step) for step in range(100)]
     assert [s.side for s in stages] == [64] * 60 + [128] * 40
     assert 1 / stages[0].beta == pytest.approx(800)  # it starts from the hull
-    assert 1 / stages[50].beta == pytest.approx((800 * 2000) ** 0.5)
+    assert 1 / stages[50].beta == pytest.approx(800)
     assert {s.rounds for s in stages} == set(ROUNDS)
     assert [s.rounds for s in stages] == [stage_at(recipe, step).rounds for step in range(100)]
     stages = [stage_at(replace(recipe, size="paper"), step) for step in range(100)]
     assert 1 / stages[0].beta == pytest.approx(20)
-    assert 1 / stages[50].beta == pytest.approx((20 * 2000) ** 0.5)
+    assert 1 / stages[50].beta == pytest.approx((20 * 800) ** 0.5)
     assert all(a.beta > b.beta for a, b in pairwise(stages))
 
 

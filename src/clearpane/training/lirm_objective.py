@@ -15,8 +15,12 @@ from clearpane.synthesis.object_samples import ObjectSample
 from clearpane.training.lirm_losses import Patch, distance_loss, patch_losses
 from clearpane.training.precision import mixed_precision
 
-LAST_BETA = 1 / 2000
-"""Of the density at the end of training, metres; masks of true surfaces reach 28 to 32 dB with it."""
+LAST_BETA = 1 / 800
+"""Of the density at the end of training, metres.
+
+True surfaces need a sharper one, but where a surface is known to a centimetre, a soft edge is nearer to the
+truth than a sharp one.
+"""
 # How the views of a step are shown, each as likely: in one, two or three rounds, with which its cost grows.
 ROUNDS = (*[(8,)] * 5, (5,), (4,), (4, 4), (2, 6), (4, 4, 8))
 MOST_SHOWN = max(map(sum, ROUNDS))
