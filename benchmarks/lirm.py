@@ -35,7 +35,7 @@ from clearpane.images.writing import atomic_path
 from clearpane.reconstruction.cameras import HALF_SIZE, spread_order
 from clearpane.reconstruction.evidence import voxel_centres
 from clearpane.reconstruction.heads import HexaplaneField
-from clearpane.reconstruction.loading import load_lirm, trained_environments
+from clearpane.reconstruction.loading import LIRM_SMALL_WEIGHTS, load_lirm, trained_environments
 from clearpane.reconstruction.rendering import render_views
 from clearpane.reconstruction.transformer import Lirm
 from clearpane.reconstruction.update import Memory
@@ -81,7 +81,6 @@ _SEED = 7000
 _MEMORY_ROUNDS = 10
 _SURFACE_POINTS = 20_000
 Row = dict[str, float | None]
-WEIGHTS = FOLDER.parent / "src" / "clearpane" / "reconstruction" / "weights" / "lirm_small.safetensors"
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Options:
 
     data: Positional[Path]
     """Folder with environments, materials and objects/bob."""
-    weights: Path = WEIGHTS
+    weights: Path = LIRM_SMALL_WEIGHTS
     """The model."""
     objects: int = 24
     """Held-out procedural objects."""

@@ -48,7 +48,7 @@ from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.reconstruction.asset import Asset, save_asset
 from clearpane.reconstruction.evidence import hull_depth, voxel_centres
 from clearpane.reconstruction.fitted_views import render_fitted
-from clearpane.reconstruction.loading import load_lirm
+from clearpane.reconstruction.loading import load_lirm, weights_file
 from clearpane.reconstruction.mesh import surface_points
 from clearpane.reconstruction.reading_asset import load_asset
 from clearpane.reconstruction.reconstruct import ReconstructSettings, reconstruct_capture
@@ -79,7 +79,7 @@ class Options:
     data: Positional[Path]
     """Folder with environments, materials and objects/bob."""
     weights: Path | None = None
-    """LIRM's, to begin with; without them it begins with the visual hull."""
+    """LIRM's, a file or lirm-small, to begin with; without them it begins with the visual hull."""
     refine: float = 250.0
     """Seconds of fitting: with all else a reconstruction takes less than five minutes."""
     threads: int = 2
@@ -97,7 +97,7 @@ def reconstruct_alone(
     torch.set_num_threads(options.threads)
     cameras = bob_cameras()
     capture = as_capture(bob_pictures(options.data, material, light, options.cache), cameras)
-    lirm = None if options.weights is None else load_lirm(options.weights)
+    lirm = None if options.weights is None else load_lirm(weights_file(options.weights))
     started = time.monotonic()
     settings = ReconstructSettings(SIDE, RefineSettings(options.refine))
     made = reconstruct_capture(capture, settings, lirm)

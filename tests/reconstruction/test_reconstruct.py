@@ -119,6 +119,14 @@ def test_an_end_while_it_is_baked_leaves_nothing_half_written(
     assert {p.name for p in tmp_path.iterdir()} == {"views"}
 
 
+def test_what_lirm_makes_of_the_views_is_an_asset_in_one_look(tmp_path: Path) -> None:
+    views = write_ball(tmp_path / "views")
+    output = tmp_path / "ball.glb"
+    assert reconstruct(views, "--output", output, *QUICK, "--refine", "0", "--weights", "lirm-small") == 0
+    placed = load_asset(output).mesh.vertices - CENTRE[[0, 2, 1]] * [1, 1, -1]
+    assert np.linalg.norm(placed, axis=1).mean() == pytest.approx(RADIUS, rel=0.1)
+
+
 def test_a_full_disk_is_one_line_and_no_half_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,13 @@ from clearpane.errors import ClearpaneError
 from clearpane.images.picture import Picture
 from clearpane.images.writing import write_picture
 from clearpane.reconstruction.cameras import picture_rays, pixel_rays, spread_order
-from clearpane.reconstruction.loading import load_lirm, save_lirm, trained_environments
+from clearpane.reconstruction.loading import (
+    LIRM_SMALL_WEIGHTS,
+    load_lirm,
+    save_lirm,
+    trained_environments,
+    weights_file,
+)
 from clearpane.reconstruction.rendering import RenderOptions, occupied_cells, render_rays, render_views
 from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm, LirmConfig
 from clearpane.synthesis.object_rendering import ObjectRenderOptions
@@ -366,6 +372,8 @@ def test_weights_survive_their_file_and_damaged_ones_are_refused(tmp_path: Path)
     lirm = Lirm(TINY)
     path = tmp_path / "lirm.safetensors"
     save_lirm(path, TINY, lirm.state_dict())
+    (tmp_path / "usual").touch()
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode  # others may read it
     loaded = load_lirm(path)
     assert loaded.config == TINY and not loaded.training
     for a, b in zip(lirm.parameters(), loaded.parameters(), strict=True):
@@ -381,6 +389,18 @@ def test_weights_survive_their_file_and_damaged_ones_are_refused(tmp_path: Path)
     save_lirm(path, replace(TINY, width=32), lirm.state_dict())
     with pytest.raises(ClearpaneError, match="holds no LIRM"):
         load_lirm(path)
+
+
+def test_the_weights_that_come_with_clearpane_are_small_and_do_better_than_none() -> None:
+    assert weights_file(Path("lirm-small")) == LIRM_SMALL_WEIGHTS
+    assert weights_file(LIRM_SMALL_WEIGHTS) == LIRM_SMALL_WEIGHTS
+    lirm = load_lirm(LIRM_SMALL_WEIGHTS)
+    assert lirm.config == LIRM_SMALL and len(trained_environments(LIRM_SMALL_WEIGHTS)) == 10
+    assert sum(p.numel() for p in lirm.parameters()) <= 8e6 and LIRM_SMALL_WEIGHTS.stat().st_size <= 16e6
+    # Under drawn skies, as none in training was, and in smaller pictures.
+    stream = ObjectStream(seed=3, views=10, side=64, options=ObjectRenderOptions(1, 16, 4))
+    samples = [draw_object_sample(number, ObjectSources(), stream) for number in range(2)]
+    assert new_view_psnr(lirm, samples) > new_view_psnr(Lirm(LIRM_SMALL).eval(), samples) + 0.4
 
 
 def test_what_is_learnt_by_an_interruption_can_be_used(

@@ -20,7 +20,7 @@ from clearpane.reconstruction.backdrop import backdrop_segmenter
 from clearpane.reconstruction.baking import AssetSettings
 from clearpane.reconstruction.captures import load_capture
 from clearpane.reconstruction.fitted_views import contact_sheet
-from clearpane.reconstruction.loading import load_lirm
+from clearpane.reconstruction.loading import load_lirm, weights_file
 from clearpane.reconstruction.masking import command_segmenter
 from clearpane.reconstruction.reconstruct import ReconstructSettings, fit_capture, make_asset
 from clearpane.reconstruction.refine import RefineSettings
@@ -87,8 +87,9 @@ class Reconstruct:
     resolution: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 192)")] = 192
     """Cells along a side of the grid in which the surface is looked for."""
 
-    weights: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Weights that clearpane train lirm wrote, to begin with; without them it begins with the visual hull."""
+    weights: Annotated[Path | None, arg(metavar="lirm-small|FILE", help_behavior_hint="")] = None
+    """Begin with what LIRM makes of the views: with the weights that come with Clearpane, or with a file that
+    clearpane train lirm wrote. Without, it begins with the visual hull."""
 
     seed: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 0)")] = 0
     """Chance in the fitting."""
@@ -106,7 +107,7 @@ def run(options: Reconstruct) -> int:
         RefineSettings(options.refine, options.seed),
         AssetSettings(options.resolution, options.faces, options.texture),
     )
-    lirm = None if options.weights is None else load_lirm(options.weights)
+    lirm = None if options.weights is None else load_lirm(weights_file(options.weights))
     segmenter = backdrop_segmenter if options.segmenter is None else command_segmenter(options.segmenter)
     with StepProgress() as steps:
         photographs = open_views(options.views, options.masks, steps.begin)

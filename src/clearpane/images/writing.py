@@ -99,7 +99,9 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         if not overwrite and os.path.lexists(path):
             raise _exists(path)
         temporary.open("xb").close()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # safetensors puts a file in its place that nobody else may read
         _sync(temporary, os.O_RDWR)
         _put_in_place(temporary, path, overwrite)
         with contextlib.suppress(OSError):  # not every system can sync a folder

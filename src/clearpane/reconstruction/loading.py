@@ -13,6 +13,15 @@ from clearpane.errors import ClearpaneError
 from clearpane.images.writing import atomic_path
 from clearpane.reconstruction.transformer import Lirm, LirmConfig
 
+LIRM_SMALL_WEIGHTS = Path(__file__).parent / "weights" / "lirm_small.safetensors"
+"""What comes with Clearpane; docs/models/lirm-small.md is its card."""
+LIRM_SMALL_NAME = "lirm-small"
+
+
+def weights_file(named: Path) -> Path:
+    """The file that somebody names: of ``lirm-small`` the one that comes with Clearpane, else itself."""
+    return LIRM_SMALL_WEIGHTS if str(named) == LIRM_SMALL_NAME else named
+
 
 def save_lirm(
     path: Path, config: LirmConfig, weights: dict[str, Tensor], environments: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from clearpane.errors import ClearpaneError
-from clearpane.reconstruction.loading import load_lirm, save_lirm, trained_environments
+from clearpane.reconstruction.loading import load_lirm, save_lirm, trained_environments, weights_file
 from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm, LirmConfig
 from clearpane.synthesis.object_materials import load_materials
 from clearpane.synthesis.object_samples import ObjectDataset, ObjectSources, ObjectStream
@@ -113,10 +113,11 @@ class TrainLirm:
     checkpoint_every: int = 250
     """Steps between checkpoints."""
     validation: int = 4
-    """Objects of another seed, of which new views are measured at each checkpoint, under the run's own maps;
-    0: none."""
+    """Objects of another seed, of which new views are measured after the first step and at each checkpoint,
+    under the run's own maps; 0: none."""
     init: Path | None = None
-    """Weights to begin with, as an earlier run wrote them; the schedule begins anew."""
+    """Weights to begin with: lirm-small, which come with Clearpane, or those of an earlier run; the schedule
+    begins anew."""
     seed: int = 0
     """Seed of all randomness."""
 
@@ -153,7 +154,7 @@ def check(recipe: TrainLirm) -> None:
 
 
 def stage_at(recipe: TrainLirm, step: int) -> Stage:
-    """Coarse pictures first; 1 / beta up to 2000 over the run, by the same factor each step; random rounds.
+    """Coarse pictures first; 1 / beta up to 800 over the run, by the same factor each step; random rounds.
 
     A ray that grazes the object passes enough of the tail of its density to be stopped: at the paper's 200
     per metre, outlines are 1 to 2 cm too wide, at 800 half a centimetre. A surface that fits them then is as
@@ -208,6 +209,8 @@ def run(recipe: TrainLirm) -> int:
     Raises:
         ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
     """
+    if recipe.init:
+        recipe = replace(recipe, init=weights_file(recipe.init))
     check(recipe)
     torch.manual_seed(recipe.seed)
     lirm = first_model(recipe)
@@ -267,7 +270,8 @@ def run(recipe: TrainLirm) -> int:
             writer.add_scalar(f"loss/{name}", float(value), step)
         if step % recipe.checkpoint_every == 0:  # what is learnt can be used before the end
             export()
-        if validation is not None and (step % recipe.checkpoint_every == 0 or step == recipe.steps):
+        # After the first step, of the warm-up, it is still what it began with.
+        if validation is not None and (step in (1, recipe.steps) or step % recipe.checkpoint_every == 0):
             averaged.load_state_dict(state.average.weights)
             psnr = new_view_psnr(averaged, (validation[number] for number in range(recipe.validation)))
             writer.add_scalar("validation/psnr", psnr, step)
