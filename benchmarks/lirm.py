@@ -1,6 +1,6 @@
 """LIRM against what needs no learning: new views, shape and materials from 4, 8 and 16 views.
 
-    python benchmarks/lirm.py DATA [--weights FILE]
+    python benchmarks/lirm.py DATA [--weights lirm-small|FILE]
 
 Held-out procedural objects, and the mesh bob rendered by Mitsuba, both under environments that no weights
 were trained on (held_out_environments.py makes the folder to train with). The views come in rounds of 4, 4
@@ -35,7 +35,7 @@ from clearpane.images.writing import atomic_path
 from clearpane.reconstruction.cameras import HALF_SIZE, spread_order
 from clearpane.reconstruction.evidence import voxel_centres
 from clearpane.reconstruction.heads import HexaplaneField
-from clearpane.reconstruction.loading import LIRM_SMALL_WEIGHTS, load_lirm, trained_environments
+from clearpane.reconstruction.loading import load_lirm, trained_environments, weights_file
 from clearpane.reconstruction.rendering import render_views
 from clearpane.reconstruction.transformer import Lirm
 from clearpane.reconstruction.update import Memory
@@ -89,7 +89,7 @@ class Options:
 
     data: Positional[Path]
     """Folder with environments, materials and objects/bob."""
-    weights: Path = LIRM_SMALL_WEIGHTS
+    weights: Path = Path("lirm-small")
     """The model."""
     objects: int = 24
     """Held-out procedural objects."""
@@ -106,7 +106,7 @@ class Options:
 def load_objects(options: Options) -> dict[str, tuple[ObjectSample, Tensor]]:
     """The procedural objects, then bob, by name, each with points of its true surface, [P, 3]."""
     _, held_out = split_environments(options.data / "environments", options.cache / "environments")
-    check_held_out(options.weights, held_out)
+    check_held_out(weights_file(options.weights), held_out)
     sources = ObjectSources(
         load_materials(options.data / "materials"), Pictures(held_out, ENVIRONMENT_SUFFIXES)
     )
@@ -308,7 +308,7 @@ def render(document: dict[str, Any]) -> str:
 def measure(options: Options) -> str:
     """Score all objects; the tables."""
     torch.set_num_threads(options.threads)
-    lirm = load_lirm(options.weights)
+    lirm = load_lirm(weights_file(options.weights))
     samples = load_objects(options)
     results: dict[str, dict[str, Row]] = {}
     pictures, floors = {}, []

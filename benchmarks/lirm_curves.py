@@ -70,7 +70,8 @@ def panel(curves: dict[str, tuple[str, Curve]], title: str, top: float, steps: i
     """Lines by name, each of a colour, over steps; the values' axis holds them all."""
     values = [value for _, curve in curves.values() for _, value in curve]
     spacing = 10 ** np.floor(np.log10(max(values) - min(values) or 1.0))
-    low, high = np.floor(min(values) / spacing) * spacing, np.ceil(max(values) / spacing) * spacing
+    low = np.floor(min(values) / spacing) * spacing
+    high = max(np.ceil(max(values) / spacing) * spacing, low + spacing)
     parts = [f'<text x="12" y="{top - 14:.0f}" fill="#333">{title}</text>']
 
     def height(value: float) -> float:

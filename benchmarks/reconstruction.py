@@ -1,6 +1,6 @@
 """From eight views to a relightable asset: new views, new light, shape, time and memory.
 
-    python benchmarks/reconstruction.py DATA [--weights FILE]
+    python benchmarks/reconstruction.py DATA [--weights lirm-small|FILE]
 
 The mesh bob of two materials, path-traced by Mitsuba under three environments: eight views of 256 pixels are
 given, twelve are compared with what comes out, and twelve under a fourth environment. Each reconstruction
@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import get_context
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.reconstruction.asset import Asset, save_asset
 from clearpane.reconstruction.evidence import hull_depth, voxel_centres
 from clearpane.reconstruction.fitted_views import render_fitted
-from clearpane.reconstruction.loading import load_lirm, weights_file
+from clearpane.reconstruction.loading import load_lirm, trained_environments, weights_file
 from clearpane.reconstruction.mesh import surface_points
 from clearpane.reconstruction.reading_asset import load_asset
 from clearpane.reconstruction.reconstruct import ReconstructSettings, reconstruct_capture
@@ -268,6 +268,15 @@ def render(document: dict[str, Any]) -> str:
     return "\n\n".join(parts) + f"\n\n<sub>{Machine(**document['machine'])}.</sub>\n"
 
 
+def start_of(weights: Path | None) -> str:
+    """What fitting begins with, and which of the lights it is measured under that has seen before."""
+    if weights is None:
+        return "the visual hull"
+    trained = {PurePosixPath(name).stem for name in trained_environments(weights_file(weights))}
+    seen = [light for light in LIGHTS if light in trained]
+    return f"`{weights.name}`" + (f", which was trained under {' and '.join(seen)} too" if seen else "")
+
+
 def measure(options: Options) -> str:
     """Reconstruct all captures; the tables."""
     document: dict[str, Any] = {
@@ -276,7 +285,7 @@ def measure(options: Options) -> str:
         "new": NEW,
         "side": SIDE,
         "refine": options.refine,
-        "start": "the visual hull" if options.weights is None else f"`{options.weights.name}`",
+        "start": start_of(options.weights),
         "machine": describe_machine(),
         "runs": {},
     }

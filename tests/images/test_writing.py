@@ -389,3 +389,11 @@ def test_what_safetensors_cannot_write_is_one_line(tmp_path):
         with pytest.raises(ClearpaneError, match=r"writing failed .*no space"), place:
             raise SafetensorError("no space")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_has_the_permissions_of_others_whoever_wrote_it(tmp_path):
+    (tmp_path / "usual").touch()
+    with atomic_path(tmp_path / "private") as temporary:
+        temporary.unlink()  # as safetensors does
+        temporary.touch(0o600)
+    assert (tmp_path / "private").stat().st_mode == (tmp_path / "usual").stat().st_mode

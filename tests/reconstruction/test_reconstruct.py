@@ -10,7 +10,10 @@ from PIL import Image
 
 from clearpane.app.cli import main
 from clearpane.reconstruction import starting
+from clearpane.reconstruction.captures import Capture
+from clearpane.reconstruction.heads import HexaplaneField
 from clearpane.reconstruction.reading_asset import load_asset
+from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm
 
 from .khronos import check_with_khronos
 from .test_captures import CENTRE, RADIUS, write_ball
@@ -119,12 +122,22 @@ def test_an_end_while_it_is_baked_leaves_nothing_half_written(
     assert {p.name for p in tmp_path.iterdir()} == {"views"}
 
 
-def test_what_lirm_makes_of_the_views_is_an_asset_in_one_look(tmp_path: Path) -> None:
+def test_what_lirm_makes_of_the_views_is_an_asset_in_one_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def spy(capture: Capture, lirm: Lirm) -> HexaplaneField:
+        seen.append(lirm.config)
+        return starting.start_from_lirm(capture, lirm)
+
+    monkeypatch.setattr("clearpane.reconstruction.reconstruct.start_from_lirm", spy)
     views = write_ball(tmp_path / "views")
     output = tmp_path / "ball.glb"
     assert reconstruct(views, "--output", output, *QUICK, "--refine", "0", "--weights", "lirm-small") == 0
     placed = load_asset(output).mesh.vertices - CENTRE[[0, 2, 1]] * [1, 1, -1]
     assert np.linalg.norm(placed, axis=1).mean() == pytest.approx(RADIUS, rel=0.1)
+    assert seen == [LIRM_SMALL]
 
 
 def test_a_full_disk_is_one_line_and_no_half_a_file(

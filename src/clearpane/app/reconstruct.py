@@ -47,6 +47,8 @@ Examples:
   clearpane reconstruct duck --output duck.glb --masks duck/masks
   clearpane reconstruct duck --output duck.glb \\
       --segmenter "rembg i {input} {output}"
+  clearpane reconstruct duck --output duck.glb --weights lirm-small --refine 0
+      what LIRM makes of the views in one look, without fitting
 """
 
 _SHEET_SIDE = 256

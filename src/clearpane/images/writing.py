@@ -5,6 +5,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,8 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
         temporary.open("xb").close()
         mode = temporary.stat().st_mode
         yield temporary
-        temporary.chmod(mode)  # safetensors puts a file in its place that nobody else may read
+        if temporary.stat().st_mode != mode:  # safetensors puts a file in its place that nobody else may read
+            temporary.chmod(stat.S_IMODE(mode))
         _sync(temporary, os.O_RDWR)
         _put_in_place(temporary, path, overwrite)
         with contextlib.suppress(OSError):  # not every system can sync a folder

@@ -15,12 +15,14 @@ from clearpane.reconstruction.transformer import Lirm, LirmConfig
 
 LIRM_SMALL_WEIGHTS = Path(__file__).parent / "weights" / "lirm_small.safetensors"
 """What comes with Clearpane; docs/models/lirm-small.md is its card."""
-LIRM_SMALL_NAME = "lirm-small"
 
 
 def weights_file(named: Path) -> Path:
-    """The file that somebody names: of ``lirm-small`` the one that comes with Clearpane, else itself."""
-    return LIRM_SMALL_WEIGHTS if str(named) == LIRM_SMALL_NAME else named
+    """The file that somebody names: of ``lirm-small`` the one that comes with Clearpane, else itself.
+
+    A file of one's own with that name needs its folder's name too.
+    """
+    return LIRM_SMALL_WEIGHTS if str(named) == "lirm-small" else named
 
 
 def save_lirm(

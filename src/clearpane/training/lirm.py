@@ -154,11 +154,11 @@ def check(recipe: TrainLirm) -> None:
 
 
 def stage_at(recipe: TrainLirm, step: int) -> Stage:
-    """Coarse pictures first; 1 / beta up to 800 over the run, by the same factor each step; random rounds.
+    """Coarse pictures first; 1 / beta up to that of `LAST_BETA` by the same factor each step; random rounds.
 
-    A ray that grazes the object passes enough of the tail of its density to be stopped: at the paper's 200
-    per metre, outlines are 1 to 2 cm too wide, at 800 half a centimetre. A surface that fits them then is as
-    much too small.
+    A small model has it throughout. A ray that grazes the object passes enough of the tail of its density to
+    be stopped: at the paper's 200 per metre outlines are 1 to 2 cm too wide, at 800 half a centimetre. A
+    surface that fits them then is as much too small.
     """
     progress = step / recipe.steps
     first = _FIRST_SHARPNESS[recipe.size]
@@ -235,6 +235,7 @@ def run(recipe: TrainLirm) -> int:
     own |= {"processes": accelerator.num_processes, "config": asdict(_SIZES[recipe.size])}
     init = hashlib.sha256(recipe.init.read_bytes()).hexdigest()[:16] if recipe.init else None
     own |= {**objects.sources.facts(), "init": init, "rounds": ROUNDS}
+    own["sharpness"] = [_FIRST_SHARPNESS[recipe.size], _LAST_SHARPNESS]
     maps = set(objects.sources.facts()["environments"])
     if recipe.init:
         maps |= set(trained_environments(recipe.init))

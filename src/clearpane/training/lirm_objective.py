@@ -19,7 +19,7 @@ LAST_BETA = 1 / 800
 """Of the density at the end of training, metres.
 
 True surfaces need a sharper one, but where a surface is known to a centimetre, a soft edge is nearer to the
-truth than a sharp one.
+truth than a sharp one (docs/lirm.md has the figures).
 """
 # How the views of a step are shown, each as likely: in one, two or three rounds, with which its cost grows.
 ROUNDS = (*[(8,)] * 5, (5,), (4,), (4, 4), (2, 6), (4, 4, 8))
