@@ -393,22 +393,21 @@ def test_the_curves_of_a_run_are_read_from_its_folder_and_drawn(tmp_path):
 
     from torch.utils.tensorboard import SummaryWriter
 
-    from lirm_curves import _PARTS, Options, measure, read_curves, smoothed
-
-    assert smoothed([(1, 2.0), (2, 4.0), (3, 9.0)], 2) == [(2, 3.0)]
+    module = importlib.import_module("lirm_curves")
+    assert module.smoothed([(1, 2.0), (2, 4.0), (3, 9.0)], 2) == [(2, 3.0)]
     with pytest.raises(ClearpaneError, match="holds no run"):
-        read_curves(tmp_path)
+        module.read_curves(tmp_path)
     with SummaryWriter(str(tmp_path)) as writer:
         for step in range(1, 201):
             writer.add_scalar("loss", 1 / step, step)
-            for part in _PARTS:
+            for part in module._PARTS:
                 writer.add_scalar(f"loss/{part}", 1.0 if step <= 100 else 0.0, step)
         for step, value in ((1, 20.0), (100, 21.0), (200, 24.0)):
             writer.add_scalar("validation/psnr", value, step)
-    measure(Options(tmp_path, tmp_path))
+    module.measure(module.Options(tmp_path, tmp_path))
     svg = ElementTree.parse(tmp_path / "lirm_training.svg")
     lines = [e.get("points").split() for e in svg.iter() if e.tag.endswith("polyline")]
-    assert len(lines) == 1 + len(_PARTS)
+    assert len(lines) == 1 + len(module._PARTS)
     x, y = zip(*(map(float, point.split(",")) for point in lines[0]), strict=True)
     # 4 dB and 200 steps fill the panel; a quarter of the first is reached half-way along the second.
     assert (y[0] - y[1]) / (y[0] - y[2]) == pytest.approx(0.25, abs=0.01)

@@ -47,8 +47,7 @@ Examples:
   clearpane reconstruct duck --output duck.glb --masks duck/masks
   clearpane reconstruct duck --output duck.glb \\
       --segmenter "rembg i {input} {output}"
-  clearpane reconstruct duck --output duck.glb --weights lirm-small --refine 0
-      what LIRM makes of the views in one look, without fitting
+  clearpane reconstruct duck --output duck.glb --weights lirm-small
 """
 
 _SHEET_SIDE = 256
