@@ -95,7 +95,8 @@ def joint_loss(module: LirmObjective, sample: ObjectSample, stage: Stage, seed: 
     generator = step_generator(seed, 0)
     order = draw_order(sample.cameras, 3, generator)
     known = not torch.randint(8, (), generator=generator)
-    views = stack_views([sample], [order[3:][: sum(stage.rounds)]], known, CPU)
+    shown = order[3:][: sum(stage.rounds)] if stage.shown is None else torch.tensor(stage.shown)
+    views = stack_views([sample], [shown], known, CPU)
     memory, first, total = None, 0, torch.zeros(())
     for count in stage.rounds:
         with torch.autocast("cpu", torch.bfloat16):
@@ -114,13 +115,20 @@ def joint_loss(module: LirmObjective, sample: ObjectSample, stage: Stage, seed: 
     return total
 
 
-@pytest.mark.parametrize(("seed", "rounds"), [(0, (8,)), (1, (4, 4)), (3, (4, 4, 8))])
+@pytest.mark.parametrize(
+    ("seed", "rounds", "shown"),
+    [(0, (8,), None), (1, (4, 4), None), (3, (4, 4, 8), None), (4, (3,), (7, 0, 12)), (5, (2, 1), (1, 9, 4))],
+)
 def test_the_deferred_gradient_is_that_of_the_whole_graph(
-    sample: ObjectSample, seed: int, rounds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    sample: ObjectSample,
+    seed: int,
+    rounds: tuple[int, ...],
+    shown: tuple[int, ...] | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # In bfloat16 the same sums round otherwise when they are taken in another order.
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    stage = Stage(16, 0.05, rounds)
+    stage = Stage(16, 0.05, rounds, shown)
     deferred, joint = objective(), objective()
     one = deferred([sample], stage, step_generator(seed, 0))
     other = joint_loss(joint, sample, stage, seed)

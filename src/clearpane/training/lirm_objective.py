@@ -36,11 +36,13 @@ class Stage:
         side: of the pictures.
         beta: of the density.
         rounds: how many views are shown in each.
+        shown: the numbers of these views, in their order; None: others of each object at each step.
     """
 
     side: int
     beta: float
     rounds: tuple[int, ...] = (8,)
+    shown: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class LirmObjective(nn.Module):
         device = next(self.lirm.parameters()).device
         rounds, targets = stage.rounds, self._sampling.targets
         order = [draw_order(s.cameras, targets, generator) for s in samples]
+        if stage.shown is not None:
+            order = [torch.cat([o[:targets], torch.tensor(stage.shown)]) for o in order]
         known = not torch.randint(_SURROUNDINGS_EVERY, (), generator=generator)
         views = stack_views(samples, [o[targets:][: sum(rounds)] for o in order], known, device)
         first = 0
