@@ -195,7 +195,7 @@ def score_object(lirm: Lirm, sample: ObjectSample, surface: Tensor) -> tuple[dic
         colours = hull_views(hull, seen, masks, sample.cameras[chosen], wanted)
         nearest = nearest_views(seen, sample.cameras[chosen], wanted)
         points = crossings(0.5 - hull, voxel_centres(hull.shape[-1], hull))
-        nothing = {"albedo": None, "normal": None}
+        nothing = {"albedo": None, "brightness": None, "normal": None}
         rows[f"visual hull with projected colours, {shown} views"] = {
             **view_scores(colours, sample, targets),
             **nothing,
@@ -271,20 +271,26 @@ def render(document: dict[str, Any]) -> str:
             without = f" (without {missing:.0f} that have none)" if missing else ""
             return f"{value['mean']:.{decimals}f} ± {value['sd']:.{decimals}f}{without}"
 
-        columns = (("psnr", 2), ("object", 2), ("ssim", 3), ("albedo", 2), ("normal", 1), ("chamfer", 1))
+        columns = (
+            *(("psnr", 2), ("object", 2), ("ssim", 3), ("albedo", 2)),
+            *(("brightness", 2), ("normal", 1), ("chamfer", 1)),
+        )
         return [[name, *(cell(r[key], decimals) for key, decimals in columns)] for name, r in results.items()]
 
-    head = ["", "PSNR, dB", "object's, dB", "SSIM", "albedo, dB", "normals, degrees", "Chamfer, mm"]
+    head = [
+        *("", "PSNR, dB", "object's, dB", "SSIM", "albedo, dB"),
+        *("brightness off by, stops", "normals, degrees", "Chamfer, mm"),
+    ]
     cost = document["cost"]
     grown = (cost["resident"][-1] - cost["resident"][1]) / 2**20
     return (
         "## LIRM\n\n"
         f"`{document['weights']}`, {document['parameters'] / 1e6:.1f} M parameters. {_NEW} new views of "
         f"{document['side']} x {document['side']} pixels an object, on white, 8 bits; the next column is "
-        "over the object's pixels alone. Albedo after one gain a picture and channel; Chamfer is the mean of "
-        f"both ways, for an object a metre long: {document['floor']:.1f} mm for two samples of the truth. "
-        "Environments are held out, the six material sets are not. The views come in rounds of 4, 4 and "
-        "8.\n\n"
+        "over the object's pixels alone. Albedo after one gain a picture and channel, and how far its "
+        "brightness is off without; Chamfer is the mean of both ways, for an object a metre long: "
+        f"{document['floor']:.1f} mm for two samples of the truth. Environments are held "
+        "out, the six material sets are not. The views come in rounds of 4, 4 and 8.\n\n"
         f"### {document['objects']} held-out procedural objects (± standard deviation over them)\n\n"
         + table(head, rows(document["procedural"]))
         + "\nObject by object, with the 95 % bootstrap interval of the mean over objects:\n\n"

@@ -32,22 +32,26 @@ def view_scores(colour: Tensor, sample: ObjectSample, targets: list[int]) -> dic
 def material_scores(
     rendered: dict[str, Tensor], sample: ObjectSample, targets: list[int]
 ) -> dict[str, float | None]:
-    """Albedo's PSNR (sRGB of linear values, one gain a picture and channel) and the normals' mean angle.
+    """Albedo's PSNR (sRGB of linear values, one gain a picture and channel), how far its mean without a gain
+    is from the true one, in stops (of either sign, at most 10 for black), and the normals' mean angle.
 
     Over all pixels of the true object: where the result has nothing it is black, and a right angle off.
     """
-    albedos, angles = [], []
+    albedos, stops, angles = [], [], []
     for index, view in enumerate(targets):
         inside = sample.views.mask[view, 0] > 0.99
         result, truth = rendered["albedo"][index][:, inside], sample.views.albedo[view][:, inside]
         fitted = result * channel_gain(result[:, None], truth[:, None])[:, 0]
         error = (linear_to_srgb(fitted.clamp(0, 1)) - linear_to_srgb(truth.clamp(0, 1))).square().mean()
         albedos.append(-10 * float(torch.log10(error.clamp(min=1e-10))))
+        levels = torch.stack([result.mean(), truth.mean()]).clamp(min=2**-10).log2()
+        stops.append(abs(float(levels[0] - levels[1])))
         cosine = F.cosine_similarity(
             rendered["normal"][index][:, inside], sample.views.normal[view][:, inside], dim=0
         )
         angles.append(float(torch.rad2deg(cosine.clamp(-1, 1).acos()).mean()))
-    return {"albedo": float(np.mean(albedos)), "normal": float(np.mean(angles))}
+    means = (float(np.mean(values)) for values in (albedos, stops, angles))
+    return dict(zip(("albedo", "brightness", "normal"), means, strict=True))
 
 
 @torch.no_grad()

@@ -189,6 +189,15 @@ def test_albedo_is_scored_after_one_gain_a_picture_and_channel():
     assert found["albedo"] == pytest.approx(expected, abs=1e-3)
 
 
+def test_brightness_is_off_by_stops_of_the_means():
+    material_scores = importlib.import_module("reconstruction_scores").material_scores
+    truth = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.1
+    sample = sample_of(mask=torch.ones(2, 1, 8, 8), albedo=truth, normal=torch.ones(2, 3, 8, 8))
+    rendered = {"albedo": torch.tensor([4.0, 0.5])[:, None, None, None] * truth, "normal": truth}
+    # Two stops too bright, one too dark: neither takes away of the other.
+    assert material_scores(rendered, sample, [0, 1])["brightness"] == pytest.approx(1.5, abs=1e-5)
+
+
 def test_normals_are_off_by_the_angle_that_they_are_turned_by():
     material_scores = importlib.import_module("reconstruction_scores").material_scores
     angle = 2 * torch.pi * torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -217,7 +226,9 @@ def test_an_object_that_is_not_found_is_black_and_a_right_angle_off():
     truth = torch.ones(1, 3, 8, 8)
     sample = sample_of(mask=torch.ones(1, 1, 8, 8), albedo=truth, normal=truth)
     nothing = {"albedo": torch.zeros(1, 3, 8, 8), "normal": torch.zeros(1, 3, 8, 8)}
-    assert material_scores(nothing, sample, [0]) == pytest.approx({"albedo": 0, "normal": 90}, abs=1e-3)
+    assert material_scores(nothing, sample, [0]) == pytest.approx(
+        {"albedo": 0, "brightness": 10, "normal": 90}, abs=1e-3
+    )
 
 
 def test_the_nearest_view_is_that_of_the_nearest_direction():

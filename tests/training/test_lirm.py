@@ -218,7 +218,7 @@ def test_a_true_rendering_has_no_loss(sample: ObjectSample) -> None:
 
         class appearance:
             colour = patch.colour.reshape(3, -1).T
-            albedo = 0.5 * patch.albedo.reshape(3, -1).T  # any gain is as good
+            albedo = patch.albedo.reshape(3, -1).T
             metallic = patch.metallic.reshape(1, -1).T
             roughness = patch.roughness.reshape(1, -1).T
             normal = patch.normal.reshape(3, -1).T
@@ -229,6 +229,12 @@ def test_a_true_rendering_has_no_loss(sample: ObjectSample) -> None:
     worse = patch_losses(Perfect, patch)  # type: ignore[arg-type]
     changed = {name for name in worse.parts if float(worse.parts[name]) > float(losses.parts[name]) + 1e-4}
     assert changed == {"colour", "gradients", "ssim"}
+    # A gain is no matter of the albedo's pattern, but of its brightness.
+    Perfect.appearance.albedo = 0.5 * Perfect.appearance.albedo
+    darker = patch_losses(Perfect, patch)  # type: ignore[arg-type]
+    assert float(darker.parts["albedo"]) < 1e-6
+    means = patch.albedo.mean((-2, -1))
+    assert float(darker.parts["brightness"]) == pytest.approx(float((0.5 * means).square().mean()), rel=1e-5)
 
 
 def test_the_gain_is_that_of_least_squares() -> None:

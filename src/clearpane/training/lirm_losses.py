@@ -2,8 +2,8 @@
 
 Source: LIRM (arXiv 2504.20026), section 3.4. Three things are other than there. LPIPS needs weights that
 cannot be shipped; in its place stand gradients at several scales and SSIM, which are not called LPIPS.
-Random objects have known metallic, roughness, depth and distance: they are told. And normals weigh 0.2 from
-the first step on, not 1 later.
+Random objects have known metallic, roughness, depth and distance, and albedo of a known brightness: they are
+told. And normals weigh 0.2 from the first step on, not 1 later.
 """
 
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ _WEIGHTS = {
     "mask": 2.0,
     "normal": 0.2,
     "albedo": 1.0,
+    "brightness": 1.0,
     "material": 0.2,
     "depth": 0.2,
 }
@@ -69,8 +70,9 @@ class PatchLosses:
 def patch_losses(rendered: Rendered, true: Patch) -> PatchLosses:
     """The losses of a patch whose rays were rendered row by row.
 
-    Albedo is compared in linear light after the gain of each channel that fits it best; materials, normals
-    and depth as they are summed along rays, where the object is.
+    Albedo is compared in linear light after the gain of each channel that fits it best, and its brightness,
+    the mean of each channel, as it is; materials, normals and depth as they are summed along rays, where the
+    object is.
     """
     height, width = true.colour.shape[-2:]
 
@@ -93,6 +95,7 @@ def patch_losses(rendered: Rendered, true: Patch) -> PatchLosses:
             "mask": F.mse_loss(picture(rendered.opacity), inside),
             "normal": F.mse_loss(picture(appearance.normal), true.normal),
             "albedo": F.mse_loss(fitted, true.albedo),
+            "brightness": (albedo - true.albedo).mean((-2, -1)).square().mean(),
             "material": material.mean(),
             "depth": (inside * depth.abs().clamp(max=0.3)).mean(),
         }
