@@ -28,6 +28,7 @@ _PARTS = {
     "mask": "#e69f00",
     "distance": "#009e73",
     "albedo": "#cc79a7",
+    "brightness": "#000000",
     "normal": "#d55e00",
     "depth": "#56b4e9",
     "material": "#777777",
@@ -110,7 +111,8 @@ def draw(curves: dict[str, Curve]) -> str:
     if "validation/psnr" not in curves or len(curves["loss"]) < _WINDOW:
         raise ClearpaneError(f"the run has no new views measured, or not {_WINDOW} steps: nothing to draw")
     steps = curves["loss"][-1][0]
-    losses = {name: (colour, smoothed(curves[f"loss/{name}"])) for name, colour in _PARTS.items()}
+    tags = {f"loss/{name}": name for name in _PARTS}  # earlier runs have fewer
+    losses = {name: (_PARTS[name], smoothed(curves[tag])) for tag, name in tags.items() if tag in curves}
     first, second = 46, 46 + _HEIGHT + _GAP
     return "\n".join(
         [

@@ -32,9 +32,11 @@ def view_scores(colour: Tensor, sample: ObjectSample, targets: list[int]) -> dic
 def material_scores(
     rendered: dict[str, Tensor], sample: ObjectSample, targets: list[int]
 ) -> dict[str, float | None]:
-    """Albedo's PSNR (sRGB of linear values, one gain a picture and channel), how far its mean without a gain
-    is from the true one, in stops (of either sign, at most 10 for black), and the normals' mean angle.
+    """Albedo's PSNR (sRGB of linear values, one gain a picture and channel), the gain it lacks, in stops, and
+    the normals' mean angle.
 
+    The stops are the mean of ``|log2(mean a / mean a*)|`` over pictures and channels; means below 2^-10 count
+    as that.
     Over all pixels of the true object: where the result has nothing it is black, and a right angle off.
     """
     albedos, stops, angles = [], [], []
@@ -44,14 +46,17 @@ def material_scores(
         fitted = result * channel_gain(result[:, None], truth[:, None])[:, 0]
         error = (linear_to_srgb(fitted.clamp(0, 1)) - linear_to_srgb(truth.clamp(0, 1))).square().mean()
         albedos.append(-10 * float(torch.log10(error.clamp(min=1e-10))))
-        levels = torch.stack([result.mean(), truth.mean()]).clamp(min=2**-10).log2()
-        stops.append(abs(float(levels[0] - levels[1])))
+        levels, true_levels = (x.mean(1).clamp(min=2**-10).log2() for x in (result, truth))
+        stops.append(float((levels - true_levels).abs().mean()))
         cosine = F.cosine_similarity(
             rendered["normal"][index][:, inside], sample.views.normal[view][:, inside], dim=0
         )
         angles.append(float(torch.rad2deg(cosine.clamp(-1, 1).acos()).mean()))
-    means = (float(np.mean(values)) for values in (albedos, stops, angles))
-    return dict(zip(("albedo", "brightness", "normal"), means, strict=True))
+    return {
+        "albedo": float(np.mean(albedos)),
+        "brightness": float(np.mean(stops)),
+        "normal": float(np.mean(angles)),
+    }
 
 
 @torch.no_grad()

@@ -189,13 +189,19 @@ def test_albedo_is_scored_after_one_gain_a_picture_and_channel():
     assert found["albedo"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_brightness_is_off_by_stops_of_the_means():
+def test_brightness_is_off_by_stops_of_the_means_of_channels():
     material_scores = importlib.import_module("reconstruction_scores").material_scores
-    truth = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.1
-    sample = sample_of(mask=torch.ones(2, 1, 8, 8), albedo=truth, normal=torch.ones(2, 3, 8, 8))
-    rendered = {"albedo": torch.tensor([4.0, 0.5])[:, None, None, None] * truth, "normal": truth}
-    # Two stops too bright, one too dark: neither takes away of the other.
-    assert material_scores(rendered, sample, [0, 1])["brightness"] == pytest.approx(1.5, abs=1e-5)
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(2, 3, 8, 8, generator=generator) + 0.1
+    mask = torch.ones(2, 1, 8, 8)
+    mask[..., -1] = 0.9  # the edge, where anything may stand
+    sample = sample_of(mask=mask, albedo=truth, normal=torch.ones(2, 3, 8, 8))
+    # Other pixels, as bright in the mean but for two stops; then red for three, green and blue for minus one.
+    gains = torch.tensor([[4.0, 4.0, 4.0], [8.0, 0.5, 0.5]])[:, :, None, None]
+    albedo = gains * truth.flip(-2)
+    albedo[..., -1] = torch.rand(2, 3, 8, generator=generator)
+    found = material_scores({"albedo": albedo, "normal": truth}, sample, [0, 1])["brightness"]
+    assert found == pytest.approx((2 + (3 + 1 + 1) / 3) / 2, abs=1e-5)
 
 
 def test_normals_are_off_by_the_angle_that_they_are_turned_by():

@@ -229,12 +229,21 @@ def test_a_true_rendering_has_no_loss(sample: ObjectSample) -> None:
     worse = patch_losses(Perfect, patch)  # type: ignore[arg-type]
     changed = {name for name in worse.parts if float(worse.parts[name]) > float(losses.parts[name]) + 1e-4}
     assert changed == {"colour", "gradients", "ssim"}
-    # A gain is no matter of the albedo's pattern, but of its brightness.
-    Perfect.appearance.albedo = 0.5 * Perfect.appearance.albedo
+    # A gain is no matter of the albedo's pattern, but of its brightness; and the other way round.
+    albedo, masked = Perfect.appearance.albedo, patch.mask.sum()
+    Perfect.appearance.albedo = 0.5 * albedo
     darker = patch_losses(Perfect, patch)  # type: ignore[arg-type]
     assert float(darker.parts["albedo"]) < 1e-6
-    means = patch.albedo.mean((-2, -1))
-    assert float(darker.parts["brightness"]) == pytest.approx(float((0.5 * means).square().mean()), rel=1e-5)
+    missing = 0.5 * patch.albedo.sum((-2, -1)) / masked
+    assert float(darker.parts["brightness"]) == pytest.approx(float(missing.square().mean()), rel=1e-5)
+    Perfect.appearance.albedo = albedo.flip(0)
+    moved = patch_losses(Perfect, patch)  # type: ignore[arg-type]
+    assert float(moved.parts["albedo"]) > 1e-4 and float(moved.parts["brightness"]) < 1e-8
+
+
+def test_views_that_are_always_shown_fill_the_rounds() -> None:
+    with pytest.raises(ValueError, match=r"3 views for rounds of \(4, 4\)"):
+        Stage(16, 0.05, (4, 4), (0, 1, 2))
 
 
 def test_the_gain_is_that_of_least_squares() -> None:

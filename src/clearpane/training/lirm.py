@@ -20,6 +20,7 @@ from clearpane.synthesis.object_materials import load_materials
 from clearpane.synthesis.object_samples import ObjectDataset, ObjectSources, ObjectStream
 from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
 from clearpane.training.curves import Curves
+from clearpane.training.lirm_losses import WEIGHTS
 from clearpane.training.lirm_objective import (
     LAST_BETA,
     MOST_SHOWN,
@@ -235,6 +236,7 @@ def run(recipe: TrainLirm) -> int:
     own |= {"processes": accelerator.num_processes, "config": asdict(_SIZES[recipe.size])}
     init = hashlib.sha256(recipe.init.read_bytes()).hexdigest()[:16] if recipe.init else None
     own |= {**objects.sources.facts(), "init": init, "rounds": ROUNDS}
+    own["losses"] = WEIGHTS
     own["sharpness"] = [_FIRST_SHARPNESS[recipe.size], _LAST_SHARPNESS]
     maps = set(objects.sources.facts()["environments"])
     if recipe.init:

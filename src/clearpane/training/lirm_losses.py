@@ -19,7 +19,7 @@ from clearpane.training.losses import gradient_loss
 _WINDOW = 7
 # Distances beyond are all alike: what matters is near the surface, metres.
 _TRUNCATION = 0.05
-_WEIGHTS = {
+WEIGHTS = {
     "colour": 5.0,
     "gradients": 0.1,
     "ssim": 0.1,
@@ -29,9 +29,12 @@ _WEIGHTS = {
     "brightness": 1.0,
     "material": 0.2,
     "depth": 0.2,
+    # Pictures alone make the object too small: a ray that misses it tells nothing of how far.
+    "distance": 2.0,
 }
-# Pictures alone make the object too small: a ray that misses it tells nothing of how far.
-_DISTANCE_WEIGHT = 2.0
+"""Of the parts of the loss."""
+# Of a patch: an object that hardly shows has no brightness to speak of.
+_LEAST_COVERAGE = 0.01
 
 
 class Patch(NamedTuple):
@@ -59,7 +62,7 @@ class PatchLosses:
     @property
     def weighted(self) -> dict[str, Tensor]:
         """Each times its weight."""
-        return {name: _WEIGHTS[name] * value for name, value in self.parts.items()}
+        return {name: WEIGHTS[name] * value for name, value in self.parts.items()}
 
     @property
     def total(self) -> Tensor:
@@ -70,9 +73,9 @@ class PatchLosses:
 def patch_losses(rendered: Rendered, true: Patch) -> PatchLosses:
     """The losses of a patch whose rays were rendered row by row.
 
-    Albedo is compared in linear light after the gain of each channel that fits it best, and its brightness,
-    the mean of each channel, as it is; materials, normals and depth as they are summed along rays, where the
-    object is.
+    Albedo is compared in linear light after the gain of each channel that fits it best; its brightness, which
+    the gain hides, is ``mean over channels of (sum (a - a*) / sum m)^2``, with the true albedo a* and mask m.
+    Materials, normals and depth are compared as they are summed along rays, where the object is.
     """
     height, width = true.colour.shape[-2:]
 
@@ -84,6 +87,8 @@ def patch_losses(rendered: Rendered, true: Patch) -> PatchLosses:
     inside = true.mask
     depth = picture(rendered.depth) - true.depth
     fitted = albedo * channel_gain(albedo.detach(), true.albedo)
+    coverage = inside.sum().clamp(min=_LEAST_COVERAGE * height * width)
+    excess = (albedo - true.albedo).sum((-2, -1)) / coverage
     material = (picture(appearance.metallic) - true.metallic).square() + (
         picture(appearance.roughness) - true.roughness
     ).square()
@@ -95,7 +100,7 @@ def patch_losses(rendered: Rendered, true: Patch) -> PatchLosses:
             "mask": F.mse_loss(picture(rendered.opacity), inside),
             "normal": F.mse_loss(picture(appearance.normal), true.normal),
             "albedo": F.mse_loss(fitted, true.albedo),
-            "brightness": (albedo - true.albedo).mean((-2, -1)).square().mean(),
+            "brightness": excess.square().mean(),
             "material": material.mean(),
             "depth": (inside * depth.abs().clamp(max=0.3)).mean(),
         }
@@ -128,4 +133,4 @@ def distance_loss(predicted: Tensor, true: Tensor) -> Tensor:
     cut = _TRUNCATION
     error = predicted.clamp(-cut, cut) - true.clamp(-cut, cut)
     # A point beyond on the wrong side would have no gradient once clamped: it keeps a little.
-    return _DISTANCE_WEIGHT * (error.abs() + 0.1 * (predicted - true).abs()).mean() / cut
+    return WEIGHTS["distance"] * (error.abs() + 0.1 * (predicted - true).abs()).mean() / cut

@@ -36,13 +36,18 @@ class Stage:
         side: of the pictures.
         beta: of the density.
         rounds: how many views are shown in each.
-        shown: the numbers of these views, in their order; None: others of each object at each step.
+        shown: the numbers of all these views, in their order, whatever is rendered; None: others of each
+            object at each step, and none that is rendered.
     """
 
     side: int
     beta: float
     rounds: tuple[int, ...] = (8,)
     shown: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.shown is not None and len(self.shown) != sum(self.rounds):
+            raise ValueError(f"{len(self.shown)} views for rounds of {self.rounds}")
 
 
 @dataclass(frozen=True)
