@@ -41,6 +41,7 @@ from clearpane.synthesis.object_samples import (
 )
 from clearpane.synthesis.objects import draw_object
 from clearpane.synthesis.sources import ENVIRONMENT_SUFFIXES, Pictures
+from clearpane.training.lirm_losses import WEIGHTS
 from clearpane.training.lirm_objective import LirmObjective, Stage, TargetSampling, stack_views
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
 from clearpane.training.runner import Schedule, run_steps
@@ -109,7 +110,7 @@ def train(options: Options, lirm: Lirm, sample: ObjectSample, shown: tuple[int, 
     objective = LirmObjective(lirm, TargetSampling(targets=4, patch=32, samples=96))
     recipe = {
         **{"steps": options.steps, "side": options.side, "beta": _RENDERING.beta, "rate": _RATE},
-        **{"config": asdict(lirm.config), "shown": list(shown)},
+        **{"config": asdict(lirm.config), "shown": list(shown), "losses": WEIGHTS},
         **{"seed": _SEED, "generator": GENERATOR_VERSION},
     }
     state = TrainingState(lirm, AveragedWeights(lirm, 0.99), optimizer, recipe=recipe)
