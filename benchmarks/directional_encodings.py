@@ -91,7 +91,9 @@ def render(document: dict[str, Any]) -> str:
         "## How colour knows directions\n\n"
         f"bob, fitted to eight views for {document['seconds']:.0f} seconds of one core; twelve new views of "
         "the radiance field, whole pictures on white and the object's pixels alone; ± is the standard "
-        "deviation over seeds.\n\n" + table(head, rows) + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
+        f"deviation over {document['seeds']} seeds.\n\n"
+        + table(head, rows)
+        + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
     )
 
 
@@ -99,7 +101,7 @@ def measure(options: Options) -> str:
     """Fit with each; the table."""
     facts = [options.seconds, INPUTS, LIGHTS[0], *ROWS]
     document = known_runs(options.output / "directional_encodings.json", str(facts))
-    document |= {"seconds": options.seconds, "machine": describe_machine()}
+    document |= {"seconds": options.seconds, "seeds": options.seeds, "machine": describe_machine()}
     for material in MATERIALS:  # rendered once, before several processes would
         bob_pictures(options.data, material, LIGHTS[0], options.cache)
     jobs = {

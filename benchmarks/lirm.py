@@ -279,7 +279,7 @@ def render(document: dict[str, Any]) -> str:
 
     head = [
         *("", "PSNR, dB", "object's, dB", "SSIM", "albedo, dB"),
-        *("brightness off by, stops", "normals, degrees", "Chamfer, mm"),
+        *("brightness error, stops", "normals, degrees", "Chamfer, mm"),
     ]
     cost = document["cost"]
     grown = (cost["resident"][-1] - cost["resident"][1]) / 2**20
@@ -288,9 +288,9 @@ def render(document: dict[str, Any]) -> str:
         f"`{document['weights']}`, {document['parameters'] / 1e6:.1f} M parameters. {_NEW} new views of "
         f"{document['side']} x {document['side']} pixels an object, on white, 8 bits; the next column is "
         "over the object's pixels alone. Albedo after one gain a picture and channel, and how far its "
-        "brightness is off without; Chamfer is the mean of both ways, for an object a metre long: "
-        f"{document['floor']:.1f} mm for two samples of the truth. Environments are held "
-        "out, the six material sets are not. The views come in rounds of 4, 4 and 8.\n\n"
+        "mean is off without, channel by channel; Chamfer is the mean of both ways, for an object a metre "
+        f"long: {document['floor']:.1f} mm for two samples of the truth. Environments are held out, the six "
+        "material sets are not. The views come in rounds of 4, 4 and 8.\n\n"
         f"### {document['objects']} held-out procedural objects (± standard deviation over them)\n\n"
         + table(head, rows(document["procedural"]))
         + "\nObject by object, with the 95 % bootstrap interval of the mean over objects:\n\n"

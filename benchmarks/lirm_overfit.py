@@ -51,7 +51,7 @@ from reconstruction_scores import view_scores
 from runs import finish
 from view_baselines import hull_views, nearest_views, visual_hull
 
-_SEED, _VIEWS, _SHOWN, _NEW = 5, 40, 8, 8
+_SEED, _VIEWS, _SHOWN = 5, 40, 8
 _ROUGHNESS = 0.2
 _RATE = 1e-3
 # A surface that is known by heart is known well enough for sharp edges.
@@ -133,13 +133,16 @@ def render(document: dict[str, Any]) -> str:
     ]
     return (
         "## One object by heart\n\n"
-        f"lirm-small with planes twice as fine, after {document['steps']} steps on {_VIEWS - _NEW} views of "
-        f"one object of roughness {_ROUGHNESS}, of which it is always shown the same {_SHOWN}, and on its "
-        "true distances, depth, normals and materials; the baselines below it have pictures and masks alone. "
-        f"{_NEW} new views of {document['side']} x {document['side']} pixels on white.\n\n"
+        f"lirm-small with planes twice as fine, after {document['steps']} steps on "
+        f"{_VIEWS - document['new']} views of one object of roughness {_ROUGHNESS}, of which it is always "
+        f"shown the same {_SHOWN}, and on its true distances, depth, normals and materials; the baselines "
+        f"below it have pictures and masks alone. {document['new']} new views of {document['side']} x "
+        f"{document['side']} pixels on white.\n\n"
         + table(["", "PSNR, dB", "object's, dB", "SSIM"], rows)
         + "\n![New views: true, and below as they are rendered](lirm_overfit.jpg)\n"
-        + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
+        + "\nWeights of the losses: "
+        + ", ".join(f"{name} {weight:g}" for name, weight in document["losses"].items())
+        + f".\n\n<sub>{Machine(**document['machine'])}.</sub>\n"
     )
 
 
@@ -171,6 +174,8 @@ def measure(options: Options) -> str:
         "steps": options.steps,
         "side": options.side,
         "shown": shown,
+        "new": len(new),
+        "losses": WEIGHTS,
         "rows": {name: view_scores(views, sample, new) for name, views in new_views.items()},
         "machine": describe_machine(),
     }

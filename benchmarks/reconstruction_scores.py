@@ -35,8 +35,8 @@ def material_scores(
     """Albedo's PSNR (sRGB of linear values, one gain a picture and channel), the gain it lacks, in stops, and
     the normals' mean angle.
 
-    The stops are the mean of ``|log2(mean a / mean a*)|`` over pictures and channels; means below 2^-10 count
-    as that.
+    The stops are the mean of ``|log2(mean a / mean a*)|`` over pictures and channels; means below 2^-10 are
+    raised to it.
     Over all pixels of the true object: where the result has nothing it is black, and a right angle off.
     """
     albedos, stops, angles = [], [], []

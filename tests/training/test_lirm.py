@@ -234,11 +234,19 @@ def test_a_true_rendering_has_no_loss(sample: ObjectSample) -> None:
     Perfect.appearance.albedo = 0.5 * albedo
     darker = patch_losses(Perfect, patch)  # type: ignore[arg-type]
     assert float(darker.parts["albedo"]) < 1e-6
-    missing = 0.5 * patch.albedo.sum((-2, -1)) / masked
+    missing = 0.5 * (patch.mask * patch.albedo).sum((-2, -1)) / masked
     assert float(darker.parts["brightness"]) == pytest.approx(float(missing.square().mean()), rel=1e-5)
-    Perfect.appearance.albedo = albedo.flip(0)
-    moved = patch_losses(Perfect, patch)  # type: ignore[arg-type]
-    assert float(moved.parts["albedo"]) > 1e-4 and float(moved.parts["brightness"]) < 1e-8
+    alternating = 1 + 0.5 * (-1.0) ** torch.arange(len(albedo))[:, None]
+    weights = patch.mask.reshape(-1, 1)
+    mean = (weights * alternating * albedo).sum(0) / (weights * albedo).sum(0)
+    Perfect.appearance.albedo = alternating / mean * albedo
+    uneven = patch_losses(Perfect, patch)  # type: ignore[arg-type]
+    assert float(uneven.parts["albedo"]) > 1e-4 and float(uneven.parts["brightness"]) < 1e-8
+    # What is seen beside the object is the mask's loss, and an object that hardly shows says little.
+    Perfect.appearance.albedo = albedo + 1
+    hardly = patch._replace(mask=torch.zeros_like(patch.mask).index_fill(1, torch.tensor([0]), 1e-3))
+    beside = patch_losses(Perfect, hardly)  # type: ignore[arg-type]
+    assert float(beside.parts["brightness"]) == pytest.approx((8 * 1e-3 / 0.64) ** 2, rel=1e-4)
 
 
 def test_views_that_are_always_shown_fill_the_rounds() -> None:

@@ -74,7 +74,7 @@ def patch_losses(rendered: Rendered, true: Patch) -> PatchLosses:
     """The losses of a patch whose rays were rendered row by row.
 
     Albedo is compared in linear light after the gain of each channel that fits it best; its brightness, which
-    the gain hides, is ``mean over channels of (sum (a - a*) / sum m)^2``, with the true albedo a* and mask m.
+    the gain hides, is ``mean over channels of (sum m (a - a*) / sum m)^2``, a* being true, m the true mask.
     Materials, normals and depth are compared as they are summed along rays, where the object is.
     """
     height, width = true.colour.shape[-2:]
@@ -88,7 +88,7 @@ def patch_losses(rendered: Rendered, true: Patch) -> PatchLosses:
     depth = picture(rendered.depth) - true.depth
     fitted = albedo * channel_gain(albedo.detach(), true.albedo)
     coverage = inside.sum().clamp(min=_LEAST_COVERAGE * height * width)
-    excess = (albedo - true.albedo).sum((-2, -1)) / coverage
+    excess = (inside * (albedo - true.albedo)).sum((-2, -1)) / coverage
     material = (picture(appearance.metallic) - true.metallic).square() + (
         picture(appearance.roughness) - true.roughness
     ).square()
