@@ -111,8 +111,11 @@ def draw(curves: dict[str, Curve]) -> str:
     if "validation/psnr" not in curves or len(curves["loss"]) < _WINDOW:
         raise ClearpaneError(f"the run has no new views measured, or not {_WINDOW} steps: nothing to draw")
     steps = curves["loss"][-1][0]
-    tags = {f"loss/{name}": name for name in _PARTS}  # earlier runs have fewer
-    losses = {name: (_PARTS[name], smoothed(curves[tag])) for tag, name in tags.items() if tag in curves}
+    losses = {
+        name: (colour, smoothed(curves[f"loss/{name}"]))
+        for name, colour in _PARTS.items()
+        if f"loss/{name}" in curves  # earlier runs have fewer
+    }
     first, second = 46, 46 + _HEIGHT + _GAP
     return "\n".join(
         [

@@ -36,8 +36,8 @@ def material_scores(
     the normals' mean angle.
 
     The stops are the mean of ``|log2(mean a / mean a*)|`` over pictures and channels; means below 2^-10 are
-    raised to it.
-    Over all pixels of the true object: where the result has nothing it is black, and a right angle off.
+    raised to it. All is over the pixels of the true object: where the result has nothing it is black, and a
+    right angle off.
     """
     albedos, stops, angles = [], [], []
     for index, view in enumerate(targets):

@@ -425,6 +425,9 @@ def test_the_curves_of_a_run_are_read_from_its_folder_and_drawn(tmp_path):
     svg = ElementTree.parse(tmp_path / "lirm_training.svg")
     lines = [e.get("points").split() for e in svg.iter() if e.tag.endswith("polyline")]
     assert len(lines) == 1 + len(module._PARTS)
+    earlier = module.read_curves(tmp_path)
+    del earlier["loss/brightness"]
+    assert module.draw(earlier).count("<polyline") == len(module._PARTS)
     x, y = zip(*(map(float, point.split(",")) for point in lines[0]), strict=True)
     # 4 dB and 200 steps fill the panel; a quarter of the first is reached half-way along the second.
     assert (y[0] - y[1]) / (y[0] - y[2]) == pytest.approx(0.25, abs=0.01)
