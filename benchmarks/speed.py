@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.common.markdown import table
+from benchmarks.common.measuring import ROOT, measure, reference_seconds
+from benchmarks.compact.peer import WORKER, FastReflectionRemoval
+from benchmarks.compact.variants import SHIPPED
 from clearpane.separation.compact.runtime import CompactSeparator
-from markdown import table
-from measuring import FOLDER, measure, reference_seconds
-from peer import WORKER, FastReflectionRemoval
-from variants import SHIPPED
 
-EXAMPLE = FOLDER.parent / "examples" / "shop_input.jpg"
+EXAMPLE = ROOT / "examples" / "shop_input.jpg"
 Section = dict[str, Any]
 
 
@@ -47,7 +47,14 @@ def measure_speed(weights: Path, peer: FastReflectionRemoval | None, sizes: tupl
         for size in sizes:
             array, photo = _picture(size, Path(folder))
             row: Section = {"size": size.name, "width": size.width, "height": size.height}
-            command = [sys.executable, FOLDER / "variants.py", array, SHIPPED, weights, str(size.repeats)]
+            command = [
+                sys.executable,
+                ROOT / "benchmarks" / "compact" / "variants.py",
+                array,
+                SHIPPED,
+                weights,
+                str(size.repeats),
+            ]
             row["separate"] = _several(command, size.repeats)
             row["remove"] = _command(photo, size.repeats)
             if peer is not None and size.peer:

@@ -10,8 +10,8 @@ def base(tmp_path_factory) -> Path:
     """The directory of a pipeline of FLUX.1 Kontext's classes, tiny, with weights that do something."""
     import torch
 
-    from clearpane.synthesis.caption import PANEL_CAPTION
-    from clearpane.training.small_kontext import SmallKontext, new_pipeline
+    from benchmarks.flux.small_kontext import SmallKontext, new_pipeline
+    from clearpane.synthesis.dataset.shards import PANEL_CAPTION
 
     torch.manual_seed(0)
     config = SmallKontext((8, 16, 16), 4, width=32, heads=2, double_blocks=1, single_blocks=1, text_width=16)

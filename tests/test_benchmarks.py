@@ -16,17 +16,10 @@ import scipy.stats
 import torch
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.flux import panel as flux_panel
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.separation.layers import Layers
-from clearpane.training.panels import PanelPictures
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def benchmarks_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+from clearpane.separation.panel import separator as flux_panel
+from clearpane.training.flux.panel_batches import PanelPictures
 
 
 def photo(height, width):
@@ -40,14 +33,14 @@ def dim(image):
 
 def test_tiles_are_put_together_without_a_seam():
     image = photo(150, 210)
-    result = importlib.import_module("variants").tiles(image, dim, tile=64, overlap=16)
+    result = importlib.import_module("benchmarks.compact.variants").tiles(image, dim, tile=64, overlap=16)
     assert result.transmission == pytest.approx(dim(image).transmission, abs=1e-6)
     assert result.reflection == pytest.approx(dim(image).reflection, abs=1e-6)
 
 
 def test_the_enlarged_residual_is_exact_for_a_constant_change():
     image = 0.25 + 0.5 * photo(64, 96)
-    result = importlib.import_module("variants").residual(
+    result = importlib.import_module("benchmarks.compact.variants").residual(
         image, lambda small: Layers(small + 0.1, small - 0.2), pixels=32 * 48
     )
     assert result.transmission == pytest.approx(image + 0.1, abs=1e-5)
@@ -56,7 +49,7 @@ def test_the_enlarged_residual_is_exact_for_a_constant_change():
 
 def test_every_way_on_the_pairs_runs_the_network_at_the_size_it_says():
     image = photo(64, 96)
-    for name, way in importlib.import_module("resolution").ways().items():
+    for name, way in importlib.import_module("benchmarks.compact.resolution").ways().items():
         seen = []
 
         def separate(x, seen=seen):
@@ -69,7 +62,7 @@ def test_every_way_on_the_pairs_runs_the_network_at_the_size_it_says():
 
 
 def test_peak_memory_is_the_child_s_own():
-    measuring = importlib.import_module("measuring")
+    measuring = importlib.import_module("benchmarks.common.measuring")
     held = np.ones(300 << 17)  # 300 MiB here must not count there
     small = measuring.measure([sys.executable, "-c", "print('done')"])
     large = measuring.measure([sys.executable, "-c", "x = b'x' * (200 << 20); print('done')"])
@@ -82,11 +75,13 @@ def test_a_failing_child_is_an_error_with_its_last_line():
     from clearpane.errors import ClearpaneError
 
     with pytest.raises(ClearpaneError, match="ValueError: the reason"):
-        importlib.import_module("measuring").measure([sys.executable, "-c", "raise ValueError('the reason')"])
+        importlib.import_module("benchmarks.common.measuring").measure(
+            [sys.executable, "-c", "raise ValueError('the reason')"]
+        )
 
 
 def test_bars_are_as_long_as_the_gains():
-    figures = importlib.import_module("figures")
+    figures = importlib.import_module("benchmarks.compact.figures")
     rows = {"do nothing": {"psnr": 20.0, "psnr_g": 21.0}, "ours": {"psnr": 22.0, "psnr_g": 20.0}}
     root = ElementTree.fromstring(figures.draw_gains({"1": rows}, "ours"))
     up, down = [r for r in root.iter("{http://www.w3.org/2000/svg}rect") if r.get("width") == "12"]
@@ -95,7 +90,7 @@ def test_bars_are_as_long_as_the_gains():
 
 
 def test_dots_stand_at_the_gains():
-    figures = importlib.import_module("figures")
+    figures = importlib.import_module("benchmarks.compact.figures")
 
     def scores(gain):
         return {"1": {"psnr": 20 + gain, "nothing": 20.0}}
@@ -111,7 +106,7 @@ def test_dots_stand_at_the_gains():
 
 
 def test_ranks_of_equal_values_are_shared_and_order_is_all_that_counts():
-    confidence = importlib.import_module("confidence")
+    confidence = importlib.import_module("benchmarks.compact.confidence")
     assert confidence.ranks(np.array([3.0, 1.0, 3.0, 7.0])).tolist() == [2.5, 1.0, 2.5, 4.0]
     values = np.random.default_rng(0).random(50)
     assert confidence.rank_correlation(values, values**3) == pytest.approx(1)
@@ -122,7 +117,7 @@ def test_ranks_of_equal_values_are_shared_and_order_is_all_that_counts():
 
 
 def test_a_logistic_fit_finds_the_weights_that_drew_its_labels():
-    confidence = importlib.import_module("confidence")
+    confidence = importlib.import_module("benchmarks.compact.confidence")
     rng = np.random.default_rng(0)
     features = rng.normal(size=(100_000, 2)) * [1, 0.05]
     chance = 1 / (1 + np.exp(-(0.5 + features @ [1.0, -4.0])))
@@ -131,7 +126,7 @@ def test_a_logistic_fit_finds_the_weights_that_drew_its_labels():
 
 
 def test_a_calibrated_map_has_no_calibration_error():
-    confidence = importlib.import_module("confidence")
+    confidence = importlib.import_module("benchmarks.compact.confidence")
     rng = np.random.default_rng(0)
     believed = [rng.random(20_000) for _ in range(3)]
     errors = [np.where(rng.random(20_000) < c, 0.05, 0.2) for c in believed]
@@ -141,7 +136,7 @@ def test_a_calibrated_map_has_no_calibration_error():
 
 
 def test_edits_change_what_they_say():
-    edits = importlib.import_module("edits").EDITS
+    edits = importlib.import_module("benchmarks.flux.edits").EDITS
     clean = torch.rand((3, 40, 40), generator=torch.Generator().manual_seed(0))
     made = {name: edit.make(clean, torch.Generator().manual_seed(1)) for name, edit in edits.items()}
     for name, (given, wanted) in made.items():
@@ -158,7 +153,7 @@ def test_edits_change_what_they_say():
 
 def test_an_editor_s_scores_are_those_of_its_pictures(monkeypatch):
     """An editor that gives back what it is given scores as doing nothing."""
-    module = importlib.import_module("edit_scores")
+    module = importlib.import_module("benchmarks.flux.edit_scores")
 
     class Identity:
         def encode(self, pictures):
@@ -170,14 +165,14 @@ def test_an_editor_s_scores_are_those_of_its_pictures(monkeypatch):
     pictures = [torch.randint(256, (3, 80, 90), dtype=torch.uint8) for _ in range(3)]
     edited = module.score_edits(Identity(), lambda sentence: None, pictures)
     others = module.score_others(Identity(), lambda sentence: None, pictures)
-    assert list(edited) == list(others) == list(importlib.import_module("edits").EDITS)
+    assert list(edited) == list(others) == list(importlib.import_module("benchmarks.flux.edits").EDITS)
     for name, row in others.items():
         assert edited[name] == row["other_sentence"] == row["nothing"]
         assert row["vae"] == 100
 
 
 def test_mixed_crops_take_each_channel_from_some_crop_and_the_others_stay():
-    module = importlib.import_module("kontext_small")
+    module = importlib.import_module("benchmarks.flux.kontext_small")
     crops = torch.rand(8, 3, 4, 5)
     mixed = module.mix_channels(crops, 0.5, torch.Generator().manual_seed(0))
     assert torch.equal(mixed[4:], crops[4:])
@@ -188,12 +183,12 @@ def test_mixed_crops_take_each_channel_from_some_crop_and_the_others_stay():
 
 
 def test_opponent_colours_are_an_orthonormal_basis():
-    opponent = importlib.import_module("vae_contexts")._OPPONENT
+    opponent = importlib.import_module("benchmarks.flux.vae_contexts")._OPPONENT
     torch.testing.assert_close(opponent @ opponent.T, torch.eye(3))
 
 
 def test_a_vae_that_sees_each_pixel_alone_has_nothing_to_learn_of_contexts():
-    module = importlib.import_module("vae_contexts")
+    module = importlib.import_module("benchmarks.flux.vae_contexts")
 
     class Pixels(torch.nn.Module):
         """Latents are the picture itself, four pixels to one."""
@@ -223,7 +218,7 @@ def test_a_vae_that_sees_each_pixel_alone_has_nothing_to_learn_of_contexts():
 
 
 def test_the_small_base_comes_back_but_for_its_rounding(tmp_path):
-    module = importlib.import_module("small_base")
+    module = importlib.import_module("benchmarks.flux.small_base")
     torch.manual_seed(0)
     pipeline = module.new_pipeline(module.SmallKontext(), module.SENTENCES)
     pipeline.vae.register_to_config(shift_factor=0.25, scaling_factor=0.5)
@@ -241,7 +236,7 @@ def test_the_small_base_comes_back_but_for_its_rounding(tmp_path):
 
 
 def test_what_is_not_the_small_base_is_refused(tmp_path):
-    module = importlib.import_module("small_base")
+    module = importlib.import_module("benchmarks.flux.small_base")
     (tmp_path / "a.safetensors").write_bytes(b"12345678")
     with pytest.raises(ClearpaneError, match="not the weights of kontext-small"):
         module.load_pipeline(tmp_path / "a.safetensors")
@@ -269,7 +264,10 @@ def paint(backbone, reference, task, sampling, **others):
 
 
 def test_a_panel_that_paints_the_photograph_keeps_all_of_it(monkeypatch):
-    scores, cells = (importlib.import_module(name) for name in ("panel_scores", "panel_cells"))
+    scores, cells = (
+        importlib.import_module(name)
+        for name in ("benchmarks.flux.panel_scores", "benchmarks.flux.panel_cells")
+    )
     monkeypatch.setattr(scores, "sample", paint)
     monkeypatch.setattr(flux_panel, "sample", paint)
     task = TaskEmbedding(torch.zeros(1, 1, 1), torch.zeros(1, 1))
@@ -295,7 +293,10 @@ def test_a_panel_that_paints_the_photograph_keeps_all_of_it(monkeypatch):
 
 
 def test_the_mean_over_seeds_of_a_panel_is_scored(monkeypatch):
-    scores, cells = (importlib.import_module(name) for name in ("panel_scores", "panel_cells"))
+    scores, cells = (
+        importlib.import_module(name)
+        for name in ("benchmarks.flux.panel_scores", "benchmarks.flux.panel_cells")
+    )
     task = TaskEmbedding(torch.zeros(1, 1, 1), torch.zeros(1, 1))
     layer = torch.full((3, 64, 64), 102, dtype=torch.uint8)
     pictures = [PanelPictures(layer, layer, layer)]
@@ -311,7 +312,7 @@ def test_the_mean_over_seeds_of_a_panel_is_scored(monkeypatch):
 
 
 def test_a_run_of_the_panel_belongs_to_its_base_its_cell_and_its_seed(tmp_path):
-    cells = importlib.import_module("panel_cells")
+    cells = importlib.import_module("benchmarks.flux.panel_cells")
     (tmp_path / "vae").mkdir()
     weights = tmp_path / "vae" / "model.safetensors"
     weights.write_bytes(b"one")
@@ -325,7 +326,10 @@ def test_a_run_of_the_panel_belongs_to_its_base_its_cell_and_its_seed(tmp_path):
 
 
 def test_tables_of_the_panel_compare_runs_of_the_same_seed():
-    cells, tables = (importlib.import_module(name) for name in ("panel_cells", "panel_tables"))
+    cells, tables = (
+        importlib.import_module(name)
+        for name in ("benchmarks.flux.panel_cells", "benchmarks.flux.panel_tables")
+    )
 
     def run(gain):
         scores = {"t": [20.0 + gain] * 4, "t_g": [21.0 + gain] * 4, "nothing": [20.0] * 4}
@@ -333,7 +337,7 @@ def test_tables_of_the_panel_compare_runs_of_the_same_seed():
         return {"seconds": 60.0, "scenes": subset, "val": subset, "edits": {"denoise": 25.0}}
 
     document = {"base": "b", "seeds": 2, "edits": {"nothing": {"denoise": 18.0}, "base": {"denoise": 26.0}}}
-    machine = importlib.import_module("measuring").describe_machine()
+    machine = importlib.import_module("benchmarks.common.measuring").describe_machine()
     full = cells.CELLS["full"]
     document |= {"machine": machine, "runs": {}}
     for name, seed, gain in (("LoRA", 0, 1.0), ("LoRA", 1, 9.0), ("the whole transformer", 0, 3.0)):
@@ -346,7 +350,7 @@ def test_tables_of_the_panel_compare_runs_of_the_same_seed():
 
 
 def test_the_account_of_memory_holds_for_a_small_transformer(monkeypatch):
-    module = importlib.import_module("flux_cost")
+    module = importlib.import_module("benchmarks.flux.flux_cost")
     monkeypatch.setattr(module, "SMALL", ((4, 1, 2, 600),))
     (row,) = module.measure_peaks()
     assert 0.8 * module.PREDICTION < row["prediction"] < module.PREDICTION
@@ -354,7 +358,7 @@ def test_the_account_of_memory_holds_for_a_small_transformer(monkeypatch):
 
 
 def test_peak_memory_of_tensors_counts_what_is_alive_and_no_weights():
-    module = importlib.import_module("peak_memory")
+    module = importlib.import_module("benchmarks.common.peak_memory")
     layer = torch.nn.Linear(1000, 10)
     with torch.no_grad(), module.PeakMemory(layer) as memory:
         first = torch.zeros(2000)
@@ -366,14 +370,14 @@ def test_peak_memory_of_tensors_counts_what_is_alive_and_no_weights():
 
 
 def test_candidates_cost_a_step_a_decoding_and_a_depth_each():
-    total = importlib.import_module("gensirr_cost").total
+    total = importlib.import_module("benchmarks.flux.gensirr_cost").total
     parts = {"step": 10.0, "encoding": 1.0, "decoding": 2.0, "depth": 3.0}
     assert total(parts, 28, 1) == 1 + 280 + 2
     assert total(parts, 28, 4) == 1 + 280 + 2 + 3 * 10 + 4 * (2 + 3)
 
 
 def test_an_equivariant_vae_has_no_error_and_its_mixed_latents_show_the_mixture():
-    module = importlib.import_module("equivariance")
+    module = importlib.import_module("benchmarks.flux.equivariance")
 
     class Identity:
         """Latents that are the pictures in [-1, 1]."""
@@ -394,7 +398,7 @@ def test_an_equivariant_vae_has_no_error_and_its_mixed_latents_show_the_mixture(
 
 
 def test_runs_are_given_as_they_end_and_known_ones_hold_for_their_base_alone(tmp_path, capsys):
-    module = importlib.import_module("runs")
+    module = importlib.import_module("benchmarks.common.runs")
     assert dict(module.finish_runs(math.sqrt, {"a": (4,), "b": (9,)}, 2)) == {"a": 2, "b": 3}
     numbers = tmp_path / "runs.json"
     assert module.known_runs(numbers, "one") == {"base": "one", "runs": {}}
@@ -408,7 +412,7 @@ def test_an_interruption_ends_the_runs_that_wait_too(tmp_path, capsys, monkeypat
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     work = importlib.import_module("interruptible_run").save_when_asked
     jobs = {name: (tmp_path, name, 0.05 if name == "a" else 600) for name in "abcdefgh"}
-    runs = importlib.import_module("runs").finish_runs(work, jobs, 1)
+    runs = importlib.import_module("benchmarks.common.runs").finish_runs(work, jobs, 1)
     assert next(runs) == ("a", None)
     while not (tmp_path / "b began").exists():
         time.sleep(0.05)
@@ -419,7 +423,7 @@ def test_an_interruption_ends_the_runs_that_wait_too(tmp_path, capsys, monkeypat
 
 
 def test_a_script_s_end_is_its_tables_one_line_or_an_interruption(monkeypatch, capsys):
-    module = importlib.import_module("runs")
+    module = importlib.import_module("benchmarks.common.runs")
     monkeypatch.setattr(module.signal, "signal", lambda *arguments: None)
 
     def fail(error):
@@ -433,7 +437,7 @@ def test_a_script_s_end_is_its_tables_one_line_or_an_interruption(monkeypatch, c
 
 
 def test_ways_to_relight_are_compared_on_white_and_cost_what_the_first_does():
-    module = importlib.import_module("relighting")
+    module = importlib.import_module("benchmarks.reconstruction.relighting")
     truth = np.zeros((4, 4, 4))
     truth[1:3, 1:3] = [0.5, 0.5, 0.5, 1]
     darker = truth * [0.5, 0.5, 0.5, 1]
@@ -445,5 +449,5 @@ def test_ways_to_relight_are_compared_on_white_and_cost_what_the_first_does():
     assert denoised.denoise and preview.preview and not few.denoise
     rows = {"a": {"psnr": 30, "object": 20, "seconds": 4}, "b": {"psnr": 28, "object": 19, "seconds": 1}}
     document = {"light": "studio", "views": 2, "side": 8, "truth": 64, "materials": {"metal": rows}}
-    document["machine"] = importlib.import_module("measuring").describe_machine()
+    document["machine"] = importlib.import_module("benchmarks.common.measuring").describe_machine()
     assert "| b | 28.00 | 19.00 | 0.25 |" in module.render(document)

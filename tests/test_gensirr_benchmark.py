@@ -1,33 +1,20 @@
-"""What GenSIRR's claims are measured by at small scale (benchmarks/gensirr.py)."""
+"""What GenSIRR's claims are measured by at small scale (benchmarks/flux/gensirr.py)."""
 
 import importlib
 import json
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from clearpane.separation.flux.branching import sample_branches
+from benchmarks.flux.branch_scorers import score_by_chance, score_by_truth
 from clearpane.separation.flux.loading import Loading, encode_text, load_backbone
 from clearpane.separation.flux.sampling import Sampling
-from clearpane.separation.flux.scorers import (
-    edge_energy,
-    score_by_chance,
-    score_by_depth,
-    score_by_depth_and_edges,
-    score_by_truth,
-)
 from clearpane.separation.flux.task_embedding import TaskEmbedding
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def benchmarks_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+from clearpane.separation.gensirr.branching import sample_branches
+from clearpane.separation.gensirr.scorers import edge_energy, score_by_depth, score_by_depth_and_edges
 
 
 @pytest.fixture
@@ -41,7 +28,7 @@ def task(base) -> TaskEmbedding:
 
 
 def test_all_candidates_are_those_that_branching_chooses_from(backbone, task):
-    module = importlib.import_module("gensirr_branches")
+    module = importlib.import_module("benchmarks.flux.gensirr_branches")
     photo = torch.rand((3, 32, 32), generator=torch.Generator().manual_seed(0))
     promised, made = module.sample_all(backbone, photo, task, Sampling(3, seed=5), 3)
     for wanted in range(3):
@@ -70,7 +57,7 @@ def some_branches(module) -> dict:
 
 
 def test_picks_are_of_the_first_candidates_and_fail_below_their_mean():
-    module = importlib.import_module("gensirr_branches")
+    module = importlib.import_module("benchmarks.flux.gensirr_branches")
     branches = some_branches(module)
     assert module.picked(branches, "depth", 1).tolist() == [20, 30]
     assert module.picked(branches, "depth", 2).tolist() == [21, 28]
@@ -90,7 +77,7 @@ class Nearness:
 
 
 def test_picks_are_those_of_the_scorers_that_ship(backbone, task, monkeypatch):
-    module = importlib.import_module("gensirr_branches")
+    module = importlib.import_module("benchmarks.flux.gensirr_branches")
     monkeypatch.setattr(module, "CANDIDATES", (1, 3, 5))
     random = torch.Generator().manual_seed(0)
     photos, truths = (torch.rand((2, 3, 32, 32), generator=random) for _ in range(2))
@@ -116,8 +103,11 @@ def test_picks_are_those_of_the_scorers_that_ship(backbone, task, monkeypatch):
 
 
 def test_all_tables_are_drawn_of_every_run():
-    module, cells = importlib.import_module("gensirr_tables"), importlib.import_module("gensirr_cells")
-    branches = some_branches(importlib.import_module("gensirr_branches"))
+    module, cells = (
+        importlib.import_module("benchmarks.flux.gensirr_tables"),
+        importlib.import_module("benchmarks.flux.gensirr_cells"),
+    )
+    branches = some_branches(importlib.import_module("benchmarks.flux.gensirr_branches"))
     for key in ("finals", "values"):
         branches[key] = {name: [row * 4 for row in rows] for name, rows in branches[key].items()}
     one = {metric: [20.0, 22.0] for metric in ("psnr", "psnr_g", "ssim")}
@@ -130,7 +120,7 @@ def test_all_tables_are_drawn_of_every_run():
             "flow matching": {"8": 0.4, "1": 0.1},
             "one step, by regression": {"1": 0.1},
         },
-        "machine": importlib.import_module("measuring").describe_machine(),
+        "machine": importlib.import_module("benchmarks.common.measuring").describe_machine(),
         "runs": {},
     }
     for table in cells.CELLS.values():
@@ -149,7 +139,7 @@ def test_all_tables_are_drawn_of_every_run():
     assert "| depth | 25.00 ± 0.00 | 26.50 ± 0.00 |" in text
     assert "+4.50" in text and "+1.00" in text and "| depth and edges |" in text
     assert "| 1, by regression | 100 | 0.25 |" in text
-    draw_curve = importlib.import_module("gensirr_curve").draw_curve
+    draw_curve = importlib.import_module("benchmarks.flux.gensirr_curve").draw_curve
     root = ElementTree.fromstring(draw_curve(document))
     space = "{http://www.w3.org/2000/svg}"
     # A line of two dots for each subset, and a square for what takes one step beside the key's.
@@ -158,7 +148,7 @@ def test_all_tables_are_drawn_of_every_run():
 
 
 def test_runs_are_told_apart_by_cell_seed_base_and_vae():
-    cells = importlib.import_module("gensirr_cells")
+    cells = importlib.import_module("benchmarks.flux.gensirr_cells")
     every = {cell for table in cells.CELLS.values() for cell in table.values()}
     keys = {
         cells.run_key(cell, seed, base, vae)
@@ -174,7 +164,7 @@ def test_runs_are_told_apart_by_cell_seed_base_and_vae():
 
 def test_rooms_lie_no_farther_than_their_floor_and_much_of_it_is_seen(tmp_path):
     """The floor's distance is known from the camera alone."""
-    rooms = importlib.import_module("depth_rooms")
+    rooms = importlib.import_module("benchmarks.flux.depth_rooms")
     random = np.random.default_rng(0)
     Image.fromarray(random.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(tmp_path / "a.png")
     for index in range(3):
@@ -196,7 +186,7 @@ def test_rooms_lie_no_farther_than_their_floor_and_much_of_it_is_seen(tmp_path):
 
 
 def test_blended_rooms_know_which_scene_is_farther():
-    module = importlib.import_module("gensirr")
+    module = importlib.import_module("benchmarks.flux.gensirr")
     pictures = torch.randint(256, (4, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     depth = torch.tensor([2.0, 5.0, 3.0, 4.0])[:, None, None].expand(-1, 8, 8)
     blends = module.blend_rooms({"pictures": pictures, "depth": depth}, 2)
@@ -210,7 +200,7 @@ def test_blended_rooms_know_which_scene_is_farther():
 
 
 def test_the_depth_loss_does_not_mind_half_of_a_wrong_scale():
-    module = importlib.import_module("small_depth")
+    module = importlib.import_module("benchmarks.flux.small_depth")
     depth = 1 + torch.rand((2, 8, 8), generator=torch.Generator().manual_seed(0))
     assert module.depth_loss(depth, depth) == 0
     scale = np.log(2.0) ** 2
@@ -218,7 +208,7 @@ def test_the_depth_loss_does_not_mind_half_of_a_wrong_scale():
 
 
 def test_the_small_estimator_trains_and_goes_on(tmp_path, monkeypatch):
-    module = importlib.import_module("small_depth")
+    module = importlib.import_module("benchmarks.flux.small_depth")
     random = torch.Generator().manual_seed(0)
     rooms = {
         "pictures": torch.randint(256, (4, 3, 64, 64), dtype=torch.uint8, generator=random),
@@ -236,7 +226,7 @@ def test_the_small_estimator_trains_and_goes_on(tmp_path, monkeypatch):
 
 
 def test_scores_of_depth_count_pairs_that_are_ordered():
-    module = importlib.import_module("small_depth")
+    module = importlib.import_module("benchmarks.flux.small_depth")
     depth = torch.tensor([1.0, 2.0, 4.0])[:, None, None].expand(-1, 4, 4)
     exact = module.score(depth, depth)
     assert exact == {"relative": 0, "rmse": 0, "within": 1, "ordered": 1}

@@ -1,7 +1,6 @@
 """What LIRM's figures are computed with: scores, baselines, the order of views, what is held out."""
 
 import importlib
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
-from clearpane.optics.color import linear_to_srgb
-from clearpane.reconstruction.cameras import (
+from clearpane.geometry.cameras import (
     HALF_SIZE,
     Cameras,
     look_at,
@@ -20,26 +18,21 @@ from clearpane.reconstruction.cameras import (
     project,
     spread_order,
 )
-from clearpane.reconstruction.evidence import voxel_centres
-from clearpane.reconstruction.loading import save_lirm
-from clearpane.reconstruction.transformer import LirmConfig
-from clearpane.synthesis.object_rendering import ObjectRenderOptions
-from clearpane.synthesis.object_samples import (
+from clearpane.optics.color import linear_to_srgb
+from clearpane.reconstruction.field.evidence import voxel_centres
+from clearpane.reconstruction.lirm.model import LirmConfig
+from clearpane.reconstruction.lirm.weights_file import save_lirm
+from clearpane.synthesis.objects.rendering import ObjectRenderOptions
+from clearpane.synthesis.objects.samples import (
     ObjectDataset,
     ObjectSources,
     ObjectStream,
     draw_object_sample,
     fibonacci_sphere,
 )
-from clearpane.training.object_queue import ObjectOrder, ObjectQueue
+from clearpane.training.lirm.object_queue import ObjectOrder, ObjectQueue
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 RADIUS = 0.35
-
-
-@pytest.fixture(autouse=True)
-def benchmarks_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
 @pytest.fixture
@@ -85,7 +78,7 @@ def decibel(error):
 
 
 def test_parallel_planes_are_as_far_apart_as_their_distance_in_millimetres():
-    chamfer = importlib.import_module("reconstruction_scores").chamfer
+    chamfer = importlib.import_module("benchmarks.reconstruction.scores").chamfer
     axis = torch.linspace(-0.5, 0.5, 80)
     plane = torch.cartesian_prod(axis, axis, torch.tensor([0.1]))
     assert chamfer(plane, plane + torch.tensor([0.0, 0.0, 0.03])) == pytest.approx(30, abs=0.05)
@@ -95,7 +88,7 @@ def test_parallel_planes_are_as_far_apart_as_their_distance_in_millimetres():
 
 
 def test_both_ways_count_the_same_and_nothing_found_has_no_distance():
-    chamfer = importlib.import_module("reconstruction_scores").chamfer
+    chamfer = importlib.import_module("benchmarks.reconstruction.scores").chamfer
     one, two = torch.zeros(1, 3), torch.tensor([[0.1, 0.0, 0.0], [0.0, 0.3, 0.0]])
     # 100 mm from the one to the nearer of two, and 200 mm in the mean from those to the one.
     assert chamfer(one, two) == pytest.approx(150)
@@ -104,7 +97,7 @@ def test_both_ways_count_the_same_and_nothing_found_has_no_distance():
 
 
 def test_crossings_of_a_linear_field_lie_on_its_plane():
-    crossings = importlib.import_module("reconstruction_scores").crossings
+    crossings = importlib.import_module("benchmarks.reconstruction.scores").crossings
     grid = cube_grid(24)
     normal = F.normalize(torch.tensor([1.0, -2.0, 0.5]), dim=0)
     found = crossings(grid @ normal - 0.07, grid)
@@ -121,7 +114,7 @@ def test_crossings_of_a_linear_field_lie_on_its_plane():
 
 
 def test_crossings_of_a_sphere_are_at_its_radius():
-    crossings = importlib.import_module("reconstruction_scores").crossings
+    crossings = importlib.import_module("benchmarks.reconstruction.scores").crossings
     for grid in (cube_grid(64), voxel_centres(64, torch.zeros(1))):
         found = crossings(grid.norm(dim=-1) - RADIUS, grid)
         # A chord is off by at most h^2 / 8 times the curvature, and always inwards.
@@ -133,7 +126,7 @@ def test_crossings_of_a_sphere_are_at_its_radius():
 
 
 def test_summaries_are_over_the_objects_that_have_the_figure():
-    summary = importlib.import_module("reconstruction_scores").summary
+    summary = importlib.import_module("benchmarks.reconstruction.scores").summary
     rows = [
         {"psnr": 20.0, "chamfer": 0.0, "albedo": None},
         {"psnr": 24.0, "chamfer": None, "albedo": None},
@@ -147,7 +140,7 @@ def test_summaries_are_over_the_objects_that_have_the_figure():
 
 
 def test_scores_of_a_view_know_a_constant_error():
-    view_scores = importlib.import_module("reconstruction_scores").view_scores
+    view_scores = importlib.import_module("benchmarks.reconstruction.scores").view_scores
     truth = torch.stack([torch.full((3, 16, 20), level / 255) for level in (80, 255, 100)])
     mask = torch.zeros(3, 1, 16, 20)
     mask[..., :8, :5] = 1
@@ -168,7 +161,7 @@ def test_scores_of_a_view_know_a_constant_error():
 
 
 def test_albedo_is_scored_after_one_gain_a_picture_and_channel():
-    material_scores = importlib.import_module("reconstruction_scores").material_scores
+    material_scores = importlib.import_module("benchmarks.reconstruction.scores").material_scores
     mask = torch.ones(2, 1, 8, 8)
     mask[..., -1] = 0.9  # the edge, where anything may stand
     truth = torch.full((2, 3, 8, 8), 0.2)
@@ -190,7 +183,7 @@ def test_albedo_is_scored_after_one_gain_a_picture_and_channel():
 
 
 def test_brightness_is_off_by_stops_of_the_means_of_channels():
-    material_scores = importlib.import_module("reconstruction_scores").material_scores
+    material_scores = importlib.import_module("benchmarks.reconstruction.scores").material_scores
     generator = torch.Generator().manual_seed(0)
     truth = torch.rand(2, 3, 8, 8, generator=generator) + 0.1
     mask = torch.ones(2, 1, 8, 8)
@@ -205,7 +198,7 @@ def test_brightness_is_off_by_stops_of_the_means_of_channels():
 
 
 def test_normals_are_off_by_the_angle_that_they_are_turned_by():
-    material_scores = importlib.import_module("reconstruction_scores").material_scores
+    material_scores = importlib.import_module("benchmarks.reconstruction.scores").material_scores
     angle = 2 * torch.pi * torch.rand(2, 8, 8, generator=torch.Generator().manual_seed(0))
 
     def turned(degrees):
@@ -228,7 +221,7 @@ def test_normals_are_off_by_the_angle_that_they_are_turned_by():
 
 
 def test_an_object_that_is_not_found_is_black_and_a_right_angle_off():
-    material_scores = importlib.import_module("reconstruction_scores").material_scores
+    material_scores = importlib.import_module("benchmarks.reconstruction.scores").material_scores
     truth = torch.ones(1, 3, 8, 8)
     sample = sample_of(mask=torch.ones(1, 1, 8, 8), albedo=truth, normal=truth)
     nothing = {"albedo": torch.zeros(1, 3, 8, 8), "normal": torch.zeros(1, 3, 8, 8)}
@@ -238,7 +231,7 @@ def test_an_object_that_is_not_found_is_black_and_a_right_angle_off():
 
 
 def test_the_nearest_view_is_that_of_the_nearest_direction():
-    nearest_views = importlib.import_module("view_baselines").nearest_views
+    nearest_views = importlib.import_module("benchmarks.reconstruction.view_baselines").nearest_views
     cameras = around(8, 16)
     pictures = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     assert torch.equal(nearest_views(pictures, cameras, cameras[[5, 0, 5, 7]]), pictures[[5, 0, 5, 7]])
@@ -251,7 +244,7 @@ def test_the_nearest_view_is_that_of_the_nearest_direction():
 
 @pytest.fixture
 def baselines(monkeypatch):
-    module = importlib.import_module("view_baselines")
+    module = importlib.import_module("benchmarks.reconstruction.view_baselines")
     monkeypatch.setattr(module, "HULL_SIDE", 64)
     return module
 
@@ -334,21 +327,21 @@ def weights_under(path, *environments):
 
 
 def test_weights_that_were_trained_under_other_maps_may_be_measured(tmp_path, held_out):
-    check_held_out = importlib.import_module("lirm").check_held_out
+    check_held_out = importlib.import_module("benchmarks.lirm.feed_forward").check_held_out
     weights = weights_under(tmp_path / "weights.safetensors", "studio_1k.hdr", "held-out/venice_1k.hdr")
     check_held_out(weights, held_out)
 
 
 @pytest.mark.parametrize("stored", ["venice_sunset_1k.hdr", "held-out/venice_sunset_1k.hdr"])
 def test_weights_that_saw_a_held_out_map_are_refused_wherever_it_lay(tmp_path, held_out, stored):
-    check_held_out = importlib.import_module("lirm").check_held_out
+    check_held_out = importlib.import_module("benchmarks.lirm.feed_forward").check_held_out
     weights = weights_under(tmp_path / "weights.safetensors", "studio_1k.hdr", stored)
     with pytest.raises(ClearpaneError, match=r"venice_sunset_1k\.hdr"):
         check_held_out(weights, held_out)
 
 
 def test_maps_are_split_into_those_to_train_with_and_the_last_two(tmp_path):
-    split_environments = importlib.import_module("held_out_environments").split_environments
+    split_environments = importlib.import_module("benchmarks.lirm.held_out_environments").split_environments
     folder = tmp_path / "environments"
     folder.mkdir()
     for name in ("moor.hdr", "attic.exr", "yard.hdr", "barn.hdr", "zoo.exr"):
@@ -387,12 +380,12 @@ def test_objects_are_those_of_this_version_of_their_generator():
     found = [*views.colour.mean((0, 2, 3)).tolist(), float(views.mask.mean())]
     assert found == pytest.approx([0.7882, 0.7596, 0.7496, 0.4180], abs=1e-3), (
         "the same seed gives another object or other pictures: GENERATOR_VERSION of "
-        "clearpane.synthesis.object_samples is to grow, and these numbers are to be written anew"
+        "clearpane.synthesis.objects.samples is to grow, and these numbers are to be written anew"
     )
 
 
 def test_gains_are_paired_and_count_the_objects_that_lose():
-    lirm = importlib.import_module("lirm")
+    lirm = importlib.import_module("benchmarks.lirm.feed_forward")
     rows = {row for pair in lirm.COMPARED for row in pair}
     scores = [{row: {"psnr": 20.0} for row in rows} for _ in range(4)]
     for result, eight in zip(scores, (21.0, 23.0, 19.5, 22.5), strict=True):
@@ -410,7 +403,7 @@ def test_the_curves_of_a_run_are_read_from_its_folder_and_drawn(tmp_path):
 
     from torch.utils.tensorboard import SummaryWriter
 
-    module = importlib.import_module("lirm_curves")
+    module = importlib.import_module("benchmarks.lirm.curves")
     assert module.smoothed([(1, 2.0), (2, 4.0), (3, 9.0)], 2) == [(2, 3.0)]
     with pytest.raises(ClearpaneError, match="holds no run"):
         module.read_curves(tmp_path)

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from clearpane.images.picture import Picture
     from clearpane.images.reading import read_picture
     from clearpane.images.writing import write_picture
-    from clearpane.reconstruction.asset import Asset, save_asset
+    from clearpane.reconstruction.asset.asset import Asset, save_asset
     from clearpane.reconstruction.reconstruct import reconstruct
-    from clearpane.separation.base import Separator, load_separator
+    from clearpane.separation.base import load_separator
     from clearpane.separation.layers import Layers
+    from clearpane.separation.options import Separator
     from clearpane.separation.removal import remove_reflection
 
 __all__ = [
@@ -39,7 +40,7 @@ __all__ = [
 
 # Imported at first use, so that importing the package stays quick and loads no model.
 _HOMES = {
-    "Asset": "clearpane.reconstruction.asset",
+    "Asset": "clearpane.reconstruction.asset.asset",
     "Layers": "clearpane.separation.layers",
     "Picture": "clearpane.images.picture",
     "Separator": "clearpane.separation.base",
@@ -47,7 +48,7 @@ _HOMES = {
     "read_picture": "clearpane.images.reading",
     "reconstruct": "clearpane.reconstruction.reconstruct",
     "remove_reflection": "clearpane.separation.removal",
-    "save_asset": "clearpane.reconstruction.asset",
+    "save_asset": "clearpane.reconstruction.asset.asset",
     "write_picture": "clearpane.images.writing",
 }
 

@@ -11,8 +11,8 @@ from PIL import Image
 from clearpane.app import evaluate
 from clearpane.app.evaluate import Evaluate, run
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import Quality
 from clearpane.separation.layers import Layers
+from clearpane.separation.options import Quality
 
 
 class Unveil:

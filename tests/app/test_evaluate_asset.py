@@ -11,19 +11,19 @@ import pytest
 import torch
 
 from clearpane.app.cli import main
-from clearpane.evaluation import object_scoring
-from clearpane.evaluation.object_scoring import mesh_distance
+from clearpane.evaluation.objects import scoring as object_scoring
+from clearpane.evaluation.objects.scoring import mesh_distance
+from clearpane.geometry.cameras import Cameras, look_at, pinhole_intrinsics
+from clearpane.geometry.mesh import Mesh, surface_points
 from clearpane.images.picture import Picture
 from clearpane.images.reading import read_picture
 from clearpane.images.writing import WriteOptions, write_picture
 from clearpane.optics.color import linear_to_srgb
 from clearpane.optics.environment import texel_directions
-from clearpane.reconstruction.asset import Asset, save_asset
-from clearpane.reconstruction.cameras import Cameras, look_at, pinhole_intrinsics
-from clearpane.reconstruction.lighting import Environment
-from clearpane.reconstruction.mesh import Mesh, surface_points
-from clearpane.reconstruction.relight import RelightSettings, relight
-from clearpane.reconstruction.surface_view import SurfaceViews
+from clearpane.reconstruction.asset.asset import Asset, save_asset
+from clearpane.reconstruction.relighting.lighting import Environment
+from clearpane.reconstruction.relighting.relight import RelightSettings, relight
+from clearpane.reconstruction.relighting.surface_view import SurfaceViews
 
 trimesh = pytest.importorskip("trimesh")
 SIDE = 40

@@ -6,9 +6,9 @@ from PIL import Image
 
 from clearpane.app.cli import main
 from clearpane.app.preview import draw_sheet, spread_samples
-from clearpane.synthesis.dataset import DataSet
-from clearpane.synthesis.scene import Background, GlassScene, ReflectedWorld
-from clearpane.synthesis.shards import StoredSample, encode_sample, panel_caption, sample_key
+from clearpane.synthesis.dataset.manifest import DataSet
+from clearpane.synthesis.dataset.shards import StoredSample, encode_sample, panel_caption, sample_key
+from clearpane.synthesis.glass.scene import Background, GlassScene, ReflectedWorld
 
 
 def sample(index: int, letters: str = "I T R B MR", reflection: float = 0.01) -> StoredSample:

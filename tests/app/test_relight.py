@@ -11,12 +11,12 @@ from PIL import Image
 from clearpane.app import relight as command
 from clearpane.app.cli import main
 from clearpane.errors import ClearpaneError
+from clearpane.geometry.mesh import Mesh
 from clearpane.images.picture import Picture
 from clearpane.images.reading import read_picture
 from clearpane.images.writing import write_picture
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.reconstruction.asset import Asset, save_asset
-from clearpane.reconstruction.mesh import Mesh
+from clearpane.reconstruction.asset.asset import Asset, save_asset
 
 pytest.importorskip("trimesh")
 SIDE = 24

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from clearpane.app.cli import main
-from clearpane.synthesis.dataset import DataSet
-from clearpane.synthesis.online import SampleStream, draw_sample
-from clearpane.synthesis.ranges import SceneRanges
-from clearpane.synthesis.samples import SampleOptions
-from clearpane.synthesis.shards import read_shards
-from clearpane.synthesis.sources import Sources
+from clearpane.synthesis.dataset.manifest import DataSet
+from clearpane.synthesis.dataset.online import SampleStream, draw_sample
+from clearpane.synthesis.dataset.samples import SampleOptions
+from clearpane.synthesis.dataset.shards import read_shards
+from clearpane.synthesis.dataset.sources import Sources
+from clearpane.synthesis.glass.ranges import SceneRanges
 
 # Flat panes through a pinhole are drawn fastest.
 PLAIN = {

@@ -17,10 +17,11 @@ from PIL import Image
 from safetensors import SafetensorError
 
 from clearpane.errors import ClearpaneError
+from clearpane.files import atomic_folder, atomic_path
 from clearpane.images import profiles
 from clearpane.images.picture import Picture
 from clearpane.images.reading import read_picture
-from clearpane.images.writing import WriteOptions, atomic_folder, atomic_path, output_suffix, write_picture
+from clearpane.images.writing import WriteOptions, output_suffix, write_picture
 
 FORMATS = {".png": "png", ".tif": "tiff", ".webp": "webp", ".exr": "exr", ".hdr": "hdr", ".jpg": "jpeg"}
 TOP = {"uint8": 255, "uint16": 65535}

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clearpane.reconstruction.cameras import Cameras, look_at, picture_rays, pinhole_intrinsics
-from clearpane.reconstruction.rendering import Appearance
-from clearpane.reconstruction.transformer import LirmConfig, Views
+from clearpane.geometry.cameras import Cameras, look_at, picture_rays, pinhole_intrinsics
+from clearpane.reconstruction.field.rendering import Appearance
+from clearpane.reconstruction.lirm.model import LirmConfig, Views
 
 TINY = LirmConfig(
     blocks=2, width=32, heads=2, patch=8, plane_side=4, plane_stride=4, channels=8, panorama_side=2, volume=8

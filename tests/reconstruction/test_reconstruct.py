@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 from clearpane.app.cli import main
-from clearpane.reconstruction import starting
-from clearpane.reconstruction.captures import Capture
-from clearpane.reconstruction.heads import HexaplaneField
-from clearpane.reconstruction.reading_asset import load_asset
-from clearpane.reconstruction.transformer import LIRM_SMALL, Lirm
+from clearpane.reconstruction.asset.reading import load_asset
+from clearpane.reconstruction.capture.cropping import Capture
+from clearpane.reconstruction.field.field import HexaplaneField
+from clearpane.reconstruction.fitting import starting
+from clearpane.reconstruction.lirm.model import LIRM_SMALL, Lirm
 
+from .capture.test_cropping import CENTRE, RADIUS, write_ball
 from .khronos import check_with_khronos
-from .test_captures import CENTRE, RADIUS, write_ball
 
 for package in ("trimesh", "skimage", "xatlas", "fast_simplification"):
     pytest.importorskip(package)
@@ -98,7 +98,7 @@ def test_ctrl_c_ends_the_fit_and_the_asset_is_of_what_there_was(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clearpane.reconstruction.refine.ray_loss", interrupted)
+    monkeypatch.setattr("clearpane.reconstruction.fitting.refine.ray_loss", interrupted)
     assert reconstruct(views, "--output", tmp_path / "ball.glb", *QUICK) == 130
     printed = capsys.readouterr()
     assert "warning: interrupted" in printed.err and "8 views" in printed.out

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clearpane.synthesis.masks import half_plane_mask, smooth_mask, vignette_mask
+from clearpane.synthesis.blending import half_plane_mask, smooth_mask, vignette_mask
 
 
 def seeded(seed):

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from clearpane.optics.color import linear_to_srgb
-from clearpane.synthesis.scene import Background, GlassScene, ReflectedWorld
-from clearpane.synthesis.shards import StoredSample, encode_sample, write_shard
+from clearpane.synthesis.dataset.shards import StoredSample, encode_sample, write_shard
+from clearpane.synthesis.glass.scene import Background, GlassScene, ReflectedWorld
 
 HEIGHT, WIDTH = 40, 56
 

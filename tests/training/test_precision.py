@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clearpane.training.kontext import TrainKontext, compute_precision
+from clearpane.training.flux.gensirr import TrainKontext, compute_precision
 from clearpane.training.precision import has_bfloat16, mixed_precision
 
 

@@ -30,7 +30,7 @@ def run(options: ConvertGensirr) -> int:
     Raises:
         ClearpaneError: the file is missing, damaged or something else, or the result cannot be written.
     """
-    from clearpane.separation.flux.gensirr_checkpoint import convert
+    from clearpane.separation.gensirr.checkpoint import convert
 
     convert(options.checkpoint, options.output)
     print(f"wrote {options.output}")

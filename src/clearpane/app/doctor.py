@@ -21,7 +21,8 @@ from clearpane._version import __version__
 from clearpane.app.editor_needs import editor_needs, print_needs
 from clearpane.app.inputs import UsageError
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import EMBEDDED, Model, load_separator
+from clearpane.separation.base import EMBEDDED, load_separator
+from clearpane.separation.options import Model
 
 DESCRIPTION = """\
 Check that Clearpane works on this computer: the installed packages, the

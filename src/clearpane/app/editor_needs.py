@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clearpane.errors import ClearpaneError, MissingExtraError
-from clearpane.separation.base import Precision
+from clearpane.separation.options import Precision
 
 Editor = Literal["panel", "gensirr"]
 
@@ -35,7 +35,8 @@ def editor_needs(model: Editor, base: str | None, side: int) -> dict[str, Any]:
     try:
         import torch
 
-        from clearpane.separation.flux.loading import check_directory, free_bytes
+        from clearpane.separation.flux.folders import check_directory
+        from clearpane.separation.flux.loading import free_bytes
         from clearpane.separation.flux.memory import (
             BackboneSize,
             backbone_size,

@@ -31,7 +31,8 @@ from clearpane.evaluation.scoring import (
     summarise,
 )
 from clearpane.evaluation.tables import csv_text, json_text, write_text
-from clearpane.separation.base import Quality, load_separator
+from clearpane.separation.base import load_separator
+from clearpane.separation.options import Quality
 
 DESCRIPTION = """\
 Measure results against photographs taken without the glass.

@@ -17,14 +17,14 @@ from tyro.conf import Positional, arg
 from clearpane.app.inputs import UsageError
 from clearpane.app.progress import print_error
 from clearpane.errors import ClearpaneError
-from clearpane.evaluation.object_results import AssetResult, FolderResult, Result
-from clearpane.evaluation.object_scoring import MEASURES, ObjectScorer, ObjectScores
-from clearpane.evaluation.object_truth import ObjectTruth, find_truth
+from clearpane.evaluation.objects.results import AssetResult, FolderResult, Result
+from clearpane.evaluation.objects.scoring import MEASURES, ObjectScorer, ObjectScores
+from clearpane.evaluation.objects.truth import ObjectTruth, find_truth
 from clearpane.evaluation.tables import write_text
-from clearpane.reconstruction.lighting import load_environment
-from clearpane.reconstruction.masking import named
-from clearpane.reconstruction.reading_asset import load_asset
-from clearpane.reconstruction.relight import RelightSettings
+from clearpane.reconstruction.asset.reading import load_asset
+from clearpane.reconstruction.capture.masks import named
+from clearpane.reconstruction.relighting.lighting import load_environment
+from clearpane.reconstruction.relighting.relight import RelightSettings
 
 DESCRIPTION = """\
 Measure a reconstructed object as the benchmark Stanford-ORB does: its

@@ -14,8 +14,8 @@ from clearpane.errors import ClearpaneError
 from clearpane.images.picture import Picture
 from clearpane.images.writing import WriteOptions, write_picture
 from clearpane.optics.color import linear_to_srgb
-from clearpane.synthesis.dataset import DataSet
-from clearpane.synthesis.shards import StoredSample, read_shards, sample_key
+from clearpane.synthesis.dataset.manifest import DataSet
+from clearpane.synthesis.dataset.shards import StoredSample, read_shards, sample_key
 
 DESCRIPTION = """\
 Draw a contact sheet of a data set that clearpane synthesize made: for some of

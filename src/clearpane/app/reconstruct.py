@@ -13,19 +13,19 @@ from tyro.conf import Positional, arg
 from clearpane.app.inputs import UsageError
 from clearpane.app.progress import StepProgress, print_error
 from clearpane.errors import ClearpaneError
-from clearpane.evaluation.metrics import to_8bit
-from clearpane.images.writing import atomic_path
-from clearpane.reconstruction.asset import check_asset_path, save_asset
-from clearpane.reconstruction.backdrop import backdrop_segmenter
-from clearpane.reconstruction.baking import AssetSettings
-from clearpane.reconstruction.captures import load_capture
-from clearpane.reconstruction.fitted_views import contact_sheet
-from clearpane.reconstruction.loading import load_lirm, weights_file
-from clearpane.reconstruction.masking import command_segmenter
+from clearpane.files import atomic_path
+from clearpane.images.picture import to_8bit
+from clearpane.reconstruction.asset.asset import check_asset_path, save_asset
+from clearpane.reconstruction.asset.baking import AssetSettings
+from clearpane.reconstruction.capture.backdrop import backdrop_segmenter
+from clearpane.reconstruction.capture.cropping import load_capture
+from clearpane.reconstruction.capture.masks import command_segmenter
+from clearpane.reconstruction.capture.opening import open_views
+from clearpane.reconstruction.capture.transforms import write_transforms
+from clearpane.reconstruction.fitting.contact_sheet import contact_sheet
+from clearpane.reconstruction.fitting.refine import RefineSettings
+from clearpane.reconstruction.lirm.weights_file import load_lirm, weights_file
 from clearpane.reconstruction.reconstruct import ReconstructSettings, fit_capture, make_asset
-from clearpane.reconstruction.refine import RefineSettings
-from clearpane.reconstruction.views import open_views
-from clearpane.reconstruction.writing_transforms import write_transforms
 
 DESCRIPTION = """\
 Make a relightable 3D object from photographs of it.

@@ -12,14 +12,14 @@ from tyro.conf import Positional, arg
 from clearpane.app.inputs import UsageError
 from clearpane.app.progress import BatchProgress, PictureFacts, print_error
 from clearpane.errors import ClearpaneError
-from clearpane.evaluation.metrics import to_8bit
+from clearpane.images.picture import to_8bit
 from clearpane.images.reading import read_picture
 from clearpane.images.video import write_video
 from clearpane.images.writing import WriteOptions, write_picture
-from clearpane.reconstruction.lighting import load_environment
-from clearpane.reconstruction.reading_asset import load_asset
-from clearpane.reconstruction.relight import Background, RelightSettings
-from clearpane.reconstruction.relit_pictures import (
+from clearpane.reconstruction.asset.reading import load_asset
+from clearpane.reconstruction.relighting.lighting import load_environment
+from clearpane.reconstruction.relighting.relight import Background, RelightSettings
+from clearpane.reconstruction.relighting.relit_pictures import (
     PictureKind,
     RelitFolder,
     Turntable,

@@ -20,15 +20,8 @@ from clearpane.images.formats import SUFFIXES
 from clearpane.images.picture import Picture
 from clearpane.images.reading import picture_format, read_picture
 from clearpane.images.writing import WriteOptions, output_suffix, write_picture
-from clearpane.separation.base import (
-    Branching,
-    Model,
-    ModelOptions,
-    Precision,
-    Quality,
-    Separator,
-    load_separator,
-)
+from clearpane.separation.base import load_separator
+from clearpane.separation.options import Branching, Model, ModelOptions, Precision, Quality, Separator
 from clearpane.separation.removal import separate_full_range
 from clearpane.separation.strength import apply_strength, check_mask_size, check_strength
 

@@ -20,16 +20,16 @@ from tyro.conf import arg
 from clearpane.app.inputs import UsageError
 from clearpane.app.progress import print_error
 from clearpane.errors import ClearpaneError, MissingExtraError
-from clearpane.synthesis.datacard import data_card
-from clearpane.synthesis.dataset import CARD, DataSet, ShardEntry
-from clearpane.synthesis.layers import LETTERS
-from clearpane.synthesis.online import SampleStream
-from clearpane.synthesis.parallel import workers
-from clearpane.synthesis.ranges import SceneRanges
-from clearpane.synthesis.recipe import Recipe, SampleMaker, read_ranges
-from clearpane.synthesis.samples import Renderer, SampleOptions
-from clearpane.synthesis.shards import EncodedSample, Format
-from clearpane.synthesis.sources import Sources
+from clearpane.synthesis.dataset.datacard import data_card
+from clearpane.synthesis.dataset.manifest import CARD, DataSet, ShardEntry
+from clearpane.synthesis.dataset.online import SampleStream
+from clearpane.synthesis.dataset.parallel import workers
+from clearpane.synthesis.dataset.recipe import Recipe, SampleMaker, read_ranges
+from clearpane.synthesis.dataset.samples import Renderer, SampleOptions
+from clearpane.synthesis.dataset.shards import EncodedSample, Format
+from clearpane.synthesis.dataset.sources import Sources
+from clearpane.synthesis.glass.layers import LETTERS
+from clearpane.synthesis.glass.ranges import SceneRanges
 
 DESCRIPTION = """\
 Make a data set of photographs through glass: random scenes are rendered with

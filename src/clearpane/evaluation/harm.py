@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clearpane.evaluation.metrics import psnr, to_8bit
+from clearpane.evaluation.metrics import psnr
+from clearpane.images.picture import to_8bit
 
 BRIGHT = 0.9
 DARKENED = 0.05

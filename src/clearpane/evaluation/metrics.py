@@ -12,13 +12,6 @@ SSIM_WINDOW = 7
 LMSE_STEP = 10
 
 
-def to_8bit(image: np.ndarray) -> np.ndarray:
-    """Quantise sRGB in [0, 1] to uint8, rounding to the nearest level; uint8 passes through."""
-    if image.dtype == np.uint8:
-        return image
-    return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
-
-
 def psnr(result: np.ndarray, truth: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB: 10 log10(1 / MSE), one mean over all pixels and channels.
 

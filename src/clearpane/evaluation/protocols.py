@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from clearpane.errors import ClearpaneError
-from clearpane.evaluation.metrics import to_8bit
 from clearpane.images.formats import is_picture_name
+from clearpane.images.picture import to_8bit
 
 ProtocolName = Literal["original", "multiple-of-32", "long-side-512"]
 

@@ -11,7 +11,8 @@ from clearpane.errors import ClearpaneError
 from clearpane.evaluation import metrics
 from clearpane.evaluation.bootstrap import Interval, bootstrap_mean
 from clearpane.evaluation.protocols import Pair, Protocol, picture_files, read_pair, read_result
-from clearpane.separation.base import Quality, Separator
+from clearpane.images.picture import to_8bit
+from clearpane.separation.options import Quality, Separator
 
 Scores = dict[str, float]
 PictureMetric = Callable[[np.ndarray, np.ndarray], float]
@@ -69,7 +70,7 @@ class SeparatorMethod:
 
     def predict(self, pair: Pair, image: np.ndarray) -> Prediction:
         layers = self.separator.separate(image.astype(np.float32) / 255.0, quality=self.quality)
-        return Prediction(metrics.to_8bit(layers.transmission), metrics.to_8bit(layers.reflection))
+        return Prediction(to_8bit(layers.transmission), to_8bit(layers.reflection))
 
 
 @dataclass(frozen=True)

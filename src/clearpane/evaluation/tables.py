@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from clearpane.evaluation.scoring import METRICS, PictureScores, SetSummary
-from clearpane.images.writing import atomic_path
+from clearpane.files import atomic_path
 
 
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:

@@ -59,3 +59,10 @@ class Picture:
         if pixels.shape != self.pixels.shape:
             raise ValueError(f"pixels: expected {self.pixels.shape}, got {pixels.shape}")
         return replace(self, pixels=pixels)
+
+
+def to_8bit(image: np.ndarray) -> np.ndarray:
+    """Quantise sRGB in [0, 1] to uint8, rounding to the nearest level; uint8 passes through."""
+    if image.dtype == np.uint8:
+        return image
+    return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from clearpane.errors import ClearpaneError, MissingExtraError
-from clearpane.images.writing import atomic_path
+from clearpane.files import atomic_path
 
 _QUALITY = "18"  # of x264, where 0 is lossless and 51 the worst: hardly to be told from the pictures
 # HDTV's colours in FFmpeg's numbers, said in the file: players otherwise guess by the size.

@@ -110,7 +110,7 @@ def shade(
     """Linear light towards the viewer, [N, 3].
 
     Within 1 % of the integral in the mean with 1024 lights and 256 microfacets; fewer are for pictures in
-    bulk (``benchmarks/objects.py`` has their error).
+    bulk (``benchmarks/lirm/objects.py`` has their error).
 
     Args:
         samples: microfacets a point.

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from clearpane.reconstruction.asset import Asset
-from clearpane.reconstruction.backdrop import backdrop_segmenter
-from clearpane.reconstruction.baking import AssetSettings, bake_asset
-from clearpane.reconstruction.captures import Capture, load_capture
-from clearpane.reconstruction.masking import Segmenter
-from clearpane.reconstruction.mesh import Mesh
-from clearpane.reconstruction.placing import Placement
-from clearpane.reconstruction.refine import Refined, RefineSettings, refine
-from clearpane.reconstruction.starting import start_from_hull, start_from_lirm
-from clearpane.reconstruction.transformer import Lirm
-from clearpane.reconstruction.views import open_views
+from clearpane.geometry.mesh import Mesh
+from clearpane.reconstruction.asset.asset import Asset
+from clearpane.reconstruction.asset.baking import AssetSettings, bake_asset
+from clearpane.reconstruction.capture.backdrop import backdrop_segmenter
+from clearpane.reconstruction.capture.cropping import Capture, load_capture
+from clearpane.reconstruction.capture.masks import Segmenter
+from clearpane.reconstruction.capture.opening import open_views
+from clearpane.reconstruction.capture.placement import Placement
+from clearpane.reconstruction.fitting.refine import Refined, RefineSettings, refine
+from clearpane.reconstruction.fitting.starting import start_from_hull, start_from_lirm
+from clearpane.reconstruction.lirm.model import Lirm
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def reconstruct(
     ``clearpane.save_asset(clearpane.reconstruct("duck").asset, Path("duck.glb"))`` is all it takes.
 
     Args:
-        views: see `clearpane.reconstruction.views.open_views`.
+        views: see `clearpane.reconstruction.capture.opening.open_views`.
         masks: folder of masks.
         segmenter: finds the object in photographs that have no mask.
         lirm, on_progress: as for `reconstruct_capture`.
@@ -96,9 +96,9 @@ def fit_capture(
     """Fit an object to views that are cut out.
 
     Args:
-        capture: as `clearpane.reconstruction.captures.load_capture` gives it.
+        capture: as `clearpane.reconstruction.capture.cropping.load_capture` gives it.
         lirm: where it begins; without it, at the visual hull.
-        on_progress: as for `clearpane.reconstruction.refine.refine`.
+        on_progress: as for `clearpane.reconstruction.fitting.refine.refine`.
     """
     start = (
         start_from_hull(capture, settings.refining.seed) if lirm is None else start_from_lirm(capture, lirm)

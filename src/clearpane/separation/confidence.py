@@ -6,9 +6,9 @@ Two cues, each averaged over the channels and a window of 9 x 9 pixels of the wo
 - change: ``|T - I|``; what was not touched was not made up.
 
 A logistic model turns their logarithms into the probability that the transmission is within 0.1 of the truth
-(mean absolute error over the channels, sRGB). ``benchmarks/confidence.py`` fitted it to real pairs that the
-network had not seen. That a pixel of I is saturated and that T exceeds I in linear light were tried as cues
-as well: neither told errors on real pairs.
+(mean absolute error over the channels, sRGB). ``benchmarks/compact/confidence.py`` fitted it to real pairs
+that the network had not seen. That a pixel of I is saturated and that T exceeds I in linear light were tried
+as cues as well: neither told errors on real pairs.
 """
 
 import numpy as np

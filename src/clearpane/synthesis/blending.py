@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.synthesis.draws import normal, truncated_normal, uniform
-from clearpane.synthesis.masks import half_plane_mask, smooth_mask, vignette_mask
 
 # Mean, standard deviation and limits of the gain on red, green and blue.
 RDNET_GAINS = (
@@ -203,7 +202,7 @@ def zhang_blend(background: Tensor, reflected: Tensor, generator: Generator) -> 
     ``I^2.2 = clip(a B^2.2 + V R^2.2)`` with a ~ U(0.8, 1); R is blurred with sigma ~ U(1, 5) in a kernel of
     ``2 ceil(2 sigma) + 1`` pixels. If a sum exceeds 1, its channel of R is first lowered everywhere by
     U(1.08, 1.18) times the mean excess there. V is a vignette with a random centre, see
-    :func:`~clearpane.synthesis.masks.vignette_mask`.
+    :func:`~clearpane.synthesis.blending.vignette_mask`.
 
     Against physics: light does add up here, up to the power of 2.2 in place of the sRGB curve; but R loses a
     constant where a sensor would saturate, and the vignette and the absorption stand for no pane in
@@ -301,3 +300,37 @@ def _lower_excess(transmission: Tensor, reflection: Tensor, factor: float = 1.3)
     if excess.numel():
         reflection = reflection - factor * (excess.mean() - 1)
     return reflection.clamp(0, 1)
+
+
+def smooth_mask(height: int, width: int, generator: Generator) -> Tensor:
+    """An uneven mask: low-frequency noise of 2 to 5 cells, stretched to [0, 1]."""
+    cells = int(torch.randint(2, 6, (), generator=generator))
+    noise = torch.rand(1, 1, cells, cells, generator=generator)
+    mask = F.interpolate(noise, (height, width), mode="bicubic", align_corners=True)[0, 0]
+    return ((mask - mask.min()) / (mask.max() - mask.min() + 1e-6)).clamp(0, 1)
+
+
+def half_plane_mask(height: int, width: int, generator: Generator) -> Tensor:
+    """A mask cut off along a straight, more or less soft edge, as by a window frame."""
+    angle = uniform(0, 2 * math.pi, generator)
+    offset = uniform(-0.35, 0.35, generator)
+    softness = 10 ** uniform(-2.5, -0.5, generator)
+    y = torch.linspace(-0.5, 0.5, height)[:, None]
+    x = torch.linspace(-0.5, 0.5, width)[None]
+    return torch.sigmoid((math.cos(angle) * x + math.sin(angle) * y - offset) / softness)
+
+
+def vignette_mask(height: int, width: int, generator: Generator) -> Tensor:
+    """The vignette of Zhang et al. 2018: a window, at a random place, of a broad bright spot.
+
+    The spot is ``exp(-(x^2 + y^2) / 4)``, x and y from -3 to 3 over a square of 560 pixels; the window ends
+    at least 10 pixels before the square does. For pictures above 550 pixels the square grows with them.
+    """
+    side = 560 * max(1.0, max(height, width) / 550)
+
+    def profile(length: int) -> Tensor:
+        start = uniform(0, side - 10 - length, generator)
+        x = (start + 0.5 + torch.arange(length)) * (6 / side) - 3
+        return torch.exp(-(x**2) / 4)
+
+    return profile(height)[:, None] * profile(width)[None]

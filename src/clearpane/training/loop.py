@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from clearpane.errors import ClearpaneError
-from clearpane.images.writing import atomic_path
+from clearpane.files import atomic_path
 
 
 def cosine_learning_rate(step: int, steps: int, peak: float, warmup: int = 200, floor: float = 0.01) -> float:

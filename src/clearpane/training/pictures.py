@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.synthesis.blending import Blend, gaussian_blur
+from clearpane.synthesis.dataset.shards import StoredSample, read_shards
 from clearpane.synthesis.draws import uniform
-from clearpane.synthesis.shards import StoredSample, read_shards
 
 # Every sixteenth natural picture is never trained on: harm on clean pictures is measured there.
 HELD_OUT_EVERY = 16

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from clearpane.errors import ClearpaneError
-from clearpane.images.writing import atomic_path
+from clearpane.files import atomic_path
 from clearpane.training.loop import TrainingState, append_json_line, cosine_learning_rate
 
 CHECKPOINT_FILE, LOG_FILE = "checkpoint.safetensors", "log.jsonl"

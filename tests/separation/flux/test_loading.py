@@ -8,16 +8,8 @@ from diffusers import AutoencoderKL, FluxKontextPipeline, FluxTransformer2DModel
 
 from clearpane.errors import ClearpaneError
 from clearpane.separation.flux import loading
-from clearpane.separation.flux.loading import (
-    Loading,
-    base_fingerprint,
-    check_directory,
-    check_removal_memory,
-    count_parameters,
-    encode_text,
-    find_base,
-    load_backbone,
-)
+from clearpane.separation.flux.folders import base_fingerprint, check_directory, count_parameters, find_base
+from clearpane.separation.flux.loading import Loading, check_removal_memory, encode_text, load_backbone
 from clearpane.separation.flux.memory import BackboneSize, backbone_size, removal_bytes
 
 

@@ -1,8 +1,8 @@
 import pytest
 
-from clearpane.separation.flux.gensirr import GensirrSettings
-from clearpane.separation.flux.panel import PanelSettings
 from clearpane.separation.flux.settings import load_settings, save_settings
+from clearpane.separation.gensirr.separator import GensirrSettings
+from clearpane.separation.panel.separator import PanelSettings
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from clearpane.errors import ClearpaneError
-from clearpane.images.writing import atomic_path
+from clearpane.files import atomic_path
 from clearpane.separation.compact.network import CompactNetwork
 
 # Weights of so many elements and more are stored with 8 bits, others with 16; the smallest (norms, biases,

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clearpane.errors import ClearpaneError
-from clearpane.images.writing import atomic_path
+from clearpane.files import atomic_path
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """What diffusers calls it, and looks for in a directory."""

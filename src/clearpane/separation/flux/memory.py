@@ -2,15 +2,16 @@
 
 The largest sum of tensors alive at once in the transformer is ``c N w b``: N tokens, w its width, b bytes a
 number. Measured on small transformers of the same class by following every tensor
-(``benchmarks/flux_cost.py``), c is 20 for a prediction; a training step that keeps each block's input and
-computes the rest again needs 34 and one for each block.
+(``benchmarks/flux/flux_cost.py``), c is 20 for a prediction; a training step that keeps each block's input
+and computes the rest again needs 34 and one for each block.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import Precision
+from clearpane.separation.flux.folders import TEXT_PARTS, count_parameters, read_object
+from clearpane.separation.options import Precision
 
 PREDICTION, TRAINING = 20, 34
 """c in a prediction, and in a training step but for one of each block."""
@@ -68,8 +69,6 @@ def backbone_size(base: Path) -> BackboneSize:
     Raises:
         ClearpaneError: a file is damaged.
     """
-    from clearpane.separation.flux.loading import TEXT_PARTS, count_parameters, read_object
-
     transformer, vae = (read_object(base / part / "config.json") for part in ("transformer", "vae"))
     try:
         channels = vae["block_out_channels"]

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from clearpane.errors import ClearpaneError
-from clearpane.images.writing import atomic_path
+from clearpane.files import atomic_path
 from clearpane.separation.flux.backbone import Backbone
-from clearpane.separation.flux.loading import base_fingerprint, find_base, read_object
+from clearpane.separation.flux.folders import base_fingerprint, find_base, read_object
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 S = TypeVar("S")

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 
 from clearpane.errors import ClearpaneError
-from clearpane.images.writing import atomic_path
+from clearpane.files import atomic_path
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,103 @@
+"""Seconds, memory and the machine they were measured on."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from clearpane.errors import ClearpaneError
+
+ROOT = Path(__file__).parents[2]
+"""The repository."""
+
+_REFERENCE_SIDE = 2048
+
+
+@dataclass(frozen=True)
+class Run:
+    """A measured process.
+
+    Attributes:
+        seconds: of the whole process.
+        peak_bytes: its largest resident memory.
+        output: what it printed.
+    """
+
+    seconds: float
+    peak_bytes: int
+    output: str
+
+
+def measure(command: list[str | Path]) -> Run:
+    """Run a command in a child process.
+
+    Raises:
+        ClearpaneError: it failed; the message holds its last line.
+    """
+    wrapped = [sys.executable, Path(__file__).with_name("child.py"), *command]
+    done = subprocess.run([str(part) for part in wrapped], capture_output=True, text=True)
+    if done.returncode != 0:
+        reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise ClearpaneError(f"{' '.join(map(str, command[:4]))} ... failed: {reason}")
+    return Run(**json.loads(done.stdout))
+
+
+def reference_seconds() -> float:
+    """The yardstick: a 2048 x 2048 real FFT in double precision (numpy, one thread), median of five."""
+    values = np.random.default_rng(0).random((_REFERENCE_SIDE, _REFERENCE_SIDE))
+    seconds = []
+    for _ in range(6):
+        start = time.perf_counter()
+        np.fft.rfft2(values)
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[1:]))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where numbers come from."""
+
+    processor: str
+    cores: int
+    memory_gb: int
+    system: str
+    python: str
+    numpy: str
+    onnxruntime: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.processor}, {self.cores} cores, {self.memory_gb} GB, {self.system}, "
+            f"Python {self.python}, numpy {self.numpy}, ONNX Runtime {self.onnxruntime}"
+        )
+
+
+def describe_machine() -> dict[str, str | int]:
+    """The fields of `Machine` for this one."""
+    return asdict(
+        Machine(
+            _processor(),
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+            platform.system(),
+            platform.python_version(),
+            version("numpy"),
+            version("onnxruntime"),
+        )
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,124 @@
+"""How colour knows directions: panoramas of features (LIRM's NDE), spherical harmonics, or not at all.
+
+    python -m benchmarks.lirm.directional_encodings DATA
+
+The same object is fitted to the same eight views with each, as `clearpane reconstruct` does, bob with its own
+texture and of metal, for as many seconds of one core; compared are new views of the radiance field. Writes
+docs/figures/directional_encodings.md and .json after each run, and goes on from them. Needs the extras [3d]
+and [synthesis].
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from tyro.conf import Positional
+
+from benchmarks.common.markdown import table
+from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.runs import finish, finish_runs, known_runs
+from benchmarks.reconstruction.bob_asset import MATERIALS, BobMaterial
+from benchmarks.reconstruction.bob_captures import INPUTS, LIGHTS, as_capture, bob_cameras, bob_pictures
+from benchmarks.reconstruction.eight_views import view_scores
+from clearpane.evaluation.tables import write_text
+from clearpane.reconstruction.field.directional import Encoding
+from clearpane.reconstruction.fitting.contact_sheet import render_fitted
+from clearpane.reconstruction.fitting.refine import RefineSettings, refine
+from clearpane.reconstruction.fitting.starting import start_from_hull
+
+ROWS: dict[str, tuple[Encoding, int]] = {
+    "1 panorama": ("panoramas", 1),
+    "2 panoramas": ("panoramas", 2),
+    "4 panoramas": ("panoramas", 4),
+    "spherical harmonics": ("harmonics", 0),
+    "no directions": ("none", 0),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Compare how colour knows directions."""
+
+    data: Positional[Path]
+    """Folder with environments, materials and objects/bob."""
+    seconds: float = 150.0
+    """Of fitting, on one core."""
+    seeds: int = 3
+    """Runs of each."""
+    workers: int = 2
+    """Runs at a time, of one thread each."""
+    output: Path = ROOT / "docs" / "figures"
+    """Folder of the tables."""
+    cache: Path = ROOT / "build" / "benchmarks" / "reconstruction"
+    """Folder of rendered views."""
+
+
+def score_run(options: Options, material: BobMaterial, row: str, seed: int) -> dict[str, float]:
+    """New views after one fit."""
+    torch.set_num_threads(1)
+    cameras = bob_cameras()
+    pictures = bob_pictures(options.data, material, LIGHTS[0], options.cache)
+    capture = as_capture(pictures, cameras)
+    start = start_from_hull(capture, seed, *ROWS[row])
+    # The processor's time: what else runs beside it does not matter.
+    fitted = refine(capture, start, RefineSettings(options.seconds, seed), clock=time.process_time)
+    shown = render_fitted(fitted, cameras[INPUTS:])
+    return {**view_scores(shown["colour"], pictures[INPUTS:]), "steps": float(fitted.steps)}
+
+
+def render(document: dict[str, Any]) -> str:
+    """The table as Markdown."""
+    rows = []
+    for row in ROWS:
+        cells = [row]
+        for material in MATERIALS:
+            runs = [r for r in document["runs"].values() if (r["row"], r["material"]) == (row, material)]
+            for key in ("psnr", "object"):
+                values = torch.tensor([run[key] for run in runs])
+                spread = f" ± {float(values.std()):.2f}" if len(runs) > 1 else ""
+                cells.append(f"{float(values.mean()):.2f}{spread}" if runs else "")
+        rows.append(cells)
+    head = [""]
+    for material in MATERIALS:
+        head += [f"{material}: new views, dB", "object's"]
+    return (
+        "## How colour knows directions\n\n"
+        f"bob, fitted to eight views for {document['seconds']:.0f} seconds of one core; twelve new views of "
+        "the radiance field, whole pictures on white and the object's pixels alone; ± is the standard "
+        f"deviation over {document['seeds']} seeds.\n\n"
+        + table(head, rows)
+        + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
+    )
+
+
+def measure(options: Options) -> str:
+    """Fit with each; the table."""
+    facts = [options.seconds, INPUTS, LIGHTS[0], *ROWS]
+    document = known_runs(options.output / "directional_encodings.json", str(facts))
+    document |= {"seconds": options.seconds, "seeds": options.seeds, "machine": describe_machine()}
+    for material in MATERIALS:  # rendered once, before several processes would
+        bob_pictures(options.data, material, LIGHTS[0], options.cache)
+    jobs = {
+        f"{row}, {material}, seed {seed}": (options, material, row, seed)
+        for seed in range(options.seeds)
+        for material in MATERIALS
+        for row in ROWS
+        if f"{row}, {material}, seed {seed}" not in document["runs"]
+    }
+    for key, scores in finish_runs(score_run, jobs, options.workers):
+        _, material, row, _ = jobs[key]
+        document["runs"][key] = {"row": row, "material": material, **scores}
+        numbers = json.dumps(document, indent=1) + "\n"
+        write_text(options.output / "directional_encodings.json", numbers, overwrite=True)
+        write_text(options.output / "directional_encodings.md", render(document), overwrite=True)
+    return render(document)
+
+
+if __name__ == "__main__":
+    sys.exit(finish(partial(measure, tyro.cli(Options, description=__doc__))))

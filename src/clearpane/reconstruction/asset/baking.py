@@ -1,0 +1,164 @@
+"""From a fitted object to an asset: its surface as triangles, and textures that show what the field says."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clearpane.geometry.mesh import Mesh, extract_surface, largest_pieces, simplify, unit
+from clearpane.reconstruction.asset.asset import Asset
+from clearpane.reconstruction.asset.unwrapping import Texels, UnwrappedMesh, fill_gaps, find_texels, unwrap
+from clearpane.reconstruction.field.evidence import sample_volume, voxel_centres
+from clearpane.reconstruction.field.rendering import Field
+
+_AT_ONCE = 1 << 16
+# A texel of a simplified triangle is brought to the surface it stands for, no farther than this, metres.
+_PULLS, _FARTHEST_PULL = 2, 0.02
+_OCCLUSION_GRID, _OCCLUSION_RAYS, _OCCLUSION_STEPS = 96, 64, 32
+# Rays start so far above the surface and look at least so far, metres.
+_OCCLUSION_OFFSET, _OCCLUSION_REACH = 0.02, 1.0
+
+
+@dataclass(frozen=True)
+class AssetSettings:
+    """How fine an asset is.
+
+    Attributes:
+        resolution: cells along a side of the grid in which the surface is looked for.
+        faces: the most triangles.
+        texture: the textures' side, pixels.
+    """
+
+    resolution: int = 192
+    faces: int = 30_000
+    texture: int = 1024
+
+
+@torch.no_grad()
+def bake_asset(field: Field, settings: AssetSettings) -> Asset:
+    """The asset of a field, in the cube's world.
+
+    Raises:
+        ClearpaneError: there is no surface.
+        MissingExtraError: a package of the extra [3d] is not installed.
+    """
+
+    def distance(points: np.ndarray) -> np.ndarray:
+        return field.signed_distance(torch.from_numpy(points))[:, 0].numpy()
+
+    mesh = largest_pieces(extract_surface(distance, settings.resolution))
+    mesh = simplify(mesh, settings.faces)
+    normals = vertex_normals(mesh)
+    occlusion = ambient_occlusion(field, mesh.vertices, normals)
+    unwrapped = unwrap(mesh, settings.texture)
+    texels = find_texels(unwrapped, settings.texture)
+    faces = unwrapped.mesh.faces
+    of_texels = unit(texels.interpolate(normals[unwrapped.source], faces))
+    surface = _surface(field, texels.interpolate(unwrapped.mesh.vertices, faces), of_texels)
+    frame = tangent_frames(unwrapped, normals[unwrapped.source], texels)
+    local = np.einsum("tij,tj->ti", frame, surface["normal"])
+    # A normal that looks below its own triangle could not be shown.
+    local = unit(np.concatenate([local[:, :2], np.maximum(local[:, 2:], 0.1)], axis=-1))
+    bare = texels.interpolate(occlusion[unwrapped.source, None], faces)
+
+    def texture(values: np.ndarray) -> np.ndarray:
+        size = settings.texture
+        whole, filled = np.zeros((size * size, values.shape[1])), np.zeros(size * size, bool)
+        whole[texels.index], filled[texels.index] = values, True
+        return fill_gaps(whole.reshape(size, size, -1), filled.reshape(size, size))
+
+    return Asset(
+        unwrapped.mesh,
+        unwrapped.coordinates,
+        normals[unwrapped.source],
+        texture(surface["albedo"]),
+        texture(surface["metallic"])[..., 0],
+        texture(surface["roughness"])[..., 0],
+        unit(texture(local)),
+        texture(bare)[..., 0],
+    )
+
+
+def vertex_normals(mesh: Mesh) -> np.ndarray:
+    """The mean of the normals of a vertex's triangles by their area, of length 1: [V, 3].
+
+    Where all of them are without area, and so not to be seen, it is up.
+    """
+    a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
+    weighted = np.cross(b - a, c - a)
+    total = np.zeros_like(mesh.vertices)
+    for corner in range(3):
+        np.add.at(total, mesh.faces[:, corner], weighted)
+    seen = np.linalg.norm(total, axis=-1, keepdims=True) > 1e-12
+    return unit(np.where(seen, total, [0.0, 1.0, 0.0]))
+
+
+def tangent_frames(unwrapped: UnwrappedMesh, normals: np.ndarray, texels: Texels) -> np.ndarray:
+    """Tangent, bitangent and normal of each texel as rows, [T, 3, 3], as glTF's viewers find them.
+
+    The tangent is where u grows, ``dP / du``, the bitangent is upwards in the texture, against v.
+    """
+    faces = unwrapped.mesh.faces
+    corners, flat = unwrapped.mesh.vertices[faces], unwrapped.coordinates[faces]
+    edges, (first, second) = corners[:, 1:] - corners[:, :1], (flat[:, i] - flat[:, 0] for i in (1, 2))
+    area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+    # Its length does not matter: times the area's sign, it is dP / du times that area.
+    tangent = (edges[:, 0] * second[:, 1:] - edges[:, 1] * first[:, 1:]) * np.sign(area)[:, None]
+    total = np.zeros_like(unwrapped.mesh.vertices)
+    for corner in range(3):
+        np.add.at(total, faces[:, corner], tangent)
+    normal = unit(texels.interpolate(normals, faces))
+    along = texels.interpolate(unit(total), faces)
+    along = unit(along - (along * normal).sum(-1, keepdims=True) * normal)
+    # In a texture whose v points down, a chart that is not mirrored turns the other way round.
+    mirrored = np.where(area[texels.face] > 0, -1.0, 1.0)[:, None]
+    return np.stack([along, mirrored * np.cross(normal, along), normal], axis=1)
+
+
+def ambient_occlusion(field: Field, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """How much of the sky points of the surface see, weighed by its cosine: [P] in [0, 1].
+
+    64 directions each, along which the distance is followed on a coarse grid.
+    """
+    grid = voxel_centres(_OCCLUSION_GRID, torch.zeros(()))
+    distances = torch.cat([field.signed_distance(part) for part in grid.reshape(-1, 3).split(_AT_ONCE)])
+    volume = distances.reshape(1, 1, *grid.shape[:3])
+    place, normal = (torch.from_numpy(x).float() for x in (points, normals))
+    start = place + _OCCLUSION_OFFSET * normal
+    seen = torch.zeros(len(place))
+    for index in range(_OCCLUSION_RAYS):
+        # A point of the unit sphere added to the normal is distributed as the cosine.
+        height = 1 - 2 * (index + 0.5) / _OCCLUSION_RAYS
+        azimuth = index * torch.pi * (3 - 5**0.5)
+        level = (1 - height**2) ** 0.5
+        offset = place.new_tensor([level * np.cos(azimuth), height, level * np.sin(azimuth)])
+        seen += _unoccluded(volume, start, F.normalize(normal + 0.999 * offset, dim=-1))
+    return np.asarray((seen / _OCCLUSION_RAYS).numpy())
+
+
+def _unoccluded(volume: Tensor, start: Tensor, directions: Tensor) -> Tensor:
+    """1 for rays that leave without meeting the surface, else 0: [P]."""
+    step = _OCCLUSION_REACH / _OCCLUSION_STEPS
+    free = torch.ones(len(start), dtype=torch.bool)
+    along = torch.zeros(len(start), 1)
+    for _ in range(_OCCLUSION_STEPS):
+        distance = sample_volume(volume, start + along * directions)
+        free &= distance[:, 0] > 0
+        along = along + distance.clamp(min=step)
+    return free.float()
+
+
+def _surface(field: Field, points: np.ndarray, normals: np.ndarray) -> dict[str, np.ndarray]:
+    """What the field says of points, brought to its surface and seen from straight above."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("albedo", "metallic", "roughness", "normal")}
+    place, normal = (torch.from_numpy(x).float() for x in (points, normals))
+    for part, up in zip(place.split(_AT_ONCE), normal.split(_AT_ONCE), strict=True):
+        moved = part
+        for _ in range(_PULLS):
+            moved = moved - field.signed_distance(moved).clamp(-_FARTHEST_PULL, _FARTHEST_PULL) * up
+        appearance = field.appearance(moved, up)
+        for name, values in found.items():
+            values.append(getattr(appearance, name).numpy())
+    return {name: np.concatenate(values).astype(np.float64) for name, values in found.items()}

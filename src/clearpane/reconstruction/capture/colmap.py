@@ -1,0 +1,105 @@
+"""COLMAP's models, text or binary, read by pycolmap."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.reconstruction.capture.photographs import Lens, Photograph, PhotographSet
+
+# Of each kind of lens that is known, where its parameters go: f or fx, fy, then cx, cy, then the rest.
+_MODELS: dict[str, tuple[str, ...]] = {
+    "SIMPLE_PINHOLE": (),
+    "PINHOLE": (),
+    "SIMPLE_RADIAL": ("k1",),
+    "RADIAL": ("k1", "k2"),
+    "OPENCV": ("k1", "k2", "p1", "p2"),
+}
+_ONE_FOCAL = {"SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL"}
+
+
+def read_colmap(model: Path, pictures: Path) -> PhotographSet:
+    """The photographs of a model; those that are not there are left out with a warning.
+
+    Args:
+        model: folder with cameras, images and points3D, .txt or .bin.
+        pictures: folder of the pictures, by the names that the model has.
+
+    Raises:
+        ClearpaneError: there is no model, or none of its pictures.
+        MissingExtraError: pycolmap is not installed.
+    """
+    pycolmap = load_pycolmap("reading COLMAP's models")
+    try:
+        with quiet(pycolmap):
+            reconstruction = pycolmap.Reconstruction(str(model))
+    except Exception as error:  # pycolmap raises its own kinds
+        raise ClearpaneError(f"{model}: cannot be read as a COLMAP model; name its folder") from error
+    return photographs_of(reconstruction, model, pictures)
+
+
+def photographs_of(reconstruction: Any, model: Path, pictures: Path) -> PhotographSet:
+    """The photographs of a pycolmap ``Reconstruction`` that have a pose, as `read_colmap`."""
+    photographs, warnings = [], []
+    images = [image for image in reconstruction.images.values() if image.has_pose]
+    for image in sorted(images, key=lambda i: i.name):
+        path = pictures / image.name
+        if not path.is_file():
+            warnings.append(f"{image.name} is not in {pictures}; it is left out")
+            continue
+        camera = reconstruction.cameras[image.camera_id]
+        world_to_camera = np.eye(4)
+        world_to_camera[:3] = image.cam_from_world().matrix()
+        size = (int(camera.height), int(camera.width))
+        photographs.append(Photograph(path, np.linalg.inv(world_to_camera), _lens(camera, model), size))
+    if not photographs:
+        raise ClearpaneError(f"{pictures}: none of the {len(images)} pictures of {model} is there")
+    points = np.asarray([p.xyz for p in reconstruction.points3D.values()]).reshape(-1, 3)
+    return PhotographSet(tuple(photographs), points, None, tuple(warnings))
+
+
+def load_pycolmap(what: str) -> Any:
+    """The module, which is large and optional.
+
+    Raises:
+        MissingExtraError: it is not installed; ``what`` needs it.
+    """
+    # Python's zlib first: pycolmap brings one of its own, and where it is the first to load the system's,
+    # the two are mixed up and the next PNG written ends the process.
+    import zlib  # noqa: F401
+
+    try:
+        import pycolmap
+    except ImportError as error:
+        raise MissingExtraError(what, "3d") from error
+    return pycolmap
+
+
+@contextlib.contextmanager
+def quiet(pycolmap: Any) -> Iterator[None]:
+    """COLMAP's own report, hundreds of lines, is not printed meanwhile."""
+    before = pycolmap.logging.minloglevel
+    pycolmap.logging.minloglevel = int(pycolmap.logging.Level.FATAL)
+    try:
+        yield
+    finally:
+        pycolmap.logging.minloglevel = before
+
+
+def _lens(camera: Any, model: Path) -> Lens:
+    name = camera.model.name
+    if name not in _MODELS:
+        raise ClearpaneError(f"{model}: a lens of kind {name} is not supported; undistort the pictures first")
+    values = [float(v) for v in camera.params]
+    focal = (values[0], values[0]) if name in _ONE_FOCAL else (values[0], values[1])
+    rest = values[1:] if name in _ONE_FOCAL else values[2:]
+    extra = dict(zip(_MODELS[name], rest[2:], strict=True))
+    return Lens(
+        focal,
+        (rest[0], rest[1]),
+        (extra.get("k1", 0.0), extra.get("k2", 0.0), 0.0),
+        (extra.get("p1", 0.0), extra.get("p2", 0.0)),
+    )

@@ -1,0 +1,199 @@
+"""Where the masks of photographs come from: files, the pictures' alpha, a program of the user's own."""
+
+import shlex
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.images.formats import PICTURE_SUFFIXES
+from clearpane.images.picture import Picture
+from clearpane.images.reading import read_picture
+from clearpane.images.writing import write_picture
+from clearpane.reconstruction.capture.photographs import PhotographSet
+
+Segmenter = Callable[[np.ndarray], np.ndarray]
+"""Finds the object: sRGB in [0, 1], [H, W, 3] -> how much of each pixel is the object, [H, W] in [0, 1].
+
+It raises ClearpaneError, without the picture's name, where it cannot.
+"""
+
+# Of names, as many are said in one line.
+_NAMED = 8
+
+
+def given_mask(picture: Picture, mask: Path | None) -> np.ndarray | None:
+    """The mask that comes with a picture, [H, W] in [0, 1]: a file's, or else its alpha, or none.
+
+    A file's mask is its alpha, or the mean of its channels. Alpha that is 1 everywhere says nothing.
+
+    Raises:
+        ClearpaneError: the file cannot be read or is of another size.
+    """
+    if mask is None:
+        return _alpha(picture)
+    read = read_picture(mask)
+    alpha = _alpha(read)
+    values = read.pixels.mean(-1) if alpha is None else alpha
+    if values.shape != picture.pixels.shape[:2]:
+        height, width = picture.pixels.shape[:2]
+        raise ClearpaneError(
+            f"{mask}: the mask is {values.shape[1]} x {values.shape[0]}, but its photograph is "
+            f"{width} x {height}; give masks of the photographs' size"
+        )
+    return np.clip(values, 0, 1)
+
+
+def find_object(pixels: np.ndarray, segmenter: Segmenter, path: Path) -> np.ndarray:
+    """What a segmenter says of a picture, checked: [H, W] float32 in [0, 1].
+
+    Raises:
+        ClearpaneError: it failed, or gave something else than a mask; with the picture's name.
+    """
+    try:
+        answer = segmenter(pixels)
+    except MissingExtraError:
+        raise
+    except ClearpaneError as error:
+        raise ClearpaneError(f"{path}: {error}") from error
+    try:
+        found = np.asarray(answer, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ClearpaneError(f"{path}: the segmenter gave no array of numbers ({error})") from error
+    if found.shape != pixels.shape[:2] or not np.isfinite(found).all():
+        raise ClearpaneError(
+            f"{path}: the segmenter gave values of shape {list(found.shape)}, where numbers from 0 to 1 of "
+            f"shape {list(pixels.shape[:2])} are needed"
+        )
+    return found.clip(0, 1)
+
+
+def command_segmenter(template: str) -> Segmenter:
+    """A program that is run once for each picture, without a shell.
+
+    It reads the picture, an 8-bit PNG, and writes its mask, or the picture with the mask as its alpha, at the
+    same size.
+
+    Args:
+        template: the command, in which ``{input}`` and ``{output}`` stand for the two files' paths.
+
+    Raises:
+        ClearpaneError: the command cannot be understood.
+
+    >>> segment = command_segmenter("rembg i {input} {output}")
+    """
+    try:
+        words = shlex.split(template)
+    except ValueError as error:
+        raise ClearpaneError(f"the command {template!r} cannot be split into words ({error})") from error
+    for place in ("{input}", "{output}"):
+        if not any(place in word for word in words[1:]):
+            raise ClearpaneError(
+                f"the command {template!r} does not say {place}; as in: rembg i {{input}} {{output}}"
+            )
+
+    def segment(pixels: np.ndarray) -> np.ndarray:
+        with TemporaryDirectory(prefix="clearpane-") as name:
+            source, result = Path(name) / "picture.png", Path(name) / "mask.png"
+            picture = Picture(pixels, "png", "uint8")
+            write_picture(source, picture)
+            places = {"{input}": str(source), "{output}": str(result)}
+            _run([_filled(word, places) for word in words])
+            if not result.is_file():
+                raise ClearpaneError(f"the program {words[0]} ended well but wrote no mask to {{output}}")
+            try:
+                mask = given_mask(picture, result)
+            except ClearpaneError as error:
+                raise ClearpaneError(f"the program {words[0]} wrote no mask: {error}") from error
+        assert mask is not None  # a file was given
+        return mask
+
+    return segment
+
+
+def find_masks(folder: Path, pictures: Sequence[Path]) -> tuple[list[Path | None], tuple[str, ...]]:
+    """The masks of pictures in a folder, by their names, and a warning if some have none.
+
+    The mask of ``IMG_1.jpg`` is ``IMG_1.jpg.png``, as COLMAP has it, or ``IMG_1`` or ``IMG_1_mask`` of any
+    format; in a sub-folder named as the picture's own, or in the folder itself.
+
+    Raises:
+        ClearpaneError: there is no such folder, or it has no mask of any of the pictures.
+    """
+    if not folder.is_dir():
+        raise ClearpaneError(f"{folder}: is not a folder of masks; name one")
+    found = [_find_mask(folder, picture) for picture in pictures]
+    missing = [picture.name for picture, mask in zip(pictures, found, strict=True) if mask is None]
+    if pictures and len(missing) == len(pictures):
+        raise ClearpaneError(
+            f"{folder}: holds no mask of any photograph; name them as the photographs, as "
+            f"{pictures[0].stem}.png"
+        )
+    warning = f"{folder} holds no mask of {named(missing)}"
+    return found, (warning,) if missing else ()
+
+
+def with_masks(photographs: PhotographSet, folder: Path) -> PhotographSet:
+    """The same photographs with the masks in a folder; those that have none there keep what they have.
+
+    Raises:
+        ClearpaneError: see `find_masks`.
+    """
+    found, warnings = find_masks(folder, [p.path for p in photographs.photographs])
+    masked = tuple(
+        replace(photograph, mask=mask or photograph.mask)
+        for photograph, mask in zip(photographs.photographs, found, strict=True)
+    )
+    return replace(photographs, photographs=masked, warnings=photographs.warnings + warnings)
+
+
+def named(names: Sequence[str]) -> str:
+    """Names in one line, not too many of them.
+
+    >>> named(["a.jpg", "b.jpg"]), named([str(n) for n in range(10)])
+    ('a.jpg, b.jpg', '0, 1, 2, 3, 4, 5, 6, 7 and 2 more')
+    """
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _alpha(picture: Picture) -> np.ndarray | None:
+    return None if picture.alpha is None or (picture.alpha == 1).all() else picture.alpha
+
+
+def _filled(word: str, places: dict[str, str]) -> str:
+    for place, path in places.items():
+        word = word.replace(place, path)
+    return word
+
+
+def _run(words: Sequence[str]) -> None:
+    try:
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False
+        )
+    except OSError as error:
+        raise ClearpaneError(
+            f"the program {words[0]} cannot be run ({error.strerror}); is it installed?"
+        ) from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        reason = f": {said[-1].strip()[:200]}" if said else ""
+        raise ClearpaneError(f"the program {words[0]} failed with status {done.returncode}{reason}")
+
+
+def _find_mask(folder: Path, picture: Path) -> Path | None:
+    for place in (folder / picture.parent.name, folder):
+        colmaps = place / f"{picture.name}.png"
+        if colmaps.is_file():
+            return colmaps
+        for stem in (picture.stem, f"{picture.stem}_mask"):
+            for suffix in sorted(PICTURE_SUFFIXES):
+                candidate = place / f"{stem}{suffix}"
+                if candidate.is_file() and candidate != picture:
+                    return candidate
+    return None

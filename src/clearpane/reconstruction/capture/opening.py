@@ -1,0 +1,119 @@
+"""What a user has of an object, opened: poses by NeRF's files, COLMAP's models, or plain photographs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from clearpane.errors import ClearpaneError
+from clearpane.images.formats import is_picture_name
+from clearpane.reconstruction.capture.colmap import read_colmap
+from clearpane.reconstruction.capture.masks import find_masks, with_masks
+from clearpane.reconstruction.capture.photographs import PhotographSet
+from clearpane.reconstruction.capture.structure_from_motion import LEAST_PHOTOGRAPHS, find_poses
+from clearpane.reconstruction.capture.transforms import TRANSFORMS_FILES, read_transforms
+
+_ACCEPTED = (
+    "name a transforms.json, a folder with one, a folder of a COLMAP model beside its pictures (images), or "
+    f"a folder of at least {LEAST_PHOTOGRAPHS} photographs"
+)
+
+
+def open_views(
+    path: Path, masks: Path | None = None, on_step: Callable[[str], object] = lambda step: None
+) -> PhotographSet:
+    """The photographs of an object with their cameras, from whatever says so.
+
+    That is ``transforms.json``, or a folder with it (``transforms_train.json``, as NeRF and Stanford-ORB have
+    it, serves as well); a COLMAP model, text or binary, with its pictures in ``images`` beside it or above
+    it, or in its own folder; a folder that has such a model in ``sparse``; or a folder of photographs, or
+    with them in ``images``, whose poses are then found (``poses_found``; `write_transforms` keeps them).
+
+    Args:
+        masks: folder of masks (see `find_masks`); by default ``masks`` in the same folder, where there is
+            one and the file of poses names none.
+        on_step: told what is done where poses have to be found, which takes minutes.
+
+    Raises:
+        ClearpaneError: it is none of these, or one that cannot be used.
+        MissingExtraError: pycolmap is needed and not installed.
+    """
+    try:
+        if path.is_file():
+            if path.suffix.lower() != ".json":
+                raise ClearpaneError(f"{path}: is a file, from which no object is known; {_ACCEPTED}")
+            return _masked(read_transforms(path), masks, path.parent)
+        if not path.is_dir():
+            raise ClearpaneError(f"{path}: no such file or folder; {_ACCEPTED}")
+        for name in TRANSFORMS_FILES:
+            if (path / name).is_file():
+                return _masked(read_transforms(path / name), masks, path)
+        model = _find_model(path)
+        if model is not None:
+            return _masked(read_colmap(model, _pictures_of(model)), masks, path)
+        return _plain(path, masks, on_step)
+    except OSError as error:
+        raise ClearpaneError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _masked(photographs: PhotographSet, masks: Path | None, folder: Path) -> PhotographSet:
+    if not any(p.mask for p in photographs.photographs):
+        masks = _masks_folder(masks, folder)
+    return photographs if masks is None else with_masks(photographs, masks)
+
+
+def _masks_folder(masks: Path | None, folder: Path) -> Path | None:
+    beside = folder / "masks"
+    return beside if masks is None and beside.is_dir() else masks
+
+
+def _is_model(folder: Path) -> bool:
+    return any(
+        all((folder / f"{part}{end}").is_file() for part in ("cameras", "images")) for end in (".bin", ".txt")
+    )
+
+
+def _find_model(path: Path) -> Path | None:
+    """The folder itself or one in its ``sparse``: of several, that with the most in it."""
+    sparse = path / "sparse"
+    parts = sorted(sparse.iterdir()) if sparse.is_dir() else []
+    models = [folder for folder in (path, sparse, *parts) if _is_model(folder)]
+    return max(models, key=_images_size, default=None)
+
+
+def _images_size(model: Path) -> int:
+    return max(p.stat().st_size for p in (model / "images.bin", model / "images.txt") if p.is_file())
+
+
+def _pictures_of(model: Path) -> Path:
+    """``images`` beside a model or above it, or else the nearest folder with pictures."""
+    above = (model, *model.resolve().parents[:2])
+    for folder in above:
+        if (folder / "images").is_dir():
+            return folder / "images"
+    for folder in above:
+        if _pictures_in(folder):
+            return folder
+    raise ClearpaneError(f"{model}: the model's pictures are not there; put them into {model / 'images'}")
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    """Photographs, by name; masks that lie beside them are none."""
+    found = sorted(
+        p for p in folder.iterdir() if is_picture_name(p) and not p.name.startswith(".") and p.is_file()
+    )
+    return [p for p in found if not p.stem.endswith("_mask")]
+
+
+def _plain(path: Path, masks: Path | None, on_step: Callable[[str], object]) -> PhotographSet:
+    pictures = _pictures_in(path)
+    if not pictures and (path / "images").is_dir():
+        pictures = _pictures_in(path / "images")
+    if len(pictures) < LEAST_PHOTOGRAPHS:
+        count = {0: "no photograph", 1: "a single photograph"}.get(
+            len(pictures), f"{len(pictures)} photographs"
+        )
+        raise ClearpaneError(f"{path}: holds {count}, from which no object is known; {_ACCEPTED}")
+    folder = _masks_folder(masks, path)
+    found, warnings = ([], ()) if folder is None else find_masks(folder, pictures)
+    posed = find_poses(pictures, found, on_step)
+    return replace(posed, warnings=(*warnings, *posed.warnings))

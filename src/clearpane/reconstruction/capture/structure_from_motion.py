@@ -1,0 +1,285 @@
+"""Poses of plain photographs, and how well known poses agree with the pictures: both by COLMAP."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from clearpane.errors import ClearpaneError
+from clearpane.images.picture import Picture
+from clearpane.images.reading import read_picture
+from clearpane.images.writing import write_picture
+from clearpane.reconstruction.capture.colmap import load_pycolmap, photographs_of, quiet
+from clearpane.reconstruction.capture.masks import given_mask, named
+from clearpane.reconstruction.capture.photographs import PhotographSet
+
+LEAST_PHOTOGRAPHS = 3
+"""Fewer photographs have no poses that could be checked."""
+
+# Features are looked for in copies no larger than this along the longer side.
+_SIDE = 2000
+_ADVICE = (
+    "photograph with more overlap and more texture, if only of what the object stands on; what moves between "
+    "the photographs masks have to leave out"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Triangulation:
+    """What known poses make of the pictures' features.
+
+    Attributes:
+        points: [P, 3], in the photographs' world.
+        error: mean distance between a point's projection and the feature, over all points' features, in
+            pixels of pictures no larger than 2000; NaN without points. Features farther than 4 pixels off are
+            not a point's.
+        seen: how many points each photograph sees, [V].
+    """
+
+    points: np.ndarray
+    error: float
+    seen: np.ndarray
+
+
+def find_poses(
+    pictures: Sequence[Path],
+    masks: Sequence[Path | None] = (),
+    on_step: Callable[[str], object] = lambda step: None,
+) -> PhotographSet:
+    """Photographs of a still scene with the poses and lenses that incremental structure from motion finds.
+
+    Pictures of one size and focal length (EXIF) have one lens between them, a pinhole with one radial term.
+    Where fewer than half of the pictures fit together as a whole, only what the masks show is looked at, as
+    for an object on a turntable, and pictures without a mask are left out. Without up and scale: COLMAP's
+    world has none. The same pictures give the same poses.
+
+    Args:
+        masks: of each picture, or none; alpha serves as well.
+        on_step: told what is done, as it begins.
+
+    Returns:
+        The photographs in the order given; those without a pose are left out, and a warning names them.
+
+    Raises:
+        ClearpaneError: fewer than three pictures, or fewer than half of them (at least three) fit together;
+            a picture cannot be read.
+        MissingExtraError: pycolmap is not installed.
+    """
+    if len(pictures) < LEAST_PHOTOGRAPHS:
+        raise ClearpaneError(
+            f"{len(pictures)} photographs are too few to find their poses; take at least "
+            f"{LEAST_PHOTOGRAPHS}, better twenty"
+        )
+    pycolmap = load_pycolmap("finding the poses of photographs")
+    needed = max(LEAST_PHOTOGRAPHS, (len(pictures) + 1) // 2)
+    with _workplace(pycolmap) as folder:
+        on_step(f"reading {len(pictures)} photographs")
+        given = list(masks) or [None] * len(pictures)
+        sizes = [_write_copy(folder, i, *pair) for i, pair in enumerate(zip(pictures, given, strict=True))]
+        model = _largest_model(pycolmap, folder, sizes, on_step)
+        if _registered(model) < needed and any((folder / "masks").iterdir()):
+            on_step("once more, by what the masks show")
+            masked = _largest_model(pycolmap, folder, sizes, on_step, folder / "masks")
+            model = max(model, masked, key=_registered)
+        if _registered(model) < LEAST_PHOTOGRAPHS:
+            raise ClearpaneError(f"{pictures[0].parent}: the photographs do not fit together; {_ADVICE}")
+        found = photographs_of(model, folder, folder / "pictures")
+    index = [int(p.path.stem) for p in found.photographs]
+    left_out = named([path.name for i, path in enumerate(pictures) if i not in index])
+    if len(index) < needed:
+        raise ClearpaneError(
+            f"only {len(index)} of {len(pictures)} photographs fit together, not {left_out}; {_ADVICE}"
+        )
+    photographs = tuple(
+        replace(p, path=pictures[i], mask=given[i], size=sizes[i], lens=p.lens_for(sizes[i]))
+        for p, i in zip(found.photographs, index, strict=True)
+    )
+    warnings = (f"no pose was found for {left_out}; left out",) if left_out else ()
+    return replace(found, photographs=photographs, warnings=warnings, poses_found=True)
+
+
+def triangulate(photographs: PhotographSet) -> Triangulation:
+    """Points of the scene by the poses that are known: whether they are right, and where something is.
+
+    Poses that are right leave an error below a pixel and hundreds of points to each photograph; of wrong ones
+    hardly a point is left, or none.
+
+    Raises:
+        ClearpaneError: a picture cannot be read.
+        MissingExtraError: pycolmap is not installed.
+    """
+    pycolmap = load_pycolmap("triangulating points")
+    with _workplace(pycolmap) as folder:
+        count = len(photographs.photographs)
+        for i, photograph in enumerate(photographs.photographs):
+            _write_copy(folder, i, photograph.path)
+        database = _database(pycolmap, folder, [[_copy_name(i)] for i in range(count)])
+        posed = _posed(pycolmap, database, photographs)
+        _match(pycolmap, folder, database, [_copy_name(i) for i in range(count)])
+        options = _mapping_options(pycolmap)
+        with _explained("triangulation"):
+            model = pycolmap.triangulate_points(
+                posed, str(database), str(folder / "pictures"), str(folder), options=options
+            )
+        model.update_point_3d_errors()
+        points = np.asarray([p.xyz for p in model.points3D.values()]).reshape(-1, 3)
+        by_name = {image.name: int(image.num_points3D) for image in model.images.values()}
+        seen = np.asarray([by_name[_copy_name(i)] for i in range(count)])
+        error = float(model.compute_mean_reprojection_error()) if len(points) else float("nan")
+        return Triangulation(points, error, seen)
+
+
+@contextlib.contextmanager
+def _workplace(pycolmap: Any) -> Iterator[Path]:
+    """A temporary folder for pictures, masks and what COLMAP writes, while it keeps quiet."""
+    with TemporaryDirectory(prefix="clearpane-") as name, quiet(pycolmap):
+        for part in ("pictures", "masks"):
+            (Path(name) / part).mkdir()
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # pycolmap raises its own kinds
+        reason = str(error).strip().splitlines()
+        raise ClearpaneError(f"{what} failed ({reason[0] if reason else type(error).__name__})") from error
+
+
+def _copy_name(index: int) -> str:
+    return f"{index:05d}.jpg"
+
+
+def _write_copy(folder: Path, index: int, path: Path, mask: Path | None = None) -> tuple[int, int]:
+    """A picture as COLMAP is to see it: upright, sRGB, 8 bits, not too large, its EXIF kept; and its mask.
+
+    Returns:
+        The picture's own height and width.
+    """
+    picture = read_picture(path)
+    copy = Picture(_shrunk(picture.pixels.clip(0, 1)), "jpeg", "uint8", exif=picture.exif)
+    write_picture(folder / "pictures" / _copy_name(index), copy)
+    shown = given_mask(picture, mask)
+    if shown is not None:
+        pixels = np.repeat((_shrunk(shown[..., None]) > 0.5).astype(np.float32), 3, axis=-1)
+        white = Picture(pixels, "png", "uint8", is_gray=True)
+        write_picture(folder / "masks" / f"{_copy_name(index)}.png", white)
+    height, width = picture.pixels.shape[:2]
+    return height, width
+
+
+def _shrunk(pixels: np.ndarray) -> np.ndarray:
+    """[H, W, C] in [0, 1] at the size at which features are looked for."""
+    scale = _SIDE / max(pixels.shape[:2])
+    if scale >= 1:
+        return pixels
+    size = [max(1, round(n * scale)) for n in pixels.shape[:2]]
+    values = torch.from_numpy(pixels).float().permute(2, 0, 1)[None]
+    small = F.interpolate(values, size, mode="bilinear", antialias=True)
+    return small[0].permute(1, 2, 0).clamp(0, 1).numpy()
+
+
+def _largest_model(
+    pycolmap: Any,
+    folder: Path,
+    sizes: Sequence[tuple[int, int]],
+    on_step: Callable[[str], object],
+    masks: Path | None = None,
+) -> Any:
+    """Of the models that fit together, that with the most pictures; None where nothing does.
+
+    Args:
+        sizes: of the pictures themselves.
+    """
+    count = len(sizes)
+    names = [_copy_name(i) for i in range(count)]
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name, size in zip(names, sizes, strict=True):
+        camera = pycolmap.infer_camera_from_image(str(folder / "pictures" / name))
+        groups.setdefault((*size, round(camera.mean_focal_length())), []).append(name)
+    database = _database(pycolmap, folder, list(groups.values()))
+    on_step(f"matching {count * (count - 1) // 2} pairs of photographs")
+    _match(pycolmap, folder, database, names, masks)
+    on_step("finding the poses")
+    with _explained("structure from motion"):
+        models = pycolmap.incremental_mapping(
+            str(database), str(folder / "pictures"), str(folder), _mapping_options(pycolmap)
+        )
+    return max(models.values(), key=_registered, default=None)
+
+
+def _registered(model: Any) -> int:
+    return 0 if model is None else int(model.num_reg_images())
+
+
+def _database(pycolmap: Any, folder: Path, groups: Sequence[Sequence[str]]) -> Path:
+    """A new database with the pictures in their order, those of a group with one camera."""
+    path = folder / "database.db"
+    path.unlink(missing_ok=True)
+    pycolmap.Database.open(str(path)).close()
+    with _explained("making a database"):
+        for names in groups:
+            pycolmap.import_images(
+                str(path),
+                str(folder / "pictures"),
+                camera_mode=pycolmap.CameraMode.SINGLE,
+                image_names=list(names),
+            )
+    return path
+
+
+def _match(
+    pycolmap: Any, folder: Path, database: Path, names: Sequence[str], masks: Path | None = None
+) -> None:
+    """Features of all pictures, and those of each pair that a common motion explains."""
+    reading = pycolmap.ImageReaderOptions()
+    if masks is not None:
+        reading.mask_path = str(masks)
+    extraction = pycolmap.FeatureExtractionOptions()
+    extraction.max_image_size = _SIDE
+    verification = pycolmap.TwoViewGeometryOptions()
+    verification.ransac.random_seed = 0
+    with _explained("finding features"):
+        pycolmap.extract_features(
+            str(database),
+            str(folder / "pictures"),
+            image_names=list(names),
+            reader_options=reading,
+            extraction_options=extraction,
+        )
+        pycolmap.match_exhaustive(str(database), verification_options=verification)
+
+
+def _mapping_options(pycolmap: Any) -> Any:
+    options = pycolmap.IncrementalPipelineOptions()
+    options.min_model_size = LEAST_PHOTOGRAPHS
+    # Threads would add up the same numbers in another order each time.
+    options.random_seed, options.num_threads = 0, 1
+    return options
+
+
+def _posed(pycolmap: Any, database: Path, photographs: PhotographSet) -> Any:
+    """A reconstruction of the cameras alone, which the database takes over."""
+    result = pycolmap.Reconstruction()
+    opened = pycolmap.Database.open(str(database))
+    for i, photograph in enumerate(photographs.photographs):
+        image = opened.read_image_with_name(_copy_name(i))
+        camera = opened.read_camera(image.camera_id)
+        lens = photograph.lens_for((camera.height, camera.width))
+        camera.model = pycolmap.CameraModelId.FULL_OPENCV
+        k1, k2, k3 = lens.radial
+        camera.params = [*lens.focal, *lens.principal, k1, k2, *lens.tangential, k3, 0.0, 0.0, 0.0]
+        camera.has_prior_focal_length = True
+        opened.update_camera(camera)
+        result.add_camera_with_trivial_rig(camera)
+        world_to_camera = np.linalg.inv(photograph.camera_to_world)[:3]
+        result.add_image_with_trivial_frame(image, pycolmap.Rigid3d(world_to_camera))
+    opened.close()
+    return result

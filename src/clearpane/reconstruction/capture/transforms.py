@@ -1,0 +1,212 @@
+"""``transforms.json`` as NeRF, instant-ngp and Stanford-ORB write it.
+
+Its poses have OpenGL's axes (x to the right, y up, z backward), and the world's z is up, unless ``up`` says
+otherwise. Lengths are the scene's own: instant-ngp's ``scale`` and ``offset`` are for its own cube and do not
+matter here.
+"""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clearpane.errors import ClearpaneError
+from clearpane.files import atomic_path
+from clearpane.images.formats import PICTURE_SUFFIXES
+from clearpane.images.reading import picture_format, read_picture
+from clearpane.reconstruction.capture.photographs import Lens, Photograph, PhotographSet, check_pose
+from clearpane.reconstruction.capture.placement import upright
+
+TRANSFORMS_FILES = ("transforms.json", "transforms_train.json")
+"""What the file is called in its folder; NeRF and Stanford-ORB have one for training and one for testing."""
+
+TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
+"""What the file's poses are multiplied with to have OpenCV's axes; its own inverse."""
+
+_LENSES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
+
+
+def read_transforms(path: Path) -> PhotographSet:
+    """The photographs that a file names; those that are not there are left out with a warning.
+
+    Intrinsics stand at the top or at each frame: ``fl_x``, ``fl_y``, ``cx``, ``cy``, ``k1`` to ``k3``,
+    ``p1``, ``p2``, ``w``, ``h``, or ``camera_angle_x``. A name without an ending stands for a picture of any
+    format. A mask is named by ``mask_path``, or lies in a folder beside the picture's, ending in ``_mask``.
+    ``up`` at the top is a vector of the world.
+
+    Raises:
+        ClearpaneError: the file cannot be read or holds no camera that can be used.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        frames = list(content["frames"])
+    except (OSError, ValueError) as error:
+        raise ClearpaneError(f"{path}: cannot be read as JSON; is it a transforms.json?") from error
+    except (KeyError, TypeError) as error:
+        raise ClearpaneError(f"{path}: has no list of frames; is it a transforms.json?") from error
+    photographs, warnings = [], []
+    for index, frame in enumerate(frames):
+        where = f"{path}: frame {index}"
+        if not isinstance(frame, dict) or "file_path" not in frame:
+            raise ClearpaneError(f"{where} names no picture (file_path)")
+        picture = _find_picture(path.parent / str(frame["file_path"]))
+        if picture is None:
+            warnings.append(f"{frame['file_path']} is not there; it is left out")
+            continue
+        photographs.append(_photograph(picture, {**content, **frame}, path.parent, where))
+    if not photographs:
+        raise ClearpaneError(f"{path}: none of its {len(frames)} pictures is there; are they beside it?")
+    ordered = sorted(photographs, key=lambda p: p.path.name)
+    return PhotographSet(tuple(ordered), np.zeros((0, 3)), _up(content, path), tuple(warnings))
+
+
+def _up(content: dict[str, Any], path: Path) -> np.ndarray:
+    try:
+        up = np.asarray(content.get("up", (0, 0, 1)), float)
+    except (TypeError, ValueError):
+        up = np.zeros(0)
+    if up.shape != (3,) or not np.isfinite(up).all() or not up.any():
+        raise ClearpaneError(f"{path}: up is {content['up']}, not three numbers that are a direction")
+    return up
+
+
+def _find_picture(path: Path) -> Path | None:
+    if path.is_file():
+        return path
+    if path.suffix.lower() in PICTURE_SUFFIXES or not path.parent.is_dir():
+        return None
+    found = [p for p in sorted(path.parent.glob(f"{path.name}.*")) if p.suffix.lower() in PICTURE_SUFFIXES]
+    return found[0] if found else None
+
+
+def _photograph(picture: Path, frame: dict[str, Any], folder: Path, where: str) -> Photograph:
+    model = frame.get("camera_model", "OPENCV")
+    if model not in _LENSES or frame.get("is_fisheye"):
+        raise ClearpaneError(f"{where}: the lens {model} is not supported; undistort the pictures first")
+    try:
+        pose = check_pose(np.asarray(frame["transform_matrix"], float), where) @ TO_OPENCV
+        lens, size = _lens(picture, frame)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ClearpaneError(f"{where}: its camera is not complete ({error})") from error
+    return Photograph(picture, pose, lens, size, _find_mask(picture, frame, folder, where))
+
+
+def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int]]:
+    def number(name: str, otherwise: float) -> float:
+        value = float(frame.get(name, otherwise))
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
+        return value
+
+    if any(number(name, 0) for name in ("k4", "k5", "k6")):
+        raise ValueError("k4 to k6 are not supported; undistort the pictures first")
+    if "w" in frame and "h" in frame:
+        width, height = int(frame["w"]), int(frame["h"])
+        if min(width, height) < 1:
+            raise ValueError(f"w and h are {width} and {height}; they are above 0")
+    else:
+        height, width = _upright_size(picture)
+    if "fl_x" in frame:
+        focal = number("fl_x", 0)
+    else:
+        angle = float(frame["camera_angle_x"])
+        if not 0 < angle < math.pi:
+            raise ValueError(f"camera_angle_x is {angle:g}, an angle between 0 and pi")
+        focal = width / 2 / math.tan(angle / 2)
+    vertical = number("fl_y", focal)
+    if min(focal, vertical) <= 0:
+        raise ValueError("focal lengths are above 0")
+    lens = Lens(
+        (focal, vertical),
+        (number("cx", width / 2), number("cy", height / 2)),
+        (number("k1", 0), number("k2", 0), number("k3", 0)),
+        (number("p1", 0), number("p2", 0)),
+    )
+    return lens, (height, width)
+
+
+def _upright_size(path: Path) -> tuple[int, int]:
+    """Height and width of a picture as `read_picture` gives it, by its header where that tells."""
+    import OpenImageIO as oiio
+
+    if picture_format(path) in ("heic", "raw") or (source := oiio.ImageInput.open(str(path))) is None:
+        height, width = read_picture(path).pixels.shape[:2]
+        return height, width
+    try:
+        spec = source.spec()
+    finally:
+        source.close()
+    lies = spec.get_int_attribute("Orientation", 1) >= 5
+    return (spec.width, spec.height) if lies else (spec.height, spec.width)
+
+
+def _find_mask(picture: Path, frame: dict[str, Any], folder: Path, where: str) -> Path | None:
+    if "mask_path" in frame:
+        named = Path(str(frame["mask_path"]))
+        # As seen from the file that names it, or from some folder that the picture is in.
+        for parent in (folder, *picture.parents):
+            if (parent / named).is_file():
+                return parent / named
+        raise ClearpaneError(f"{where}: its mask {named} is not there")
+    beside = picture.parent.with_name(f"{picture.parent.name}_mask") / f"{picture.stem}.png"
+    return beside if beside.is_file() else None
+
+
+def write_transforms(photographs: PhotographSet, path: Path, overwrite: bool = False) -> None:
+    """Write what is known of the cameras, so that it need not be found again.
+
+    Intrinsics that all photographs share stand at the top, others at their frames. Pictures and masks are
+    named as seen from the file's folder. ``up``, as instant-ngp has it, says where up is in the file's world,
+    which is not turned: where up is not known, the mean of what the cameras have for up, which is what
+    `place_object` would take. Points and warnings are not kept.
+
+    Raises:
+        ClearpaneError: the file is there and may not be overwritten, or cannot be written.
+    """
+    posed = photographs.photographs
+    cameras = [_camera(photograph) for photograph in posed]
+    shared = {k: v for k, v in cameras[0].items() if all(camera[k] == v for camera in cameras)}
+    frames = [
+        _frame(photograph, path.parent) | {k: v for k, v in camera.items() if k not in shared}
+        for photograph, camera in zip(posed, cameras, strict=True)
+    ]
+    up = upright([photograph.camera_to_world for photograph in posed], photographs.up)[1]
+    content = {"camera_model": "OPENCV", **shared, "up": up.tolist(), "frames": frames}
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _camera(photograph: Photograph) -> dict[str, float]:
+    lens, (height, width) = photograph.lens, photograph.size
+    return {
+        **_named(("fl_x", "fl_y"), lens.focal),
+        **_named(("cx", "cy"), lens.principal),
+        **_named(("k1", "k2", "k3"), lens.radial),
+        **_named(("p1", "p2"), lens.tangential),
+        "w": width,
+        "h": height,
+    }
+
+
+def _named(names: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    return dict(zip(names, values, strict=True))
+
+
+def _frame(photograph: Photograph, folder: Path) -> dict[str, Any]:
+    matrix = photograph.camera_to_world @ TO_OPENCV  # its own inverse
+    frame = {"file_path": _seen_from(folder, photograph.path), "transform_matrix": matrix.tolist()}
+    if photograph.mask is not None:
+        frame["mask_path"] = _seen_from(folder, photograph.mask)
+    return frame
+
+
+def _seen_from(folder: Path, file: Path) -> str:
+    there = file.parent.resolve() / file.name
+    try:
+        return Path(os.path.relpath(there, folder.resolve())).as_posix()
+    except ValueError:  # on another drive
+        return there.as_posix()

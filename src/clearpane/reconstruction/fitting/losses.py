@@ -1,0 +1,96 @@
+"""What an object is fitted to: colours of rays, as it radiates and as it is lit; a surface that is one."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from clearpane.reconstruction.field.rendering import Field, Rendered
+from clearpane.reconstruction.field.surface_gradient import distance_gradient
+from clearpane.reconstruction.fitting.learnt_light import LearntLight, display, shade_rays
+from clearpane.reconstruction.fitting.sky_visibility import SkyVisibility
+
+_MASK, _SHADING = 0.5, 0.5
+# The gradient of a distance is 1 long; the surface is smooth; the normals that are shaded are the surface's.
+_EIKONAL, _CURVATURE, _TIE = 0.02, 0.01, 0.05
+# Most things are no metals, and of few materials.
+_METALLIC, _UNEVEN = 0.003, 0.05
+_MOST_SHADED = 256
+# Normals are compared with those of neighbours so far away, metres.
+_NEIGHBOURHOOD = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class TrueRays:
+    """Pixels of photographs.
+
+    Attributes:
+        origins, directions: [N, 3].
+        colours: sRGB on white, [N, 3].
+        masks: how much of each is the object, [N, 1].
+    """
+
+    origins: Tensor
+    directions: Tensor
+    colours: Tensor
+    masks: Tensor
+
+    def __getitem__(self, index: Tensor) -> "TrueRays":
+        return TrueRays(self.origins[index], self.directions[index], self.colours[index], self.masks[index])
+
+    def __len__(self) -> int:
+        return len(self.origins)
+
+
+def ray_loss(rendered: Rendered, true: TrueRays) -> Tensor:
+    """Absolute error of colours, squared error of masks."""
+    colour = (rendered.appearance.colour - true.colours).abs().mean()
+    return colour + _MASK * F.mse_loss(rendered.opacity, true.masks)
+
+
+@dataclass(frozen=True, eq=False)
+class Lighting:
+    """What materials are fitted in.
+
+    Attributes:
+        light: the environment.
+        sky: what the object hid of it when that was last looked at.
+    """
+
+    light: LearntLight
+    sky: SkyVisibility
+
+
+def surface_loss(
+    field: Field, lighting: Lighting | None, rendered: Rendered, true: TrueRays, generator: Generator
+) -> Tensor:
+    """What is asked of the surface where some of the rays meet it.
+
+    ``(|grad s| - 1)^2``, the change of normals nearby, the angle between the surface's normal and the one
+    that is shaded; and with lighting, the absolute error of the shaded colours, the mean of metallic and the
+    variances of metallic and roughness.
+    """
+    hit = ((rendered.opacity > 0.5) & (true.masks > 0.5))[:, 0].nonzero()[:, 0]
+    hit = hit[torch.randperm(len(hit), generator=generator)[:_MOST_SHADED]]
+    if not len(hit):
+        return rendered.opacity.sum() * 0
+    seen, rays = rendered.of(hit), true[hit]
+    points = (rays.origins + seen.depth * rays.directions).detach()
+    nearby = points + _NEIGHBOURHOOD * torch.randn(points.shape, generator=generator).to(points)
+    gradient, near_gradient = distance_gradient(field, torch.cat([points, nearby])).chunk(2)
+    normal = F.normalize(gradient, dim=-1)
+    change = (normal - F.normalize(near_gradient, dim=-1)).square().sum(-1).mean()
+    tie = (1 - (F.normalize(seen.appearance.normal, dim=-1) * normal).sum(-1)).mean()
+    eikonal = (gradient.norm(dim=-1) - 1).square().mean()
+    loss = _EIKONAL * eikonal + _CURVATURE * change + _TIE * tie
+    if lighting is None:
+        return loss
+    radiance = lighting.light.radiance()
+    shaded = display(shade_rays(seen, rays.origins, rays.directions, radiance, lighting.sky))
+    lit = shaded * rays.masks + 1 - rays.masks  # what is behind a pixel at the rim is white
+    shading = _SHADING * (lit - rays.colours).abs().mean()
+    metallic, roughness = (x / seen.opacity for x in (seen.appearance.metallic, seen.appearance.roughness))
+    uneven = metallic.var(correction=0) + roughness.var(correction=0)
+    materials = _METALLIC * metallic.mean() + _UNEVEN * uneven
+    return loss + shading + materials + lighting.light.regularity()

@@ -1,0 +1,84 @@
+"""Pictures and rays to tokens, tokens to planes and panoramas.
+
+Source: LIRM (arXiv 2504.20026), section 3.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from clearpane.errors import ClearpaneError
+from clearpane.geometry.cameras import Cameras, picture_rays, plucker_coordinates
+
+
+class ViewTokens(nn.Module):
+    """A token for each patch of each view: its pixels and their rays through one linear layer.
+
+    What surrounds the object, and where the object is, goes through another, which starts at zero, and is
+    added: the network begins as one that sees objects on white alone.
+
+    Args:
+        patch: the side of a patch, pixels.
+        width: of a token.
+    """
+
+    def __init__(self, patch: int, width: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.picture = nn.Linear(9 * patch**2, width, bias=False)
+        self.background = nn.Linear(4 * patch**2, width, bias=False)
+        nn.init.zeros_(self.background.weight)
+
+    def forward(
+        self, pictures: Tensor, masks: Tensor, backgrounds: Tensor | None, cameras: Cameras
+    ) -> Tensor:
+        """Tokens of views, [B, V N, width]; views carry no number: their rays tell them apart.
+
+        Args:
+            pictures: the object on white, sRGB in [0, 1], [B, V, 3, H, W].
+            masks: [B, V, 1, H, W].
+            backgrounds: what surrounds the object, likewise, or None where nothing is known of it.
+            cameras: [B, V].
+
+        Raises:
+            ClearpaneError: patches do not fit the pictures.
+        """
+        height, width = pictures.shape[-2:]
+        if height % self.patch or width % self.patch:
+            raise ClearpaneError(f"views of {width} x {height} pixels: give multiples of {self.patch}")
+        rays = plucker_coordinates(*picture_rays(cameras)).movedim(-1, -3).to(pictures)
+        tokens = self.picture(self._patches(torch.cat([2 * pictures - 1, rays], dim=-3)))
+        around = torch.zeros_like(pictures) if backgrounds is None else backgrounds
+        surroundings = torch.cat([(1 - masks) * around, 1 - masks], dim=-3)
+        return tokens + self.background(self._patches(surroundings))
+
+    def _patches(self, values: Tensor) -> Tensor:
+        """[B, V, C, H, W] -> [B, V H W / patch^2, C patch^2]."""
+        batch, views, channels, height, width = values.shape
+        rows, columns = height // self.patch, width // self.patch
+        cut = values.reshape(batch, views, channels, rows, self.patch, columns, self.patch)
+        return cut.permute(0, 1, 3, 5, 2, 4, 6).reshape(batch, views * rows * columns, -1)
+
+
+class PlaneTokens(nn.Module):
+    """Learnt tokens of some planes, and how planes of features are made from tokens.
+
+    Args:
+        planes: how many.
+        side: tokens along a side of each.
+        width: of a token.
+        stride: texels that a token becomes, along a side.
+        channels: of a texel.
+    """
+
+    def __init__(self, planes: int, side: int, width: int, stride: int, channels: int) -> None:
+        super().__init__()
+        self.shape = (planes, side, side, width)
+        self.positions = nn.Parameter(0.02 * torch.randn(planes * side * side, width))
+        self.up = nn.ConvTranspose2d(width, channels, stride, stride)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, planes side^2, width] -> [B, planes, channels, side stride, side stride]."""
+        planes, rows, columns, width = self.shape
+        maps = tokens.reshape(-1, rows, columns, width).permute(0, 3, 1, 2)
+        up = self.up(maps)
+        return up.reshape(-1, planes, *up.shape[1:])

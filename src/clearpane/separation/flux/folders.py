@@ -1,0 +1,161 @@
+"""Directories of models: their parts, whether they are whole, their fingerprints and parameter counts."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from clearpane.errors import ClearpaneError
+
+PICTURE_PARTS = ("transformer", "vae", "scheduler")
+
+
+TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+
+
+_PIPELINE = "FluxKontextPipeline"
+
+
+# Of each end of a file, for the fingerprint.
+_SAMPLED = 2**20
+
+
+def check_directory(base: Path, parts: tuple[str, ...] = PICTURE_PARTS) -> None:
+    """See that a directory is a FluxKontextPipeline with all files of the given parts.
+
+    Raises:
+        ClearpaneError: it is something else, or files are missing.
+    """
+    index = base / "model_index.json"
+    if not base.is_dir():
+        raise ClearpaneError(f"{base}: there is no such directory; give the base model's, from the model hub")
+    if not index.is_file():
+        raise ClearpaneError(f"{index}: missing; {base} is not a model's directory as diffusers stores it")
+    name = read_object(index).get("_class_name")
+    if name != _PIPELINE:
+        raise ClearpaneError(f"{base}: is a {name}, not a {_PIPELINE}; FLUX.1 Kontext is needed")
+    for part in parts:
+        check_part(base / part)
+
+
+def check_part(folder: Path) -> None:
+    """Raise ClearpaneError where one part of a pipeline is not whole: its configuration and safetensors."""
+    missing = _missing_files(folder)
+    if missing:
+        raise ClearpaneError(
+            f"{folder / missing[0]}: missing; {folder.parent} is not complete, fetch it again"
+        )
+
+
+def _missing_files(folder: Path) -> list[str]:
+    if folder.name == "scheduler":
+        needed = ["scheduler_config.json"]
+    elif folder.name.startswith("tokenizer"):
+        needed = ["tokenizer_config.json"]
+    else:
+        needed = ["config.json"]
+        indices = sorted(folder.glob("*.safetensors.index.json"))
+        if indices:
+            needed += sorted(set(read_object(indices[0]).get("weight_map", {}).values()))
+        if not indices and not any(folder.glob("*.safetensors")):
+            needed.append("*.safetensors")
+    return [name for name in needed if not (folder / name).is_file()]
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        ClearpaneError: it is damaged.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ClearpaneError(f"{path}: damaged, not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ClearpaneError(f"{path}: damaged, not an object of JSON")
+    return value
+
+
+def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS) -> Path:
+    """The directory of a base model: itself, or that of a hub's name (``owner/name``), fetched if need be.
+
+    Args:
+        parts: what must be there, or is fetched.
+
+    Raises:
+        ClearpaneError: there is no such directory, and the hub does not give one.
+    """
+    path = Path(base)
+    if path.exists() or base.count("/") != 1 or base.startswith((".", "/", "~")):
+        check_directory(path, parts)
+        return path
+    from huggingface_hub import snapshot_download
+
+    wanted = ["model_index.json", *(f"{part}/*" for part in parts)]
+    try:
+        path = Path(snapshot_download(base, allow_patterns=wanted))
+    except Exception as error:  # of the network, the hub, the file system: they share no base class
+        raise ClearpaneError(
+            f"{base}: no directory of that name, and it cannot be had from the model hub "
+            f"({first_line(error)})"
+        ) from error
+    check_directory(path, parts)
+    return path
+
+
+def base_fingerprint(base: Path) -> str:
+    """What tells base models apart: the `folder_fingerprint` of the transformer and of the VAE."""
+    return " ".join(folder_fingerprint(base / part) for part in ("transformer", "vae"))
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """What tells models' directories apart: a hash of the configuration and of the weights' ends.
+
+    The first and the last megabyte of each file and its length are taken: reading all of 24 GB would take
+    longer than separating a photograph.
+    """
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        length = path.stat().st_size
+        digest.update(f"{path.name} {length}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_SAMPLED))
+            file.seek(max(0, length - _SAMPLED))
+            digest.update(file.read(_SAMPLED))
+    return digest.hexdigest()[:16]
+
+
+def absolute_base(base: str) -> str:
+    """A base model's name as it is to be remembered: a directory absolute, a hub's name as it is."""
+    return str(Path(base).resolve()) if Path(base).is_dir() else base
+
+
+def count_parameters(folder: Path) -> int:
+    """Parameters of one part of a base model, read from the heads of its files; nothing is loaded.
+
+    Raises:
+        ClearpaneError: a file is damaged.
+    """
+    total = 0
+    for path in folder.glob("*.safetensors"):
+        try:
+            with safe_open(path, "pt") as file:
+                total += sum(_size(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise ClearpaneError(f"{path}: damaged, fetch it again ({error})") from error
+    return total
+
+
+def _size(shape: list[int]) -> int:
+    return math.prod(shape)
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

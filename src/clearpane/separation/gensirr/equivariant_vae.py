@@ -1,0 +1,80 @@
+"""GenSIRR's reflection-equivariant VAE (re-VAE, arXiv 2512.06358): mixed pictures have mixed latents.
+
+A photograph through glass is about ``I = (1 - a) B + a R``. A VAE is equivariant to reflection where its
+latents mix as the pictures do, ``E(I) = (1 - a) E(B) + a E(R)``: then the reflection can be taken away in
+latent space by a subtraction. A LoRA on all of its layers, convolutions too, teaches it.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from diffusers import AutoencoderKL
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+
+from clearpane.files import atomic_folder
+from clearpane.optics.color import linear_to_srgb, srgb_to_linear
+
+MixSpace = Literal["srgb", "linear"]
+"""Where pictures are mixed: in their sRGB values, as GenSIRR does, or as light adds up."""
+
+
+def mix_pictures(background: Tensor, reflection: Tensor, alpha: Tensor, space: MixSpace) -> Tensor:
+    """``(1 - a) B + a R``, in sRGB or in linear light.
+
+    Args:
+        background, reflection: B x 3 x H x W, sRGB in [0, 1].
+        alpha: [B], in [0, 1].
+        space: where they are mixed.
+
+    Returns:
+        B x 3 x H x W, sRGB in [0, 1].
+    """
+    alpha = alpha[:, None, None, None]
+    if space == "srgb":
+        return torch.lerp(background, reflection, alpha)
+    return linear_to_srgb(torch.lerp(srgb_to_linear(background), srgb_to_linear(reflection), alpha))
+
+
+def mean_latents(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """The mean of the posterior, not scaled: B x 3 x H x W in [0, 1] -> B x C x h x w."""
+    return vae.encode(2 * pictures - 1).latent_dist.mode()
+
+
+def equivariance_error(mixed: Tensor, background: Tensor, reflection: Tensor, alpha: Tensor) -> Tensor:
+    """``|E(I) - ((1 - a) E(B) + a E(R))|^2``, the mean over latents (GenSIRR, stage I). Returns [B].
+
+    R must be the very picture that was mixed in.
+
+    Args:
+        mixed, background, reflection: B x C x h x w, latents of I, B and R.
+        alpha: [B].
+    """
+    wanted = torch.lerp(background, reflection, alpha[:, None, None, None])
+    return (mixed - wanted).square().mean(dim=(1, 2, 3))
+
+
+def add_vae_lora(vae: AutoencoderKL, rank: int) -> PeftModel:
+    """Freeze a VAE and add an adapter to all its convolutions and linear layers, in place.
+
+    Args:
+        rank: of the adapter; alpha is the same, so that their quotient is 1. It starts as the identity.
+    """
+    layers = [name for name, part in vae.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)]
+    return get_peft_model(vae, LoraConfig(r=rank, lora_alpha=rank, target_modules=layers))
+
+
+def save_vae(model: PeftModel, adapter: Path, merged: Path) -> None:
+    """Write the adapter as peft does, and merged with the VAE a directory that stock diffusers opens.
+
+    Each folder is whole or not there; the model is left merged, without the adapter.
+
+    Raises:
+        ClearpaneError: one of them cannot be written.
+    """
+    with atomic_folder(adapter, overwrite=True) as folder:
+        model.save_pretrained(str(folder))
+    vae = model.merge_and_unload()
+    with atomic_folder(merged, overwrite=True) as folder:
+        vae.save_pretrained(folder)

@@ -1,0 +1,256 @@
+"""A data set as a folder: shards, a manifest that vouches for them, a data card.
+
+The manifest is written after every shard, and both appear whole or not at all. So whatever stops a run, the
+next one finds which shards are whole and draws the rest.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from clearpane.errors import ClearpaneError
+from clearpane.files import atomic_path
+from clearpane.synthesis.dataset.shards import EncodedSample, write_shard
+
+MANIFEST = "manifest.json"
+CARD = "DATASET.md"
+_SHARDS = "shard-*.tar"
+# Of what an interrupted run leaves of a file that was being written.
+_TEMPORARIES = (".clearpane-*.tar", ".clearpane-*.json", ".clearpane-*.md")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard to be written: its file's name and the samples in it."""
+
+    name: str
+    samples: range
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """A shard that is written.
+
+    Attributes:
+        name: of its file.
+        samples: how many.
+        bytes, sha256: of the file.
+        panes, worlds: how many scenes have a pane, a reflected world, of each shape.
+        light: mean of each layer's linear light.
+    """
+
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+    panes: Mapping[str, int]
+    worlds: Mapping[str, int]
+    light: Mapping[str, float]
+
+
+def planned_shards(count: int, samples_per_shard: int) -> list[Shard]:
+    """The shards of a data set of ``count`` samples; the last one may be smaller.
+
+    >>> planned_shards(5, 3)
+    [Shard(name='shard-000000.tar', samples=range(0, 3)), Shard(name='shard-000001.tar', samples=range(3, 5))]
+    """
+    starts = range(0, count, samples_per_shard)
+    return [
+        Shard(f"shard-{number:06d}.tar", range(start, min(start + samples_per_shard, count)))
+        for number, start in enumerate(starts)
+    ]
+
+
+@dataclass
+class DataSet:
+    """A data set on disk.
+
+    Attributes:
+        folder: where it is.
+        recipe: all that its samples depend on, as JSON holds it; ``samples_per_shard`` is one of its entries.
+        count: how many samples it has, or will have.
+        entries: of the shards that are written, by name.
+    """
+
+    folder: Path
+    recipe: dict[str, Any]
+    count: int
+    entries: dict[str, ShardEntry]
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """The data set in a folder, finished or not.
+
+        Raises:
+            ClearpaneError: there is none, or its manifest cannot be read.
+        """
+        path = folder / MANIFEST
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            entries = {entry["name"]: ShardEntry(**entry) for entry in data["shards"]}
+            return cls(folder, data["recipe"], data["count"], entries)
+        except FileNotFoundError as error:
+            raise ClearpaneError(f"{folder}: no data set here (no {MANIFEST})") from error
+        except OSError as error:
+            raise ClearpaneError(f"{path}: cannot be read ({error.strerror})") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ClearpaneError(f"{path}: damaged; make the data set again with --overwrite") from error
+
+    @classmethod
+    def prepare(cls, folder: Path, recipe: dict[str, Any], count: int, *, overwrite: bool = False) -> Self:
+        """Open a folder for a data set: new, to be gone on with, or to be made larger.
+
+        Shards of the same recipe are kept if they are whole (their checksum tells); what an interrupted run
+        left unfinished is removed.
+
+        Args:
+            folder: made if it is not there.
+            recipe: as JSON would give it back (lists, no tuples).
+            count: of samples.
+            overwrite: remove a data set that is there, whatever its recipe.
+
+        Raises:
+            ClearpaneError: the folder cannot be used, or holds another recipe's data or more samples.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for pattern in _TEMPORARIES:
+                for leftover in folder.glob(pattern):
+                    leftover.unlink()
+            if overwrite:
+                (folder / MANIFEST).unlink(missing_ok=True)
+                for shard in folder.glob(_SHARDS):
+                    shard.unlink()
+            data_set = cls(folder, recipe, count, cls._kept(folder, recipe, count))
+            for shard in folder.glob(_SHARDS):  # damaged, or not yet in the manifest when a run was stopped
+                if shard.name not in data_set.entries:
+                    shard.unlink()
+            if data_set.missing():
+                (folder / CARD).unlink(missing_ok=True)
+        except FileExistsError as error:
+            raise ClearpaneError(f"{folder}: is a file; name a folder for the data set") from error
+        except OSError as error:
+            raise ClearpaneError(f"{folder}: cannot be used for a data set ({error.strerror})") from error
+        data_set._write_manifest()
+        return data_set
+
+    @classmethod
+    def _kept(cls, folder: Path, recipe: dict[str, Any], count: int) -> dict[str, ShardEntry]:
+        if not (folder / MANIFEST).exists():
+            if any(folder.glob(_SHARDS)):
+                raise ClearpaneError(
+                    f"{folder}: holds shards but no {MANIFEST}; choose another folder, "
+                    "or --overwrite to remove them"
+                )
+            return {}
+        there = cls.load(folder)
+        different = [key for key in {**recipe, **there.recipe} if recipe.get(key) != there.recipe.get(key)]
+        if different:
+            raise ClearpaneError(
+                f"{folder}: holds a data set made otherwise "
+                f"({_difference(different[0], there.recipe, recipe)}); "
+                "choose another folder, or --overwrite to replace it"
+            )
+        if there.held > count:
+            raise ClearpaneError(
+                f"{folder}: holds {there.held} samples already; ask for as many or more, "
+                "or --overwrite to start anew"
+            )
+        plan = {shard.name: shard for shard in planned_shards(count, recipe["samples_per_shard"])}
+        return {
+            name: entry
+            for name, entry in there.entries.items()
+            if name in plan and len(plan[name].samples) == entry.samples and _is_whole(folder / name, entry)
+        }
+
+    @property
+    def held(self) -> int:
+        """How many samples are written."""
+        return sum(entry.samples for entry in self.entries.values())
+
+    def missing(self) -> list[Shard]:
+        """The shards still to be written."""
+        return [shard for shard in self._planned() if shard.name not in self.entries]
+
+    def finished(self) -> list[Shard]:
+        """The shards that are written, in order."""
+        return [shard for shard in self._planned() if shard.name in self.entries]
+
+    def _planned(self) -> list[Shard]:
+        return planned_shards(self.count, self.recipe["samples_per_shard"])
+
+    def write(self, shard: Shard, samples: Iterable[EncodedSample]) -> ShardEntry:
+        """Write a shard whole, then the manifest.
+
+        Raises:
+            ClearpaneError: writing failed; the manifest is as before, and the shard is not there.
+        """
+        panes: Counter[str] = Counter()
+        worlds: Counter[str] = Counter()
+        light: Counter[str] = Counter()
+
+        def counted() -> Iterator[EncodedSample]:
+            for sample in samples:
+                panes[sample.pane] += 1
+                worlds[sample.world] += 1
+                light.update(sample.light)
+                yield sample
+
+        with atomic_path(self.folder / shard.name, overwrite=True) as temporary:
+            write_shard(temporary, counted())
+            size, checksum = temporary.stat().st_size, _sha256(temporary)
+        entry = ShardEntry(
+            shard.name,
+            len(shard.samples),
+            size,
+            checksum,
+            dict(sorted(panes.items())),
+            dict(sorted(worlds.items())),
+            {letter: round(total / len(shard.samples), 6) for letter, total in light.items()},
+        )
+        self.entries[shard.name] = entry
+        try:
+            self._write_manifest()
+        except BaseException:  # Ctrl-C too, which may come when the manifest is just written
+            if shard.name not in self.load(self.folder).entries:
+                del self.entries[shard.name]
+                (self.folder / shard.name).unlink(missing_ok=True)
+            raise
+        return entry
+
+    def write_card(self, text: str) -> None:
+        """Write the data card of the finished data set."""
+        with atomic_path(self.folder / CARD, overwrite=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def checksum(self) -> str:
+        """SHA-256 of the manifest, which holds those of the shards."""
+        return _sha256(self.folder / MANIFEST)
+
+    def _write_manifest(self) -> None:
+        shards = [asdict(self.entries[name]) for name in sorted(self.entries)]
+        data = {"count": self.count, "recipe": self.recipe, "shards": shards}
+        with atomic_path(self.folder / MANIFEST, overwrite=True) as temporary:
+            temporary.write_text(f"{json.dumps(data, indent=1)}\n", encoding="utf-8")
+
+
+def _is_whole(path: Path, entry: ShardEntry) -> bool:
+    return path.is_file() and path.stat().st_size == entry.bytes and _sha256(path) == entry.sha256
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _difference(key: str, there: dict[str, Any], asked: dict[str, Any]) -> str:
+    """An entry of two recipes in words; of an entry with entries of its own, the first that differs."""
+    old, new = there.get(key), asked.get(key)
+    if isinstance(old, dict) and isinstance(new, dict):
+        inner = next(name for name in {**old, **new} if old.get(name) != new.get(name))
+        return _difference(inner, old, new)
+    return f"{key}: {old} there, {new} asked for"

@@ -1,0 +1,168 @@
+"""What a data set is made by: all that its samples depend on, and the drawing of one of them."""
+
+import contextlib
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from clearpane._version import __version__
+from clearpane.errors import ClearpaneError
+from clearpane.synthesis.dataset.online import SampleStream, draw_sample
+from clearpane.synthesis.dataset.samples import Renderer, Sample
+from clearpane.synthesis.dataset.shards import (
+    EncodedSample,
+    Format,
+    StoredSample,
+    encode_sample,
+    panel_caption,
+    sample_key,
+)
+from clearpane.synthesis.dataset.sources import Pictures, Sources
+from clearpane.synthesis.glass.layers import LETTERS
+from clearpane.synthesis.glass.ranges import SceneRanges
+
+_PICTURE_MEMORY = 2**30  # bytes, for backgrounds and for environments, of all workers together
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a data set is made by, but for the pictures.
+
+    Attributes:
+        stream: which samples.
+        letters: of the layers to keep, some of I, T, R, B, MR.
+        format: of the layers' files.
+        samples_per_shard: how many samples a file holds.
+    """
+
+    stream: SampleStream = field(default_factory=SampleStream)
+    letters: tuple[str, ...] = tuple(LETTERS)
+    format: Format = "png16"
+    samples_per_shard: int = 100
+
+    def facts(self, sources: Sources) -> dict[str, Any]:
+        """The recipe and the pictures as the manifest's JSON holds them, without the folders' places."""
+        options = asdict(self.stream.options)
+        if options["renderer"] == "analytic":  # these are the path tracer's
+            del options["samples"], options["denoise"]
+        facts = {
+            "version": __version__,
+            **options,
+            "seed": self.stream.seed,
+            "layers": self.letters,
+            "format": self.format,
+            "samples_per_shard": self.samples_per_shard,
+            "ranges": asdict(self.stream.ranges),
+            "backgrounds": _folder_facts(sources.backgrounds),
+            "environments": sources.environments and _folder_facts(sources.environments),
+        }
+        as_json: dict[str, Any] = json.loads(json.dumps(facts))
+        return as_json
+
+
+@dataclass(frozen=True, eq=False)
+class SampleMaker:
+    """Makes any sample of a data set: the work of its worker processes."""
+
+    recipe: Recipe
+    sources: Sources
+
+    def __call__(self, index: int) -> EncodedSample:
+        """Sample ``index``, encoded: the same whichever process makes it, and when.
+
+        Raises:
+            ClearpaneError: a picture cannot be read, or the ranges allow no scene.
+            ValueError: the renderer gave values that are not finite.
+        """
+        with _one_thread(self.recipe.stream.options.renderer):
+            sample = draw_sample(index, self.sources, self.recipe.stream)
+        return encode_sample(stored_sample(index, sample, self.recipe.letters), self.recipe.format)
+
+    def shared_by(self, workers: int) -> "SampleMaker":
+        """The same for one of several processes, which keep a part of the pictures in memory each."""
+        sources = Sources(
+            _with_cache(self.sources.backgrounds, _PICTURE_MEMORY // workers),
+            self.sources.environments and _with_cache(self.sources.environments, _PICTURE_MEMORY // workers),
+        )
+        return replace(self, sources=sources)
+
+
+@contextlib.contextmanager
+def _one_thread(renderer: Renderer) -> Iterator[None]:
+    """Keep the path tracer to one thread: the order in which several add up light shows in the last bits."""
+    if renderer != "mitsuba":
+        yield
+        return
+    import drjit
+
+    before = drjit.thread_count()
+    drjit.set_thread_count(1)
+    try:
+        yield
+    finally:
+        drjit.set_thread_count(before)
+
+
+def stored_sample(index: int, sample: Sample, letters: Iterable[str]) -> StoredSample:
+    """A rendered sample as a data set holds it, with the layers asked for."""
+    chosen = tuple(letters)
+    layers = {
+        letter: getattr(sample.layers, name)[0].permute(1, 2, 0).contiguous().numpy()
+        for letter, name in LETTERS.items()
+        if letter != "I" and letter in chosen
+    }
+    photograph = sample.photograph.permute(1, 2, 0).contiguous().numpy() if "I" in chosen else None
+    return StoredSample(sample_key(index), sample.scene, photograph, layers, panel_caption(chosen))
+
+
+def read_ranges(path: Path) -> SceneRanges:
+    """Ranges from a JSON file: an object with those of `SceneRanges` that are to be others, pairs as lists.
+
+    Raises:
+        ClearpaneError: it cannot be read, is not such an object, or holds an impossible range.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ClearpaneError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ClearpaneError(f"{path}: is not JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise ClearpaneError(f'{path}: expected an object such as {{"yaw": [0, 30]}}')
+    try:
+        return SceneRanges(**_range_arguments(data))
+    except ClearpaneError as error:
+        raise ClearpaneError(f"{path}: {error}") from error
+
+
+def _range_arguments(data: Mapping[str, Any]) -> dict[str, Any]:
+    defaults = {f.name: getattr(SceneRanges(), f.name) for f in fields(SceneRanges)}
+    arguments = {}
+    for name, value in data.items():
+        if name not in defaults:
+            raise ClearpaneError(f"there is no range {name!r}; the data card of a data set lists them")
+        pair = isinstance(defaults[name], tuple)
+        if pair != isinstance(value, list):
+            raise ClearpaneError(f"{name} is {value}; expected {'[low, high]' if pair else 'a number'}")
+        arguments[name] = tuple(value) if pair else value
+    return arguments
+
+
+def _with_cache(pictures: Pictures, cache_bytes: int) -> Pictures:
+    same = copy.copy(pictures)
+    same.cache_bytes = cache_bytes
+    return same
+
+
+def _folder_facts(pictures: Pictures) -> dict[str, Any]:
+    names = "".join(f"{name}\n" for name in pictures.names)
+    checksum = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+    return {
+        "folder": pictures.folder.resolve().name,
+        "pictures": len(pictures.names),
+        "sha256": checksum,
+    }

@@ -1,0 +1,222 @@
+"""What a sample of a data set is as files in a WebDataset shard, and back."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.images import encoding
+from clearpane.images.picture import Picture
+from clearpane.images.reading import read_picture
+from clearpane.optics.color import linear_to_srgb, srgb_to_linear
+from clearpane.synthesis.glass.scene import GlassScene
+
+Format = Literal["png16", "exr"]
+FORMATS: tuple[Format, ...] = ("png16", "exr")
+
+# OpenEXR writes the date into its header; a shard must not depend on when it was made.
+_NO_DATE = {"DateTime": "1970:01:01 00:00:00"}
+_PANELS = frozenset({"I", "T", "R"})
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSample:
+    """A sample of a data set.
+
+    Attributes:
+        key: its number in the data set, eight digits.
+        scene: all that was drawn for it.
+        photograph: I as the camera saved it, with noise, tone curve and compression: H x W x 3 float32, sRGB
+            in [0, 1]; None where the data set has no I.
+        layers: T, R, B and MR by letter, as far as the data set has them: H x W x 3 float32, linear light
+            >= 0, without noise or tone curve; 1 is the sensor's white level. PNG clips them there, EXR does
+            not, so that of EXR layers T + R is the photograph before the sensor.
+        caption: of the panel [I:T:R]; None where the data set lacks one of the three.
+    """
+
+    key: str
+    scene: GlassScene
+    photograph: np.ndarray | None
+    layers: Mapping[str, np.ndarray]
+    caption: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedSample:
+    """A sample as the bytes of its files.
+
+    Attributes:
+        key: see `StoredSample`.
+        files: by what follows the key and the dot in their names.
+        pane, world: the scene's shapes of these, for counting.
+        light: mean of each layer's linear light, by letter.
+    """
+
+    key: str
+    files: Mapping[str, bytes]
+    pane: str
+    world: str
+    light: Mapping[str, float]
+
+
+def sample_key(index: int) -> str:
+    """The key of sample ``index``: the part of its files' names before the first dot.
+
+    >>> sample_key(42)
+    '00000042'
+    """
+    return f"{index:08d}"
+
+
+def encode_sample(sample: StoredSample, format: Format) -> EncodedSample:
+    """The files of a sample; the same sample gives the same bytes.
+
+    ``i.png`` is the photograph, ``json`` the scene, ``txt`` the caption; ``t``, ``r``, ``b`` and ``mr`` are
+    the layers: ``.png`` for ``png16`` (16 bits, the sRGB curve, clipped at 1), ``.exr`` for ``exr`` (half
+    floats, linear light). Letters are small because the webdataset package gives file endings so.
+
+    Raises:
+        ValueError: a picture holds values that are not finite.
+    """
+    pictures = {"I": sample.photograph, **sample.layers}
+    for letter, pixels in pictures.items():
+        if pixels is not None and not np.isfinite(pixels).all():
+            raise ValueError(
+                f"sample {sample.key}: {letter} is not finite; its scene: {sample.scene.to_json()}"
+            )
+    files = {"json": f"{sample.scene.to_json()}\n".encode()}
+    if sample.caption is not None:
+        files["txt"] = f"{sample.caption}\n".encode()
+    if sample.photograph is not None:
+        files["i.png"] = _png_bytes(sample.photograph)
+    for letter, layer in sample.layers.items():
+        encoded = linear_to_srgb(np.maximum(layer, 0))
+        if format == "png16":
+            files[f"{letter.lower()}.png"] = _png_bytes(encoded)
+        else:
+            files[f"{letter.lower()}.exr"] = _exr_bytes(encoded)
+    light = {letter: float(layer.mean(dtype=np.float64)) for letter, layer in sample.layers.items()}
+    return EncodedSample(sample.key, files, sample.scene.pane.shape, sample.scene.world.shape, light)
+
+
+def decode_sample(raw: Mapping[str, bytes | str]) -> StoredSample:
+    """A sample from its files as the webdataset package groups them: ``WebDataset(urls).map(decode_sample)``.
+
+    Args:
+        raw: bytes by file ending, and the key under ``__key__``. Other endings are left out.
+
+    Raises:
+        ClearpaneError: it has no scene, or one of its files cannot be read.
+    """
+    key = str(raw["__key__"])
+    files = {name: value for name, value in raw.items() if isinstance(value, bytes)}
+    if "json" not in files:
+        raise ClearpaneError(f"sample {key}: has no scene (json); was it made by clearpane synthesize?")
+    layers = {}
+    for letter in ("T", "R", "B", "MR"):
+        for suffix in (".png", ".exr"):
+            if (name := f"{letter.lower()}{suffix}") in files:
+                layers[letter] = srgb_to_linear(_pixels(key, name, files[name]))
+    return StoredSample(
+        key,
+        GlassScene.from_json(files["json"].decode()),
+        _pixels(key, "i.png", files["i.png"]) if "i.png" in files else None,
+        layers,
+        files["txt"].decode().strip() if "txt" in files else None,
+    )
+
+
+def panel_caption(letters: Iterable[str]) -> str | None:
+    """The caption of a sample with these of the letters I, T, R, B, MR."""
+    return PANEL_CAPTION if set(letters) >= _PANELS else None
+
+
+def read_shards(
+    paths: Iterable[str | Path], wanted: Callable[[str], bool] = lambda key: True
+) -> Iterator[StoredSample]:
+    """The samples of shards in their order, read by the webdataset package.
+
+    Args:
+        paths: of the shards.
+        wanted: which keys to decode; the others are passed over.
+
+    Raises:
+        ClearpaneError: a shard cannot be read.
+    """
+    import tarfile
+
+    reading = _webdataset().tariterators
+    for path in map(Path, paths):
+        try:
+            # Not as a WebDataset: it takes paths for URLs, and parts shards between a loader's workers.
+            with path.open("rb") as file:
+                opened = [{"url": str(path), "stream": file}]
+                for raw in reading.group_by_keys(reading.tar_file_expander(opened)):
+                    if wanted(raw["__key__"]):
+                        yield decode_sample(raw)
+        except (OSError, ValueError, EOFError, tarfile.TarError) as error:
+            raise ClearpaneError(f"{path}: cannot be read as a shard ({error}); make it again") from error
+
+
+def write_shard(path: Path, samples: Iterable[EncodedSample]) -> None:
+    """Write samples into a tar file whose bytes depend on nothing else: no time, no user.
+
+    Raises:
+        OSError: the disk is full, for example; what was written is not whole then.
+    """
+    writer = _webdataset().TarWriter
+    with (
+        path.open("wb") as file,
+        writer(file, user="", group="", mode=0o644, mtime=0, encoder=False) as tar,
+    ):
+        for sample in samples:
+            tar.write({"__key__": sample.key, **sample.files})
+
+
+def _webdataset() -> Any:
+    try:
+        import webdataset
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("reading and writing shards", "synthesis") from error
+    return webdataset
+
+
+def _png_bytes(pixels: np.ndarray) -> bytes:
+    import imagecodecs
+
+    samples = np.rint(np.clip(pixels, 0, 1) * np.float32(65535)).astype(np.uint16)
+    return bytes(imagecodecs.png_encode(np.ascontiguousarray(samples), level=1))
+
+
+def _exr_bytes(pixels: np.ndarray) -> bytes:
+    """The writer takes a name, and sRGB, which it makes linear light again."""
+    with tempfile.TemporaryDirectory(prefix="clearpane-") as folder:
+        path = Path(folder) / "layer.exr"
+        picture = Picture(pixels, "exr", "half", attributes=_NO_DATE)
+        encoding.encode_exr(path, encoding.StoredRows(picture, "exr", "half"), 100)
+        return path.read_bytes()
+
+
+def _pixels(key: str, name: str, data: bytes) -> np.ndarray:
+    """H x W x 3 float32, sRGB."""
+    with tempfile.TemporaryDirectory(prefix="clearpane-") as folder:
+        path = Path(folder) / f"{key}.{name}"
+        path.write_bytes(data)
+        return read_picture(path).pixels
+
+
+PANEL_CAPTION = (
+    "Three panels side by side, of one scene: on the left a photograph taken through a pane of glass, with a "
+    "reflection on it; in the middle the transmission, the scene behind the glass without the reflection; on "
+    "the right the reflection alone, as it lies on the glass."
+)
+"""One sentence for the three panels input, transmission and reflection, put side by side from left to right.
+
+SIRR-LMM (arXiv 2601.07209) trains and prompts its text-to-image model with one such fixed sentence: it says
+what each panel is, never what a picture shows. It fits into the 77 tokens of a CLIP text encoder. Models are
+trained on exactly these words, so they do not change from one version to the next.
+"""

@@ -1,0 +1,164 @@
+"""Folders of pictures and environments that glass scenes are made from, read once and kept in memory."""
+
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clearpane.errors import ClearpaneError
+from clearpane.images.formats import PICTURE_SUFFIXES
+from clearpane.optics.color import linear_to_srgb, srgb_to_linear
+from clearpane.synthesis.glass.sampling import SourceNames
+from clearpane.synthesis.glass.scene import GlassScene
+from clearpane.synthesis.glass.textures import SceneTextures, load_texture, scene_textures, texture_size
+
+ENVIRONMENT_SUFFIXES = frozenset({".hdr", ".exr"})
+_LINEAR_SUFFIXES = frozenset({".hdr", ".exr"})
+
+# The linear light of the 256 sRGB values.
+_DECODED = srgb_to_linear(torch.arange(256, dtype=torch.float64) / 255).float()
+
+
+class Pictures:
+    """The pictures below a folder, found once, each read when it is first asked for.
+
+    Pictures are kept with 8 bits a channel in sRGB, HDR maps in float32, the least recently used being
+    dropped when the cache is full. Those larger than ``longest`` are shrunk to it: a scene's texture needs no
+    more. What `load` gives does not depend on what is in the cache. Pickled without its cache.
+
+    Args:
+        folder: searched with its subfolders; hidden files and folders are left out.
+        suffixes: endings of the file names, in lower case.
+        longest: most pixels along a picture's longer side.
+        cache_bytes: most memory for decoded pictures.
+
+    Attributes:
+        names: paths relative to the folder, with forward slashes, sorted by code point: the same on every
+            machine.
+
+    Raises:
+        ClearpaneError: there is no such folder, or no picture in it.
+    """
+
+    def __init__(
+        self, folder: Path, suffixes: frozenset[str], longest: int = 1024, cache_bytes: int = 2**30
+    ) -> None:
+        if not folder.is_dir():
+            raise ClearpaneError(f"{folder}: no such folder; check the name")
+        self.folder, self.longest, self.cache_bytes = folder, longest, cache_bytes
+        relative = (p.relative_to(folder) for p in folder.rglob("*") if p.suffix.lower() in suffixes)
+        self.names = tuple(
+            sorted(p.as_posix() for p in relative if not any(part.startswith(".") for part in p.parts))
+        )
+        if not self.names:
+            endings = ", ".join(sorted(suffixes))
+            raise ClearpaneError(f"{folder}: no pictures in it ({endings}); name another folder")
+        self._known = frozenset(self.names)
+        self._cache: OrderedDict[str, Tensor] = OrderedDict()
+        self._used = 0
+
+    def load(self, name: str) -> Tensor:
+        """A picture in linear light, 3 x H x W float32.
+
+        Raises:
+            ClearpaneError: there is no such picture, it cannot be read, or it has values that are not finite.
+        """
+        if name not in self._known:
+            raise ClearpaneError(f"{self.folder}: no picture {name!r} in it; is this the scene's folder?")
+        if name in self._cache:
+            self._cache.move_to_end(name)
+            stored = self._cache[name]
+        else:
+            stored = self._read(name)
+            self._keep(name, stored)
+        if stored.dtype != torch.uint8:
+            return stored
+        return _DECODED.index_select(0, stored.flatten().int()).reshape(stored.shape)
+
+    def preload(self) -> None:
+        """Read pictures in order until all are in memory or the cache is full.
+
+        Before worker processes are forked: then they share the memory, and none reads a file.
+        """
+        with ThreadPoolExecutor(2) as pool:
+            # A few at a time, so that not much is read in vain.
+            for first in range(0, len(self.names), 16):
+                some = [name for name in self.names[first : first + 16] if name not in self._cache]
+                for name, stored in zip(some, pool.map(self._read, some), strict=True):
+                    if self._used + stored.nbytes > self.cache_bytes:
+                        return
+                    self._keep(name, stored)
+
+    def _read(self, name: str) -> Tensor:
+        picture = load_texture(self.folder / name)
+        longer = max(picture.shape[-2:])
+        if longer > self.longest:
+            height, width = (max(1, round(n * self.longest / longer)) for n in picture.shape[-2:])
+            picture = F.interpolate(
+                picture[None], (height, width), mode="bilinear", antialias=True, align_corners=False
+            )[0]
+        if Path(name).suffix.lower() in _LINEAR_SUFFIXES:
+            return picture
+        return (linear_to_srgb(picture).clamp(0, 1) * 255).round().to(torch.uint8)
+
+    def _keep(self, name: str, stored: Tensor) -> None:
+        if stored.nbytes > self.cache_bytes:
+            return
+        self._cache[name] = stored
+        self._used += stored.nbytes
+        while self._used > self.cache_bytes:
+            self._used -= self._cache.popitem(last=False)[1].nbytes
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": OrderedDict(), "_used": 0}
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """What scenes are made from.
+
+    Attributes:
+        backgrounds: pictures for backgrounds and reflected screens.
+        environments: equirectangular HDR maps for domes; none: there are no domes.
+    """
+
+    backgrounds: Pictures
+    environments: Pictures | None = None
+
+    @classmethod
+    def open(cls, backgrounds: Path, environments: Path | None = None) -> Self:
+        """The pictures below folders.
+
+        Raises:
+            ClearpaneError: a folder is missing, or there is nothing in it.
+        """
+        return cls(
+            Pictures(backgrounds, PICTURE_SUFFIXES),
+            Pictures(environments, ENVIRONMENT_SUFFIXES, longest=2048) if environments else None,
+        )
+
+    @property
+    def names(self) -> SourceNames:
+        """The names that scenes are drawn with."""
+        return SourceNames(self.backgrounds.names, self.environments.names if self.environments else ())
+
+    def textures(self, scene: GlassScene, height: int, width: int) -> SceneTextures:
+        """The textures of a scene for pictures height x width.
+
+        Raises:
+            ClearpaneError: a picture is not there or cannot be read, or a dome without environments.
+        """
+        worlds = self.environments if scene.world.shape == "dome" else self.backgrounds
+        if worlds is None:
+            raise ClearpaneError(f"scene with the dome {scene.world.picture}: name a folder of environments")
+        return scene_textures(
+            scene,
+            self.backgrounds.load(scene.background.picture),
+            worlds.load(scene.world.picture),
+            *texture_size(height, width, max(512, height, width)),
+        )

@@ -1,0 +1,348 @@
+"""Glass scenes rendered exactly and without noise: every ray splits into a few specular paths.
+
+A flat pane is solved in closed form. Order k of the reflection leaves the front face ``2 k`` crossings
+further along the pane, in the direction of order 0; order j of the transmission leaves the back face
+``2 j + 1`` crossings along, in the direction of the ray itself (`clearpane.optics.slab`). So each layer is a
+sum of shifted, weighted looks at a texture. The other panes are traced
+face by face (`specular`).
+
+Within one pixel a ghost's shift changes by some 1e-3 of a pixel and its weight by less: both are computed
+once a pixel, at its centre. The texture is looked up at every subsample, and at the centre alone for what
+hardly shows: reflections from order 2 and transmissions from order 1, below 1 % of the light.
+
+What is not exact, and said where it is done: rough faces (a blur of each order, `rough`), defocus as a blur
+of planes (``lens_samples`` of 0; more follow every ray), and what the series leaves out. Three orders, IOR
+1.52, no absorption: of the incoming light 6e-5 of R and 4e-4 of T at 60 degrees, 6e-4 and 2.4e-3 at 70. Of a
+double pane's R and T up to three reflections leave out 0.8 % at 60 degrees, 3 % at 70.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, groupby
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clearpane.optics.fresnel import dielectric_reflectance, refract_cosine
+from clearpane.optics.lens import circle_of_confusion, defocus, focal_length, lens_samples
+from clearpane.optics.polarization import filter_alignment, filtered_weight
+from clearpane.optics.slab import (
+    averaging_reflectance,
+    crossing_attenuation,
+    crossing_shift,
+    slab_orders,
+)
+from clearpane.synthesis.glass.geometry import COVER
+from clearpane.synthesis.glass.layers import SceneLayers
+from clearpane.synthesis.glass.lookup import (
+    SceneTensors,
+    dome_places,
+    look_before,
+    look_behind,
+    look_up,
+    look_up_dome,
+    scene_tensors,
+)
+from clearpane.synthesis.glass.rough import blur_rough_layers
+from clearpane.synthesis.glass.scene import GlassScene
+from clearpane.synthesis.glass.specular import SpecularPath, camera_fields, specular_paths, stacked_surfaces
+from clearpane.synthesis.glass.textures import SceneTextures
+
+
+@dataclass(frozen=True)
+class AnalyticOptions:
+    """How scenes are rendered.
+
+    Attributes:
+        height, width: of the pictures, pixels.
+        subsamples: per pixel and axis (2: four rays a pixel), box filtered.
+        orders: K, the terms of the series of bounces; for panes that are not flat all paths of up to
+            ``max(1, 2 K - 3)`` reflections, the same for a flat one.
+        polarized: follow s and p apart through all bounces, as light does; else average them at each bounce,
+            as renderers without polarisation do (for comparison; a polarising filter is left out then).
+        lens_samples: rays a pixel over the lens, one subsample each; 0: defocus blurs each layer as a plane.
+    """
+
+    height: int = 256
+    width: int = 256
+    subsamples: int = 2
+    orders: int = 3
+    polarized: bool = True
+    lens_samples: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width, self.subsamples, self.orders) < 1 or self.lens_samples < 0:
+            raise ValueError(f"expected sizes, subsamples and orders of at least 1, got {self}")
+
+
+def render_analytic(
+    scenes: Sequence[GlassScene],
+    textures: Sequence[SceneTextures],
+    options: AnalyticOptions = AnalyticOptions(),
+) -> SceneLayers:
+    """Render scenes, in batches where neighbours have like panes, worlds and textures.
+
+    Differentiable with respect to the textures.
+
+    Args:
+        scenes: any number, of any shapes.
+        textures: as many, all on one device, where the work is done.
+        options: size and effort.
+
+    Returns:
+        The layers in linear light before the camera's own effects (`clearpane.synthesis.glass.camera`).
+    """
+
+    def kind(index: int) -> tuple[object, ...]:
+        scene, texture = scenes[index], textures[index]
+        shapes = texture.background.shape, texture.world.shape
+        # Only one scene at a time for what is traced face by face, or over the lens.
+        alone = index if scene.pane.shape != "flat" or _lens_rays(scene, options) else -1
+        return scene.pane.shape, scene.world.shape, shapes, alone
+
+    parts = []
+    for _, group in groupby(range(len(scenes)), kind):
+        chosen = list(group)
+        parts.append(_render_alike([scenes[i] for i in chosen], [textures[i] for i in chosen], options))
+    return parts[0] if len(parts) == 1 else SceneLayers.concatenated(parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rays:
+    """Rays from one point of the lens, for every pixel.
+
+    Attributes:
+        origin: x and y on the lens (z = 0), metres.
+        centres: [B, 2, H, W], x and y of the directions (z = 1) through the pixels' centres.
+        directions: [B, 2, S, H, W], those of the S subsamples.
+    """
+
+    origin: tuple[float, float]
+    centres: Tensor
+    directions: Tensor
+
+
+def _lens_rays(scene: GlassScene, options: AnalyticOptions) -> bool:
+    return options.lens_samples > 0 and scene.camera.lens_radius > 0
+
+
+def _rays(scenes: Sequence[GlassScene], p: SceneTensors, options: AnalyticOptions) -> Iterator[_Rays]:
+    """The rays of a pinhole; or, for a single scene, those of each lens sample, one subsample in turn."""
+
+    def grid(rows: Tensor, columns: Tensor) -> Tensor:  # [S, H], [S, W] -> [B, 2, S, H, W]
+        x = columns[:, None, :].expand(-1, rows.shape[1], -1)
+        y = rows[:, :, None].expand(-1, -1, columns.shape[1])
+        return torch.stack([x, y])[None] * p.tangents[..., None]
+
+    device = p.tangents.device
+    n = options.subsamples
+
+    def axis(size: int, offset: Tensor) -> Tensor:  # positions of subsamples in [-1, 1]: [S, size]
+        return (torch.arange(size, device=device) + offset[:, None]) * (2 / size) - 1
+
+    offsets = (torch.arange(n, device=device) + 0.5) / n
+    rows, columns = offsets.repeat_interleave(n), offsets.repeat(n)
+    half = torch.full((1,), 0.5, device=device)
+    centres = grid(axis(options.height, half), axis(options.width, half))[:, :, 0]
+    directions = grid(axis(options.height, rows), axis(options.width, columns))
+    if not _lens_rays(scenes[0], options):
+        yield _Rays((0.0, 0.0), centres, directions)
+        return
+    camera = scenes[0].camera
+    for index, point in enumerate(lens_samples(options.lens_samples, scenes[0].seed)):
+        x, y = (point * camera.lens_radius).tolist()
+        towards = torch.tensor([x, y], device=device).reshape(1, 2, 1, 1) / camera.focus_distance
+        chosen = directions[:, :, index % n**2, None]
+        yield _Rays((x, y), centres - towards, chosen - towards[:, :, None])
+
+
+def _render_alike(
+    scenes: Sequence[GlassScene], textures: Sequence[SceneTextures], options: AnalyticOptions
+) -> SceneLayers:
+    p = scene_tensors(scenes, textures, options.height, options.width)
+    trace = _flat_orders if scenes[0].pane.shape == "flat" else _traced_orders
+    total: list[Tensor] = []
+    count = 0
+    for rays in _rays(scenes, p, options):
+        layers = trace(scenes, p, rays, options)
+        total = [a + b for a, b in zip(total, layers, strict=True)] if total else layers
+        count += 1
+    first, ghosts, transmission, background, mirror = (layer / count for layer in total)
+    first, ghosts, transmission = blur_rough_layers(scenes, (first, ghosts, transmission))
+    sharp = SceneLayers.composed(transmission, first + ghosts, background, mirror)
+    if any(s.camera.lens_radius > 0 and not _lens_rays(s, options) for s in scenes):
+        return _defocused(scenes, sharp)
+    return sharp
+
+
+def _flat_orders(
+    scenes: Sequence[GlassScene], p: SceneTensors, rays: _Rays, options: AnalyticOptions
+) -> list[Tensor]:
+    """R's front reflection and its ghosts apart, T, B, MR of flat panes: [B, 3, H, W] each."""
+    ox, oy = rays.origin
+    length = torch.sqrt(rays.centres.square().sum(dim=1, keepdim=True) + 1)
+    unit = torch.cat([rays.centres, torch.ones_like(length)], dim=1) / length
+    cos_i = -(unit * p.normal).sum(dim=1, keepdim=True).clamp(max=-1e-4)
+    cos_t = refract_cosine(cos_i, p.ior)
+    step = crossing_shift(unit + cos_i * p.normal, cos_t, p.ior, p.thickness)  # [B, 3, H, W]
+    attenuation = crossing_attenuation(cos_t, p.thickness, p.absorption)
+
+    reflected, transmitted = _order_weights(p, unit, cos_i, attenuation, options)
+
+    # What a path leaves the glass beside the ray by, seen from the ray: the shift at every depth.
+    across = rays.centres
+
+    def seen(offset: Tensor) -> Tensor:
+        return offset[:, :2] - across * offset[:, 2:]
+
+    distance = p.background_distance
+    tangents = COVER * p.tangents
+    origin = torch.tensor([ox, oy], device=across.device).reshape(1, 2, 1, 1, 1)
+    base = (origin + rays.directions * distance[..., None]) / (tangents * distance)[..., None]
+    background = look_up(p.background, base)
+    transmission = torch.zeros_like(background)
+    # T's orders fall off as R^2: one fewer reaches as far as R's.
+    for order, weight in enumerate(transmitted[: max(1, options.orders - 1)]):
+        shift = seen((2 * order + 1) * step - p.normal * p.thickness) / (tangents * distance)
+        places = base if order < 1 else base.mean(dim=2, keepdim=True)
+        transmission = transmission + weight * look_up(p.background, places + shift[:, :, None])
+
+    if p.screen is None:
+        looks = _dome_looks(p, rays, step, options.orders)
+    else:
+        # In the mirrored world the screen stands upright behind the pane, and the ray goes straight on.
+        distance = p.pane_distance + p.world_distance
+        base = (origin + rays.directions * distance[..., None]) / (tangents * distance)[..., None]
+        ghost = seen(2 * step)[:, :, None] / (tangents * distance)[..., None]
+        few = base.mean(dim=2, keepdim=True)
+        looks = (look_up(p.world, (base if k < 2 else few) + k * ghost) for k in range(options.orders))
+    mirror = first = ghosts = torch.zeros_like(background)
+    for order, (weight, look) in enumerate(zip(reflected, looks, strict=True)):
+        if order == 0:
+            mirror, first = look, weight * look
+        else:
+            ghosts = ghosts + weight * look
+    return [first, ghosts, transmission, background, mirror]
+
+
+def _order_weights(
+    p: SceneTensors, unit: Tensor, cos_i: Tensor, attenuation: Tensor, options: AnalyticOptions
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Weights of the K orders of R and of T: [B, 1 or 3, H, W] each."""
+    if not options.polarized:
+        return slab_orders(averaging_reflectance(cos_i, p.ior), attenuation, options.orders)
+    alignment: float | Tensor = 0.5
+    if p.filter_axis is not None:
+        psi = filter_alignment(*(v.movedim(1, -1) for v in (unit, p.normal, p.filter_axis)))[:, None]
+        alignment = torch.where(p.filtered, psi, 0.5)
+    s, q = (slab_orders(face, attenuation, options.orders) for face in dielectric_reflectance(cos_i, p.ior))
+    reflected, transmitted = (
+        [filtered_weight(*pair, alignment) for pair in zip(*orders, strict=True)]
+        for orders in zip(s, q, strict=True)
+    )
+    return reflected, transmitted
+
+
+def _dome_looks(p: SceneTensors, rays: _Rays, step: Tensor, orders: int) -> Iterator[Tensor]:
+    """The dome as order 0, 1, ... of a flat pane's reflection shows it: [B, 3, H, W] each."""
+    subsampled = dome_places(p, *_mirrored(p, rays.origin, rays.directions))
+    yield look_up_dome(p, subsampled)
+    point, leaving = _mirrored(p, rays.origin, rays.centres[:, :, None])
+    first = dome_places(p, point, leaving)
+    for order in range(1, orders):
+        shifted = dome_places(p, point + 2 * order * step[:, :, None], leaving)
+        if order == 1:
+            shift = shifted - first
+            shift[:, 0] -= torch.round(shift[:, 0])  # across the map's edge
+            shifted = subsampled + shift
+        yield look_up_dome(p, shifted)
+
+
+def _mirrored(p: SceneTensors, origin: tuple[float, float], directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays [B, 2, S, H, W] (z = 1) meet the front face, from the pane's centre, and where they go on.
+
+    [B, 3, S, H, W] each, the directions unit.
+    """
+    normal = p.normal[..., None]
+    ray = torch.cat([directions, torch.ones_like(directions[:, :1])], dim=1)
+    lens = torch.tensor([*origin, 0.0], device=normal.device).reshape(1, 3, 1, 1, 1)
+    centre = torch.cat([torch.zeros_like(p.pane_distance).expand(-1, 2, 1, 1), p.pane_distance], dim=1)
+    along = (ray * normal).sum(dim=1, keepdim=True)
+    hit = ((centre[..., None] - lens) * normal).sum(dim=1, keepdim=True) / along
+    # a mirrored ray is as long as it was; F.normalize is slow along this axis
+    length = torch.sqrt((directions**2).sum(dim=1, keepdim=True) + 1)
+    return lens + hit * ray - centre[..., None], (ray - 2 * along * normal) / length
+
+
+def _traced_orders(
+    scenes: Sequence[GlassScene], p: SceneTensors, rays: _Rays, options: AnalyticOptions
+) -> list[Tensor]:
+    """As `_flat_orders`, of one pane of any shape, face by face."""
+    (scene,) = scenes
+    surfaces = stacked_surfaces([scene.pane], p.tangents)
+    most = max(1, 2 * options.orders - 3)
+
+    def traced(directions: Tensor, reflections: range) -> Iterator[tuple[SpecularPath, Tensor]]:
+        """The paths with so many reflections, and what each shows: 1 x 3 x H x W, black where it is not."""
+        direction = torch.cat([directions, torch.ones_like(directions[:, :1])], dim=1)
+        direction = F.normalize(direction, dim=1).movedim(1, -1)  # [1, S, H, W, 3]
+        origin = torch.tensor([*rays.origin, 0.0], device=direction.device).expand_as(direction)
+        fields = camera_fields(direction, [scene.camera.polarizer]) if options.polarized else None
+        for path in specular_paths(surfaces, origin, direction, fields, reflections[-1]):
+            if len(path.reflected_at) in reflections:
+                look = (look_before if path.in_front else look_behind)(p, path.origin[0], path.direction[0])
+                yield path, look * path.exists[0][:, None]
+
+    base = rays.directions * p.background_distance[..., None]
+    base = base + torch.tensor(rays.origin, device=base.device).reshape(1, 2, 1, 1, 1)
+    background = look_up(p.background, base / (COVER * p.tangents * p.background_distance)[..., None])
+    first = mirror = ghosts = transmission = torch.zeros_like(background)
+    few = rays.centres[:, :, None]
+    paths = [traced(rays.directions, range(2))] + ([traced(few, range(2, most + 1))] if most > 1 else [])
+    for path, look in chain(*paths):
+        light = (path.weight[0].movedim(-1, 1) * look).mean(dim=0, keepdim=True)
+        if not path.in_front:
+            transmission = transmission + light
+        elif path.reflected_at == (0,):
+            first, mirror = light, look.mean(dim=0, keepdim=True)
+        else:
+            ghosts = ghosts + light
+    return [first, ghosts, transmission, background, mirror]
+
+
+def _defocused(scenes: Sequence[GlassScene], layers: SceneLayers) -> SceneLayers:
+    """Each layer blurred as one plane at its depth: the background's, or the mirrored world's.
+
+    Exact for planes that face the camera (background, screen) but for the picture's border, where the edge
+    pixels stand for what lies beyond, and for the change of the glass's weight and shift over the lens.
+    """
+    device = layers.input.device
+    longest = max(layers.input.shape[-2:])
+
+    def radius(depths: Sequence[float]) -> Tensor:
+        return torch.tensor(
+            [
+                [
+                    circle_of_confusion(
+                        depth,
+                        s.camera.focus_distance,
+                        s.camera.lens_radius,
+                        focal_length(longest, math.radians(s.camera.field_of_view)),
+                    )
+                ]
+                for s, depth in zip(scenes, depths, strict=True)
+            ],
+            dtype=torch.float32,
+            device=device,
+        )
+
+    behind = radius([s.background.distance for s in scenes])
+    before = radius([s.pane.distance + s.world.distance for s in scenes])
+    return SceneLayers.composed(
+        defocus(layers.transmission, behind),
+        defocus(layers.reflection, before),
+        defocus(layers.background, behind),
+        defocus(layers.mirror_reflection, before),
+    )

@@ -1,0 +1,305 @@
+"""Random solid objects without end: primitives with height fields, joined, blended and cut.
+
+In the spirit of LRM-Zero (arXiv 2406.09371): networks that reconstruct real objects learn from shapes and
+materials of no meaning, as long as there is enough variety in them.
+
+An object lies in the world of `clearpane.geometry.cameras`: y up, within half a metre of the origin
+along each axis. Its signed distance is a bound: true next to a lone primitive, no more than true elsewhere.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from clearpane.geometry.cameras import OBJECT_HALF_SIZE
+from clearpane.synthesis.draws import uniform
+from clearpane.synthesis.objects.materials import Material, draw_material, material_values
+
+Kind = Literal["ellipsoid", "box", "cylinder", "cone", "torus", "capsule"]
+Operation = Literal["union", "blend", "cut"]
+KINDS: tuple[Kind, ...] = ("ellipsoid", "box", "cylinder", "cone", "torus", "capsule")
+MOST_PRIMITIVES = 9
+
+_TRIES = 50
+_RELIEF_DETAIL = 4.0
+# A height field makes a distance grow faster than 1; steps along a ray are shortened by this.
+STEP_SHARE = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class Primitive:
+    """A solid and what it does to those before it.
+
+    Attributes:
+        kind: its shape.
+        size: half its extent along its own axes, metres, [3].
+        rotation: from its own axes to the world's, [3, 3].
+        centre: [3].
+        operation: added, added with a fillet, or taken away.
+        fillet: how wide that is, metres.
+        relief: the height of its height field, metres; 0 for a plain surface.
+        material: of its surface, and of the surface that it cuts.
+    """
+
+    kind: Kind
+    size: Tensor
+    rotation: Tensor
+    centre: Tensor
+    operation: Operation
+    fillet: float
+    relief: float
+    material: Material
+
+
+@dataclass(frozen=True, eq=False)
+class SolidObject:
+    """Primitives, in their order; the first is never a cut.
+
+    Attributes:
+        primitives: 1 to 9.
+    """
+
+    primitives: tuple[Primitive, ...]
+
+    def to(self, device: torch.device | str) -> "SolidObject":
+        """On another device."""
+        return SolidObject(
+            tuple(
+                replace(
+                    part,
+                    size=part.size.to(device),
+                    rotation=part.rotation.to(device),
+                    centre=part.centre.to(device),
+                    material=part.material.to(device),
+                )
+                for part in self.primitives
+            )
+        )
+
+    def signed_distance(self, points: Tensor) -> Tensor:
+        """Metres, below 0 inside: [P, 3] -> [P]."""
+        return self._combined(points)[0]
+
+    def owners(self, points: Tensor) -> Tensor:
+        """Which primitive's surface is nearest: [P, 3] -> [P] int64."""
+        return self._combined(points)[1]
+
+    def surface(self, points: Tensor, owners: Tensor, footprint: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Materials at points of the surface: linear albedo [P, 3], metallic [P, 1], roughness [P, 1].
+
+        Args:
+            owners: whose surface it is, as `owners` says.
+            footprint: of a pixel there, metres: finer detail is averaged.
+        """
+        values = points.new_zeros(len(points), 5)
+        for index, primitive in enumerate(self.primitives):
+            own = (owners == index).nonzero()[:, 0]
+            local, weights = _face_weights(primitive, points[own])
+            values[own] = material_values(primitive.material, local, weights, footprint)
+        return values[:, :3], values[:, 3:4], values[:, 4:]
+
+    def normals(self, points: Tensor, step: float = 1e-3) -> Tensor:
+        """Unit normals outward, by differences over so many metres: [P, 3].
+
+        Four look-ups at a tetrahedron's corners, whose errors of second order cancel.
+        """
+        corners = points.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
+        gradient = sum(c * self.signed_distance(points + step * c)[:, None] for c in corners)
+        return F.normalize(gradient, dim=-1)
+
+    def _combined(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        distance = points.new_full((len(points),), math.inf)
+        nearest = distance.clone()
+        owner = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+        for index, primitive in enumerate(self.primitives):
+            own = primitive_distance(primitive, points)
+            closer = own.abs() < nearest
+            nearest, owner = torch.where(closer, own.abs(), nearest), torch.where(closer, index, owner)
+            if primitive.operation == "cut":
+                distance = torch.maximum(distance, -own)
+            elif primitive.operation == "blend" and index:
+                distance = smooth_minimum(distance, own, primitive.fillet)
+            else:
+                distance = torch.minimum(distance, own)
+        return distance, owner
+
+
+def smooth_minimum(a: Tensor, b: Tensor, width: float) -> Tensor:
+    """The lesser of two; where they differ by less than ``width``, up to a quarter of it lower: a fillet."""
+    near = (width - (a - b).abs()).clamp(min=0) / width
+    return torch.minimum(a, b) - near**2 * width / 4
+
+
+def primitive_distance(primitive: Primitive, points: Tensor) -> Tensor:
+    """A bound on the signed distance to a primitive with its relief: [P, 3] -> [P]."""
+    local = (points - primitive.centre) @ primitive.rotation
+    distance = _SHAPES[primitive.kind](local, primitive.size)
+    if primitive.relief:
+        # Far away the relief does not matter: it is looked up only next to the surface.
+        near = (distance.abs() < 4 * primitive.relief).nonzero()[:, 0]
+        local_near, weights = _face_weights(primitive, points[near])
+        # No finer than this, so that its slopes stay gentle enough for rays to be traced.
+        detail = _RELIEF_DETAIL * primitive.relief
+        height = material_values(primitive.material, local_near, weights, detail, height=True)[:, 0]
+        lowered = distance[near] - primitive.relief * (height - 0.5)
+        distance = distance.index_copy(0, near, lowered)
+    return distance
+
+
+def _face_weights(primitive: Primitive, points: Tensor) -> tuple[Tensor, Tensor]:
+    """Points in a primitive's own axes, and how much of its three projections they get: [P, 3] each."""
+    local = (points - primitive.centre) @ primitive.rotation
+    weights = (local / primitive.size).abs() ** 8
+    return local, weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)
+
+
+def _ellipsoid(p: Tensor, size: Tensor) -> Tensor:
+    scaled, steep = (p / size).norm(dim=-1), (p / size**2).norm(dim=-1)
+    # Exact to first order at the surface (Quilez); at the very middle, minus the shortest half axis.
+    return torch.where(steep > 1e-6, scaled * (scaled - 1) / steep.clamp(min=1e-6), -size.min())
+
+
+def _box(p: Tensor, size: Tensor) -> Tensor:
+    rounding = 0.15 * size.min()
+    q = p.abs() - size + rounding
+    return q.clamp(min=0).norm(dim=-1) + q.amax(-1).clamp(max=0) - rounding
+
+
+def _cylinder(p: Tensor, size: Tensor) -> Tensor:
+    radius = torch.minimum(size[0], size[2])
+    q = torch.stack([p[:, [0, 2]].norm(dim=-1) - radius, p[:, 1].abs() - size[1]], dim=-1)
+    return q.clamp(min=0).norm(dim=-1) + q.amax(-1).clamp(max=0)
+
+
+def _cone(p: Tensor, size: Tensor) -> Tensor:
+    """With its tip cut off at a third of its width."""
+    radius, height = torch.minimum(size[0], size[2]), size[1]
+    tip = radius / 3
+    q = torch.stack([p[:, [0, 2]].norm(dim=-1), p[:, 1]], dim=-1)
+    cap_radius = torch.where(q[:, 1] < 0, radius, tip)
+    cap = torch.stack([q[:, 0] - torch.minimum(q[:, 0], cap_radius), q[:, 1].abs() - height], dim=-1)
+    slant = torch.stack([tip - radius, 2 * height])
+    to_tip = torch.stack([tip - q[:, 0], height - q[:, 1]], dim=-1)
+    share = ((to_tip @ slant) / (slant @ slant)).clamp(0, 1)
+    side = torch.stack([q[:, 0] - tip, q[:, 1] - height], dim=-1) + share[:, None] * slant
+    inside = (side[:, 0] < 0) & (cap[:, 1] < 0)
+    nearest = torch.minimum((cap**2).sum(-1), (side**2).sum(-1)).sqrt()
+    return torch.where(inside, -nearest, nearest)
+
+
+def _torus(p: Tensor, size: Tensor) -> Tensor:
+    tube = 0.35 * size.min()
+    ring = torch.minimum(size[0], size[2]) - tube
+    return torch.stack([p[:, [0, 2]].norm(dim=-1) - ring, p[:, 1]], dim=-1).norm(dim=-1) - tube
+
+
+def _capsule(p: Tensor, size: Tensor) -> Tensor:
+    radius = torch.minimum(size[0], size[2]).clamp(max=float(size[1]))
+    half = size[1] - radius
+    along = p[:, 1].clamp(-float(half), float(half))
+    return (p - torch.stack([torch.zeros_like(along), along, torch.zeros_like(along)], dim=-1)).norm(
+        dim=-1
+    ) - radius
+
+
+_SHAPES: dict[Kind, Callable[[Tensor, Tensor], Tensor]] = {
+    "ellipsoid": _ellipsoid,
+    "box": _box,
+    "cylinder": _cylinder,
+    "cone": _cone,
+    "torus": _torus,
+    "capsule": _capsule,
+}
+
+
+def draw_object(seed: int, textures: tuple[Tensor, ...] = ()) -> SolidObject:
+    """A random object; the same seed and textures give the same one.
+
+    Args:
+        textures: material sets to use beside the procedural ones, as `load_materials` gives them.
+    """
+    generator = Generator().manual_seed(seed)
+    for _ in range(_TRIES):
+        count = int(torch.randint(1, MOST_PRIMITIVES + 1, (), generator=generator))
+        parts: list[Primitive] = []
+        for _ in range(count):
+            parts.append(_draw_primitive(parts, generator, textures))
+        fitted: SolidObject | None = SolidObject(tuple(parts))
+        for reach in (1.3, 0.7):  # roughly, then finely
+            fitted = _fit(fitted, reach) if fitted else None
+        if fitted:
+            return fitted
+    raise RuntimeError(f"no object in {_TRIES} tries from seed {seed}")
+
+
+def _draw_primitive(before: list[Primitive], generator: Generator, textures: tuple[Tensor, ...]) -> Primitive:
+    """One more: the first in the middle, others about the surface of one before."""
+    kind = KINDS[int(torch.randint(len(KINDS), (), generator=generator))]
+    chance = uniform(0, 1, generator)
+    operation: Operation = "union" if chance < 0.55 else "blend" if chance < 0.75 else "cut"
+    scale = uniform(0.15, 0.45, generator)
+    size = torch.tensor([scale * uniform(0.4, 1.0, generator) for _ in range(3)])
+    centre = torch.zeros(3)
+    if before:
+        other = before[int(torch.randint(len(before), (), generator=generator))]
+        direction = F.normalize(torch.randn(3, generator=generator), dim=0)
+        centre = other.centre + 0.9 * other.rotation @ (direction * other.size)
+    relief = uniform(0.005, 0.03, generator) if uniform(0, 1, generator) < 0.35 else 0.0
+    return Primitive(
+        kind,
+        size,
+        _draw_rotation(generator),
+        centre,
+        operation if before else "union",
+        uniform(0.03, 0.12, generator),
+        min(relief, 0.15 * float(size.min())),
+        draw_material(generator, textures),
+    )
+
+
+def _draw_rotation(generator: Generator) -> Tensor:
+    """A third upright, a third turned about y, the rest anyhow."""
+    chance = uniform(0, 1, generator)
+    if chance < 1 / 3:
+        return torch.eye(3)
+    if chance < 2 / 3:
+        angle = uniform(0, 2 * math.pi, generator)
+        c, s = math.cos(angle), math.sin(angle)
+        return torch.tensor([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    w, x, y, z = F.normalize(torch.randn(4, generator=generator), dim=0).tolist()
+    return torch.tensor(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def _fit(solid: SolidObject, reach: float) -> SolidObject | None:
+    """Moved and scaled: its box is centred, its longest side 1 metre. None if hardly anything is left."""
+    cells = 48
+    axis = (torch.arange(cells) + 0.5) / cells * 2 * reach - reach
+    points = torch.cartesian_prod(axis, axis, axis)
+    inside = points[solid.signed_distance(points) < 0]
+    if len(inside) < 60:
+        return None
+    cell = 2 * reach / cells
+    low, high = inside.amin(0) - cell / 2, inside.amax(0) + cell / 2
+    centre, scale = (low + high) / 2, 2 * OBJECT_HALF_SIZE / float((high - low).max())
+    parts = tuple(
+        replace(
+            part,
+            size=part.size * scale,
+            centre=(part.centre - centre) * scale,
+            fillet=part.fillet * scale,
+            relief=part.relief * scale,
+        )
+        for part in solid.primitives
+    )
+    return SolidObject(parts)

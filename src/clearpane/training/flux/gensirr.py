@@ -1,0 +1,376 @@
+"""The recipe of GenSIRR (arXiv 2512.06358, stage II): an editor and its task learn to remove reflections."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator, init_empty_weights
+from diffusers import FluxTransformer2DModel
+from torch import Generator, Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from tyro.conf import Positional
+
+from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.files import atomic_folder
+from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
+from clearpane.separation.flux.folders import (
+    PICTURE_PARTS,
+    TEXT_PARTS,
+    absolute_base,
+    base_fingerprint,
+    check_part,
+    find_base,
+    folder_fingerprint,
+)
+from clearpane.separation.flux.loading import Loading, check_memory, encode_text, load_backbone
+from clearpane.separation.flux.lora import LORA_FILE, add_lora, save_lora, train_in_float32
+from clearpane.separation.flux.memory import backbone_size, full_training_bytes, training_bytes
+from clearpane.separation.flux.settings import save_settings
+from clearpane.separation.flux.task_embedding import LearnableTask, TaskEmbedding, random_task
+from clearpane.separation.gensirr.separator import (
+    REMOVAL_SENTENCE,
+    SCHEDULER_FOLDER,
+    SETTINGS_FILE,
+    TASK_FILE,
+    TRANSFORMER_FOLDER,
+    VAE_FOLDER,
+    GensirrSettings,
+    write_index,
+)
+from clearpane.separation.options import Precision
+from clearpane.synthesis.draws import uniform
+from clearpane.training.flux.fine_tuning import (
+    check_photographs,
+    check_recipe,
+    fine_tune,
+    warn_of_small_pictures,
+)
+from clearpane.training.flux.flow_matching import TimestepSampling, flow_matching_loss, regression_loss
+from clearpane.training.flux.panel_batches import draw_size
+from clearpane.training.loop import whole
+from clearpane.training.pictures import load_glass_scenes, load_pairs, random_crop
+from clearpane.training.precision import has_bfloat16, mixed_precision
+from clearpane.training.runner import parameter_holder
+
+# Of a recipe, what may change while a run is interrupted.
+_FREE = {"data", "base", "vae", "real", "output", "cpu", "gradient_checkpointing", "checkpoint_every"}
+
+DESCRIPTION = """\
+Trains the transformer and the task embedding of GenSIRR: FLUX.1 Kontext takes
+the reflection out of a photograph. An interrupted run goes on when the same
+command is given again.
+
+Examples:
+  clearpane synthesize --output glass --layers I,T,R,B --size 768 \\
+      --count 1000 --backgrounds photos --environments hdris
+  clearpane train equivariant-vae photos --base KONTEXT --output revae
+  clearpane train kontext glass --base KONTEXT --vae revae/vae --output gensirr
+  clearpane remove window.jpg --output clean --model gensirr --weights gensirr
+"""
+
+
+@dataclass(frozen=True)
+class TrainKontext:
+    """Train GenSIRR's transformer and task embedding (needs the extras [train] and [flux])."""
+
+    data: Positional[Path]
+    """Folder with data sets of glass scenes, made by clearpane synthesize with --layers I,T,R,B."""
+    base: str
+    """The base model: a directory as diffusers stores it, or a name on the model hub."""
+    output: Path
+    """Folder of the run: what clearpane remove needs; checkpoint and log."""
+    vae: Path | None = None
+    """Directory of a VAE that clearpane train equivariant-vae made; without it the base's own."""
+    real: Path | None = None
+    """Folder with real pairs (NNN_input.jpg, NNN_transmission.jpg)."""
+    real_share: float = 0.3
+    """Share of real pairs, where --real is given; the rest are glass scenes."""
+    full: bool = False
+    """Train the whole transformer in the place of a LoRA."""
+    rank: int = 16
+    """Rank of the LoRA."""
+    targets: Literal["attention", "all"] = "all"
+    """The layers it changes: those of attention, or all in the blocks."""
+    embedding: Literal["learned", "fixed", "random"] = "learned"
+    """The task embedding: learned from the encoded sentence on, the sentence's own, or learned from random
+    numbers."""
+    sentence: str = REMOVAL_SENTENCE
+    """What the editor is told; encoded once, no text encoder is needed afterwards."""
+    one_step: bool = False
+    """Learn to take the reflection off in one step, by regression without noise."""
+    steps: int = 20000
+    """Optimiser steps."""
+    batch: int = 1
+    """Photographs a step, on each device; the paper has 32 in all."""
+    side: int = 512
+    """A photograph is seen at about SIDE x SIDE pixels."""
+    zoom: float = 1.8
+    """Windows of a photograph are up to this much wider than that, and are shrunk."""
+    learning_rate: float | None = None
+    """Peak learning rate of AdamW; 1e-5 for the whole transformer, 1e-4 for a LoRA. Warm-up, then kept."""
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    """adamw8bit keeps the moments in 8 bits; it needs bitsandbytes."""
+    guidance: float = DEFAULT_GUIDANCE
+    """What the distilled guidance is told, in training as in inference."""
+    timesteps: TimestepSampling = "logit-normal"
+    """How the shares of noise are drawn that it learns at, before they are shifted as in sampling."""
+    average: float = 0.99
+    """Decay of the averaged weights (EMA), which are what is saved."""
+    precision: Precision = "bfloat16"
+    """Of the base model's weights; 8bit and nf4 need an NVIDIA GPU and go with a LoRA. What is trained is
+    always float32."""
+    shard: bool = False
+    """Spread weights, gradients and moments over all devices (FSDP): for --full on several GPUs."""
+    cpu: bool = False
+    """Train on the processor even where there is a GPU."""
+    gradient_checkpointing: bool = True
+    """Keep fewer activations and compute them again: less memory, a third more time."""
+    checkpoint_every: int = 250
+    """Steps between checkpoints."""
+    seed: int = 0
+    """Seed of all randomness."""
+
+    @property
+    def rate(self) -> float:
+        """The learning rate."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 1e-5 if self.full else 1e-4
+
+
+def check(recipe: TrainKontext) -> None:
+    """Raise ClearpaneError where a recipe asks for what cannot be."""
+    check_recipe(recipe, recipe.rate)
+    check_photographs(recipe)
+    if recipe.full and recipe.precision in ("8bit", "nf4"):
+        raise ClearpaneError(f"--full trains the weights themselves; {recipe.precision} goes with a LoRA")
+    if recipe.shard and not recipe.full:
+        raise ClearpaneError("--shard goes with --full; a LoRA is small, several GPUs share its batch anyway")
+    if recipe.shard and recipe.optimizer == "adamw8bit":
+        raise ClearpaneError("--shard spreads the moments already; --optimizer adamw8bit goes without it")
+
+
+def needed_bytes(recipe: TrainKontext, base: Path, device_type: str, devices: int) -> int:
+    """Memory of each of the devices that share the training, with gradient checkpointing."""
+    size = backbone_size(base)
+    if not recipe.full:
+        return training_bytes(size, recipe.precision, recipe.side, recipe.rank, 1, recipe.batch)
+    return full_training_bytes(
+        size,
+        recipe.precision if has_bfloat16(device_type) else "float32",
+        recipe.side,
+        recipe.batch,
+        moments=2 if recipe.optimizer == "adamw8bit" else 8,
+        devices=devices if recipe.shard else 1,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class EditPair:
+    """A photograph through glass and the scene without it, each 3 x H x W uint8."""
+
+    input: Tensor
+    truth: Tensor
+
+
+def load_glass_edits(folder: Path) -> list[EditPair]:
+    """Glass scenes with T at the brightness of the scene without the glass; see `load_glass_scenes`."""
+    return [EditPair(scene.input, scene.background) for scene in load_glass_scenes(folder)]
+
+
+def draw_edits(
+    recipe: TrainKontext, glass: list[EditPair], real: list[EditPair], multiple: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """The photographs and truths of one step, B x 3 x h x w in [0, 1]: the same random windows of both."""
+    size = draw_size(recipe.side, multiple, generator)
+    crops = []
+    for _ in range(recipe.batch):
+        source = real if real and uniform(0, 1, generator) < recipe.real_share else glass
+        pair = source[int(torch.randint(len(source), (), generator=generator))]
+        crops.append(random_crop((pair.input, pair.truth), size, generator, recipe.zoom))
+    photos, truths = (torch.stack(x) for x in zip(*crops, strict=True))
+    return photos, truths
+
+
+class KontextLoss(nn.Module):
+    """The loss of a step as a module, so that Accelerate can spread it over several devices."""
+
+    def __init__(self, recipe: TrainKontext, backbone: Backbone, task: LearnableTask) -> None:
+        super().__init__()
+        self.transformer = backbone.transformer
+        self.task = task
+        self._recipe, self._backbone = recipe, backbone
+
+    def forward(self, photos: Tensor, truths: Tensor, generator: Generator) -> Tensor:
+        """Flow matching, or with ``one_step`` regression, from photographs to truths."""
+        recipe, backbone = self._recipe, self._backbone
+        with torch.no_grad():
+            reference, target = (backbone.encode(x) for x in (photos, truths))
+        task = self.task().to(backbone.device, target.dtype)
+        with compute_precision(recipe, backbone.device.type):
+            if recipe.one_step:
+                return regression_loss(backbone, target, reference, task, recipe.guidance)
+            return flow_matching_loss(
+                backbone,
+                target,
+                reference,
+                task,
+                recipe.guidance,
+                generator,
+                timesteps=recipe.timesteps,
+            )
+
+
+def compute_precision(recipe: TrainKontext, device_type: str) -> torch.autocast:
+    """bfloat16, unless all is float32; of weights that are trained, where the device computes in it."""
+    wanted = recipe.precision != "float32"
+    if recipe.full:  # copies of the weights in bfloat16 would be kept for all blocks at once
+        return mixed_precision(device_type, wanted, cache_enabled=False)
+    return torch.autocast(device_type, torch.bfloat16, enabled=wanted)
+
+
+def shard_over_devices(
+    transformer: FluxTransformer2DModel, task: nn.Module, device: torch.device, count: int
+) -> None:
+    """Spread a model over all processes, block by block (FSDP2, torch.distributed.fsdp.fully_shard).
+
+    Not by Accelerate, whose FSDP is for accelerators alone: this one is tested on processors too.
+    """
+    mesh = init_device_mesh(device.type, (count,))
+    blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
+    for part in (*blocks, transformer, task):
+        fully_shard(part, mesh=mesh)
+
+
+def new_optimizer(recipe: TrainKontext, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """AdamW with the moments that the recipe asks for.
+
+    Raises:
+        MissingExtraError: bitsandbytes is missing.
+    """
+    settings: dict[str, Any] = {"lr": recipe.rate, "betas": (0.9, 0.999), "weight_decay": 1e-2}
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, **settings)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise MissingExtraError("--optimizer adamw8bit", "flux") from error
+    return AdamW8bit(parameters, **settings)
+
+
+def export(
+    recipe: TrainKontext, base: Path, backbone: Backbone, weights: dict[str, Tensor], task: TaskEmbedding
+) -> None:
+    """Write what `clearpane remove` needs: settings last, so that a folder that has them is whole.
+
+    Args:
+        weights: of the transformer, all that were trained, by their names in it.
+        task: the task embedding.
+    """
+    output, transformer = recipe.output, backbone.transformer
+    (output / SETTINGS_FILE).unlink(missing_ok=True)  # of an earlier run: it would vouch for half of this one
+    if recipe.full:
+        config = FluxTransformer2DModel.load_config(base / "transformer")
+        with init_empty_weights():
+            trained = FluxTransformer2DModel.from_config(config)
+        kind = torch.float32 if recipe.precision == "float32" else torch.bfloat16
+        trained.load_state_dict({name: value.to(kind) for name, value in weights.items()}, assign=True)
+        with atomic_folder(output / TRANSFORMER_FOLDER, overwrite=True) as folder:
+            trained.save_pretrained(folder)
+    else:
+        save_lora(output / LORA_FILE, weights, transformer)
+    vae = recipe.vae or (base / "vae" if recipe.full else None)
+    if vae:
+        with atomic_folder(output / VAE_FOLDER, overwrite=True) as folder:
+            for path in (vae / "config.json", *vae.glob("*.safetensors"), *vae.glob("*.index.json")):
+                shutil.copyfile(path, folder / path.name)
+    if recipe.full:
+        with atomic_folder(output / SCHEDULER_FOLDER, overwrite=True) as folder:
+            backbone.scheduler.save_pretrained(folder)
+        write_index(output)
+    task.save(output / TASK_FILE)
+    settings = GensirrSettings(
+        base=None if recipe.full else absolute_base(recipe.base),
+        fingerprint=None if recipe.full else base_fingerprint(base),
+        side=recipe.side,
+        rank=0 if recipe.full else recipe.rank,
+        guidance=recipe.guidance,
+        sentence=recipe.sentence,
+        one_step=recipe.one_step,
+        vae=folder_fingerprint(recipe.vae) if recipe.vae else None,
+    )
+    save_settings(settings, output / SETTINGS_FILE)
+
+
+def run(recipe: TrainKontext) -> int:
+    """Train, or go on from the run's checkpoint, and write what was learnt. Returns the exit code.
+
+    Raises:
+        ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
+    """
+    check(recipe)
+    base = find_base(recipe.base, (*PICTURE_PARTS, *TEXT_PARTS))
+    if recipe.vae:
+        check_part(recipe.vae)
+    glass = load_glass_edits(recipe.data)
+    real = [EditPair(pair.input, pair.truth) for pair in load_pairs(recipe.real)] if recipe.real else []
+    warn_of_small_pictures([*glass, *real], recipe.side)
+    accelerator = Accelerator(cpu=recipe.cpu)
+    device = accelerator.device
+    needed = needed_bytes(recipe, base, device.type, accelerator.num_processes)
+    check_memory(needed, device, recipe.side, "lower --batch or --side, or take a coarser --precision")
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    text = encode_text(base, recipe.sentence)
+    precision: Precision = "float32" if recipe.full else recipe.precision
+    backbone = load_backbone(base, Loading(precision, str(device)), recipe.vae)
+    torch.manual_seed(recipe.seed)
+    if recipe.full:
+        backbone.transformer.requires_grad_(True)
+    else:
+        add_lora(backbone.transformer, recipe.rank, recipe.targets)
+        train_in_float32(backbone.transformer)
+    if recipe.gradient_checkpointing:
+        backbone.transformer.enable_gradient_checkpointing()
+    generator = torch.Generator().manual_seed(recipe.seed)
+    start = random_task(text, generator) if recipe.embedding == "random" else text
+    task = LearnableTask(start).to(device).requires_grad_(recipe.embedding != "fixed")
+    if recipe.shard:
+        shard_over_devices(backbone.transformer, task, device, accelerator.num_processes)
+
+    loss: nn.Module = KontextLoss(recipe, backbone, task)
+    parameters = {name: p for name, p in loss.named_parameters() if p.requires_grad}
+    held = parameter_holder(parameters)
+    optimizer = accelerator.prepare(new_optimizer(recipe, held.parameters()))
+    if not recipe.shard:
+        loss = accelerator.prepare(loss)
+    facts: dict[str, Any] = {
+        "fingerprint": base_fingerprint(base),
+        "vae": recipe.vae and folder_fingerprint(recipe.vae),
+        "scenes": len(glass),
+        "pairs": len(real),
+    }
+
+    def loss_of(generator: Generator) -> Tensor:
+        photos, truths = draw_edits(recipe, glass, real, backbone.multiple, generator)
+        return loss(photos, truths, generator)
+
+    weights = fine_tune(recipe, _FREE, facts, held, optimizer, recipe.rate, loss_of, accelerator)
+    if weights is None:
+        return 130
+    # All processes gather what is spread over them.
+    learnt = {name: weights.get(f"task.{name}", whole(value)) for name, value in task.state_dict().items()}
+    if accelerator.is_main_process:
+        kind = text.prompt_embeds.dtype
+        embedding = TaskEmbedding(**learnt).to("cpu", kind if recipe.embedding == "fixed" else torch.float32)
+        trained = {
+            name.removeprefix("transformer."): value.cpu()
+            for name, value in weights.items()
+            if name.startswith("transformer.")
+        }
+        export(recipe, base, backbone, trained, embedding)
+        print(f"wrote {recipe.output / SETTINGS_FILE}")
+    return 0

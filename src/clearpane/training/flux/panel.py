@@ -1,0 +1,258 @@
+"""The recipe of SIRR-LMM's panel (arXiv 2601.07209): a LoRA teaches an image editor to paint [I : T : R]."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from diffusers import FluxTransformer2DModel
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tyro.conf import Positional
+
+from clearpane.errors import ClearpaneError
+from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
+from clearpane.separation.flux.folders import (
+    PICTURE_PARTS,
+    TEXT_PARTS,
+    absolute_base,
+    base_fingerprint,
+    find_base,
+)
+from clearpane.separation.flux.loading import Loading, check_memory, encode_text, load_backbone
+from clearpane.separation.flux.lora import LORA_FILE, add_lora, save_lora, train_in_float32
+from clearpane.separation.flux.memory import backbone_size, training_bytes
+from clearpane.separation.flux.sampling import Sampling, sample
+from clearpane.separation.flux.settings import save_settings
+from clearpane.separation.flux.task_embedding import TaskEmbedding
+from clearpane.separation.options import Precision
+from clearpane.separation.panel.separator import SETTINGS_FILE, TASK_FILE, PanelSettings
+from clearpane.synthesis.dataset.shards import PANEL_CAPTION
+from clearpane.synthesis.draws import uniform
+from clearpane.training.flux.fine_tuning import (
+    check_photographs,
+    check_recipe,
+    fine_tune,
+    warn_of_small_pictures,
+)
+from clearpane.training.flux.flow_matching import TimestepSampling, flow_matching_loss
+from clearpane.training.flux.panel_batches import (
+    PanelPictures,
+    draw_panels,
+    draw_size,
+    load_glass_panels,
+    load_real_panels,
+)
+from clearpane.training.loop import step_generator
+from clearpane.training.runner import parameter_holder
+
+# Of a recipe, what may change while a run is interrupted.
+_FREE = {"data", "base", "real", "output", "cpu", "gradient_checkpointing", "draw_every", "checkpoint_every"}
+# Scenes that are drawn while training; they are not trained on.
+_DRAWN = 2
+_DRAWING_STEPS = 12
+
+DESCRIPTION = """\
+Trains the panel of SIRR-LMM: a LoRA with which FLUX.1 Kontext paints the
+photograph, its transmission and its reflection side by side. An interrupted
+run goes on when the same command is given again.
+
+Examples:
+  clearpane synthesize --output glass --layers I,T,R --size 768 \\
+      --count 1000 --backgrounds photos --environments hdris
+  clearpane train panel glass --base FLUX.1-Kontext-dev --output panel
+  clearpane remove window.jpg --output clean --model panel --weights panel
+"""
+
+
+@dataclass(frozen=True)
+class TrainPanel:
+    """Train the panel (needs the extras [train] and [flux])."""
+
+    data: Positional[Path]
+    """Folder with data sets of glass scenes, made by clearpane synthesize with --layers I,T,R or more."""
+    base: str
+    """The base model: a directory as diffusers stores it, or a name on the model hub."""
+    output: Path
+    """Folder of the run: the LoRA, the encoded caption and panel.json; checkpoint, log and drawings."""
+    real: Path | None = None
+    """Folder with real pairs (NNN_input.jpg, NNN_transmission.jpg); their R is not known and left out of the
+    loss."""
+    real_share: float = 0.2
+    """Share of panels from real pairs, where --real is given."""
+    steps: int = 4000
+    """Optimiser steps."""
+    batch: int = 1
+    """Panels a step, on each device."""
+    side: int = 512
+    """Each of the three pictures has about SIDE x SIDE pixels."""
+    zoom: float = 1.8
+    """Windows of a photograph are up to this much wider than that, and are shrunk."""
+    rank: int = 16
+    """Rank of the LoRA."""
+    targets: Literal["attention", "all"] = "all"
+    """The layers it changes: those of attention, or all in the blocks."""
+    learning_rate: float = 1e-4
+    """Peak learning rate of AdamW; warm-up over 100 steps, then kept."""
+    guidance: float = DEFAULT_GUIDANCE
+    """What the distilled guidance is told, in training as in inference."""
+    timesteps: TimestepSampling = "logit-normal"
+    """How the shares of noise are drawn that it learns at, before they are shifted as in sampling."""
+    caption: str = PANEL_CAPTION
+    """What the editor is told; encoded once, and saved beside the LoRA."""
+    average: float = 0.99
+    """Decay of the averaged weights (EMA), which are what is saved."""
+    precision: Precision = "bfloat16"
+    """Of the base model's weights; 8bit and nf4 need an NVIDIA GPU. The LoRA is always float32."""
+    cpu: bool = False
+    """Train on the processor even where there is a GPU."""
+    gradient_checkpointing: bool = True
+    """Keep fewer activations and compute them again: less memory, a third more time."""
+    draw_every: int = 500
+    """Steps between drawn panels, for TensorBoard; 0: none."""
+    checkpoint_every: int = 250
+    """Steps between checkpoints."""
+    seed: int = 0
+    """Seed of all randomness."""
+
+
+def check(recipe: TrainPanel) -> None:
+    """Raise ClearpaneError where a recipe asks for what cannot be."""
+    check_recipe(recipe, recipe.learning_rate)
+    check_photographs(recipe)
+    if recipe.draw_every < 0:
+        raise ClearpaneError(f"--draw-every {recipe.draw_every}: give 0 or more")
+
+
+def compute_precision(recipe: TrainPanel, backbone: Backbone) -> torch.autocast:
+    """bfloat16, unless all is float32."""
+    return torch.autocast(backbone.device.type, torch.bfloat16, enabled=recipe.precision != "float32")
+
+
+class PanelLoss(nn.Module):
+    """The loss of a step as a module, so that Accelerate can spread it over several devices."""
+
+    def __init__(self, recipe: TrainPanel, backbone: Backbone, task: TaskEmbedding) -> None:
+        super().__init__()
+        self.transformer = backbone.transformer
+        self._recipe, self._backbone, self._task = recipe, backbone, task
+
+    def forward(self, pictures: Sequence[PanelPictures], generator: torch.Generator) -> Tensor:
+        """Flow matching on random windows of these pictures."""
+        recipe, backbone = self._recipe, self._backbone
+        size = draw_size(recipe.side, backbone.multiple, generator)
+        batch = draw_panels(pictures, size, recipe.zoom, generator)
+        with torch.no_grad():
+            target, reference = (backbone.encode(x) for x in (batch.panel, batch.reference))
+        known = batch.known.repeat_interleave(target.shape[-1] // 3, dim=-1).to(target)
+        with compute_precision(recipe, backbone):
+            return flow_matching_loss(
+                backbone,
+                target,
+                reference,
+                self._task,
+                recipe.guidance,
+                generator,
+                known,
+                timesteps=recipe.timesteps,
+            )
+
+
+def choose_pictures(
+    recipe: TrainPanel, glass: list[PanelPictures], real: list[PanelPictures], generator: torch.Generator
+) -> list[PanelPictures]:
+    """The pictures of one step."""
+    chosen = []
+    for _ in range(recipe.batch):
+        source = real if real and uniform(0, 1, generator) < recipe.real_share else glass
+        chosen.append(source[int(torch.randint(len(source), (), generator=generator))])
+    return chosen
+
+
+def export(
+    recipe: TrainPanel,
+    base: Path,
+    transformer: FluxTransformer2DModel,
+    weights: dict[str, Tensor],
+    task: TaskEmbedding,
+) -> None:
+    """Write the LoRA with these weights, the encoded caption and panel.json."""
+    save_lora(recipe.output / LORA_FILE, weights, transformer)
+    task.save(recipe.output / TASK_FILE)
+    settings = PanelSettings(
+        absolute_base(recipe.base),
+        base_fingerprint(base),
+        recipe.side,
+        recipe.rank,
+        recipe.guidance,
+        recipe.caption,
+    )
+    save_settings(settings, recipe.output / SETTINGS_FILE)
+
+
+@torch.no_grad()
+def draw(recipe: TrainPanel, backbone: Backbone, task: TaskEmbedding, scenes: list[PanelPictures]) -> Tensor:
+    """A sheet, 3 x H x W: each scene's painted panel above its true one."""
+    size = (max(1, recipe.side // backbone.multiple) * backbone.multiple,) * 2
+    rows = []
+    for scene in scenes:
+        batch = draw_panels([scene], size, 1, step_generator(recipe.seed, 0))
+        sampling = Sampling(_DRAWING_STEPS, recipe.seed, recipe.guidance)
+        reference = backbone.encode(batch.reference)
+        with compute_precision(recipe, backbone):
+            latents = sample(backbone, reference, task, sampling)
+        rows += [backbone.decode(latents)[0].float().cpu(), batch.panel[0]]
+    return torch.cat(rows, dim=1).clamp(0, 1)
+
+
+def run(recipe: TrainPanel) -> int:
+    """Train, or go on from the run's checkpoint, and write the LoRA. Returns the exit code.
+
+    Raises:
+        ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
+    """
+    check(recipe)
+    base = find_base(recipe.base, (*PICTURE_PARTS, *TEXT_PARTS))
+    glass = load_glass_panels(recipe.data)
+    if len(glass) <= _DRAWN:
+        raise ClearpaneError(f"{recipe.data}: {len(glass)} glass scenes; make more with clearpane synthesize")
+    real = load_real_panels(recipe.real) if recipe.real else []
+    warn_of_small_pictures([*glass, *real], recipe.side)
+    accelerator = Accelerator(cpu=recipe.cpu)
+    size = backbone_size(base)
+    needed = training_bytes(size, recipe.precision, recipe.side, recipe.rank, batch=recipe.batch)
+    remedy = "lower --batch or --side, or take a coarser --precision"
+    check_memory(needed, accelerator.device, recipe.side, remedy)
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    text = encode_text(base, recipe.caption)
+    backbone = load_backbone(base, Loading(recipe.precision, str(accelerator.device)))
+    task = text.to(backbone.device, backbone.vae.dtype)
+    torch.manual_seed(recipe.seed)
+    parameters = add_lora(backbone.transformer, recipe.rank, recipe.targets)
+    train_in_float32(backbone.transformer)
+    if recipe.gradient_checkpointing:
+        backbone.transformer.enable_gradient_checkpointing()
+
+    held = parameter_holder(parameters)
+    optimizer = torch.optim.AdamW(held.parameters(), betas=(0.9, 0.999), weight_decay=1e-2)
+    loss, optimizer = accelerator.prepare(PanelLoss(recipe, backbone, task), optimizer)
+    facts = {"fingerprint": base_fingerprint(base), "scenes": len(glass) - _DRAWN, "pairs": len(real)}
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        return loss(choose_pictures(recipe, glass[_DRAWN:], real, generator), generator)
+
+    def draw_some(writer: SummaryWriter, step: int) -> None:
+        if recipe.draw_every and (step % recipe.draw_every == 0 or step == recipe.steps):
+            writer.add_image("painted above true", draw(recipe, backbone, task, glass[:_DRAWN]), step)
+
+    weights = fine_tune(
+        recipe, _FREE, facts, held, optimizer, recipe.learning_rate, loss_of, accelerator, draw_some
+    )
+    if weights is None:
+        return 130
+    if accelerator.is_main_process:
+        export(recipe, base, backbone.transformer, weights, text)
+        print(f"wrote {recipe.output / LORA_FILE}")
+    return 0

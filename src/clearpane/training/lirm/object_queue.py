@@ -1,0 +1,97 @@
+"""The objects of each step, made or read ahead while the steps before are done."""
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from clearpane.errors import ClearpaneError
+from clearpane.synthesis.objects.samples import ObjectDataset, ObjectSample
+
+
+@dataclass(frozen=True)
+class ObjectOrder:
+    """Which objects the steps have.
+
+    Attributes:
+        steps: of the run.
+        batch: objects a step, on each device.
+        kept: how many objects there are; 0: each step has new ones.
+        seed: of the order in which kept ones come.
+        process, processes: which of how many devices this is.
+    """
+
+    steps: int
+    batch: int
+    kept: int = 0
+    seed: int = 0
+    process: int = 0
+    processes: int = 1
+
+    def numbers(self, step: int) -> list[int]:
+        """Of the objects of a step."""
+        position = step * self.processes + self.process
+        if not self.kept:
+            return [position * self.batch + i for i in range(self.batch)]
+        # Not the generator of the step itself: its first number also draws how the object is turned.
+        drawn = np.random.default_rng(np.random.SeedSequence([self.seed, 1, position]))
+        return [int(n) for n in drawn.integers(self.kept, size=self.batch)]
+
+
+class ObjectQueue:
+    """The objects of each step, made or read ahead by worker processes.
+
+    Args:
+        data: the objects.
+        order: which of them each step has.
+        workers: processes; 0: this one makes or reads each when it is asked for.
+    """
+
+    def __init__(self, data: ObjectDataset, order: ObjectOrder, workers: int) -> None:
+        self._data, self._order, self._workers = data, order, workers
+        self._loader: Iterator[list[ObjectSample]] | None = None
+        self._next = -1
+
+    def take(self, step: int) -> list[ObjectSample]:
+        """The objects of a step; steps are asked for in order, from any."""
+        if self._loader is None or step != self._next:
+            self._loader = iter(
+                DataLoader(
+                    self._data,
+                    batch_sampler=_From(self._order, step),
+                    num_workers=self._workers,
+                    collate_fn=list,
+                    worker_init_fn=_begin,
+                    multiprocessing_context="spawn" if self._workers else None,
+                )
+            )
+        self._next = step + 1
+        try:
+            return next(self._loader)
+        except ClearpaneError as error:  # a worker's comes with its traceback before it
+            raise ClearpaneError(
+                str(error).strip().splitlines()[-1].partition("Error: ")[2] or str(error)
+            ) from error
+
+
+@dataclass(frozen=True)
+class _From:
+    """The numbers of all steps from one on."""
+
+    order: ObjectOrder
+    step: int
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.step, self.order.steps):
+            yield self.order.numbers(step)
+
+    def __len__(self) -> int:
+        return self.order.steps - self.step
+
+
+def _begin(worker: int) -> None:
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us

@@ -1,0 +1,242 @@
+"""The loss of LIRM: rounds of views are looked at, target views rendered one at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from clearpane.geometry.cameras import Cameras, pixel_rays, spread_order
+from clearpane.reconstruction.field.field import HexaplaneField
+from clearpane.reconstruction.field.rendering import RenderOptions, occupied_cells, render_rays
+from clearpane.reconstruction.lirm.model import Lirm, Views
+from clearpane.synthesis.objects.samples import ObjectSample
+from clearpane.training.lirm.losses import Patch, distance_loss, patch_losses
+from clearpane.training.precision import mixed_precision
+
+LAST_BETA = 1 / 800
+"""Of the density at the end of training, metres.
+
+True surfaces need a sharper one, but where a surface is known to a centimetre, a soft edge is nearer to the
+truth than a sharp one (docs/lirm.md has the figures).
+"""
+# How the views of a step are shown, each as likely: in one, two or three rounds, with which its cost grows.
+ROUNDS = (*[(8,)] * 5, (5,), (4,), (4, 4), (2, 6), (4, 4, 8))
+MOST_SHOWN = max(map(sum, ROUNDS))
+# In one step of so many what surrounds the objects is known; people's captures seldom have it.
+_SURROUNDINGS_EVERY = 8
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How a step is done.
+
+    Attributes:
+        side: of the pictures.
+        beta: of the density.
+        rounds: how many views are shown in each.
+        shown: the numbers of all these views, in their order, whatever is rendered; None: others of each
+            object at each step, and none that is rendered.
+    """
+
+    side: int
+    beta: float
+    rounds: tuple[int, ...] = (8,)
+    shown: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.shown is not None and len(self.shown) != sum(self.rounds):
+            raise ValueError(f"{len(self.shown)} views for rounds of {self.rounds}")
+
+
+@dataclass(frozen=True)
+class TargetSampling:
+    """What is rendered of each object.
+
+    Attributes:
+        targets: views; one at a time is in memory.
+        patch: side of the window of each, pixels.
+        samples: points along a ray.
+    """
+
+    targets: int
+    patch: int
+    samples: int
+
+
+class LirmObjective(nn.Module):
+    """The loss of a step as a module, so that Accelerate can spread it over several devices.
+
+    Of the rendering, only one target view's graph exists at a time: its gradient with regard to the planes
+    and heads is taken at once and summed; the sum then goes back through the transformer in one sweep.
+    """
+
+    def __init__(self, lirm: Lirm, sampling: TargetSampling) -> None:
+        super().__init__()
+        self.lirm = lirm
+        self.parts: dict[str, Tensor] = {}
+        """Of the last step: what its loss on this device is made of, weighted."""
+        self._sampling = sampling
+
+    def forward(self, samples: Sequence[ObjectSample], stage: Stage, generator: Generator) -> Tensor:
+        """The mean over objects, rounds and target views.
+
+        Its gradient is that of the loss; all of it flows through one product of gradients and values.
+        """
+        device = next(self.lirm.parameters()).device
+        rounds, targets = stage.rounds, self._sampling.targets
+        order = [draw_order(s.cameras, targets, generator) for s in samples]
+        if stage.shown is not None:
+            order = [torch.cat([o[:targets], torch.tensor(stage.shown)]) for o in order]
+        known = not torch.randint(_SURROUNDINGS_EVERY, (), generator=generator)
+        views = stack_views(samples, [o[targets:][: sum(rounds)] for o in order], known, device)
+        first = 0
+        memory = None
+        value = torch.zeros((), device=device)
+        carrier = torch.zeros((), device=device)
+        self.parts = {}
+        share = 1 / (len(rounds) * len(samples))
+        for count in rounds:
+            part = views.part(first, first + count)
+            first += count
+            with mixed_precision(device.type):
+                memory = self.lirm.observe(part, memory)
+                fields = self.lirm.fields(memory)
+            for field, sample, chosen in zip(fields, samples, order, strict=True):
+                loss, product = self._render(field, sample, chosen[:targets], stage, generator, share)
+                value, carrier = value + share * loss, carrier + share * product
+        return carrier + (value - carrier).detach()
+
+    def _note(self, name: str, part: Tensor) -> None:
+        self.parts[name] = self.parts.get(name, torch.zeros_like(part)) + part.detach()
+
+    def _render(
+        self,
+        field: HexaplaneField,
+        sample: ObjectSample,
+        chosen: Tensor,
+        stage: Stage,
+        generator: Generator,
+        share: float,
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of one object's targets, without its graph, and what carries its gradient.
+
+        Args:
+            share: of this loss in that of the step.
+        """
+        flowing = [x for x in (field.planes, field.panoramas, field.volume) if x is not None]
+        leaves = [x.detach().requires_grad_() for x in flowing]
+        rest = iter(leaves[1:])
+        detached = replace(
+            field,
+            planes=leaves[0],
+            panoramas=None if field.panoramas is None else next(rest),
+            volume=None if field.volume is None else next(rest),
+        )
+        parameters = [*leaves, *field.heads.parameters()]
+        gradients = [torch.zeros_like(p) for p in parameters]
+        device = leaves[0].device
+        options = RenderOptions(stage.beta, self._sampling.samples)
+        occupied = occupied_cells(detached, options, leaves[0])
+        value = torch.zeros((), device=device)
+
+        def collect(loss: Tensor) -> None:
+            nonlocal value
+            value = value + loss.detach()
+            for total, one in zip(
+                gradients, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True
+            ):
+                if one is not None:
+                    total += one
+
+        for view in chosen.tolist():
+            patch, pixels = draw_patch(sample, view, self._sampling.patch, generator)
+            origins, directions = pixel_rays(sample.cameras[view], pixels.flatten(0, 1))
+            rendered = render_rays(
+                detached, origins.to(device), directions.to(device), options, occupied, generator
+            )
+            losses = patch_losses(rendered, Patch(*(x.to(device) for x in patch)))
+            for name, part in losses.weighted.items():
+                self._note(name, share * part / len(chosen))
+            collect(losses.total / len(chosen))
+        points, distances = sample.points.to(device), sample.distances.to(device)
+        distance = distance_loss(detached.signed_distance(points), distances)
+        self._note("distance", share * distance)
+        collect(distance)
+        carrier = sum(
+            (x * g).sum() for x, g in zip([*flowing, *parameters[len(leaves) :]], gradients, strict=True)
+        )
+        assert isinstance(carrier, Tensor)
+        return value, carrier
+
+
+def draw_order(cameras: Cameras, targets: int, generator: Generator) -> Tensor:
+    """The numbers of an object's views: first those that are rendered, then those to be shown, in order.
+
+    For half of all objects each that is shown is the farthest from those before: from all sides at once, as
+    models are measured.
+    """
+    order = torch.randperm(len(cameras.camera_to_world), generator=generator)
+    if torch.randint(2, (), generator=generator):
+        spread = spread_order(cameras, order[:targets].tolist(), int(order[targets]))
+        order = torch.cat([order[:targets], torch.tensor(spread)])
+    return order
+
+
+def reduced(sample: ObjectSample, side: int) -> ObjectSample:
+    """A sample with smaller pictures: means over pixels."""
+    cameras = sample.cameras
+    factor = cameras.height // side
+    if factor == 1:
+        return sample
+    views = type(sample.views)(*(F.avg_pool2d(x, factor) for x in sample.views))
+    # A mean depth is that of what is seen; elsewhere it is 0.
+    depth = F.avg_pool2d(sample.views.depth * sample.views.mask, factor) / views.mask.clamp(min=1e-6)
+    return ObjectSample(
+        views._replace(depth=depth), cameras.resized(side, side), sample.points, sample.distances
+    )
+
+
+def stack_views(
+    samples: Sequence[ObjectSample], chosen: Sequence[Tensor], surroundings: bool, device: torch.device
+) -> Views:
+    """Some views of each object, as the model sees them.
+
+    Args:
+        chosen: the numbers of each object's views.
+        surroundings: whether what surrounds the objects is known.
+    """
+    pairs = list(zip(samples, chosen, strict=True))
+    cameras = [s.cameras[c] for s, c in pairs]
+    return Views(
+        torch.stack([s.views.colour[c] for s, c in pairs]).to(device),
+        torch.stack([s.views.mask[c] for s, c in pairs]).to(device),
+        Cameras(
+            torch.stack([c.camera_to_world for c in cameras]),
+            torch.stack([c.intrinsics for c in cameras]),
+            cameras[0].height,
+            cameras[0].width,
+        ).to(device),
+        torch.stack([s.views.background[c] for s, c in pairs]).to(device) if surroundings else None,
+    )
+
+
+def draw_patch(sample: ObjectSample, view: int, size: int, generator: Generator) -> tuple[Patch, Tensor]:
+    """A random window that the object is in: what is true there, and its pixels' middles [h, w, 2]."""
+    values = sample.views
+    mask = values.mask[view, 0]
+    height, width = mask.shape
+    inside = (mask > 0.5).nonzero()
+    middle = torch.tensor([height // 2, width // 2])
+    if len(inside):
+        middle = inside[int(torch.randint(len(inside), (), generator=generator))]
+    jitter = torch.randint(-size // 4, size // 4 + 1, (2,), generator=generator)
+    top, left = (
+        min(max(int(m + j) - size // 2, 0), n - size)
+        for m, j, n in zip(middle, jitter, (height, width), strict=True)
+    )
+    window = (view, slice(None), slice(top, top + size), slice(left, left + size))
+    patch = Patch(*(getattr(values, name)[window] for name in Patch._fields))
+    x, y = (torch.arange(size) + start + 0.5 for start in (left, top))
+    return patch, torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)

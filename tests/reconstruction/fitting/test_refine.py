@@ -1,0 +1,256 @@
+"""Fitting to views: it gets better, never worse, and the same again; its losses, in closed form."""
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from clearpane.geometry.cameras import picture_rays
+from clearpane.optics.color import linear_to_srgb, srgb_to_linear
+from clearpane.optics.environment import look_up
+from clearpane.reconstruction.capture.cropping import Capture
+from clearpane.reconstruction.capture.placement import Placement
+from clearpane.reconstruction.field.directional import Encoding, facing
+from clearpane.reconstruction.field.field import HexaplaneField
+from clearpane.reconstruction.field.rendering import Appearance, Rendered
+from clearpane.reconstruction.field.surface_gradient import distance_gradient
+from clearpane.reconstruction.fitting import starting
+from clearpane.reconstruction.fitting.gradient_team import Gradients, gradient_team
+from clearpane.reconstruction.fitting.learnt_light import LearntLight, display, shade_rays
+from clearpane.reconstruction.fitting.refine import Refined, RefineSettings, _Fit, object_rays, refine
+from clearpane.reconstruction.fitting.starting import start_from_hull, start_from_lirm
+from clearpane.reconstruction.lirm.model import Lirm
+
+from ..conftest import TINY, Sphere, orbit, sphere_views
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_rays() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clearpane.reconstruction.fitting.refine._RAYS", 256)
+        patch.setattr("clearpane.reconstruction.fitting.refine._LOOKED_AT", 1024)
+        yield
+
+
+@pytest.fixture(scope="module")
+def capture() -> Capture:
+    """A ball, coloured by its normals, from six sides."""
+    cameras = orbit(6)
+    pictures, masks = sphere_views(cameras)
+    names = tuple(map(str, range(6)))
+    return Capture(pictures, masks, cameras, names, Placement(np.zeros(3), np.eye(3), 1.0))
+
+
+@pytest.fixture(scope="module")
+def hull(capture: Capture) -> HexaplaneField:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(starting, "EVIDENCE_SIDE", 48)
+        return start_from_hull(capture)
+
+
+def ticking(step: float) -> Callable[[], float]:
+    """A clock that goes on by so much whenever it is looked at."""
+    ticks = itertools.count()
+    return lambda: next(ticks) * step
+
+
+@pytest.fixture(scope="module")
+def refined(capture: Capture, hull: HexaplaneField) -> Refined:
+    return refine(capture, hull, RefineSettings(seconds=1.0), clock=ticking(1 / 60))
+
+
+def test_it_gets_better_and_the_start_stays(capture: Capture, hull: HexaplaneField, refined: Refined) -> None:
+    assert 20 <= refined.steps <= 59
+    assert refined.psnr > refined.started_psnr + 2
+    again = refine(capture, hull, RefineSettings(seconds=1.0), clock=ticking(1 / 60))
+    assert again.started_psnr == refined.started_psnr  # the first run has not changed the start
+    assert again.psnr == refined.psnr
+    torch.testing.assert_close(again.field.planes, refined.field.planes, rtol=0, atol=0)
+    assert refined.environment.shape == (16, 32, 3)
+
+
+def test_without_time_it_is_the_start(capture: Capture, hull: HexaplaneField) -> None:
+    same = refine(capture, hull, RefineSettings(seconds=0.0))
+    assert same.steps == 0 and same.psnr == same.started_psnr
+    torch.testing.assert_close(same.field.planes, hull.planes)
+
+
+def test_what_gets_worse_is_taken_back(
+    capture: Capture, hull: HexaplaneField, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A loss that blows the object up: all looks are worse than the start.
+    def blown_up(field: HexaplaneField, *_: object) -> torch.Tensor:
+        return field.signed_distance(torch.zeros(1, 3)).sum() * 100
+
+    monkeypatch.setattr("clearpane.reconstruction.fitting.refine.ray_loss", lambda *_: torch.zeros(()))
+    monkeypatch.setattr("clearpane.reconstruction.fitting.refine.surface_loss", blown_up)
+    shares: list[float] = []
+    result = refine(
+        capture,
+        hull,
+        RefineSettings(seconds=1.0),
+        on_progress=lambda share, _: shares.append(share),
+        clock=ticking(1 / 100),
+    )
+    assert result.psnr == result.started_psnr
+    torch.testing.assert_close(result.field.planes, hull.planes)
+    # Nothing has improved for four tenths of the time: it has not gone on to the end.
+    assert 0.35 < max(shares) < 0.5 and result.steps < 50
+
+
+def test_steps_that_are_no_numbers_are_forgotten(
+    capture: Capture, hull: HexaplaneField, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = iter(range(1000))
+
+    @contextmanager
+    def failing_team(seed: int) -> Iterator[Gradients]:
+        with gradient_team(seed) as gradients:
+
+            def sometimes_nothing(
+                loss_of: Callable[[Generator], Tensor], parameters: Sequence[Tensor]
+            ) -> list[Tensor | None]:
+                found = gradients(loss_of, parameters)
+                assert found[0] is not None
+                if next(steps) % 3 == 0:
+                    found[0].view(-1)[0] = math.nan
+                return found
+
+            yield sometimes_nothing
+
+    monkeypatch.setattr("clearpane.reconstruction.fitting.refine.gradient_team", failing_team)
+    result = refine(capture, hull, RefineSettings(seconds=1.0), clock=ticking(1 / 30))
+    assert result.psnr > result.started_psnr
+
+
+def test_metallic_begins_at_a_half_only_where_nothing_is_known_of_it(hull: HexaplaneField) -> None:
+    point = torch.tensor([[0.0, 0.33, 0.0]])
+
+    def metallic(fit: _Fit) -> float:
+        fit.begin_materials()
+        return fit.field.appearance(point, point / 0.33).metallic.item()
+
+    assert hull.appearance(point, point / 0.33).metallic.item() < 0.06
+    assert metallic(_Fit(hull)) == pytest.approx(0.5)
+    trained = copy.deepcopy(hull.heads)
+    last = trained.metallic_roughness[-1]
+    assert isinstance(last, torch.nn.Linear)
+    torch.nn.init.constant_(last.weight, 1e-4)
+    assert metallic(_Fit(replace(hull, heads=trained))) < 0.06
+
+
+def test_it_begins_with_lirm_too(capture: Capture) -> None:
+    torch.manual_seed(0)
+    lirm = Lirm(TINY).eval()
+    start = start_from_lirm(capture, lirm)
+    before = [parameter.clone() for parameter in lirm.parameters()]
+    result = refine(capture, start, RefineSettings(seconds=1.0), clock=ticking(1 / 8))
+    assert result.psnr > result.started_psnr
+    assert all(torch.equal(a, b) for a, b in zip(before, lirm.parameters(), strict=True))
+
+
+def test_what_is_lit_from_above_is_of_one_colour_all_the_same() -> None:
+    # A ball of one colour, in white light from above: as it radiates it is bright above and dark below.
+    truth = torch.tensor([0.6, 0.25, 0.1])
+    sky = torch.full((16, 32, 3), 0.15)
+    sky[:8] = 1.2
+    cameras = orbit(6)
+    pictures, masks = sphere_views(cameras)
+    directions = picture_rays(cameras)[1].reshape(-1, 3)
+    hit = (masks.reshape(-1) > 0).nonzero()[:, 0]
+    normal = 2 * pictures.permute(0, 2, 3, 1).reshape(-1, 3)[hit] - 1
+    one = torch.ones(len(hit), 1)
+    albedo = truth.expand(len(hit), 3)
+    seen = Rendered(one, one, Appearance(albedo, albedo, 0 * one, one, normal))
+    lit = torch.ones(masks.numel(), 3)
+    lit[hit] = display(shade_rays(seen, 0 * normal, directions[hit], sky)).clamp(0, 1)
+    pictures = lit.reshape(6, 32, 32, 3).permute(0, 3, 1, 2)
+    names = tuple(map(str, range(6)))
+    capture = Capture(pictures, masks, cameras, names, Placement(np.zeros(3), np.eye(3), 1.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(starting, "EVIDENCE_SIDE", 48)
+        start = start_from_hull(capture)
+    result = refine(capture, start, RefineSettings(seconds=1.0), clock=ticking(1 / 60))
+    # What radiates differs from above to below far more than what the albedo does, and the light makes up.
+    top, bottom = torch.tensor([[0.0, 0.33, 0.0]]), torch.tensor([[0.0, -0.33, 0.0]])
+    with torch.no_grad():
+        above, below = (result.field.appearance(p, F.normalize(p, dim=-1)).albedo[0] for p in (top, bottom))
+    shown = srgb_to_linear(lit[hit])
+    radiated = shown[normal[:, 1] > 0.8].mean() / shown[normal[:, 1] < -0.8].mean()
+    assert radiated > 2
+    assert (above.mean() / below.mean()) < 0.6 * radiated
+    light = result.environment.mean((1, 2))
+    assert light[:6].mean() > 1.3 * light[-6:].mean()
+
+
+def test_rays_are_those_about_the_object(capture: Capture) -> None:
+    rays = object_rays(capture)
+    assert (capture.masks > 0).sum() < len(rays) < capture.masks.numel()
+    assert rays.masks.sum() == capture.masks.sum()
+
+
+def test_the_gradient_of_a_ball_is_its_normal() -> None:
+    points = F.normalize(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)), dim=-1) * 0.35
+    torch.testing.assert_close(distance_gradient(Sphere(), points), points / 0.35, rtol=0, atol=0.015)
+
+
+def test_normals_are_turned_to_the_viewer_only_where_they_must() -> None:
+    view = torch.tensor([[0.0, 0.0, 1.0]] * 3)
+    normal = F.normalize(torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 0.0, -1.0]]), dim=-1)
+    turned = facing(normal, view)
+    torch.testing.assert_close(turned[0], normal[0])
+    assert (turned[1:, 2] > 0.04).all() and (turned[1:, 0] > 0.9).all()
+    torch.testing.assert_close(turned.norm(dim=-1), torch.ones(3))
+
+
+def test_display_is_srgb_and_has_a_slope_everywhere() -> None:
+    linear = torch.linspace(0, 1, 100)
+    torch.testing.assert_close(display(linear), linear_to_srgb(linear), rtol=0, atol=1e-5)
+    values = torch.tensor([-0.1, 0.0, 0.002, 0.5, 1.0, 3.0], requires_grad=True)
+    display(values).sum().backward()
+    assert values.grad is not None and (values.grad > 0).all()
+
+
+def test_even_light_on_a_rough_white_surface_is_nearly_what_falls_on_it() -> None:
+    light = LearntLight()
+    count = 20
+    directions = F.normalize(torch.randn(count, 3, generator=torch.Generator().manual_seed(1)), dim=-1)
+    one = torch.ones(count, 1)
+    rendered = Rendered(one, one, Appearance(one.expand(-1, 3), one.expand(-1, 3), 0 * one, one, -directions))
+    shown = shade_rays(rendered, 0 * directions, directions, light.radiance())
+    assert ((shown > 0.9) & (shown < 1.05)).all()
+    # Twice the light, twice as bright; half the opacity, the same surface.
+    with torch.no_grad():
+        light.logarithm += float(np.log(2))
+    half = Rendered(0.5 * one, one, Appearance(*(0.5 * x for x in rendered.appearance)))
+    torch.testing.assert_close(
+        shade_rays(half, 0 * directions, directions, light.radiance()), 2 * shown, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_light_that_is_white_and_even_costs_nothing() -> None:
+    light = LearntLight()
+    assert float(light.regularity().detach()) == 0
+    with torch.no_grad():
+        light.logarithm[3, 4, 0] += 1
+    assert float(light.regularity().detach()) > 0
+    upward = look_up(light.radiance().detach(), torch.tensor([[0.0, 1.0, 0.0]]))
+    torch.testing.assert_close(upward, torch.ones(1, 3))
+
+
+@pytest.mark.parametrize("encoding", ["panoramas", "harmonics", "none"])
+def test_colour_may_know_directions_by_any_encoding(capture: Capture, encoding: Encoding) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(starting, "EVIDENCE_SIDE", 24)
+        start = start_from_hull(capture, encoding=encoding, panoramas=1)
+    assert (start.panoramas is None) == (encoding != "panoramas")
+    result = refine(capture, start, RefineSettings(seconds=1.0), clock=ticking(1 / 4))
+    assert result.steps == 3
