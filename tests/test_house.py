@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from clearpane import __version__
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "clearpane"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")])
 
 
@@ -57,15 +59,74 @@ def test_everything_imported_is_declared() -> None:
     assert tests - product - _names(extras["test"]) == set()
 
 
-def test_only_training_synthesis_and_networks_import_torch_at_module_level() -> None:
-    package = ROOT / "src" / "clearpane"
+def test_only_learning_and_geometry_import_torch_at_module_level() -> None:
     allowed = re.compile(
-        r"(training|synthesis|reconstruction)/|separation/flux/|separation/\w+/(network|features|export)\.py$"
+        r"(training|synthesis|reconstruction|geometry)/|separation/(flux|panel|gensirr)/(?!options\.py)"
+        r"|separation/\w+/(network|features|export)\.py$"
     )
     heavy = {"torch", "onnx", "onnxscript"}
-    files = {p.relative_to(package).as_posix(): p for p in package.rglob("*.py")}
+    files = {p.relative_to(PACKAGE).as_posix(): p for p in PACKAGE.rglob("*.py")}
     loads = {name for name, path in files.items() if heavy & _imports(path, everywhere=False)}
     assert {name for name in loads if not allowed.match(name)} == set()
+
+
+# Lower floors know nothing of higher ones; rooms of one floor know nothing of each other.
+FLOORS = (
+    {"errors", "_version"},
+    {"files", "json_files", "optics", "mitsuba_variant"},
+    {"geometry", "images"},
+    {"synthesis", "separation", "reconstruction"},
+    {"evaluation"},
+    {"training"},
+    {"", "app"},
+    {"__main__"},
+)
+
+
+def test_no_import_circle() -> None:
+    TopologicalSorter(_arrows(PACKAGE)).prepare()  # raises CycleError, which names the circle
+
+
+def test_imports_run_downwards_only() -> None:
+    floor = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+    upwards = set()
+    for module, targets in _arrows(PACKAGE).items():
+        for target in targets:
+            here, there = (name.split(".")[1] if "." in name else "" for name in (module, target))
+            if here != there and floor[there] >= floor[here]:
+                upwards.add((module, target))
+    assert upwards == set()
+
+
+def test_the_import_checks_see_hidden_imports(tmp_path: Path) -> None:
+    package = tmp_path / "clearpane"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "one.py").write_text("from clearpane import two\n")
+    (package / "two.py").write_text("def f():\n    import clearpane.one\n")
+    arrows = _arrows(package)
+    assert arrows["clearpane.one"] == {"clearpane.two"}
+    with pytest.raises(CycleError):
+        TopologicalSorter(arrows).prepare()
+
+
+def _arrows(package: Path) -> dict[str, set[str]]:
+    """Map each module of a package to the modules that it imports anywhere in its file."""
+    files = {}
+    for path in package.rglob("*.py"):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        files[".".join(parts).removesuffix(".__init__")] = path
+    arrows: dict[str, set[str]] = {}
+    for module, path in files.items():
+        wanted = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                wanted |= names & files.keys() or {node.module}
+        arrows[module] = wanted & files.keys() - {module}
+    return arrows
 
 
 def test_base_pins_hold_no_torch() -> None:
@@ -100,7 +161,11 @@ def _imports(path: Path, *, everywhere: bool) -> set[str]:
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules.add(node.module)
-    tops = {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"clearpane"}
+    tops = (
+        {module.partition(".")[0] for module in modules}
+        - set(sys.stdlib_module_names)
+        - {"clearpane", "benchmarks"}
+    )
     return {_normal(_DISTRIBUTIONS.get(top, top)) for top in tops}
 
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from clearpane.evaluation import metrics
+from clearpane.images.picture import to_8bit
 
 
 def picture(seed: int, height: int = 47, width: int = 64) -> np.ndarray:
@@ -127,7 +128,7 @@ def test_ncc_is_the_correlation() -> None:
 
 def test_quantising_rounds_and_clips() -> None:
     image = np.array([[[-0.1, 0.4 / 255, 0.6 / 255], [0.5, 254.6 / 255, 1.7]]], np.float32)
-    assert metrics.to_8bit(image).tolist() == [[[0, 0, 1], [128, 255, 255]]]
+    assert to_8bit(image).tolist() == [[[0, 0, 1], [128, 255, 255]]]
 
 
 def test_shapes_are_checked() -> None:

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from clearpane.errors import ClearpaneError
-from clearpane.evaluation import metrics
 from clearpane.evaluation.protocols import PROTOCOLS, find_pairs
 from clearpane.evaluation.scoring import (
     BASELINES,
@@ -23,6 +22,7 @@ from clearpane.evaluation.scoring import (
     summarise,
 )
 from clearpane.evaluation.tables import csv_text, json_text, write_text
+from clearpane.images.picture import to_8bit
 from clearpane.separation.layers import Layers
 from clearpane.separation.options import Quality, Separator
 
@@ -118,7 +118,7 @@ def test_summary_against_doing_nothing(tmp_path: Path) -> None:
 def test_lpips_column_only_when_given(tmp_path: Path) -> None:
     make_pairs(tmp_path / "a", 1)
     calls = score_pairs(
-        find_pairs(tmp_path), [], ORIGINAL, lambda x, t: float(np.abs(metrics.to_8bit(x) - 1.0).mean())
+        find_pairs(tmp_path), [], ORIGINAL, lambda x, t: float(np.abs(to_8bit(x) - 1.0).mean())
     )
     ((scores, _),) = calls
     assert "lpips" in scores.rows[NOTHING]
