@@ -19,7 +19,8 @@ demo: $(VENV)/base-installed  ## Remove the reflection from the pictures in exam
 	@echo "NAME_reflection.jpg the reflection alone, NAME_compare.jpg before and after."
 
 test: $(VENV)/test-installed  ## Run the tests
-	@$(BIN)/pytest
+	@# A process for each core and one thread in each: processes that share cores wait for each other.
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal --durations 10
 
 lint: $(VENV)/test-installed  ## Check style, format and types
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What several folders of tests need."""
+"""Fixtures and marks that several folders of tests share."""
 
 from pathlib import Path
 
@@ -21,3 +21,15 @@ def base(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-kontext")
     pipeline.save_pretrained(folder)
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked ``gpu`` where there is no CUDA GPU."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="there is no CUDA GPU here"))
