@@ -23,7 +23,7 @@ from clearpane.reconstruction.field.field import HexaplaneField
 from clearpane.reconstruction.field.rendering import Appearance, Rendered
 from clearpane.reconstruction.field.surface_gradient import distance_gradient
 from clearpane.reconstruction.fitting import starting
-from clearpane.reconstruction.fitting.gradient_team import Gradients, gradient_team
+from clearpane.reconstruction.fitting.gradient_workers import Gradients, gradient_workers
 from clearpane.reconstruction.fitting.learnt_light import LearntLight, display, shade_rays
 from clearpane.reconstruction.fitting.refine import Refined, RefineSettings, _Fit, object_rays, refine
 from clearpane.reconstruction.fitting.starting import start_from_hull, start_from_lirm
@@ -113,7 +113,7 @@ def test_steps_that_are_no_numbers_are_forgotten(
 
     @contextmanager
     def failing_team(seed: int) -> Iterator[Gradients]:
-        with gradient_team(seed) as gradients:
+        with gradient_workers(seed) as gradients:
 
             def sometimes_nothing(
                 loss_of: Callable[[Generator], Tensor], parameters: Sequence[Tensor]
@@ -126,7 +126,7 @@ def test_steps_that_are_no_numbers_are_forgotten(
 
             yield sometimes_nothing
 
-    monkeypatch.setattr("clearpane.reconstruction.fitting.refine.gradient_team", failing_team)
+    monkeypatch.setattr("clearpane.reconstruction.fitting.refine.gradient_workers", failing_team)
     result = refine(capture, hull, RefineSettings(seconds=1.0), clock=ticking(1 / 30))
     assert result.psnr > result.started_psnr
 

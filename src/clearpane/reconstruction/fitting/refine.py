@@ -18,7 +18,7 @@ from clearpane.geometry.cameras import picture_rays
 from clearpane.reconstruction.capture.cropping import Capture
 from clearpane.reconstruction.field.field import HexaplaneField
 from clearpane.reconstruction.field.rendering import RenderOptions, occupied_cells, render_rays
-from clearpane.reconstruction.fitting.gradient_team import gradient_team
+from clearpane.reconstruction.fitting.gradient_workers import gradient_workers
 from clearpane.reconstruction.fitting.learnt_light import LearntLight, display, shade_rays
 from clearpane.reconstruction.fitting.losses import Lighting, TrueRays, ray_loss, surface_loss
 from clearpane.reconstruction.fitting.sky_visibility import SkyVisibility, sky_visibility
@@ -111,7 +111,7 @@ def refine(
     began = clock()
     occupied = None
     try:
-        with gradient_team(settings.seed) as gradients:
+        with gradient_workers(settings.seed) as gradients:
             while (share := (clock() - began) / max(settings.seconds, 1e-9)) < 1 and not best.settled:
                 options = RenderOptions(_beta_at(share), _SAMPLES, _OCCUPANCY)
                 if step % _OCCUPANCY_EVERY == 0:

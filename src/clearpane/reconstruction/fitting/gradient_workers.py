@@ -1,7 +1,7 @@
-"""Gradients of the parts of one step, computed side by side by threads of one processor.
+"""Gradients of one step's loss, computed in parallel by threads.
 
-Operations on a few thousand numbers are too small to be shared by cores: each thread does a part of the step
-of its own, on one core.
+Operations on a few thousand numbers are too small to be split over cores; instead, each thread computes a
+separate part of the step on one core.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,19 +13,20 @@ from torch import Generator, Tensor
 
 Gradients = Callable[[Callable[[Generator], Tensor], Sequence[Tensor]], list[Tensor | None]]
 
-# Python hands out one operation at a time: more threads would wait for each other.
+# Python starts one operation at a time: with more threads, they would wait for each other.
 _MOST_THREADS = 4
 
 
 @contextmanager
-def gradient_team(seed: int) -> Iterator[Gradients]:
-    """Threads, as many as PyTorch may use but at most 4, and a function that has them compute gradients.
+def gradient_workers(seed: int) -> Iterator[Gradients]:
+    """Start worker threads and yield a function that computes gradients with them.
 
-    It takes a loss, which depends on random numbers, and parameters. It gives the mean over threads of the
-    loss's gradients, each with random numbers of its own; None for a parameter that no part depends on.
+    There are as many threads as PyTorch may use, at most 4. The function takes a loss, which draws random
+    numbers, and parameters. It returns the mean of the loss's gradients over the threads, each of which has a
+    separate random generator, and None for a parameter that no thread's loss depends on.
 
     Args:
-        seed: of the threads' random numbers. Results depend on how many threads there are.
+        seed: Random seed of the threads' generators. Results depend on the number of threads.
     """
     threads = torch.get_num_threads()
     count = min(threads, _MOST_THREADS)
@@ -47,16 +48,16 @@ def gradient_team(seed: int) -> Iterator[Gradients]:
     finally:
         try:
             pool.shutdown(cancel_futures=True)
-        finally:  # what a worker sets is the default of all threads to come
+        finally:  # the workers' setting became the default of all later threads
             torch.set_num_threads(threads)
 
 
 def _mean(parameter: Tensor, values: tuple[Tensor | None, ...]) -> Tensor | None:
-    """A part that does not depend on a parameter has the gradient 0."""
+    """Average the known gradients; a part that does not depend on the parameter counts as 0."""
     known = [value for value in values if value is not None]
     if not known:
         return None
-    # In memory as the parameter is: a fused optimiser does not look at strides.
+    # Same memory layout as the parameter: a fused optimiser ignores strides.
     total = torch.zeros_like(parameter)
     for value in known:
         total.add_(value, alpha=1 / len(values))
