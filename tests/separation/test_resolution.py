@@ -73,6 +73,28 @@ def test_a_gain_and_offset_is_found_and_applied_at_full_resolution():
     assert np.abs(correction.apply(image) - (0.8 * image + 0.05)).mean() < 2e-3
 
 
+def test_a_correction_that_meets_a_layer_gives_it_whatever_the_gain():
+    small, layer = textured(60, 80), textured(60, 80, seed=1)
+    correction = LocalCorrection.fit(small, layer, radius=2).meeting(small, layer)
+    np.testing.assert_allclose(correction.apply(small), layer, atol=1e-6)
+
+
+def test_a_sharp_reflection_is_taken_away_at_full_resolution():
+    """Seen at half its size, a reflection with an edge every 16 pixels leaves little behind."""
+    scene = shrink(textured(800, 1200), 400, 600)
+    stripes = 0.2 * (np.arange(600) // 16 % 2)[None, :, None]
+    image = (0.7 * scene + stripes).astype(np.float32)
+
+    def separate(small):
+        height, width = small.shape[:2]
+        return Layers(shrink(0.7 * scene, height, width), small - shrink(0.7 * scene, height, width))
+
+    result = separate_at_resolution(image, separate, 200 * 300).transmission
+    assert np.square(result - 0.7 * scene).mean() < 2e-4
+    away_from_edges = (np.arange(600) % 16 > 3) & (np.arange(600) % 16 < 12)
+    assert np.abs(result - 0.7 * scene)[:, away_from_edges].mean() < 2e-3
+
+
 def test_detail_of_the_original_survives_where_the_layer_is_the_picture_itself():
     image = textured(500, 700)
     layers = separate_at_resolution(image, lambda small: Layers(small, np.zeros_like(small)), 20_000)

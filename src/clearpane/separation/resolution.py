@@ -1,9 +1,11 @@
 """From a separation at a working resolution to the picture's own, whatever its size.
 
 Separators see the whole picture at about the size they were trained on, so that global context is kept.
-What they found is then described as a local gain and offset on the picture itself, ``T = a I + b`` with
-smooth maps a and b, and applied to the full-resolution original: its detail and bit depth stay (He, Sun and
-Tang, "Guided Image Filtering", TPAMI 2013; He and Sun, "Fast Guided Filter", arXiv 1505.00996).
+What they found is then described as a local gain and offset on the picture itself, ``T = a I + b``, and
+applied to the full-resolution original: its detail and bit depth stay (He, Sun and Tang, "Guided Image
+Filtering", TPAMI 2013; He and Sun, "Fast Guided Filter", arXiv 1505.00996). There the maps a and b are both
+smooth, which blurs what was found; here a is smooth and b what is left, so that at the working size the
+result is T.
 """
 
 from collections.abc import Callable
@@ -21,7 +23,7 @@ _SMALLEST_SIDE = 16
 
 
 def working_size(height: int, width: int, pixels: int) -> tuple[int, int]:
-    """The size of ``height x width`` shrunk, in proportion, to at most about ``pixels``; never enlarged."""
+    """Shrink the size ``height x width``, in proportion, to at most about ``pixels``; never enlarge it."""
     scale = min(1.0, (pixels / (height * width)) ** 0.5)
     return (
         min(height, max(_SMALLEST_SIDE, round(height * scale))),
@@ -48,11 +50,13 @@ def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
         cumulative = np.concatenate([np.zeros_like(x.take([0], axis)), x.cumsum(axis)], axis)
         places = np.arange(length)
         high = cumulative.take(np.minimum(places + radius + 1, length), axis)
-        return high - cumulative.take(np.maximum(places - radius, 0), axis)
+        between: np.ndarray = high - cumulative.take(np.maximum(places - radius, 0), axis)
+        return between
 
     values = values.astype(np.float64)
     ones = np.ones((*values.shape[:2], 1))
-    return sums(sums(values, 0), 1) / sums(sums(ones, 0), 1)
+    means: np.ndarray = sums(sums(values, 0), 1) / sums(sums(ones, 0), 1)
+    return means
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,14 @@ class LocalCorrection:
         offset = mean_layer - gain * mean_image
         return cls(box_mean(gain, radius).astype(np.float32), box_mean(offset, radius).astype(np.float32))
 
+    def meeting(self, image: np.ndarray, layer: np.ndarray) -> "LocalCorrection":
+        """Return the correction of the same gain that gives ``layer`` for ``image``, without an error.
+
+        Args:
+            image, layer: h x w x 3, the picture and one of its layers at the working resolution.
+        """
+        return LocalCorrection(self.gain, (layer - self.gain * image).astype(np.float32))
+
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Apply to the full-resolution picture, H x W x 3 float32; it and the layer are clipped to [0, 1]."""
         height, width = image.shape[:2]
@@ -98,7 +110,7 @@ class LocalCorrection:
 
 
 def _enlarge_plane(plane: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
-    """The given rows of an h x w plane enlarged to height x width, bilinear."""
+    """Enlarge an h x w plane to height x width, bilinear, and return the given rows."""
     h, w = plane.shape
     box = (0.0, rows.start * h / height, float(w), rows.stop * h / height)
     picture = Image.fromarray(np.ascontiguousarray(plane))
@@ -107,12 +119,12 @@ def _enlarge_plane(plane: np.ndarray, rows: slice, height: int, width: int) -> n
 
 
 def _enlarge_rows(values: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
-    """The given rows of h x w x 3 enlarged to height x width x 3."""
+    """Enlarge h x w x 3 to height x width x 3 and return the given rows."""
     return np.stack([_enlarge_plane(values[..., c], rows, height, width) for c in range(3)], axis=-1)
 
 
 def enlarge(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """An h x w map enlarged to height x width, bilinear."""
+    """Enlarge an h x w map to height x width, bilinear."""
     result = np.empty((height, width), np.float32)
     for rows in row_bands(result):
         result[rows] = _enlarge_plane(plane, rows, height, width)
@@ -123,7 +135,7 @@ def separate_at_resolution(
     image: np.ndarray,
     separate: Callable[[np.ndarray], Layers],
     pixels: int,
-    radius: int = 2,
+    radius: int = 1,
 ) -> Layers:
     """Separate a picture of any size with a function that sees it at up to ``pixels`` pixels.
 
@@ -132,7 +144,7 @@ def separate_at_resolution(
         separate: called once, with the picture or a shrunken copy. If the layers come with a confidence,
             that is enlarged with them.
         pixels: the working resolution.
-        radius: of the windows that the correction is fitted in, in working pixels.
+        radius: of the windows that the correction's gain is fitted in, in working pixels.
 
     Returns:
         Layers of the picture's own size, clipped to [0, 1].
@@ -144,9 +156,11 @@ def separate_at_resolution(
         return Layers(np.clip(layers.transmission, 0, 1), np.clip(layers.reflection, 0, 1), layers.confidence)
     small = shrink(image, *size)
     layers = separate(small)
+    passed = LocalCorrection.fit(small, layers.transmission, radius)
+    added = LocalCorrection.fit(small, layers.reflection, radius, flat_gain=0)
     return Layers(
-        LocalCorrection.fit(small, layers.transmission, radius).apply(image),
-        LocalCorrection.fit(small, layers.reflection, radius, flat_gain=0).apply(image),
+        passed.meeting(small, layers.transmission).apply(image),
+        added.meeting(small, layers.reflection).apply(image),
         None if layers.confidence is None else enlarge(layers.confidence, height, width),
     )
 
