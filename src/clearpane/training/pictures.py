@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.synthesis.blending import Blend, gaussian_blur
 from clearpane.synthesis.dataset.shards import StoredSample, read_shards
 from clearpane.synthesis.draws import uniform
 
@@ -31,7 +30,12 @@ class Pair:
     truth: Tensor
 
 
-def _load(path: Path) -> Tensor:
+def load_picture(path: Path) -> Tensor:
+    """Read a picture, 3 x H x W uint8.
+
+    Raises:
+        ClearpaneError: it cannot be read.
+    """
     try:
         with Image.open(path) as picture:
             pixels = np.array(picture.convert("RGB"))
@@ -41,7 +45,7 @@ def _load(path: Path) -> Tensor:
 
 
 def natural_paths(folder: Path, *, held_out: bool = False) -> list[Path]:
-    """The natural pictures of a folder in order, without the held-out ones, or those alone.
+    """List the natural pictures of a folder in order, without the held-out ones, or those alone.
 
     Raises:
         ClearpaneError: there are none.
@@ -55,11 +59,11 @@ def natural_paths(folder: Path, *, held_out: bool = False) -> list[Path]:
 def load_natural(folder: Path, *, held_out: bool = False) -> list[Tensor]:
     """All natural pictures to train on, or those held out, 3 x H x W uint8."""
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(_load, natural_paths(folder, held_out=held_out)))
+        return list(pool.map(load_picture, natural_paths(folder, held_out=held_out)))
 
 
 def load_pairs(folder: Path) -> list[Pair]:
-    """The real pairs ``*_input.jpg`` and ``*_transmission.jpg`` of a folder, in the order of their names.
+    """Read the real pairs ``*_input.jpg`` and ``*_transmission.jpg`` of a folder, ordered by name.
 
     Raises:
         ClearpaneError: there are none, a file cannot be read, or a pair's pictures differ in size.
@@ -72,7 +76,7 @@ def load_pairs(folder: Path) -> list[Pair]:
 
 def _load_pair(path: Path) -> Pair:
     name = path.name.removesuffix("_input.jpg")
-    pair = Pair(name, _load(path), _load(path.with_name(f"{name}_transmission.jpg")))
+    pair = Pair(name, load_picture(path), load_picture(path.with_name(f"{name}_transmission.jpg")))
     if pair.input.shape != pair.truth.shape:
         raise ClearpaneError(f"{path}: its truth {name}_transmission.jpg has another size")
     return pair
@@ -96,7 +100,7 @@ class GlassPictures:
 
 
 def load_glass_scenes(folder: Path) -> list[GlassPictures]:
-    """The glass scenes of the data sets in a folder, made by ``clearpane synthesize`` with I, T, R and B.
+    """Read the glass scenes in a folder, data sets of ``clearpane synthesize`` with I, T, R and B.
 
     Those whose camera has a tone curve are left out: I = t B + R does not hold in what it saves.
 
@@ -108,7 +112,7 @@ def load_glass_scenes(folder: Path) -> list[GlassPictures]:
 
 
 def read_glass_sets(folder: Path) -> Iterator[StoredSample]:
-    """The samples of all data sets in a folder and the folders in it.
+    """Read the samples of all data sets in a folder and the folders in it.
 
     Raises:
         ClearpaneError: there is no data set, or a shard cannot be read.
@@ -145,7 +149,7 @@ def _glass_pictures(folder: Path, sample: StoredSample) -> GlassPictures:
 def random_crop(
     pictures: tuple[Tensor, ...], size: int | tuple[int, int], generator: Generator, zoom: float = 1.8
 ) -> list[Tensor]:
-    """The same random window of several aligned pictures, as float in [0, 1].
+    """Cut the same random window out of several aligned pictures, as float in [0, 1].
 
     The window is 1 to ``zoom`` times ``size`` (height and width, or one number for both), log-uniform, as
     far as the picture is large enough, and is shrunk to ``size``; it is flipped left to right half the time.
@@ -172,9 +176,10 @@ def random_crop(
 
 
 def jitter(pictures: list[Tensor], generator: Generator) -> list[Tensor]:
-    """The same change of exposure (0.6 to 1.4, linear light) and white balance (+-15 %) on several pictures.
+    """Change exposure and white balance of several pictures alike.
 
-    Channels are shuffled one time in ten.
+    Exposure by a factor of 0.6 to 1.4 in linear light, white balance by +-15 %; channels are shuffled one
+    time in ten.
     """
     gain = uniform(0.6, 1.4, generator) * (1 + 0.3 * (torch.rand(3, 1, 1, generator=generator) - 0.5))
     order = torch.randperm(3, generator=generator) if uniform(0, 1, generator) < 0.1 else torch.arange(3)
@@ -182,7 +187,7 @@ def jitter(pictures: list[Tensor], generator: Generator) -> list[Tensor]:
 
 
 def remix(photo: Tensor, truth: Tensor, generator: Generator) -> Tensor:
-    """A real pair's photograph with less or more of what the glass did, in linear light.
+    """Give a real pair's photograph less or more of what the glass did, in linear light.
 
     ``I' = clip(B + a (I - B))`` with a drawn from 0.3 to 1.3. Where I = t B + R, that is but for saturated
     pixels, this is again a photograph through glass, ``I' = (1 - a + a t) B + a R``. GenSIRR (arXiv
@@ -236,7 +241,7 @@ def _rectangle(u: Tensor, v: Tensor, width: float, height: float, edge: float) -
 
 
 def add_label(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
-    """A card with lines of something like lettering: dark on light, or light on a colour.
+    """Add a card with lines of something like lettering: dark on light, or light on a colour.
 
     Args:
         light: 3 x H x W, linear.
@@ -259,7 +264,7 @@ def add_label(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Gener
 
 
 def add_lamp(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
-    """A bright round or oval lamp, most often a warm one, with its halo; arguments as for a label."""
+    """Add a bright round or oval lamp, most often a warm one, with its halo; arguments as for a label."""
     radius, warmth = uniform(0.01, 0.1, generator), uniform(-0.1, 0.6, generator)
     distance = (u.square() + (uniform(0.6, 1.6, generator) * v).square()).sqrt()
     halo = uniform(0, 0.4, generator) * torch.exp(-(distance - radius).clamp(min=0) / (1.5 * radius))
@@ -268,7 +273,7 @@ def add_lamp(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Genera
 
 
 def light_up(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
-    """A part of the scene under a light of its own; arguments as for a label."""
+    """Light a part of the scene by a light of its own; arguments as for a label."""
     width, height = uniform(0.2, 1, generator), uniform(0.2, 1, generator)
     tint = 1 + 0.3 * (torch.rand(3, 1, 1, generator=generator) - 0.5)
     gain = uniform(1.5, 5, generator) * tint
@@ -276,7 +281,7 @@ def light_up(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Genera
 
 
 def add_sky(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
-    """A blue or white sky above a skyline, with a glow or clouds or none; arguments as for a label."""
+    """Add a blue or white sky above a skyline, with a glow or clouds or none; arguments as for a label."""
     octaves = 2 ** torch.arange(6)[:, None, None]
     heights = 0.15 * torch.rand(6, 1, 1, generator=generator) / octaves
     phases = 2 * math.pi * torch.rand(6, 1, 1, generator=generator)
@@ -294,36 +299,3 @@ def add_sky(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generat
 
 
 DISTRACTORS = (add_label, add_lamp, light_up, add_sky)
-
-
-def transfer_blend(
-    photo: Tensor, truth: Tensor, background: Tensor, generator: Generator
-) -> tuple[Blend, float]:
-    """Put what the glass added to a real photograph onto another background.
-
-    ``I = clip(t e B + R)`` in linear light, with ``R = blur(max(0, photo - t truth))`` from the real pair,
-    exposure e and transmittance t drawn. R is what a real pane added, as far as the pair shows it: where
-    the photograph is saturated it is too weak, and a blur of one pixel hides the pair's misregistration. It
-    serves as an augmentation.
-
-    Args:
-        photo, truth: 3 x H x W, sRGB, a real pair.
-        background: 3 x H x W, sRGB.
-        generator: all randomness.
-
-    Returns:
-        The blend and its t.
-    """
-    transmittance = uniform(0.8, 1.0, generator)
-    exposure = math.exp(uniform(math.log(0.25), math.log(1.15), generator))
-    added = (srgb_to_linear(photo) - transmittance * srgb_to_linear(truth)).clamp(min=0)
-    reflection = gaussian_blur(added, 1.0)
-    background_linear = (exposure * srgb_to_linear(background)).clamp(max=1)
-    transmission = transmittance * background_linear
-    blend = Blend(
-        input=linear_to_srgb((transmission + reflection).clamp(max=1)),
-        transmission=linear_to_srgb(transmission),
-        reflection=linear_to_srgb(reflection.clamp(max=1)),
-        background=linear_to_srgb(background_linear),
-    )
-    return blend, transmittance

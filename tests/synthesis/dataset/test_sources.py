@@ -49,6 +49,15 @@ def test_names_are_relative_and_sorted(folder: Path) -> None:
     assert Pictures(folder, PICTURE_SUFFIXES).names == ("B.PNG", "b.png", "sub/c.jpg", "sub/deep/a.webp")
 
 
+def test_names_that_are_left_out_are_as_if_they_were_not_there(folder: Path) -> None:
+    pictures = Pictures(folder, PICTURE_SUFFIXES, leave_out={"b.png", "sub/c.jpg", "nowhere.png"})
+    assert pictures.names == ("B.PNG", "sub/deep/a.webp")
+    with pytest.raises(ClearpaneError, match="no picture"):
+        pictures.load("b.png")
+    with pytest.raises(ClearpaneError, match="no pictures in it"):
+        Pictures(folder / "sub" / "deep", PICTURE_SUFFIXES, leave_out=["a.webp"])
+
+
 def test_eight_bit_pictures_come_back_exactly(folder: Path) -> None:
     pictures = Pictures(folder, PICTURE_SUFFIXES)
     for name in pictures.names:

@@ -1,6 +1,7 @@
 """Folders of pictures and environments that glass scenes are made from, read once and kept in memory."""
 
 from collections import OrderedDict
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class Pictures:
         suffixes: endings of the file names, in lower case.
         longest: most pixels along a picture's longer side.
         cache_bytes: most memory for decoded pictures.
+        leave_out: names, relative to the folder, that are as if they were not there.
 
     Attributes:
         names: paths relative to the folder, with forward slashes, sorted by code point: the same on every
@@ -46,15 +48,19 @@ class Pictures:
     """
 
     def __init__(
-        self, folder: Path, suffixes: frozenset[str], longest: int = 1024, cache_bytes: int = 2**30
+        self,
+        folder: Path,
+        suffixes: frozenset[str],
+        longest: int = 1024,
+        cache_bytes: int = 2**30,
+        leave_out: Collection[str] = (),
     ) -> None:
         if not folder.is_dir():
             raise ClearpaneError(f"{folder}: no such folder; check the name")
         self.folder, self.longest, self.cache_bytes = folder, longest, cache_bytes
         relative = (p.relative_to(folder) for p in folder.rglob("*") if p.suffix.lower() in suffixes)
-        self.names = tuple(
-            sorted(p.as_posix() for p in relative if not any(part.startswith(".") for part in p.parts))
-        )
+        names = {p.as_posix() for p in relative if not any(part.startswith(".") for part in p.parts)}
+        self.names = tuple(sorted(names.difference(leave_out)))
         if not self.names:
             endings = ", ".join(sorted(suffixes))
             raise ClearpaneError(f"{folder}: no pictures in it ({endings}); name another folder")
@@ -63,7 +69,7 @@ class Pictures:
         self._used = 0
 
     def load(self, name: str) -> Tensor:
-        """A picture in linear light, 3 x H x W float32.
+        """Return a picture in linear light, 3 x H x W float32.
 
         Raises:
             ClearpaneError: there is no such picture, it cannot be read, or it has values that are not finite.
@@ -132,7 +138,7 @@ class Sources:
 
     @classmethod
     def open(cls, backgrounds: Path, environments: Path | None = None) -> Self:
-        """The pictures below folders.
+        """Find the pictures below folders.
 
         Raises:
             ClearpaneError: a folder is missing, or there is nothing in it.
@@ -148,7 +154,7 @@ class Sources:
         return SourceNames(self.backgrounds.names, self.environments.names if self.environments else ())
 
     def textures(self, scene: GlassScene, height: int, width: int) -> SceneTextures:
-        """The textures of a scene for pictures height x width.
+        """Make the textures of a scene for pictures height x width.
 
         Raises:
             ClearpaneError: a picture is not there or cannot be read, or a dome without environments.

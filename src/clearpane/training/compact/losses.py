@@ -64,16 +64,16 @@ def gradient_loss(result: Tensor, target: Tensor, scales: int = 3) -> Tensor:
 
 
 def separation_loss(transmission: Tensor, reflection: Tensor, batch: Batch) -> Tensor:
-    """The loss of one batch.
+    """Compute the loss of one batch.
 
     On all pictures ``|T - B| + 2 e + 0.02 log(1 + e / 3e-4)``, e the mean squared error of the crop, and the
     gradients; on synthetic ones also ``0.3 |R - R*|`` and, where t is known and I is not saturated,
     ``0.2 |t B + R - I|`` in linear light. The logarithm is, up to 35 dB, the PSNR that results are measured
     by: a picture that is nearly right already weighs more, so that it is left alone.
     """
-    target = torch.where(
-        batch.real[:, None, None, None], best_shift(transmission, batch.target), batch.target
-    )
+    target, real = batch.target, batch.real.nonzero()[:, 0]
+    if len(real):
+        target = target.index_copy(0, real, best_shift(transmission[real], target[real]))
     error = transmission - target
     squared = error.square().mean(dim=(1, 2, 3))
     loss = error.abs().mean(dim=(1, 2, 3)) + 2 * squared + 0.02 * torch.log1p(squared / 3e-4)

