@@ -3,7 +3,6 @@
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,34 +10,8 @@ import numpy as np
 
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.images import metadata, profiles
-
-CheckSize = Callable[[int, int], None]
-"""Given a width and a height before anything is decoded; raises when the picture is too large."""
-
-
-@dataclass
-class Decoded:
-    """A file's content, before colours and orientation are dealt with.
-
-    Attributes:
-        samples: H x W x C uint8, uint16, float16 or float32, as stored.
-        has_alpha: the last channel is alpha.
-        premultiplied: the colours are multiplied by alpha.
-        linear: the samples are linear light with sRGB primaries.
-        orientation: EXIF orientation, 1 to 8, still to be applied.
-    """
-
-    samples: np.ndarray
-    has_alpha: bool = False
-    premultiplied: bool = False
-    linear: bool = False
-    orientation: int = 1
-    exif: bytes | None = None
-    icc_profile: bytes | None = None
-    xmp: bytes | None = None
-    attributes: dict[str, object] = field(default_factory=dict)
-    lossless: bool = True
-    warnings: list[str] = field(default_factory=list)
+from clearpane.images.decoded import CheckSize, Decoded
+from clearpane.images.tiff import decode_tiff
 
 
 def decode_jpeg(path: Path, check_size: CheckSize) -> Decoded:
@@ -107,15 +80,6 @@ def decode_webp(path: Path, check_size: CheckSize) -> Decoded:
             xmp=metadata.clean_xmp(image.info.get("xmp"), gain_map_dropped=False),
             lossless=b"VP8L" in _riff_chunks(file.read()),
         )
-
-
-def decode_tiff(path: Path, check_size: CheckSize) -> Decoded:
-    decoded = _decode_oiio(path, check_size)
-    exif, xmp, decoded.orientation = metadata.read_tiff_metadata(path)
-    decoded.exif, _ = metadata.clean_exif(exif)
-    decoded.xmp = metadata.clean_xmp(xmp, gain_map_dropped=False)
-    decoded.attributes = {}
-    return decoded
 
 
 def decode_linear(path: Path, check_size: CheckSize) -> Decoded:
@@ -209,9 +173,6 @@ def _decode_oiio(path: Path, check_size: CheckSize) -> Decoded:
         spec = source.spec()
         check_size(spec.width, spec.height)
         attributes = {a.name: a.value for a in spec.extra_attribs}
-        space = attributes.get("tiff:ColorSpace")
-        if space in ("CMYK", "CIELAB", "ICCLAB", "ITULAB", "LOGLUV", "LOGL", "color separated"):
-            raise ClearpaneError(f"{path}: {space} colours; convert it to RGB first")
         kind = str(spec.format)
         kind = kind if kind in ("uint8", "uint16", "half") else "float"
         samples = source.read_image(0, 0, 0, spec.nchannels, kind)

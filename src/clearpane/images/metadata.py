@@ -7,7 +7,7 @@ from pathlib import Path
 
 _ORIENTATION, _EXIF_IFD, _WIDTH, _HEIGHT, _XMP = 0x0112, 0x8769, 0xA002, 0xA003, 0x02BC
 # What describes the picture (words, camera, resolution, EXIF, GPS, IPTC), as opposed to how a TIFF stores it.
-_DESCRIPTIVE = (
+DESCRIPTIVE_TAGS = frozenset(
     {0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x8298}
     | {0x4746, 0x4749, 0x83BB, _EXIF_IFD, 0x8825}
     | set(range(0x9C9B, 0x9CA0))
@@ -86,7 +86,7 @@ def read_tiff_metadata(path: Path) -> tuple[bytes | None, bytes | None, int]:
         exif.load_from_fp(file)
         orientation = exif.get(_ORIENTATION, 1)
         xmp = exif.get(_XMP)
-        for tag in set(exif) - _DESCRIPTIVE:
+        for tag in set(exif) - DESCRIPTIVE_TAGS:
             del exif[tag]
         block = strip_exif_prefix(exif.tobytes()) if len(exif) else None
     orientation = orientation if orientation in range(1, 9) else 1
@@ -115,7 +115,7 @@ def add_tiff_metadata(path: Path, exif: bytes | None, xmp: bytes | None) -> None
         if exif is not None:
             block = Image.Exif()
             block.load(exif)
-            for tag in set(block) - _DESCRIPTIVE:
+            for tag in set(block) - DESCRIPTIVE_TAGS:
                 del block[tag]
             block.endian = order
             directory = block.tobytes(offset=end)[14:]
@@ -127,7 +127,7 @@ def add_tiff_metadata(path: Path, exif: bytes | None, xmp: bytes | None) -> None
             end += file.write(xmp)
         end += file.write(b"\0" * (end % 2))
         # OpenImageIO writes the time, the resolution, XMP and an EXIF directory of its own
-        stored = {tag: raw for tag, raw in own.items() if tag not in _DESCRIPTIVE | {_XMP}}
+        stored = {tag: raw for tag, raw in own.items() if tag not in DESCRIPTIVE_TAGS | {_XMP}}
         merged = dict(sorted({**described, **stored}.items()))
         file.write(struct.pack(order + "H", len(merged)) + b"".join(merged.values()) + bytes(4))
         file.seek(4)

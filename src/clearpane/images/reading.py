@@ -7,7 +7,8 @@ import numpy as np
 
 from clearpane.errors import ClearpaneError
 from clearpane.images import formats, profiles
-from clearpane.images.decoding import DECODERS, Decoded
+from clearpane.images.decoded import Decoded
+from clearpane.images.decoding import DECODERS
 from clearpane.images.picture import Picture, SampleType
 from clearpane.images.tiling import row_bands
 from clearpane.optics.color import linear_to_srgb
