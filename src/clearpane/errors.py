@@ -1,12 +1,16 @@
-"""The errors a user can act on."""
+"""Errors that a user can act on."""
 
 
 class ClearpaneError(Exception):
-    """Something a user can put right. The message is one line: what is wrong, with which file, what to do."""
+    """A problem that a user can solve. The message is one line: what is wrong, with which file, what to do.
+
+    It names fields and arguments in backticks, as Python does, with or without a value: `` `overwrite` ``,
+    `` `precision=nf4` ``. The command line writes them as options; see `clearpane.app.flags`.
+    """
 
 
 class MissingExtraError(ClearpaneError):
-    """A feature needs an optional dependency that is not installed.
+    """An optional dependency that a feature needs is not installed.
 
     >>> str(MissingExtraError("reading HEIC", "photo"))
     'reading HEIC needs an optional package: pip install "clearpane[photo]"'

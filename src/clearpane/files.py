@@ -104,7 +104,7 @@ def _put_in_place(temporary: Path, path: Path, overwrite: bool) -> None:
 
 
 def _exists(path: Path) -> ClearpaneError:
-    return ClearpaneError(f"{path}: exists already; allow overwriting (--overwrite) or choose another name")
+    return ClearpaneError(f"{path}: exists already; allow overwriting (`overwrite`) or choose another name")
 
 
 def _sync(path: Path, mode: int = os.O_RDONLY) -> None:

@@ -19,6 +19,7 @@ from tyro.conf import arg
 
 from clearpane._version import __version__
 from clearpane.app.editor_needs import editor_needs, print_needs
+from clearpane.app.flags import name_flags
 from clearpane.app.inputs import UsageError
 from clearpane.errors import ClearpaneError
 from clearpane.separation.base import EMBEDDED, load_separator
@@ -252,7 +253,7 @@ def _try_files() -> str | None:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return text if isinstance(error, ClearpaneError) else f"{type(error).__name__}: {text}"
+    return name_flags(text) if isinstance(error, ClearpaneError) else f"{type(error).__name__}: {text}"
 
 
 def _as_text(facts: dict[str, Any]) -> str:

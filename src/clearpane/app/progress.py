@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 
+from clearpane.app.flags import name_flags
+
 Status = Literal["done", "skipped", "failed"]
 
 
@@ -113,6 +115,8 @@ class BatchProgress:
         The bar moves for pictures that were begun, which ``total`` counts.
         """
         self.counts[facts.status] += 1
+        facts.warnings = [name_flags(warning) for warning in facts.warnings]
+        facts.error = None if facts.error is None else name_flags(facts.error)
         for warning in facts.warnings:
             print_error(f"{facts.input}: {warning}", kind="warning")
         if facts.error is not None:
@@ -175,8 +179,8 @@ class StepProgress:
 
 
 def print_error(message: str, kind: Literal["error", "warning"] = "error") -> None:
-    """Print one line for the user on standard error."""
-    print(f"{kind}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    """Print one line for the user on standard error, with fields named as options."""
+    print(f"{kind}: {name_flags(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
 def describe_unexpected(error: Exception) -> str:
@@ -185,7 +189,8 @@ def describe_unexpected(error: Exception) -> str:
         traceback.print_exception(error)
     if isinstance(error, MemoryError):
         return "not enough memory: close other programs, or use a smaller picture"
+    text = str(error).replace("`", "'")  # backticks would be read as the name of an option
     return (
-        f"unexpected {type(error).__name__}: {error}. This is a mistake in Clearpane: "
+        f"unexpected {type(error).__name__}: {text}. This is a mistake in Clearpane: "
         "please report this line and what the same command prints with CLEARPANE_DEBUG=1 set"
     )

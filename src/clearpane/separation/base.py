@@ -23,7 +23,7 @@ def load_separator(name: str = "compact", options: ModelOptions | None = None) -
     """
     if name == "compact":
         if options is not None:
-            raise ClearpaneError("--weights and the options of other models do not go with --model compact")
+            raise ClearpaneError("`weights` and the options of other models do not go with `model=compact`")
         from clearpane.separation.compact.runtime import CompactSeparator
 
         return CompactSeparator()
@@ -31,12 +31,12 @@ def load_separator(name: str = "compact", options: ModelOptions | None = None) -
         try:
             from clearpane.separation.panel.separator import load_panel
         except ModuleNotFoundError as error:
-            raise MissingExtraError("--model panel", "flux") from error
+            raise MissingExtraError("`model=panel`", "flux") from error
         return load_panel(options or ModelOptions())
     if name == "gensirr":
         try:
             from clearpane.separation.gensirr.separator import load_gensirr
         except ModuleNotFoundError as error:
-            raise MissingExtraError("--model gensirr", "flux") from error
+            raise MissingExtraError("`model=gensirr`", "flux") from error
         return load_gensirr(options or ModelOptions())
     raise ClearpaneError(f"unknown separator {name!r}; known are: {', '.join(SEPARATORS)}")

@@ -132,7 +132,7 @@ def stored_pixels(srgb: np.ndarray) -> Tensor:
 def _glass_pictures(folder: Path, sample: StoredSample) -> GlassPictures:
     if sample.photograph is None or not {"T", "R", "B"} <= set(sample.layers):
         raise ClearpaneError(
-            f"{folder}: training needs the layers I, T, R and B; make it with --layers I,T,R,B"
+            f"{folder}: training needs the layers I, T, R and B; make it with `layers=I,T,R,B`"
         )
 
     transmission, background, reflection = (sample.layers[letter] for letter in "TBR")

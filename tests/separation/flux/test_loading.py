@@ -161,9 +161,9 @@ def test_a_directory_that_is_not_there_is_named(tmp_path):
 
 @pytest.mark.parametrize("precision", ["nf4", "8bit"])
 def test_quantisation_without_a_gpu_is_one_line(base, precision):
-    with pytest.raises(ClearpaneError, match=f"--precision {precision} needs an NVIDIA GPU"):
+    with pytest.raises(ClearpaneError, match=f"`precision={precision}` needs an NVIDIA GPU"):
         load_backbone(base, Loading(precision, "cpu"))
-    with pytest.raises(ClearpaneError, match=f"--offload goes with .* not with {precision}"):
+    with pytest.raises(ClearpaneError, match=f"`offload` goes with .* not with {precision}"):
         load_backbone(base, Loading(precision, "cpu", offload=True))
 
 

@@ -200,7 +200,7 @@ def test_where_nothing_was_reflected_there_is_no_light():
             ),
             "has 9 and 16 channels, the model takes 16 and 16",
         ),
-        (lambda folder: rewrite(folder, base="/nowhere"), "--base says where the base model of"),
+        (lambda folder: rewrite(folder, base="/nowhere"), "`base` says where the base model of"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(trained, break_it, said):
@@ -210,7 +210,7 @@ def test_what_is_wrong_with_a_folder_is_said(trained, break_it, said):
 
 
 def test_no_weights_and_no_confidence_are_said(trained):
-    with pytest.raises(ClearpaneError, match="GenSIRR needs --weights"):
+    with pytest.raises(ClearpaneError, match="GenSIRR needs `weights`"):
         load_separator("gensirr")
     with pytest.raises(ClearpaneError, match="no confidence map"):
         load_separator("gensirr", options(trained)).separate(picture(32, 32), confidence=True)

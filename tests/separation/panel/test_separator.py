@@ -131,7 +131,7 @@ def test_another_base_model_is_refused(trained):
 def test_too_little_memory_is_said_before_anything_is_loaded(trained, monkeypatch):
     monkeypatch.setattr(loading, "free_bytes", lambda device: 1000)
     monkeypatch.setattr(panel, "load_backbone", lambda *arguments: pytest.fail("loaded"))
-    with pytest.raises(ClearpaneError, match=r"0\.0 GB are free; clearpane doctor with the same --model"):
+    with pytest.raises(ClearpaneError, match=r"0\.0 GB are free; clearpane doctor with the same `model`"):
         load_separator("panel", options(trained))
 
 
@@ -218,9 +218,9 @@ def test_a_base_that_is_gone_is_named(trained, tmp_path):
 
 
 def test_weights_are_asked_for():
-    with pytest.raises(ClearpaneError, match="needs --weights"):
+    with pytest.raises(ClearpaneError, match="needs `weights`"):
         load_separator("panel")
-    with pytest.raises(ClearpaneError, match="do not go with --model compact"):
+    with pytest.raises(ClearpaneError, match="do not go with `model=compact`"):
         load_separator("compact", ModelOptions())
 
 

@@ -108,7 +108,7 @@ def test_other_data_is_not_mixed_in(tmp_path: Path) -> None:
         "seed: None there, 1 asked for": RECIPE | {"seed": 1},
     }
     for text, recipe in others.items():
-        with pytest.raises(ClearpaneError, match=f"holds a data set made otherwise .*{text}.*--overwrite"):
+        with pytest.raises(ClearpaneError, match=f"holds a data set made otherwise .*{text}.*`overwrite`"):
             DataSet.prepare(tmp_path, recipe, 4)
     with pytest.raises(ClearpaneError, match="holds 4 samples already"):
         DataSet.prepare(tmp_path, RECIPE, 3)
@@ -212,7 +212,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
         DataSet.prepare(tmp_path, RECIPE, 1)
     for text in ("{", "[]", '{"shards": [{"name": 1}]}'):
         (tmp_path / "manifest.json").write_text(text)
-        with pytest.raises(ClearpaneError, match=r"manifest.json: damaged; .*--overwrite"):
+        with pytest.raises(ClearpaneError, match=r"manifest.json: damaged; .*`overwrite`"):
             DataSet.prepare(tmp_path, RECIPE, 1)
 
 

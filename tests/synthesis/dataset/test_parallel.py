@@ -28,7 +28,7 @@ def test_one_worker_is_this_process_with_one_thread() -> None:
 
 def test_a_killed_worker_is_said_in_one_line() -> None:
     with (
-        pytest.raises(ClearpaneError, match=r"ended from outside.*--workers"),
+        pytest.raises(ClearpaneError, match=r"ended from outside.*`workers`"),
         workers(os._exit, 2) as ordered,
     ):
         list(ordered(range(3)))

@@ -264,14 +264,14 @@ def test_processes_that_share_the_weights_go_on_after_an_interruption(glass, bas
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"steps": 0}, "--steps 0: give 1 or more"),
-        ({"real_share": 2.0}, "--real-share 2: give 0 to 1"),
-        ({"average": 1.0}, "--average 1: give 0 or more, less than 1"),
-        ({"learning_rate": -1.0}, "--learning-rate -1: give more than 0"),
-        ({"zoom": 0.5}, "--zoom 0.5: give 1 or more"),
+        ({"steps": 0}, "`steps=0`: give 1 or more"),
+        ({"real_share": 2.0}, "`real_share=2`: give 0 to 1"),
+        ({"average": 1.0}, "`average=1`: give 0 or more, less than 1"),
+        ({"learning_rate": -1.0}, "`learning_rate=-1`: give more than 0"),
+        ({"zoom": 0.5}, "`zoom=0.5`: give 1 or more"),
         ({"full": True, "precision": "nf4"}, "nf4 goes with a LoRA"),
-        ({"shard": True}, "--shard goes with --full"),
-        ({"shard": True, "full": True, "optimizer": "adamw8bit"}, "--shard spreads the moments already"),
+        ({"shard": True}, "`shard` goes with `full`"),
+        ({"shard": True, "full": True, "optimizer": "adamw8bit"}, "`shard` spreads the moments already"),
     ],
 )
 def test_what_cannot_be_is_said_at_once(glass, base, tmp_path, changes, said):
@@ -285,7 +285,7 @@ def test_too_little_memory_is_said_before_anything_is_loaded(glass, base, tmp_pa
     monkeypatch.setattr(loading, "free_bytes", lambda device: 1_000_000)
     for name in ("load_backbone", "encode_text"):
         monkeypatch.setattr(kontext, name, pytest.fail)
-    with pytest.raises(ClearpaneError, match=r"0\.0 GB are free; lower --batch or --side"):
+    with pytest.raises(ClearpaneError, match=r"0\.0 GB are free; lower `batch` or `side`"):
         run(recipe(glass, base, tmp_path / "run", full=full))
 
 

@@ -103,12 +103,12 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(photographs, base, tmp_path,
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"steps": 0}, "--steps 0: give 1 or more"),
-        ({"rank": 0}, "--rank 0: give 1 or more"),
-        ({"equivariance": -1.0}, "--equivariance -1: give 0 or more"),
-        ({"learning_rate": 0.0}, "--learning-rate 0: give more than 0"),
-        ({"average": 1.0}, "--average 1: give 0 or more, less than 1"),
-        ({"side": 64}, "holds a picture of 40 pixels; --side is 64"),
+        ({"steps": 0}, "`steps=0`: give 1 or more"),
+        ({"rank": 0}, "`rank=0`: give 1 or more"),
+        ({"equivariance": -1.0}, "`equivariance=-1`: give 0 or more"),
+        ({"learning_rate": 0.0}, "`learning_rate=0`: give more than 0"),
+        ({"average": 1.0}, "`average=1`: give 0 or more, less than 1"),
+        ({"side": 64}, "holds a picture of 40 pixels; `side` is 64"),
         ({"lpips": "nothing.safetensors"}, "nothing.safetensors: not a readable safetensors file"),
     ],
 )

@@ -257,7 +257,7 @@ def test_too_little_memory_is_said_before_anything_is_loaded(glass, base, tmp_pa
     monkeypatch.setattr(loading, "free_bytes", lambda device: 1_000_000)
     for name in ("load_backbone", "encode_text"):
         monkeypatch.setattr(panel, name, pytest.fail)
-    with pytest.raises(ClearpaneError, match="lower --batch or --side"):
+    with pytest.raises(ClearpaneError, match="lower `batch` or `side`"):
         run(recipe(glass, base, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
@@ -283,12 +283,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(glass,
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"rank": 0}, "--rank 0: give 1 or more"),
-        ({"real_share": 2.0}, "--real-share 2: give 0 to 1"),
-        ({"zoom": 0.5}, "--zoom 0.5: give 1 or more"),
-        ({"average": 1.0}, "--average 1: give 0 or more, less than 1"),
-        ({"learning_rate": 0.0}, "--learning-rate 0: give more than 0"),
-        ({"draw_every": -1}, "--draw-every -1: give 0 or more"),
+        ({"rank": 0}, "`rank=0`: give 1 or more"),
+        ({"real_share": 2.0}, "`real_share=2`: give 0 to 1"),
+        ({"zoom": 0.5}, "`zoom=0.5`: give 1 or more"),
+        ({"average": 1.0}, "`average=1`: give 0 or more, less than 1"),
+        ({"learning_rate": 0.0}, "`learning_rate=0`: give more than 0"),
+        ({"draw_every": -1}, "`draw_every=-1`: give 0 or more"),
         ({"base": "/nowhere"}, "/nowhere: there is no such directory"),
     ],
 )

@@ -181,17 +181,17 @@ def test_the_run_goes_from_coarse_and_soft_to_fine_and_sharp() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"steps": 0}, "--steps 0: give 1 or more"),
-        ({"objects": -1}, "--objects -1: give 0 or more"),
-        ({"coarse_share": 1.5}, "--coarse-share 1.5: give 0 to 1"),
-        ({"learning_rate": 0.0}, "--learning-rate 0: give more than 0"),
-        ({"average": 1.0}, "--average 1: give 0 or more, less than 1"),
-        ({"coarse_side": 60}, "--side 128 --coarse-side 60: the second is a multiple of 16"),
-        ({"patch": 100}, "--patch 100: give 8 to 64"),
-        ({"validation": -1}, "--validation -1: give 0 or more"),
-        ({"patch": 7}, "--patch 7: give 8 to 64"),
-        ({"targets": 5}, "--targets 5: give 4 or less"),
-        ({"learning_rate": float("nan")}, "--learning-rate nan: give more than 0"),
+        ({"steps": 0}, "`steps=0`: give 1 or more"),
+        ({"objects": -1}, "`objects=-1`: give 0 or more"),
+        ({"coarse_share": 1.5}, "`coarse_share=1.5`: give 0 to 1"),
+        ({"learning_rate": 0.0}, "`learning_rate=0`: give more than 0"),
+        ({"average": 1.0}, "`average=1`: give 0 or more, less than 1"),
+        ({"coarse_side": 60}, "`side=128` `coarse_side=60`: the second is a multiple of 16"),
+        ({"patch": 100}, "`patch=100`: give 8 to 64"),
+        ({"validation": -1}, "`validation=-1`: give 0 or more"),
+        ({"patch": 7}, "`patch=7`: give 8 to 64"),
+        ({"targets": 5}, "`targets=5`: give 4 or less"),
+        ({"learning_rate": float("nan")}, "`learning_rate=nan`: give more than 0"),
     ],
 )
 def test_recipes_that_cannot_be_are_refused(change: dict[str, float], says: str) -> None:

@@ -96,7 +96,7 @@ class ObjectScorer:
         if not means:
             raise ClearpaneError(
                 "the result and the truth have nothing in common to compare: no light to render pictures "
-                "in (--environment), no maps, no mesh"
+                "in (`environment`), no maps, no mesh"
             )
         return ObjectScores(means, self._views)
 

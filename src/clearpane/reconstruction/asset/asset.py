@@ -100,7 +100,7 @@ def check_asset_path(path: Path, overwrite: bool = False) -> None:
             raise ClearpaneError(f"{target}: is a folder, which no asset replaces; choose another name")
         if os.path.lexists(target) and not overwrite:
             raise ClearpaneError(
-                f"{target}: exists already; allow overwriting (--overwrite) or choose another name"
+                f"{target}: exists already; allow overwriting (`overwrite`) or choose another name"
             )
 
 

@@ -183,6 +183,6 @@ def _compare(there: Path, before: Any, wanted: dict[str, Any]) -> None:
     if changed:
         what = changed[0] if len(changed) == 1 else f"{', '.join(changed[:-1])} and {changed[-1]}"
         raise ClearpaneError(
-            f"{there}: is there already, made with other {what}; name another folder, or add --overwrite to "
+            f"{there}: is there already, made with other {what}; name another folder, or give `overwrite` to "
             "make all pictures again"
         )

@@ -61,7 +61,7 @@ class EditorSeparator(ABC):
                 down; or memory ran out.
         """
         if confidence:
-            raise ClearpaneError(f"{self.name} has no confidence map; --confidence goes with --model compact")
+            raise ClearpaneError(f"{self.name} has no confidence map; `confidence` goes with `model=compact`")
         height, width = image.shape[:2]
         size = working_size(height, width, self._side**2)
         small = np.clip(image, 0, 1) if size == (height, width) else shrink(image, *size)
@@ -88,7 +88,7 @@ class EditorSeparator(ABC):
         made = self._edit(photo, index, lambda: self._on_step(next(done), count * steps))
         if not all(x.isfinite().all() for x in made):
             raise ClearpaneError(
-                "the VAE's picture is not finite; its weights may be damaged, or --precision too coarse for "
+                "the VAE's picture is not finite; its weights may be damaged, or `precision` too coarse for "
                 "them"
             )
         cut = (x[0, :, :height, :width].float().clamp(0, 1) for x in made)

@@ -76,10 +76,10 @@ def load_backbone(base: Path, loading: Loading, vae_folder: Path | None = None) 
     device = loading.find_device()
     quantised = loading.precision in ("8bit", "nf4")
     if quantised and loading.offload:
-        raise ClearpaneError(f"--offload goes with float32 and bfloat16, not with {loading.precision}")
+        raise ClearpaneError(f"`offload` goes with float32 and bfloat16, not with {loading.precision}")
     if quantised and device.type != "cuda":
         raise ClearpaneError(
-            f"--precision {loading.precision} needs an NVIDIA GPU; on this computer use bfloat16"
+            f"`precision={loading.precision}` needs an NVIDIA GPU; on this computer use bfloat16"
         )
     try:
         transformer = FluxTransformer2DModel.from_pretrained(
@@ -103,7 +103,7 @@ def load_backbone(base: Path, loading: Loading, vae_folder: Path | None = None) 
         elif not quantised:  # bitsandbytes has put it on the GPU
             transformer.to(device)
     except ImportError as error:
-        raise MissingExtraError(f"--precision {loading.precision}", "flux") from error
+        raise MissingExtraError(f"`precision={loading.precision}`", "flux") from error
     except torch.OutOfMemoryError as error:
         raise out_of_memory(device) from error
     except Exception as error:  # of safetensors, diffusers, the device, the file system
@@ -138,7 +138,7 @@ def free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-REMOVAL_REMEDY = "clearpane doctor with the same --model says which --precision or --offload needs less"
+REMOVAL_REMEDY = "clearpane doctor with the same `model` says which `precision` or `offload` needs less"
 
 
 def check_memory(needed: int, device: torch.device, side: int, remedy: str = REMOVAL_REMEDY) -> None:
@@ -168,7 +168,7 @@ def check_removal_memory(
         removal_bytes(size, loading.precision, side, offload, pictures, candidates)
         for offload in (loading.offload, False)
     )
-    fewer = "; so do fewer --candidates" if candidates > 1 else ""
+    fewer = "; so do fewer `candidates`" if candidates > 1 else ""
     check_memory(on_device, loading.find_device(), side, REMOVAL_REMEDY + fewer)
     if loading.offload:  # the whole of it waits there
         check_memory(whole, torch.device("cpu"), side)

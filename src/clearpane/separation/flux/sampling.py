@@ -157,7 +157,7 @@ def predict_velocity(
     if not velocity.isfinite().all():
         raise ClearpaneError(
             f"sampling broke down at step {step} of {sampling.steps}: the transformer's result is not "
-            "finite; its weights may be damaged, or --precision too coarse for them"
+            "finite; its weights may be damaged, or `precision` too coarse for them"
         )
     return velocity
 

@@ -32,7 +32,7 @@ def load_settings(kind: type[S], path: Path, made_by: str) -> S:
     try:
         settings = kind(**read_object(path))
     except FileNotFoundError as error:
-        raise ClearpaneError(f"{path}: missing; --weights names the output folder of {made_by}") from error
+        raise ClearpaneError(f"{path}: missing; `weights` names the output folder of {made_by}") from error
     except TypeError as error:
         raise ClearpaneError(f"{path}: damaged ({error})") from error
     for name, hint in get_type_hints(kind).items():
@@ -56,9 +56,9 @@ def find_trained_base(weights: Path, base: str, fingerprint: str | None) -> Path
     try:
         found = find_base(base)
     except ClearpaneError as error:
-        raise ClearpaneError(f"{error}; --base says where the base model of {weights} is") from error
+        raise ClearpaneError(f"{error}; `base` says where the base model of {weights} is") from error
     if base_fingerprint(found) != fingerprint:
-        raise ClearpaneError(f"{weights}: was trained on another base model than {found}; give it by --base")
+        raise ClearpaneError(f"{weights}: was trained on another base model than {found}; give it as `base`")
     return found
 
 

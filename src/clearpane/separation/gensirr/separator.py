@@ -190,7 +190,7 @@ def load_gensirr(options: ModelOptions) -> GensirrSeparator:
     weights = options.weights
     if weights is None:
         raise ClearpaneError(
-            "GenSIRR needs --weights, the output folder of clearpane train kontext or of clearpane convert "
+            "GenSIRR needs `weights`, the output folder of clearpane train kontext or of clearpane convert "
             "gensirr"
         )
     made_by = "clearpane train kontext or clearpane convert gensirr"
@@ -198,7 +198,7 @@ def load_gensirr(options: ModelOptions) -> GensirrSeparator:
     task = load_task_embedding(weights / TASK_FILE)
     if settings.base is None:
         if options.base:
-            raise ClearpaneError(f"{weights}: holds the whole model, so there is no --base to give")
+            raise ClearpaneError(f"{weights}: holds the whole model, so there is no `base` to give")
         base = find_base(str(weights))
     else:
         base = find_trained_base(weights, options.base or settings.base, settings.fingerprint)
@@ -211,7 +211,7 @@ def load_gensirr(options: ModelOptions) -> GensirrSeparator:
     if options.candidates > candidates:
         notes = (f"{weights} takes one step, without noise: there are no candidates to choose from",)
     if settings.one_step and options.steps != ModelOptions.steps:
-        notes += (f"{weights} takes one step, whatever --steps says",)
+        notes += (f"{weights} takes one step, whatever `steps` says",)
     if candidates > 1:
         try:
             scorer = choose_scorer(options, device)

@@ -122,7 +122,7 @@ def load_panel(options: ModelOptions) -> PanelSeparator:
     weights = options.weights
     if weights is None:
         raise ClearpaneError(
-            "the panel needs --weights, the output folder of clearpane train panel; its base model is not "
+            "the panel needs `weights`, the output folder of clearpane train panel; its base model is not "
             "part of Clearpane either"
         )
     settings = load_settings(PanelSettings, weights / SETTINGS_FILE, "clearpane train panel")

@@ -98,7 +98,7 @@ class DataSet:
         except OSError as error:
             raise ClearpaneError(f"{path}: cannot be read ({error.strerror})") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise ClearpaneError(f"{path}: damaged; make the data set again with --overwrite") from error
+            raise ClearpaneError(f"{path}: damaged; make the data set again with `overwrite`") from error
 
     @classmethod
     def prepare(cls, folder: Path, recipe: dict[str, Any], count: int, *, overwrite: bool = False) -> Self:
@@ -144,7 +144,7 @@ class DataSet:
             if any(folder.glob(_SHARDS)):
                 raise ClearpaneError(
                     f"{folder}: holds shards but no {MANIFEST}; choose another folder, "
-                    "or --overwrite to remove them"
+                    "or `overwrite` to remove them"
                 )
             return {}
         there = cls.load(folder)
@@ -153,12 +153,12 @@ class DataSet:
             raise ClearpaneError(
                 f"{folder}: holds a data set made otherwise "
                 f"({_difference(different[0], there.recipe, recipe)}); "
-                "choose another folder, or --overwrite to replace it"
+                "choose another folder, or `overwrite` to replace it"
             )
         if there.held > count:
             raise ClearpaneError(
                 f"{folder}: holds {there.held} samples already; ask for as many or more, "
-                "or --overwrite to start anew"
+                "or `overwrite` to start anew"
             )
         plan = {shard.name: shard for shard in planned_shards(count, recipe["samples_per_shard"])}
         return {

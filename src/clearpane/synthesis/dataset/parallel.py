@@ -65,7 +65,7 @@ def workers(work: Work[R], count: int) -> Iterator[Callable[[Iterable[int]], Ite
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             raise ClearpaneError(
-                "a worker process was ended from outside, perhaps for want of memory: use fewer --workers"
+                "a worker process was ended from outside, perhaps for want of memory: use fewer `workers`"
             ) from error
 
     try:

@@ -54,19 +54,19 @@ def check_recipe(recipe: Recipe, learning_rate: float) -> None:
     """Raise ClearpaneError where what all have is out of its bounds."""
     for name in ("steps", "batch", "side", "rank", "checkpoint_every"):
         if getattr(recipe, name) < 1:
-            raise ClearpaneError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: give 1 or more")
+            raise ClearpaneError(f"`{name}={getattr(recipe, name)}`: give 1 or more")
     if not 0 <= recipe.average < 1:
-        raise ClearpaneError(f"--average {recipe.average:g}: give 0 or more, less than 1")
+        raise ClearpaneError(f"`average={recipe.average:g}`: give 0 or more, less than 1")
     if learning_rate <= 0:
-        raise ClearpaneError(f"--learning-rate {learning_rate:g}: give more than 0")
+        raise ClearpaneError(f"`learning_rate={learning_rate:g}`: give more than 0")
 
 
 def check_photographs(recipe: PhotographRecipe) -> None:
     """Raise ClearpaneError where how photographs are drawn is out of its bounds."""
     if not 0 <= recipe.real_share <= 1:
-        raise ClearpaneError(f"--real-share {recipe.real_share:g}: give 0 to 1")
+        raise ClearpaneError(f"`real_share={recipe.real_share:g}`: give 0 to 1")
     if recipe.zoom < 1:
-        raise ClearpaneError(f"--zoom {recipe.zoom:g}: give 1 or more")
+        raise ClearpaneError(f"`zoom={recipe.zoom:g}`: give 1 or more")
 
 
 class HasInput(Protocol):
@@ -82,7 +82,7 @@ def warn_of_small_pictures(pictures: Sequence[HasInput], side: int) -> None:
     if small:
         print(
             f"warning: {small} of {len(pictures)} pictures are smaller than {side} x {side} pixels and are "
-            "enlarged; give larger ones, or a smaller --side",
+            "enlarged; give larger ones, or a smaller side",
             file=sys.stderr,
             flush=True,
         )
@@ -136,9 +136,9 @@ def fine_tune(
     except torch.OutOfMemoryError as error:
         keep = ""
         if any(f.name == "gradient_checkpointing" for f in fields(recipe)):
-            keep = ", and keep --gradient-checkpointing"
+            keep = ", and keep `gradient_checkpointing`"
         raise ClearpaneError(
-            f"the memory of {accelerator.device} is not enough; lower --batch, --side or --rank{keep}"
+            f"the memory of {accelerator.device} is not enough; lower `batch`, `side` or `rank`{keep}"
         ) from error
     if not finished:
         return None

@@ -147,11 +147,11 @@ def check(recipe: TrainKontext) -> None:
     check_recipe(recipe, recipe.rate)
     check_photographs(recipe)
     if recipe.full and recipe.precision in ("8bit", "nf4"):
-        raise ClearpaneError(f"--full trains the weights themselves; {recipe.precision} goes with a LoRA")
+        raise ClearpaneError(f"`full` trains the weights themselves; {recipe.precision} goes with a LoRA")
     if recipe.shard and not recipe.full:
-        raise ClearpaneError("--shard goes with --full; a LoRA is small, several GPUs share its batch anyway")
+        raise ClearpaneError("`shard` goes with `full`; a LoRA is small, several GPUs share its batch anyway")
     if recipe.shard and recipe.optimizer == "adamw8bit":
-        raise ClearpaneError("--shard spreads the moments already; --optimizer adamw8bit goes without it")
+        raise ClearpaneError("`shard` spreads the moments already; `optimizer=adamw8bit` goes without it")
 
 
 def needed_bytes(recipe: TrainKontext, base: Path, device_type: str, devices: int) -> int:
@@ -258,7 +258,7 @@ def new_optimizer(recipe: TrainKontext, parameters: Iterable[nn.Parameter]) -> t
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
-        raise MissingExtraError("--optimizer adamw8bit", "flux") from error
+        raise MissingExtraError("`optimizer=adamw8bit`", "flux") from error
     return AdamW8bit(parameters, **settings)
 
 
@@ -322,7 +322,7 @@ def run(recipe: TrainKontext) -> int:
     accelerator = Accelerator(cpu=recipe.cpu)
     device = accelerator.device
     needed = needed_bytes(recipe, base, device.type, accelerator.num_processes)
-    check_memory(needed, device, recipe.side, "lower --batch or --side, or take a coarser --precision")
+    check_memory(needed, device, recipe.side, "lower `batch` or `side`, or take a coarser `precision`")
     recipe.output.mkdir(parents=True, exist_ok=True)
     text = encode_text(base, recipe.sentence)
     precision: Precision = "float32" if recipe.full else recipe.precision

@@ -85,7 +85,7 @@ def check(recipe: TrainEquivariantVae) -> None:
     """Raise ClearpaneError where a recipe asks for what cannot be."""
     check_recipe(recipe, recipe.learning_rate)
     if recipe.equivariance < 0:
-        raise ClearpaneError(f"--equivariance {recipe.equivariance:g}: give 0 or more")
+        raise ClearpaneError(f"`equivariance={recipe.equivariance:g}`: give 0 or more")
 
 
 def draw_pictures(
@@ -145,7 +145,7 @@ def run(recipe: TrainEquivariantVae) -> int:
     multiple = 2 ** (len(vae.config.block_out_channels) - 1)
     side = max(1, round(recipe.side / multiple)) * multiple
     if (smallest := min(min(x.shape[-2:]) for x in pictures)) < side:
-        raise ClearpaneError(f"{recipe.data}: holds a picture of {smallest} pixels; --side is {side}")
+        raise ClearpaneError(f"{recipe.data}: holds a picture of {smallest} pixels; `side` is {side}")
     recipe.output.mkdir(parents=True, exist_ok=True)
 
     torch.manual_seed(recipe.seed)

@@ -123,7 +123,7 @@ def check(recipe: TrainPanel) -> None:
     check_recipe(recipe, recipe.learning_rate)
     check_photographs(recipe)
     if recipe.draw_every < 0:
-        raise ClearpaneError(f"--draw-every {recipe.draw_every}: give 0 or more")
+        raise ClearpaneError(f"`draw_every={recipe.draw_every}`: give 0 or more")
 
 
 def compute_precision(recipe: TrainPanel, backbone: Backbone) -> torch.autocast:
@@ -223,7 +223,7 @@ def run(recipe: TrainPanel) -> int:
     accelerator = Accelerator(cpu=recipe.cpu)
     size = backbone_size(base)
     needed = training_bytes(size, recipe.precision, recipe.side, recipe.rank, batch=recipe.batch)
-    remedy = "lower --batch or --side, or take a coarser --precision"
+    remedy = "lower `batch` or `side`, or take a coarser `precision`"
     check_memory(needed, accelerator.device, recipe.side, remedy)
     recipe.output.mkdir(parents=True, exist_ok=True)
     text = encode_text(base, recipe.caption)

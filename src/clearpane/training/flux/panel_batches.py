@@ -62,7 +62,7 @@ def load_glass_panels(folder: Path) -> list[PanelPictures]:
 def _panel_pictures(folder: Path, sample: StoredSample) -> PanelPictures:
     if sample.photograph is None or not {"T", "R"} <= set(sample.layers):
         raise ClearpaneError(
-            f"{folder}: training needs the layers I, T and R; make the set with --layers I,T,R"
+            f"{folder}: training needs the layers I, T and R; make the set with `layers=I,T,R`"
         )
     layers = (torch.from_numpy(sample.layers[letter].astype(np.float32)).permute(2, 0, 1) for letter in "TR")
     # With the photograph's tone curve: where there is no reflection T is to look as I does.

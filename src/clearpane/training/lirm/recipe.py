@@ -132,31 +132,31 @@ def check(recipe: TrainLirm) -> None:
     """Raise ClearpaneError where a recipe asks for what cannot be."""
     for name in ("side", "coarse_side", "targets", "patch", "samples", "steps", "batch", "checkpoint_every"):
         if getattr(recipe, name) < 1:
-            raise ClearpaneError(f"--{name.replace('_', '-')} {getattr(recipe, name)}: give 1 or more")
+            raise ClearpaneError(f"`{name}={getattr(recipe, name)}`: give 1 or more")
     for name in ("objects", "workers", "validation", "seed"):
         if getattr(recipe, name) < 0:
-            raise ClearpaneError(f"--{name} {getattr(recipe, name)}: give 0 or more")
+            raise ClearpaneError(f"`{name}={getattr(recipe, name)}`: give 0 or more")
     if not 0 <= recipe.coarse_share <= 1:
-        raise ClearpaneError(f"--coarse-share {recipe.coarse_share:g}: give 0 to 1")
+        raise ClearpaneError(f"`coarse_share={recipe.coarse_share:g}`: give 0 to 1")
     if not 0 <= recipe.average < 1:
-        raise ClearpaneError(f"--average {recipe.average:g}: give 0 or more, less than 1")
+        raise ClearpaneError(f"`average={recipe.average:g}`: give 0 or more, less than 1")
     if not 0 < recipe.learning_rate < math.inf:
-        raise ClearpaneError(f"--learning-rate {recipe.learning_rate:g}: give more than 0")
+        raise ClearpaneError(f"`learning_rate={recipe.learning_rate:g}`: give more than 0")
     if recipe.init and recipe.init.resolve() == (recipe.output / WEIGHTS_FILE).resolve():
-        raise ClearpaneError(f"--init {recipe.init}: this run would write over it; choose another --output")
+        raise ClearpaneError(f"`init={recipe.init}`: this run would write over it; choose another `output`")
     patch = _SIZES[recipe.size].patch
     if recipe.side % recipe.coarse_side or recipe.coarse_side % patch:
         raise ClearpaneError(
-            f"--side {recipe.side} --coarse-side {recipe.coarse_side}: the second is a multiple of {patch} "
+            f"`side={recipe.side}` `coarse_side={recipe.coarse_side}`: the second is a multiple of {patch} "
             "and divides the first"
         )
     if not _LEAST_PATCH <= recipe.patch <= recipe.coarse_side:
         raise ClearpaneError(
-            f"--patch {recipe.patch}: give {_LEAST_PATCH} to {recipe.coarse_side}, the coarse side"
+            f"`patch={recipe.patch}`: give {_LEAST_PATCH} to {recipe.coarse_side}, the coarse side"
         )
     most = ObjectStream().views - MOST_SHOWN
     if recipe.targets > most:
-        raise ClearpaneError(f"--targets {recipe.targets}: give {most} or less; the other views are shown")
+        raise ClearpaneError(f"`targets={recipe.targets}`: give {most} or less; the other views are shown")
 
 
 def stage_at(recipe: TrainLirm, step: int) -> Stage:
@@ -205,7 +205,7 @@ def first_model(recipe: TrainLirm) -> Lirm:
         return Lirm(config)
     lirm = load_lirm(recipe.init)
     if lirm.config != config:
-        raise ClearpaneError(f"--init {recipe.init}: these weights are not of the size {recipe.size}")
+        raise ClearpaneError(f"`init={recipe.init}`: these weights are not of the size {recipe.size}")
     return lirm.train()
 
 
