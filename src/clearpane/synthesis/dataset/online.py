@@ -1,4 +1,4 @@
-"""Glass scenes drawn and rendered while a network trains."""
+"""Glass scenes that are sampled and rendered during training."""
 
 from dataclasses import dataclass, field
 
@@ -13,12 +13,12 @@ from clearpane.synthesis.glass.sampling import sample_scene, scene_seed
 
 @dataclass(frozen=True)
 class SampleStream:
-    """An endless sequence of random samples; sample k depends on these numbers and on k alone.
+    """An endless sequence of random samples; sample k depends only on these settings and on k.
 
     Attributes:
-        seed: of the sequence.
-        ranges: what scenes are drawn from.
-        options: how they are rendered.
+        seed: Random seed of the sequence.
+        ranges: Ranges that scene parameters are drawn from.
+        options: Size and renderer of the samples.
     """
 
     seed: int = 0
@@ -27,10 +27,10 @@ class SampleStream:
 
 
 def draw_sample(index: int, sources: Sources, stream: SampleStream) -> Sample:
-    """Sample ``index`` of a stream.
+    """Draw and render sample ``index`` of a stream.
 
     Raises:
-        ClearpaneError: an index below 0, ranges that allow no scene, a picture that cannot be read.
+        ClearpaneError: ``index`` is negative, the ranges allow no scene, or a picture cannot be read.
     """
     options = stream.options
     seed = scene_seed(stream.seed, index)
@@ -39,19 +39,19 @@ def draw_sample(index: int, sources: Sources, stream: SampleStream) -> Sample:
 
 
 class GlassSceneDataset(Dataset[dict[str, Tensor | str | int]]):
-    """A stream of samples as a data set for `torch.utils.data.DataLoader`, endless, rendered when asked for.
+    """An endless data set for `torch.utils.data.DataLoader` whose samples are rendered on access.
 
     ``dataset[k]`` is sample k, for any k >= 0: I (as the camera saves it), T, R, B and MR, each 3 x H x W
     sRGB in [0, 1], ``scene``, its JSON, and ``index``. A loader given the indices keeps to their order,
     whatever the number of its workers, and the samples are the same, but for the last bit where this process
-    renders them with several threads. To go on with sample n, start there::
+    renders them with several threads. To resume at sample n, start the sampler there::
 
         sources.backgrounds.preload()
         loader = DataLoader(dataset, batch_size=8, sampler=itertools.count(n), num_workers=2)
 
     Args:
-        sources: pictures; preloaded before workers are forked, they are shared.
-        stream: which samples.
+        sources: Source pictures, shared by the workers if preloaded before they are forked.
+        stream: Stream that the samples come from.
     """
 
     def __init__(self, sources: Sources, stream: SampleStream) -> None:

@@ -1,4 +1,4 @@
-"""From a glass scene to a training sample: rendered, through the camera, as a file would hold it."""
+"""Training samples: glass scenes rendered and photographed by the simulated camera."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,13 +17,13 @@ Renderer = Literal["analytic", "mitsuba"]
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """How samples are made.
+    """Size and renderer of samples.
 
     Attributes:
-        height, width: pixels.
-        renderer: ``analytic``, exact and fast; ``mitsuba``, a path tracer, for reference.
-        samples: a pixel, of the path tracer.
-        denoise: the path tracer's R.
+        height, width: Picture size in pixels.
+        renderer: ``analytic``, exact and fast, or ``mitsuba``, a path tracer used as a reference.
+        samples: Samples per pixel (path tracer only).
+        denoise: If set, R is denoised (path tracer only).
     """
 
     height: int = 256
@@ -38,9 +38,9 @@ class Sample:
     """A scene with its pictures.
 
     Attributes:
-        scene: what is shown.
-        layers: 1 x 3 x H x W each, linear light on the sensor; I = T + R.
-        photograph: 3 x H x W, sRGB in [0, 1]: I as the camera saves it.
+        scene: Scene that was rendered.
+        layers: Layers [1, 3, H, W], linear light on the sensor; I = T + R.
+        photograph: I as saved by the camera [3, H, W], sRGB in [0, 1].
     """
 
     scene: GlassScene
@@ -48,7 +48,7 @@ class Sample:
     photograph: Tensor
 
     def pictures(self) -> dict[str, Tensor]:
-        """I (the photograph), T, R, B and MR as pictures: 3 x H x W, sRGB in [0, 1], by their letters."""
+        """Return I (the photograph), T, R, B and MR by letter, each [3, H, W], sRGB in [0, 1]."""
         pictures = {
             letter: layer_picture(getattr(self.layers, name)[0], self.scene.post)
             for letter, name in LETTERS.items()
