@@ -2,6 +2,7 @@
 
 import io
 import struct
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -10,11 +11,12 @@ import pytest
 from PIL import Image, ImageCms
 
 from clearpane.errors import ClearpaneError, MissingExtraError
-from clearpane.images import decoding, profiles
+from clearpane.images import decoding, metadata, profiles
 from clearpane.images.formats import is_picture_name
 from clearpane.images.reading import picture_format, read_picture
 from clearpane.images.writing import write_picture
 
+CASES = Path(__file__).parents[1] / "data" / "cases"
 TURNS = Image.Transpose
 UNDO = {
     2: TURNS.FLIP_LEFT_RIGHT,
@@ -399,3 +401,32 @@ def test_raw_is_developed_upright_in_sixteen_bits(tmp_path):
     assert ratio == pytest.approx(4, rel=0.02)  # the file's light, through the sRGB curve
     with Image.open(write_picture(tmp_path / "a.png", picture)) as image:
         assert image.getexif()[0x010F] == "Maker" and image.getexif().get(0x0112, 1) == 1
+
+
+def test_an_orientation_of_another_type_is_applied_and_reset():
+    """Compared with Pillow, which applies it; the block kept must not turn the picture again."""
+    path = CASES / "ori6_long.jpg"
+    picture = read_picture(path)
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(
+            np.rint(picture.pixels * 255), np.asarray(image.transpose(TURNS.ROTATE_270))
+        )
+    block = Image.Exif()
+    block.load(picture.exif)
+    assert block[0x0112] == 1
+
+
+@pytest.mark.parametrize("code", ["B", "H", "I", "h", "i"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_every_integer_type_of_orientation(code, order):
+    kind = {"B": 1, "H": 3, "I": 4, "h": 8, "i": 9}[code]
+    entry = struct.pack(order + "HHI" + code, 0x0112, kind, 1, 6).ljust(12, b"\0")
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, 1)
+    cleaned, orientation = metadata.clean_exif(head + entry + bytes(4))
+    assert orientation == 6
+    assert metadata.clean_exif(cleaned)[1] == 1
+
+
+def test_a_grey_heic_has_no_profile_to_warn_of():
+    pytest.importorskip("pillow_heif")
+    assert read_picture(CASES / "grey.heic").warnings == ()

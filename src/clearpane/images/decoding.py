@@ -11,6 +11,7 @@ import numpy as np
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.images import metadata, profiles
 from clearpane.images.decoded import CheckSize, Decoded
+from clearpane.images.raw import decode_raw
 from clearpane.images.tiff import decode_tiff
 
 
@@ -114,38 +115,20 @@ def decode_heic(path: Path, check_size: CheckSize) -> Decoded:
     nclx = image.info.get("nclx_profile") or {}
     if nclx.get("transfer_characteristics") in (16, 18):
         warnings.append("its HDR tone curve is taken as sRGB; colours may be off")
+    colours = samples.shape[2] - (samples.shape[2] in (2, 4))
     profile = image.info.get("icc_profile")
-    if not profile and nclx.get("color_primaries") == 12:
+    if not profile and colours == 3 and nclx.get("color_primaries") == 12:
         profile = profiles.display_p3_profile()
     return Decoded(
         samples,
         has_alpha=samples.shape[2] in (2, 4),
         premultiplied=bool(getattr(image, "premultiplied_alpha", False)),
         exif=exif,
-        icc_profile=profile or profiles.srgb_profile(),
+        icc_profile=profile or (profiles.srgb_profile() if colours == 3 else None),
         xmp=metadata.clean_xmp(image.info.get("xmp"), gain_map_dropped=gain_map),
         lossless=False,
         warnings=warnings,
     )
-
-
-def decode_raw(path: Path, check_size: CheckSize) -> Decoded:
-    try:
-        import rawpy
-    except ImportError as error:
-        raise MissingExtraError(f"{path}: reading RAW", "photo") from error
-    with path.open("rb") as file, rawpy.imread(file) as raw:
-        check_size(raw.sizes.width, raw.sizes.height)
-        samples = raw.postprocess(
-            use_camera_wb=True, output_bps=16, output_color=rawpy.ColorSpace.sRGB, gamma=(2.4, 12.92)
-        )
-    try:
-        exif, xmp, _ = metadata.read_tiff_metadata(path)
-    except SyntaxError:  # CR3 and RAF are not built as TIFF
-        exif, xmp = None, None
-    exif, _ = metadata.clean_exif(exif)
-    xmp = metadata.clean_xmp(xmp, gain_map_dropped=False)
-    return Decoded(samples, exif=exif, xmp=xmp, icc_profile=profiles.srgb_profile())
 
 
 DECODERS: dict[str, Callable[[Path, CheckSize], Decoded]] = {

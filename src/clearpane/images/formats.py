@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-RAW_SUFFIXES = frozenset({".dng", ".nef", ".cr2", ".cr3", ".arw", ".raf", ".orf", ".rw2", ".pef", ".srw"})
+_RAW_ENDINGS = """
+3fr arw bay cap cr2 cr3 crw dcr dng drf erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf ori pef ptx pxn qtk
+raf rw2 rwl rwz sr2 srf srw sti x3f
+"""
+RAW_SUFFIXES = frozenset(f".{ending}" for ending in _RAW_ENDINGS.split())
 SUFFIXES: dict[str, str] = {
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
@@ -31,7 +35,11 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"FUJIFILMCCD-RAW", "raw"),
     (b"IIRO", "raw"),
     (b"IIRS", "raw"),
+    (b"MMOR", "raw"),
     (b"IIU\0", "raw"),
+    (b"II\x1a\0\0\0HEAPCCDR", "raw"),
+    (b"\0MRM", "raw"),
+    (b"FOVb", "raw"),
 )
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")

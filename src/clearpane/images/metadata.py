@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _ORIENTATION, _EXIF_IFD, _WIDTH, _HEIGHT, _XMP = 0x0112, 0x8769, 0xA002, 0xA003, 0x02BC
+_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
 # What describes the picture (words, camera, resolution, EXIF, GPS, IPTC), as opposed to how a TIFF stores it.
 DESCRIPTIVE_TAGS = frozenset(
     {0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x8298}
@@ -36,10 +37,10 @@ def clean_exif(exif: bytes | None) -> tuple[bytes | None, int]:
     try:
         (start,) = struct.unpack_from(order + "I", data, 4)
         for tag, kind, value in _entries(data, order, start):
-            if tag == _ORIENTATION and kind == 3:
-                (found,) = struct.unpack_from(order + "H", data, value)
+            if tag == _ORIENTATION and kind in _INTEGERS:  # some programs write another type than SHORT
+                (found,) = struct.unpack_from(order + _INTEGERS[kind], data, value)
                 orientation = found if 1 <= found <= 8 else 1
-                struct.pack_into(order + "H", data, value, 1)
+                struct.pack_into(order + _INTEGERS[kind], data, value, 1)
             elif tag == _EXIF_IFD:
                 (sub,) = struct.unpack_from(order + "I", data, value)
                 sizes = {t: (k, v) for t, k, v in _entries(data, order, sub) if t in (_WIDTH, _HEIGHT)}
@@ -75,22 +76,6 @@ def embedded_extras(trailer: bytes) -> tuple[str | None, bool]:
         m in trailer for m in (b"hdrgm", b"HDRGainMap", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")
     )
     return ("gain map dropped" if gain_map else "further embedded pictures dropped"), gain_map
-
-
-def read_tiff_metadata(path: Path) -> tuple[bytes | None, bytes | None, int]:
-    """What describes the picture in a TIFF (or a RAW built as one) as an EXIF block, XMP, and orientation."""
-    from PIL import Image
-
-    exif = Image.Exif()
-    with path.open("rb") as file:
-        exif.load_from_fp(file)
-        orientation = exif.get(_ORIENTATION, 1)
-        xmp = exif.get(_XMP)
-        for tag in set(exif) - DESCRIPTIVE_TAGS:
-            del exif[tag]
-        block = strip_exif_prefix(exif.tobytes()) if len(exif) else None
-    orientation = orientation if orientation in range(1, 9) else 1
-    return block, xmp if isinstance(xmp, bytes) else None, orientation
 
 
 def add_tiff_metadata(path: Path, exif: bytes | None, xmp: bytes | None) -> None:

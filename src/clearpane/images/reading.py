@@ -10,6 +10,7 @@ from clearpane.images import formats, profiles
 from clearpane.images.decoded import Decoded
 from clearpane.images.decoding import DECODERS
 from clearpane.images.picture import Picture, SampleType
+from clearpane.images.raw import is_raw_tiff
 from clearpane.images.tiling import row_bands
 from clearpane.optics.color import linear_to_srgb
 
@@ -93,7 +94,7 @@ def picture_format(path: Path) -> str:
         foreign = formats.foreign_kind(header)
         what = f"is {foreign}, which is not read" if foreign else "is not a picture that can be read"
         raise ClearpaneError(f"{path}: {what}; convert it to JPEG, PNG or TIFF")
-    return kind
+    return "raw" if kind == "tiff" and is_raw_tiff(path) else kind
 
 
 def _finish(decoded: Decoded, kind: str, path: Path) -> Picture:

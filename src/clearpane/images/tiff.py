@@ -222,7 +222,7 @@ def _look_up(path: Path, page: Any, indices: np.ndarray) -> np.ndarray:
     if palette is None or np.size(palette) < 3 or indices.dtype.kind not in "ub":
         raise ClearpaneError(f"{path}: palette colours without a palette; convert it to RGB first")
     entries = np.size(palette) // 3  # some programs leave out the colours that they do not use
-    colours = np.ravel(palette).astype(np.uint16)[: 3 * entries].reshape(3, entries).T
+    colours: np.ndarray = np.ravel(palette).astype(np.uint16)[: 3 * entries].reshape(3, entries).T
     colours = colours if int(colours.max()) < 256 else colours >> 8
     if int(indices.max()) >= entries:
         raise OSError("it uses more colours than its palette has")

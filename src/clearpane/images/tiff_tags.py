@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Sequence
-from typing import BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from clearpane.images.metadata import DESCRIPTIVE_TAGS
 
@@ -16,11 +16,11 @@ _MAX_ENTRIES = 4096
 
 class _Entry(NamedTuple):
     kind: int
-    count: int
+    number: int
     value: bytes
 
 
-def read_descriptive_tags(file: BinaryIO, offsets: Sequence[int]) -> tuple[bytes | None, bytes | None]:
+def read_descriptive_tags(file: Any, offsets: Sequence[int]) -> tuple[bytes | None, bytes | None]:
     """Read what describes the picture in a TIFF or BigTIFF file of either byte order.
 
     Args:
@@ -53,7 +53,7 @@ def read_descriptive_tags(file: BinaryIO, offsets: Sequence[int]) -> tuple[bytes
 class _Reader:
     """Directories of a file as entries whose values are at hand."""
 
-    def __init__(self, file: BinaryIO, order: str, *, big: bool) -> None:
+    def __init__(self, file: Any, order: str, *, big: bool) -> None:
         self.file, self.order, self.big = file, order, big
         self.length = file.seek(0, 2)
 

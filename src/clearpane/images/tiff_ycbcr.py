@@ -63,7 +63,8 @@ def ycbcr_to_rgb(
     blue = luma + cb * (2 - 2 * kb)
     green = (luma - kr * red - kb * blue) / kg
     rgb = np.stack([red, green, blue], axis=-1)
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    out: np.ndarray = np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    return out
 
 
 def _read_subsampled(page: Any, horizontal: int, vertical: int) -> np.ndarray:
@@ -97,7 +98,7 @@ def _read_subsampled(page: Any, horizontal: int, vertical: int) -> np.ndarray:
         if len(data) < size:
             raise OSError("a strip or tile of it is too short")
         units = np.frombuffer(data, np.uint8, size).reshape(units_down, units_across, unit)
-        luma = units[..., :-2].reshape(units_down, units_across, vertical, horizontal)
+        luma: np.ndarray = units[..., :-2].reshape(units_down, units_across, vertical, horizontal)
         luma = luma.transpose(0, 2, 1, 3).reshape(units_down * vertical, units_across * horizontal)
         chroma = units[..., -2:].repeat(vertical, axis=0).repeat(horizontal, axis=1)
         block = out[top : top + rows, left : left + across]
