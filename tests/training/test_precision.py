@@ -1,61 +1,88 @@
-"""Where training computes in bfloat16."""
+"""The number format that training computes in."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from clearpane.training import precision
 from clearpane.training.flux.gensirr import TrainKontext, compute_precision
-from clearpane.training.precision import has_bfloat16, mixed_precision
+from clearpane.training.precision import describe_precision, has_bfloat16, keep_bfloat16, mixed_precision
 
 
-@pytest.mark.parametrize(
-    ("capabilities", "native"),
-    [
-        ({"avx2": True, "avx512_bf16": False}, False),
-        ({"avx2": True, "avx512_bf16": True}, True),
-        ({"amx_bf16": True}, True),
-        ({"architecture": "aarch64", "bf16": True}, True),
-        ({"architecture": "aarch64", "bf16": False}, False),
-    ],
-)
-def test_a_processor_computes_in_what_it_has(
-    capabilities: dict[str, object], native: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert has_bfloat16("cpu") == native
+@pytest.fixture(autouse=True)
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    precision.bfloat16_speed.cache_clear()
+    monkeypatch.setattr(precision, "_chosen", None)
+    yield
+    precision.bfloat16_speed.cache_clear()
+
+
+def seconds(float32: float, bfloat16: float, calls: list[bool] | None = None):
+    def measured(in_bfloat16: bool) -> float:
+        if calls is not None:
+            calls.append(in_bfloat16)
+        return bfloat16 if in_bfloat16 else float32
+
+    return measured
+
+
+@pytest.mark.parametrize(("bfloat16", "faster"), [(0.5, True), (0.99, False), (20.0, False)])
+def test_the_faster_format_is_chosen(bfloat16: float, faster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "convolution_seconds", seconds(1.0, bfloat16))
+    assert has_bfloat16("cpu") == faster
     a = torch.ones(2, 2)
     with mixed_precision("cpu"):
-        assert (a @ a).dtype == (torch.bfloat16 if native else torch.float32)
+        assert (a @ a).dtype == (torch.bfloat16 if faster else torch.float32)
     with mixed_precision("cpu", wanted=False):
         assert (a @ a).dtype == torch.float32
 
 
-def test_a_release_that_does_not_say_is_answered_with_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert not has_bfloat16("cpu")
+def test_it_is_measured_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr(precision, "convolution_seconds", seconds(1.0, 2.0, calls))
+    assert [has_bfloat16("cpu") for _ in range(3)] == [False] * 3
+    assert calls == [False, True] * 8
 
 
-def test_a_gpu_that_only_emulates_it_is_not_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("chosen", [False, True])
+def test_a_resumed_run_computes_as_it_was_begun(chosen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "convolution_seconds", seconds(1.0, 2.0 if chosen else 0.5))
+    keep_bfloat16(chosen)
+    assert has_bfloat16("cpu") == chosen
+    assert describe_precision("cpu").endswith("as this run was begun")
+
+
+def test_the_choice_is_said_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "convolution_seconds", seconds(1.0, 20.0))
+    assert describe_precision("cpu") == "float32 (bfloat16 runs at 0.05 times the speed of float32 here)"
+
+
+def test_a_real_measurement_is_a_time_and_leaves_no_gradient_mode_behind() -> None:
+    with torch.no_grad():
+        assert precision.bfloat16_speed() > 0
+        assert not torch.is_grad_enabled()
+
+
+def test_a_gpu_that_only_emulates_it_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **how: asked.append(how) or False)
     assert not has_bfloat16("cuda")
     assert asked == [{"including_emulation": False}]
 
 
-@pytest.mark.parametrize("native", [False, True])
-def test_weights_that_are_trained_are_computed_in_what_the_device_has(
-    native: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("faster", [False, True])
+def test_trained_weights_are_computed_in_what_is_faster(faster: bool) -> None:
     """Frozen weights in bfloat16 with a LoRA on them are computed in bfloat16 anyway."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native}, raising=False)
+    keep_bfloat16(faster)
     a = torch.ones(2, 2)
-    for full, precision, wanted in (
-        (True, "bfloat16", native),
+    for full, wanted_precision, in_bfloat16 in (
+        (True, "bfloat16", faster),
         (True, "float32", False),
         (False, "bfloat16", True),
         (False, "float32", False),
     ):
-        recipe = TrainKontext(Path(), "base", Path(), full=full, precision=precision)
+        recipe = TrainKontext(Path(), "base", Path(), full=full, precision=wanted_precision)
         with compute_precision(recipe, "cpu"):
-            assert (a @ a).dtype == (torch.bfloat16 if wanted else torch.float32)
+            assert (a @ a).dtype == (torch.bfloat16 if in_bfloat16 else torch.float32)

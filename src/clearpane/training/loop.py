@@ -62,6 +62,7 @@ class TrainingState:
         model, average, optimizer: with their weights and moments.
         step: how many are done.
         recipe: what the run is made by, as JSON holds it; a checkpoint of another one is not gone on with.
+        bfloat16: True if the run computes in bfloat16; None until that is measured.
     """
 
     model: nn.Module
@@ -69,6 +70,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     step: int = 0
     recipe: dict[str, Any] = field(default_factory=dict)
+    bfloat16: bool | None = None
 
     @property
     def sharded(self) -> bool:
@@ -104,6 +106,7 @@ class TrainingState:
             "step": str(self.step),
             "updates": str(self.average.updates),
             "recipe": json.dumps(self.recipe),
+            "bfloat16": json.dumps(self.bfloat16),
         }
         with atomic_path(path, overwrite=True) as temporary:
             save_file(tensors, temporary, facts)
@@ -141,6 +144,7 @@ class TrainingState:
         state["state"] = moments
         self.optimizer.load_state_dict(state)
         self.step = int(facts["step"])
+        self.bfloat16 = json.loads(facts.get("bfloat16", "null"))
 
     def _check_recipe(self, path: Path, there: dict[str, Any]) -> None:
         for name in {**there, **self.recipe}:

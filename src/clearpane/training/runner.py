@@ -14,11 +14,13 @@ from types import FrameType
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
 from clearpane.training.loop import TrainingState, append_json_line, cosine_learning_rate
+from clearpane.training.precision import describe_precision, has_bfloat16, keep_bfloat16
 
 CHECKPOINT_FILE, LOG_FILE = "checkpoint.safetensors", "log.jsonl"
 
@@ -84,6 +86,7 @@ def run_steps(
     main = accelerator.is_main_process
     if checkpoint.exists():
         state.load(checkpoint)
+    _settle_precision(state, accelerator)
     if main:
         _cut_log(log, state.step)
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
@@ -99,7 +102,7 @@ def run_steps(
                 state.step, schedule.steps, schedule.learning_rate, schedule.warmup, schedule.floor
             )
             for group in state.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("rate", 1.0)
             loss = loss_of(state.step)
             _check_finite("loss", loss, state.step)
             state.optimizer.zero_grad(set_to_none=True)
@@ -134,6 +137,15 @@ def run_steps(
         # Who starts several processes ends them all as soon as one is gone.
         accelerator.wait_for_everyone()
     return finished
+
+
+def _settle_precision(state: TrainingState, accelerator: Accelerator) -> None:
+    """Compute as the run was begun, or as the first process measures, in all processes; print which."""
+    keep_bfloat16(state.bfloat16)
+    if accelerator.is_main_process:
+        print(f"computing in {describe_precision(accelerator.device.type)}", flush=True)
+    (state.bfloat16,) = broadcast_object_list([has_bfloat16(accelerator.device.type)])
+    keep_bfloat16(state.bfloat16)
 
 
 def _check_finite(what: str, value: Tensor, step: int) -> None:

@@ -1,10 +1,13 @@
 import json
+import os
+import signal
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -18,12 +21,12 @@ from clearpane.training.compact.batches import TrainingPictures
 from clearpane.training.compact.losses import Batch, separation_loss
 from clearpane.training.compact.recipe import (
     TrainCompact,
+    batch_loss,
     draw_batch,
     new_optimizer,
     open_pictures,
     run,
     split_pairs,
-    train_step,
 )
 from clearpane.training.compact.sources import AlignedPair, load_pair_sets
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
@@ -43,6 +46,7 @@ from clearpane.training.pictures import (
     random_crop,
     remix,
 )
+from clearpane.training.runner import Schedule, run_steps
 
 SMALL = NetworkConfig((8, 16), (1, 1), decoder_blocks=(1,), gated_from=1, features=False)
 
@@ -158,11 +162,20 @@ def test_the_features_learn_with_a_tenth_of_the_rate():
     for group in optimizer.param_groups:
         assert all((id(p) in slow) == (group["rate"] == 0.1) for p in group["params"])
     assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(network.parameters()))
-    picture = torch.rand(1, 3, 64, 64)
-    state = TrainingState(network, AveragedWeights(network), optimizer)
-    no_glass = Batch(picture, picture, 0 * picture, torch.ones(1, 3), torch.tensor([False]))
-    train_step(state, no_glass, 1e-3)
-    assert sorted(g["lr"] for g in optimizer.param_groups) == pytest.approx([1e-4, 1e-3])
+
+
+def test_the_runner_heeds_the_rates_of_groups(tmp_path):
+    layers = [torch.nn.Linear(2, 2) for _ in range(2)]
+    model = torch.nn.Sequential(*layers)
+    groups = [
+        {"params": layer.parameters(), "rate": rate} for layer, rate in zip(layers, (1.0, 0.1), strict=True)
+    ]
+    state = TrainingState(model, AveragedWeights(model), torch.optim.SGD(groups, lr=1.0))
+    schedule = Schedule(1, 1e-3, warmup=0, floor=1.0)
+    assert run_steps(
+        state, schedule, tmp_path, lambda step: model(torch.ones(2)).sum(), Accelerator(cpu=True)
+    )
+    assert sorted(g["lr"] for g in state.optimizer.param_groups) == pytest.approx([1e-4, 1e-3])
 
 
 def test_glass_scenes_are_read_from_a_data_set(tmp_path):
@@ -325,10 +338,12 @@ def test_frozen_features_do_not_learn(data, monkeypatch):
     monkeypatch.setattr(compact, "new_network", lambda: network)
     monkeypatch.setattr(type(network.features), "load_pretrained", lambda self, path: None)
     compact.start_network(recipe(data, "x", features=data, freeze_features=True))
-    state = TrainingState(network, AveragedWeights(network), new_optimizer(network))
+    optimizer = new_optimizer(network)
     before = {name: weight.clone() for name, weight in network.state_dict().items()}
     picture = torch.rand(1, 3, 64, 64)
-    train_step(state, Batch(picture, picture**2, 0 * picture, torch.ones(1, 3), torch.tensor([False])), 1e-3)
+    batch = Batch(picture, picture**2, 0 * picture, torch.ones(1, 3), torch.tensor([False]))
+    batch_loss(network, batch).backward()
+    optimizer.step()
     changed = {name for name, weight in network.state_dict().items() if not torch.equal(weight, before[name])}
     assert changed and not any(name.startswith("features.") for name in changed)
 
@@ -336,17 +351,18 @@ def test_frozen_features_do_not_learn(data, monkeypatch):
 def test_an_interrupted_run_goes_on_to_the_same_weights(data, small_network, monkeypatch):
     whole = recipe(data, "whole", real_share=0.3)
     assert run(whole) == 0
-    step = compact.train_step
+    loss, seen = compact.batch_loss, []
 
-    def interrupted(state, batch, rate):
-        if state.step == 3:
-            raise KeyboardInterrupt
-        return step(state, batch, rate)
+    def interrupted(network, batch):
+        seen.append(batch)
+        if len(seen) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(network, batch)
 
     parts = recipe(data, "parts", real_share=0.3)
-    monkeypatch.setattr(compact, "train_step", interrupted)
+    monkeypatch.setattr(compact, "batch_loss", interrupted)
     assert run(parts) == 130
-    monkeypatch.setattr(compact, "train_step", step)
+    monkeypatch.setattr(compact, "batch_loss", loss)
     assert run(parts) == 0
     expected = load_file(whole.output / "checkpoint.safetensors")
     result = load_file(parts.output / "checkpoint.safetensors")
@@ -367,24 +383,28 @@ def test_training_learns_what_the_glass_did_to_pairs_not_trained_on(data, small_
     changes = {"steps": 100, "learning_rate": 5e-3, "folds": 5, "real_share": 0.9, "pixels_per_step": 2048}
     settings = recipe(data, "run", **changes)
     assert run(settings) == 0
-    lines = [json.loads(line) for line in (settings.output / "log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [50, 100]
-    assert lines[-1]["loss"] < lines[0]["loss"]
-    assert lines[-1]["psnr"] > lines[-1]["nothing"] + 1
-    assert {"psnr_g", "nothing_g"} <= lines[-1].keys()
+    steps, (scores,) = (
+        [json.loads(line) for line in (settings.output / name).read_text().splitlines()]
+        for name in ("log.jsonl", "scores.jsonl")
+    )
+    assert [line["step"] for line in steps] == list(range(1, 101))
+    losses = [line["loss"] for line in steps]
+    assert np.mean(losses[-50:]) < np.mean(losses[:50])
+    assert scores["step"] == 100 and scores["psnr"] > scores["nothing"] + 1
+    assert {"psnr_g", "nothing_g"} <= scores.keys()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"crops": (100,)}, "--crops"),
-        ({"crops": ()}, "--crops"),
+        ({"crops": (100,)}, "`crops`"),
+        ({"crops": ()}, "`crops`"),
         ({"real_share": 0.6, "clean_share": 0.5}, "shares"),
         ({"clean_share": -0.1}, "shares"),
-        ({"distractors": 1.5}, "--distractors 1.5"),
-        ({"folds": 5, "fold": 5}, "--fold 5"),
-        ({"folds": 1}, "--folds 1"),
-        ({"fold": 2}, "--fold 2"),
+        ({"distractors": 1.5}, "`distractors=1.5`"),
+        ({"folds": 5, "fold": 5}, "`fold=5`"),
+        ({"folds": 1}, "`folds=1`"),
+        ({"fold": 2}, "`fold=2`"),
     ],
 )
 def test_a_recipe_that_cannot_be_meant_is_refused_at_once(tmp_path, changes, message):
@@ -393,7 +413,7 @@ def test_a_recipe_that_cannot_be_meant_is_refused_at_once(tmp_path, changes, mes
 
 
 def test_the_first_run_needs_the_features(data):
-    with pytest.raises(ClearpaneError, match="--features"):
+    with pytest.raises(ClearpaneError, match="`features`"):
         run(recipe(data, "run"))
     with pytest.raises(ClearpaneError, match=r"lite0\.pth: not the weights"):
         run(recipe(data, "run", features=data / "lite0.pth"))

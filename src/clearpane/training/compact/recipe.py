@@ -6,7 +6,6 @@ lifted away (B); they are aligned to the pixel, and may still be off by half of 
 """
 
 import json
-import time
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Generator, nn
+from accelerate import Accelerator
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
@@ -34,7 +34,6 @@ from clearpane.training.loop import (
     AveragedWeights,
     TrainingState,
     append_json_line,
-    cosine_learning_rate,
     load_average,
     step_generator,
 )
@@ -44,9 +43,13 @@ from clearpane.training.pictures import (
     load_natural,
 )
 from clearpane.training.precision import mixed_precision
+from clearpane.training.runner import Schedule, run_steps
 
 # Of a recipe, what may change while a run is interrupted.
 _FREE = {"data", "output", "glass", "features", "evaluate_every", "checkpoint_every", "threads"}
+
+SCORES_FILE = "scores.jsonl"
+"""Scores of the averaged weights on the pairs not trained on, a line for each evaluation."""
 
 # The learning rate of ImageNet's features, as a part of the others'.
 _FEATURES_RATE = 0.1
@@ -66,7 +69,8 @@ class TrainCompact:
     are there, also real_pairs_rooms/train/ (SSS-KK_*, SSS the scene), natural_more/ (house_*, and mall_* as
     reflected scenes alone) and environments/."""
     output: Path
-    """Folder of the run: checkpoint.safetensors (the run goes on from it), log.jsonl."""
+    """Folder of the run: checkpoint.safetensors (the run resumes from it), log.jsonl (the loss of each
+    step) and scores.jsonl (evaluations)."""
     init: Path | None = None
     """Where to start from: an earlier run's checkpoint (its averaged weights) or an exported compact.onnx."""
     features: Path | None = None
@@ -116,15 +120,15 @@ def check(recipe: TrainCompact) -> None:
     """Raise ClearpaneError where a recipe would train on something else than it says."""
     multiple = NetworkConfig().multiple
     if not recipe.crops or any(size <= 0 or size % multiple for size in recipe.crops):
-        raise ClearpaneError(f"--crops {recipe.crops}: give multiples of {multiple}")
+        raise ClearpaneError(f"`crops` {recipe.crops}: give multiples of {multiple}")
     shares = recipe.real_share, recipe.transfer_share, recipe.glass_share, recipe.clean_share
     if min(shares) < 0 or sum(shares) > 1:
-        raise ClearpaneError("--real-share and the other shares: give 0 to 1, 1 at most together")
+        raise ClearpaneError("`real_share` and the other shares: give 0 to 1, 1 at most together")
     if not 0 <= recipe.distractors <= 1:
-        raise ClearpaneError(f"--distractors {recipe.distractors:g}: give 0 to 1")
+        raise ClearpaneError(f"`distractors={recipe.distractors:g}`: give 0 to 1")
     if recipe.folds < 0 or recipe.folds == 1 or not 0 <= recipe.fold < max(1, recipe.folds):
         raise ClearpaneError(
-            f"--folds {recipe.folds} --fold {recipe.fold}: give 2 or more folds and a fold below their number"
+            f"`folds={recipe.folds}` `fold={recipe.fold}`: give 2 or more folds and a fold below their number"
         )
 
 
@@ -153,7 +157,9 @@ def start_network(recipe: TrainCompact) -> CompactNetwork:
     """
     network = new_network()
     if network.config.features and not recipe.init and not recipe.features:
-        raise ClearpaneError("--features: give the weights of EfficientNet-Lite0, or --init an earlier run")
+        raise ClearpaneError(
+            "`features`: give the weights of EfficientNet-Lite0, or as `init` an earlier run"
+        )
     if recipe.init and recipe.init.suffix == ".onnx":
         import_onnx(network, recipe.init)
     elif recipe.init:
@@ -244,27 +250,18 @@ def new_optimizer(network: CompactNetwork) -> torch.optim.Optimizer:
     )
 
 
-def train_step(state: TrainingState, batch: Batch, learning_rate: float) -> float:
-    """One optimiser step, in bfloat16 where the processor computes in it. Returns the loss."""
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate * group["rate"]
+def batch_loss(network: nn.Module, batch: Batch) -> Tensor:
+    """Compute the loss of one batch, the network in bfloat16 where that is faster."""
     with mixed_precision("cpu"):
-        transmission, reflection = state.model(batch.input.contiguous(memory_format=torch.channels_last))
-    loss = separation_loss(transmission, reflection, batch)
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
-    state.optimizer.step()
-    state.average.update(state.model)
-    state.step += 1
-    return loss.item()
+        transmission, reflection = network(batch.input.contiguous(memory_format=torch.channels_last))
+    return separation_loss(transmission, reflection, batch)
 
 
 def run(recipe: TrainCompact) -> int:
-    """Train, or go on from the run's checkpoint, and export the averaged weights. Returns the exit code.
+    """Train, or resume from the run's checkpoint, and export the averaged weights. Return the exit code.
 
     Raises:
-        ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
+        ClearpaneError: The recipe cannot be trained, or a file cannot be read or written.
     """
     check(recipe)
     torch.set_num_threads(recipe.threads)
@@ -273,47 +270,29 @@ def run(recipe: TrainCompact) -> int:
     pictures = open_pictures(recipe)
     pair_sets, held_out = split_pairs(recipe, load_pair_sets(recipe.data))
     pictures = replace(pictures, pair_sets=pair_sets)
-
     recipe.output.mkdir(parents=True, exist_ok=True)
-    checkpoint = recipe.output / "checkpoint.safetensors"
-    optimizer = new_optimizer(network)
+    accelerator = Accelerator(cpu=True)
+    # The network itself stays as it is: one processor trains it, and Accelerate has nothing to wrap.
+    optimizer = accelerator.prepare_optimizer(new_optimizer(network))
     own = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
-    recipe_json = json.loads(json.dumps(own, default=str))
-    state = TrainingState(network, AveragedWeights(network), optimizer, recipe=recipe_json)
-    if checkpoint.exists():
-        state.load(checkpoint)
+    state = TrainingState(
+        network, AveragedWeights(network), optimizer, recipe=json.loads(json.dumps(own, default=str))
+    )
     averaged = new_network()
-    started, first, losses, samples = time.monotonic(), state.step, [], 0
-    try:
-        while state.step < recipe.steps:
-            generator = step_generator(recipe.seed, state.step)
-            size = one_of(recipe.crops, generator)
-            batch = draw_batch(recipe, pictures, size, generator)
-            learning_rate = cosine_learning_rate(state.step, recipe.steps, recipe.learning_rate)
-            losses.append(train_step(state, batch, learning_rate))
-            samples += len(batch.input)
-            last = state.step == recipe.steps
-            if last or state.step % recipe.checkpoint_every == 0:
-                state.save(checkpoint)
-            if not last and state.step % 50:
-                continue
-            minutes = (time.monotonic() - started) / 60
-            facts: dict[str, float] = {
-                "step": state.step,
-                "crop": size,
-                "loss": float(np.mean(losses)),
-                "samples_per_second": samples / minutes / 60,
-                "minutes_left": minutes / (state.step - first) * (recipe.steps - state.step),
-            }
-            losses.clear()
-            if held_out and (last or state.step % recipe.evaluate_every == 0):
-                averaged.load_state_dict(state.average.weights)
-                facts.update(evaluate_pairs(averaged, held_out))
-            append_json_line(recipe.output / "log.jsonl", facts)
-            print("  ".join(f"{name} {value:.4g}" for name, value in facts.items()), flush=True)
-    except KeyboardInterrupt:
-        state.save(checkpoint)
-        print(f"interrupted at step {state.step}; the same command goes on from there")
+
+    def loss_of(step: int) -> Tensor:
+        generator = step_generator(recipe.seed, step)
+        return batch_loss(network, draw_batch(recipe, pictures, one_of(recipe.crops, generator), generator))
+
+    def evaluate(step: int, loss: float, rate: float) -> None:
+        if held_out and (step == recipe.steps or step % recipe.evaluate_every == 0):
+            averaged.load_state_dict(state.average.weights)
+            scores = evaluate_pairs(averaged, held_out)
+            append_json_line(recipe.output / SCORES_FILE, {"step": step, **scores})
+            print("  ".join(f"{name} {value:.4g}" for name, value in scores.items()), flush=True)
+
+    schedule = Schedule(recipe.steps, recipe.learning_rate, 200, checkpoint_every=recipe.checkpoint_every)
+    if not run_steps(state, schedule, recipe.output, loss_of, accelerator, evaluate):
         return 130
     averaged.load_state_dict(state.average.weights)
     print(f"wrote {export_onnx(averaged, recipe.output / 'compact.onnx')}")
