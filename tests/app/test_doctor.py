@@ -26,17 +26,17 @@ def separator(monkeypatch):
 
 
 def names(requirements):
-    return {re.split(r"[<>=~ ]", requirement)[0] for requirement in requirements}
+    return {re.split(r"[<>=~ ]", name)[0].lower().replace("_", "-") for name in requirements}
 
 
 def test_lists_agree_with_the_package():
-    assert set(doctor.BASE_PACKAGES) == names(PROJECT["dependencies"])
+    assert names(doctor.required_packages()) == names(PROJECT["dependencies"])
     extras = {
         name: names(needed)
         for name, needed in PROJECT["optional-dependencies"].items()
         if name not in ("all", "test")
     }
-    assert {name: set(packages) for name, (_, packages) in doctor.EXTRAS.items()} == extras
+    assert {name: names(doctor.required_packages(name)) for name in doctor.EXTRAS} == extras
 
 
 def test_a_working_installation(monkeypatch, capsys):

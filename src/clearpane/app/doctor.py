@@ -4,17 +4,19 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 import time
 from dataclasses import dataclass
 from importlib import resources
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from rich.filesize import decimal
 from tyro.conf import arg
 
 from clearpane._version import __version__
@@ -35,52 +37,15 @@ Examples:
   clearpane doctor --model panel
 """
 
-BASE_PACKAGES = (
-    "numpy",
-    "array-api-compat",
-    "OpenImageIO",
-    "imagecodecs",
-    "pillow",
-    "onnxruntime",
-    "tyro",
-    "rich",
-    "safetensors",
-)
-# Packages and what they are for, by the extra that installs them.
+# What each extra is for.
 EXTRAS = {
-    "photo": ("HEIC and camera RAW files", ("pillow-heif", "rawpy")),
-    "train": ("training models", ("torch", "onnx", "onnxscript", "tensorboard", "webdataset", "accelerate")),
-    "synthesis": ("rendering glass scenes", ("torch", "mitsuba", "drjit", "mitsuba-oidn", "webdataset")),
-    "3d": (
-        "3D objects from photographs",
-        (
-            "torch",
-            "pycolmap",
-            "scikit-image",
-            "fast-simplification",
-            "xatlas",
-            "trimesh",
-            "scipy",
-            "mitsuba",
-            "mitsuba-oidn",
-            "av",
-        ),
-    ),
-    "flux": (
-        "separators built on FLUX.1 Kontext",
-        (
-            "torch",
-            "diffusers",
-            "transformers",
-            "peft",
-            "accelerate",
-            "bitsandbytes",
-            "sentencepiece",
-            "huggingface_hub",
-            "psutil",
-        ),
-    ),
+    "photo": "HEIC and camera RAW files",
+    "train": "training models",
+    "synthesis": "rendering glass scenes",
+    "3d": "3D objects from photographs",
+    "flux": "separators built on FLUX.1 Kontext",
 }
+_EXTRA = re.compile(r"extra == ['\"]([\w-]+)['\"]")
 
 
 @dataclass(frozen=True)
@@ -116,7 +81,7 @@ def run(options: Doctor) -> int:
 
 def examine() -> dict[str, Any]:
     """Everything ``clearpane doctor`` says, as one JSON-ready object; ``problems`` is empty if all works."""
-    packages = {name: _version(name) for name in BASE_PACKAGES}
+    packages = {name: _version(name) for name in required_packages()}
     problems = [
         f"the package {name} is missing: pip install --force-reinstall clearpane"
         for name, found in packages.items()
@@ -148,6 +113,17 @@ def examine() -> dict[str, Any]:
     }
 
 
+def required_packages(extra: str | None = None) -> list[str]:
+    """List the packages that the base install or an extra needs, as Clearpane's metadata names them."""
+    found = []
+    for requirement in requires("clearpane") or []:
+        name, _, marker = requirement.partition(";")
+        needed_by = _EXTRA.search(marker)
+        if (needed_by and needed_by[1]) == extra:
+            found.append(re.split(r"[^\w.-]", name.strip())[0])
+    return found
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -156,10 +132,9 @@ def _version(package: str) -> str | None:
 
 
 def _extra(name: str) -> dict[str, Any]:
-    purpose, needed = EXTRAS[name]
-    packages = {package: _version(package) for package in needed}
+    packages = {package: _version(package) for package in required_packages(name)}
     return {
-        "purpose": purpose,
+        "purpose": EXTRAS[name],
         "packages": packages,
         "installed": None not in packages.values(),
         "install": f'pip install "clearpane[{name}]"',
@@ -308,6 +283,4 @@ def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
 
 
 def _bytes(count: int | None) -> str:
-    if count is None:
-        return "unknown"
-    return f"{count / 1e9:.0f} GB" if count >= 10e9 else f"{count / 1e6:.1f} MB"
+    return "unknown" if count is None else decimal(count)
