@@ -32,3 +32,19 @@ class Decoded:
     attributes: dict[str, object] = field(default_factory=dict)
     lossless: bool = True
     warnings: list[str] = field(default_factory=list)
+
+
+def is_header_text(name: str, value: object) -> bool:
+    """Return whether a header entry describes the picture rather than how it is stored."""
+    stored = (
+        "oiio:",
+        "openexr:",
+        "tiff:",
+        "compression",
+        "planarconfig",
+        "screenWindow",
+        "PixelAspectRatio",
+        "DateTime",
+    )
+    described = isinstance(value, (str, int, float)) or name == "chromaticities"
+    return described and not name.startswith(stored)

@@ -10,7 +10,9 @@ import numpy as np
 
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.images import metadata, profiles
-from clearpane.images.decoded import CheckSize, Decoded
+from clearpane.images.decoded import CheckSize, Decoded, is_header_text
+from clearpane.images.exr import decode_exr
+from clearpane.images.png_chunks import UnsupportedColour, colour_profile, read_chunks
 from clearpane.images.raw import decode_raw
 from clearpane.images.tiff import decode_tiff
 
@@ -57,7 +59,11 @@ def decode_png(path: Path, check_size: CheckSize) -> Decoded:
     xmp = metadata.clean_xmp(info.get("xmp") or info.get("XML:com.adobe.xmp"), gain_map_dropped=False)
     decoded = _decode_oiio(path, check_size)
     decoded.orientation, decoded.exif, decoded.xmp = orientation, exif, xmp
-    decoded.icc_profile = info.get("icc_profile")
+    try:
+        colours = decoded.samples.shape[2] - decoded.has_alpha
+        decoded.icc_profile = colour_profile(read_chunks(path.read_bytes()), gray=colours == 1)
+    except UnsupportedColour as error:
+        raise ClearpaneError(f"{path}: {error}; convert it to sRGB first") from error
     decoded.attributes = {}
     return decoded
 
@@ -83,16 +89,12 @@ def decode_webp(path: Path, check_size: CheckSize) -> Decoded:
         )
 
 
-def decode_linear(path: Path, check_size: CheckSize) -> Decoded:
-    """EXR and HDR."""
+def decode_hdr(path: Path, check_size: CheckSize) -> Decoded:
+    """Read Radiance HDR."""
     decoded = _decode_oiio(path, check_size)
     decoded.linear = True
     orientation = decoded.attributes.pop("Orientation", 1)
     decoded.orientation = orientation if isinstance(orientation, int) else 1
-    chromaticities = decoded.attributes.pop("chromaticities", None)
-    rec709 = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329)
-    if chromaticities is not None and not np.allclose(np.array(chromaticities), rec709, atol=2e-3):
-        decoded.warnings.append("its primaries are not those of sRGB; colours are taken as sRGB")
     return decoded
 
 
@@ -136,8 +138,8 @@ DECODERS: dict[str, Callable[[Path, CheckSize], Decoded]] = {
     "png": decode_png,
     "tiff": decode_tiff,
     "webp": decode_webp,
-    "exr": decode_linear,
-    "hdr": decode_linear,
+    "exr": decode_exr,
+    "hdr": decode_hdr,
     "heic": decode_heic,
     "raw": decode_raw,
 }
@@ -172,7 +174,7 @@ def _decode_oiio(path: Path, check_size: CheckSize) -> Decoded:
     if picked != list(range(spec.nchannels)):
         samples = samples[..., picked]
     icc = attributes.get("ICCProfile")
-    kept = {name: value for name, value in attributes.items() if _is_header_text(name, value)}
+    kept = {name: value for name, value in attributes.items() if is_header_text(name, value)}
     return Decoded(
         samples,
         has_alpha=has_alpha,
@@ -219,22 +221,6 @@ def _choose_channels(path: Path, names: list[str], alpha: int) -> tuple[list[int
     else:
         raise ClearpaneError(f"{path}: its channels are {', '.join(names)}; R, G, B or Y are needed")
     return ([*colour, alpha], True) if alpha >= 0 else (colour, False)
-
-
-def _is_header_text(name: str, value: object) -> bool:
-    """Whether a header entry describes the picture rather than how it is stored."""
-    stored = (
-        "oiio:",
-        "openexr:",
-        "tiff:",
-        "compression",
-        "planarconfig",
-        "screenWindow",
-        "PixelAspectRatio",
-        "DateTime",
-    )
-    described = isinstance(value, (str, int, float)) or name == "chromaticities"
-    return described and not name.startswith(stored)
 
 
 def _pillow_samples(image: Any) -> np.ndarray:

@@ -173,6 +173,10 @@ def _write_oiio(
     spec.alpha_channel = rows.channels - 1 if rows.has_alpha else -1
     if rows.has_alpha and not rows.linear:
         spec.attribute("oiio:UnassociatedAlpha", 1)
+    attributes = dict(attributes)
+    if plugin == "openexr" and "displayWindow" in attributes:
+        spec.x, spec.y = attributes.pop("dataWindow")
+        spec.full_x, spec.full_y, spec.full_width, spec.full_height = attributes.pop("displayWindow")
     for name, value in attributes.items():
         spec.attribute(name, value)
     if rows.icc_profile is not None:
@@ -184,7 +188,9 @@ def _write_oiio(
     try:
         for band in row_bands(rows.picture.pixels):
             samples = rows.band(band)
-            if not target.write_scanlines(band.start, band.stop, 0, adjust(samples) if adjust else samples):
+            if not target.write_scanlines(
+                spec.y + band.start, spec.y + band.stop, 0, adjust(samples) if adjust else samples
+            ):
                 raise OSError(target.geterror())
     except BaseException:
         target.close()
@@ -202,7 +208,8 @@ def _check_last_row(path: Path) -> None:
     if written is None:
         raise OSError("the file came out incomplete")
     spec = written.spec()
-    last = written.read_scanlines(spec.height - 1, spec.height, 0, 0, spec.nchannels, spec.format)
+    end = spec.y + spec.height
+    last = written.read_scanlines(end - 1, end, 0, 0, spec.nchannels, spec.format)
     written.geterror()
     written.close()
     if last is None:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 _RAW_ENDINGS = """
-3fr arw bay cap cr2 cr3 crw dcr dng drf erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf ori pef ptx pxn qtk
-raf rw2 rwl rwz sr2 srf srw sti x3f
+3fr arw bay cap cr2 cr3 crw dcr dng drf erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf ori pef ptx pxn
+qtk raf rw2 rwl rwz sr2 srf srw sti x3f
 """
 RAW_SUFFIXES = frozenset(f".{ending}" for ending in _RAW_ENDINGS.split())
 SUFFIXES: dict[str, str] = {

@@ -18,16 +18,25 @@ def srgb_profile() -> bytes:
     return _undated(imagecodecs.cms_profile("srgb"))
 
 
-def rgb_profile(primaries: tuple[float, ...], curve: np.ndarray) -> bytes:
-    """A profile with white D65, primaries (xr, yr, xg, yg, xb, yb) and a sampled curve, or ``[gamma]``."""
+def rgb_profile(
+    primaries: tuple[float, ...], curve: np.ndarray, white: tuple[float, float] = (0.3127, 0.3290)
+) -> bytes:
+    """Return a profile of primaries (xr, yr, xg, yg, xb, yb), a sampled curve or ``[gamma]``, and a white."""
     import imagecodecs
 
     points = [value for k in range(0, 6, 2) for value in (*primaries[k : k + 2], 1.0)]
     curve = np.asarray(curve, np.float32)
     named = {"gamma": float(curve[0])} if curve.size == 1 else {"transferfunction": curve}
-    return _undated(
-        imagecodecs.cms_profile("rgb", whitepoint=[0.3127, 0.3290, 1.0], primaries=points, **named)
-    )
+    return _undated(imagecodecs.cms_profile("rgb", whitepoint=[*white, 1.0], primaries=points, **named))
+
+
+def gray_profile(curve: np.ndarray) -> bytes:
+    """Return a profile of grey with a sampled curve or ``[gamma]``."""
+    import imagecodecs
+
+    curve = np.asarray(curve, np.float32)
+    named = {"gamma": float(curve[0])} if curve.size == 1 else {"transferfunction": curve}
+    return _undated(imagecodecs.cms_profile("gray", **named))
 
 
 def display_p3_profile() -> bytes:
