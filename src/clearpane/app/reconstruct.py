@@ -1,8 +1,9 @@
-"""``clearpane reconstruct``: from photographs of an object to a relightable asset."""
+"""The command ``clearpane reconstruct``: photographs of an object to a relightable asset."""
 
 import math
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,28 +19,26 @@ from clearpane.images.picture import to_8bit
 from clearpane.reconstruction.asset.asset import check_asset_path, save_asset
 from clearpane.reconstruction.asset.baking import AssetSettings
 from clearpane.reconstruction.capture.backdrop import backdrop_segmenter
-from clearpane.reconstruction.capture.cropping import load_capture
 from clearpane.reconstruction.capture.masks import command_segmenter
-from clearpane.reconstruction.capture.opening import open_views
 from clearpane.reconstruction.capture.transforms import write_transforms
 from clearpane.reconstruction.fitting.contact_sheet import contact_sheet
 from clearpane.reconstruction.fitting.refine import RefineSettings
 from clearpane.reconstruction.lirm.weights_file import load_lirm, weights_file
-from clearpane.reconstruction.reconstruct import ReconstructSettings, fit_capture, make_asset
+from clearpane.reconstruction.reconstruct import ReconstructSettings, StageReport, reconstruct
 
 DESCRIPTION = """\
 Make a relightable 3D object from photographs of it.
 
-VIEWS is a folder of photographs taken from all around, a transforms.json
+VIEWS is a folder of photographs taken from all sides, a transforms.json
 (NeRF, instant-ngp, Stanford-ORB) or a folder with one, or a COLMAP model
-beside its pictures. Eight views are good, more are better; the object stands
-still, and the light stays. Poses of plain photographs are found first.
+beside its pictures. Eight views are good, more are better; neither the object
+nor the light may move. If there are no poses, they are found first.
 
-What is the object is said by masks (a folder with a picture for each
-photograph, white where the object is), by the photographs' alpha, by a
-program of your own (--segmenter), or, before a plain backdrop, by itself.
+The object is cut out by masks (a folder with a picture for each photograph,
+white where the object is), by the photographs' alpha, or by a program of your
+choice (--segmenter). Before a plain backdrop none of these is needed.
 
-Photographs taken through glass: clearpane remove first, then this.
+If the photographs were taken through glass, run clearpane remove first.
 
 Examples:
   clearpane reconstruct duck --output duck.glb
@@ -58,49 +57,49 @@ class Reconstruct:
     """Make a relightable 3D object from photographs of it."""
 
     views: Annotated[Positional[Path], arg(metavar="VIEWS", help_behavior_hint="")]
-    """Photographs, with poses or without."""
+    """Photographs, with or without poses."""
 
     output: Annotated[Path, arg(metavar="FILE.glb", help_behavior_hint="(required)")]
-    """The asset: .glb holds everything; .obj and .ply have the base colour alone. Beside it lies a picture of
-    some views and what was made of them, FILE_views.jpg; and where poses had to be found, these, as
-    FILE_transforms.json."""
+    """Asset to write: .glb holds all materials; .obj and .ply only the base colour. Beside it are written
+    FILE_views.jpg, a picture that compares some views with the result, and FILE_transforms.json if poses had
+    to be found."""
 
     masks: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder of masks, named as the photographs. Usually that named masks beside them, if there is one."""
+    """Folder of masks, named like the photographs; by default the folder masks beside them, if it exists."""
 
     segmenter: Annotated[str | None, arg(metavar="COMMAND", help_behavior_hint="")] = None
-    """A program that finds the object in photographs without a mask: {input} is the photograph, {output} the
-    mask that it is to write, white where the object is."""
+    """Program that finds the object in photographs without a mask. {input} stands for the photograph,
+    {output} for the mask to write, white where the object is."""
 
     refine: Annotated[float, arg(metavar="SECONDS", help_behavior_hint="(default: 300)")] = 300.0
-    """The time for fitting the object to the photographs; it ends when nothing improves, or at Ctrl-C,
-    and the asset is what was fitted until then."""
+    """Time for fitting the object to the photographs. The fit ends early when nothing improves, or at Ctrl-C;
+    the asset is then written as fitted so far."""
 
     side: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 256)")] = 256
-    """The views are cut out and resized to so many pixels a side."""
+    """Side to which the views are cropped and resized."""
 
     faces: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 30000)")] = 30_000
-    """The most triangles."""
+    """Largest number of triangles."""
 
     texture: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 1024)")] = 1024
-    """The side of the textures."""
+    """Side of the textures."""
 
     resolution: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 192)")] = 192
-    """Cells along a side of the grid in which the surface is looked for."""
+    """Cells along a side of the grid from which the surface is extracted."""
 
     weights: Annotated[Path | None, arg(metavar="lirm-small|FILE", help_behavior_hint="")] = None
-    """Begin with what LIRM makes of the views: with the weights that come with Clearpane, or with a file that
-    clearpane train lirm wrote. Without, it begins with the visual hull."""
+    """Start from the prediction of LIRM, with the weights that come with Clearpane (lirm-small) or a file
+    that clearpane train lirm wrote. By default the fit starts from the visual hull."""
 
     seed: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 0)")] = 0
-    """Chance in the fitting."""
+    """Random seed."""
 
     overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Replace an asset that is there."""
+    """Replace existing files."""
 
 
 def run(options: Reconstruct) -> int:
-    """Run the command; the exit code."""
+    """Run the command and return the exit code."""
     check(options)
     started = time.monotonic()
     settings = ReconstructSettings(
@@ -111,42 +110,54 @@ def run(options: Reconstruct) -> int:
     lirm = None if options.weights is None else load_lirm(weights_file(options.weights))
     segmenter = backdrop_segmenter if options.segmenter is None else command_segmenter(options.segmenter)
     with StepProgress() as steps:
-        photographs = open_views(options.views, options.masks, steps.begin)
-        for warning in photographs.warnings:
-            print_error(f"{options.views}: {warning}", kind="warning")
-        if photographs.poses_found:  # whatever comes: they took minutes
-            poses = _beside(options.output, "transforms.json")
-            write_transforms(photographs, poses, options.overwrite)
-            print(
-                f"{options.views} -> {poses} (the poses; name it in the place of the photographs)", flush=True
-            )
-        steps.begin(f"cutting out {len(photographs.photographs)} views")
-        capture = load_capture(photographs, settings.side, segmenter)
-        for warning in capture.warnings:
-            print_error(f"{options.views}: {warning}", kind="warning")
-        steps.begin("fitting", options.refine)
-        refined = fit_capture(capture, settings, lirm, steps.advance)
-        steps.begin("making triangles and textures")
-        made = make_asset(refined, capture, settings)
+
+        def on_stage(report: StageReport) -> None:
+            _report_results(report, options)
+            steps.begin(report.step, options.refine if report.stage == "fit" else 0.0)
+
+        made = reconstruct(
+            options.views, settings, options.masks, segmenter, lirm, on_stage, on_progress=steps.advance
+        )
         steps.begin("writing")
         save_asset(made.asset, options.output, options.overwrite)
         sheet = _beside(options.output, "views.jpg")
         with atomic_path(sheet, options.overwrite) as temporary:
-            Image.fromarray(to_8bit(contact_sheet(capture, refined, _SHEET_SIDE))).save(
+            Image.fromarray(to_8bit(contact_sheet(made.capture, made.refined, _SHEET_SIDE))).save(
                 temporary, "JPEG", quality=90
             )
+    refined = made.refined
     if refined.interrupted:
-        print_error("interrupted: the asset is what was fitted until then", kind="warning")
+        print_error("interrupted: the asset is what had been fitted by then", kind="warning")
     print(
-        f"{options.views} -> {options.output}, {sheet} ({len(capture.names)} views, "
+        f"{options.views} -> {options.output}, {sheet} ({len(made.capture.names)} views, "
         f"{len(made.asset.mesh.faces)} triangles; {refined.started_psnr:.1f} -> {refined.psnr:.1f} dB in "
         f"{refined.steps} steps; {time.monotonic() - started:.0f} s)"
     )
     return 130 if refined.interrupted else 0
 
 
+def _report_results(report: StageReport, options: Reconstruct) -> None:
+    """Print the warnings of the stage that ended, and save poses at once: finding them took minutes."""
+    if report.stage == "cut out" and report.photographs is not None:
+        _warn(report.photographs.warnings, options.views)
+        if report.photographs.poses_found:
+            poses = _beside(options.output, "transforms.json")
+            write_transforms(report.photographs, poses, options.overwrite)
+            print(
+                f"{options.views} -> {poses} (the poses; next time, name this file instead)",
+                flush=True,
+            )
+    elif report.stage == "fit" and report.capture is not None:
+        _warn(report.capture.warnings, options.views)
+
+
+def _warn(warnings: Sequence[str], views: Path) -> None:
+    for warning in warnings:
+        print_error(f"{views}: {warning}", kind="warning")
+
+
 def check(options: Reconstruct) -> None:
-    """Raise an error where the command asks for what cannot be, before anything is done."""
+    """Raise an error if an option is invalid, before any work is done."""
     try:
         check_asset_path(options.output, options.overwrite)
     except ClearpaneError as error:
@@ -157,7 +168,7 @@ def check(options: Reconstruct) -> None:
     for name in ("views.jpg", "transforms.json"):
         path = _beside(options.output, name)
         if os.path.lexists(path) and not options.overwrite:
-            raise UsageError(f"{path}: is there already; --overwrite replaces it")
+            raise UsageError(f"{path}: exists already; --overwrite replaces it")
     if not 0 <= options.refine < math.inf:
         raise UsageError(f"--refine {options.refine:g}: give a time of 0 seconds or more")
 

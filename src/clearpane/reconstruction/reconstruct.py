@@ -1,8 +1,9 @@
-"""From photographs to an asset: cut out, begun, fitted, baked."""
+"""Reconstruction from photographs to an asset: open, cut out, fit, bake."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -13,20 +14,24 @@ from clearpane.reconstruction.capture.backdrop import backdrop_segmenter
 from clearpane.reconstruction.capture.cropping import Capture, load_capture
 from clearpane.reconstruction.capture.masks import Segmenter
 from clearpane.reconstruction.capture.opening import open_views
+from clearpane.reconstruction.capture.photographs import PhotographSet
 from clearpane.reconstruction.capture.placement import Placement
 from clearpane.reconstruction.fitting.refine import Refined, RefineSettings, refine
 from clearpane.reconstruction.fitting.starting import start_from_hull, start_from_lirm
 from clearpane.reconstruction.lirm.model import Lirm
 
+Stage = Literal["open", "cut out", "fit", "bake"]
+"""The stages of a reconstruction, in this order."""
+
 
 @dataclass(frozen=True)
 class ReconstructSettings:
-    """How photographs become an asset.
+    """Settings of a reconstruction.
 
     Attributes:
-        side: to which the views are cut out and resized, pixels.
-        refining: how the object is fitted to them.
-        fineness: of what comes out.
+        side: Side to which the views are cropped and resized, pixels.
+        refining: Settings of the fit.
+        fineness: Settings of the mesh and its textures.
     """
 
     side: int = 256
@@ -35,17 +40,36 @@ class ReconstructSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Reconstruction:
-    """What was made of photographs.
+class StageReport:
+    """The stage that begins, and the results of the stages before it.
 
     Attributes:
-        asset: in the photographs' world, turned so that +y is up; see `in_photographs_world`.
-        refined: the object as a field, in the cube's world, and the light that it was seen in.
-        warnings: for the user: what of the photographs was left out, or contradicts the others.
+        stage: Stage that begins or continues.
+        step: Description for the user, such as "matching 28 pairs of photographs".
+        photographs: Photographs with their poses; None during the stage "open".
+        capture: Cropped views; None before the stage "fit".
+    """
+
+    stage: Stage
+    step: str
+    photographs: PhotographSet | None = None
+    capture: Capture | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """The result of a reconstruction.
+
+    Attributes:
+        asset: Asset in the photographs' world, turned so that +y is up; see `in_photographs_world`.
+        refined: The object as a field, in the cube's world, and the light in the photographs.
+        capture: Cropped views that the object was fitted to.
+        warnings: Messages for the user: photographs that were left out or contradict the others.
     """
 
     asset: Asset
     refined: Refined
+    capture: Capture
     warnings: tuple[str, ...] = ()
 
 
@@ -55,36 +79,54 @@ def reconstruct(
     masks: str | Path | None = None,
     segmenter: Segmenter = backdrop_segmenter,
     lirm: Lirm | None = None,
+    on_stage: Callable[[StageReport], object] = lambda report: None,
     on_progress: Callable[[float, float], None] | None = None,
 ) -> Reconstruction:
-    """Make an asset of photographs.
+    """Reconstruct an asset from photographs.
 
     ``clearpane.save_asset(clearpane.reconstruct("duck").asset, Path("duck.glb"))`` is all it takes.
 
     Args:
-        views: see `clearpane.reconstruction.capture.opening.open_views`.
-        masks: folder of masks.
-        segmenter: finds the object in photographs that have no mask.
-        lirm, on_progress: as for `reconstruct_capture`.
+        views: Photographs; see `clearpane.reconstruction.capture.opening.open_views`.
+        settings: Settings of all stages.
+        masks: Folder of masks.
+        segmenter: Finds the object in photographs that have no mask.
+        lirm: Network whose prediction the fit starts from; None to start from the visual hull.
+        on_stage: Called at the beginning of each stage, and of each step of finding poses.
+        on_progress: Called during the stage "fit", as in `clearpane.reconstruction.fitting.refine.refine`.
 
     Raises:
         ClearpaneError: the photographs cannot be used, or show no object.
         MissingExtraError: a package of the extra [3d] is not installed.
     """
-    photographs = open_views(Path(views), None if masks is None else Path(masks))
+    # 1. Open the photographs; find their poses where no file gives them.
+    on_stage(StageReport("open", "reading the photographs' list and poses"))
+    photographs = open_views(
+        Path(views),
+        None if masks is None else Path(masks),
+        lambda step: on_stage(StageReport("open", step)),
+    )
+
+    # 2. Cut out the object.
+    count = len(photographs.photographs)
+    on_stage(StageReport("cut out", f"cutting out {count} views", photographs))
     capture = load_capture(photographs, settings.side, segmenter)
-    made = reconstruct_capture(capture, settings, lirm, on_progress)
+
+    # 3. Fit a field and the light to the views.
+    on_stage(StageReport("fit", "fitting", photographs, capture))
+    refined = fit_capture(capture, settings, lirm, on_progress)
+
+    # 4. Bake the field into triangles and textures.
+    on_stage(StageReport("bake", "making triangles and textures", photographs, capture))
+    made = make_asset(refined, capture, settings)
     return replace(made, warnings=photographs.warnings + capture.warnings)
 
 
 def reconstruct_capture(
-    capture: Capture,
-    settings: ReconstructSettings,
-    lirm: Lirm | None = None,
-    on_progress: Callable[[float, float], None] | None = None,
+    capture: Capture, settings: ReconstructSettings, lirm: Lirm | None = None
 ) -> Reconstruction:
-    """Make an asset of views that are cut out: `fit_capture`, then `make_asset`."""
-    return make_asset(fit_capture(capture, settings, lirm, on_progress), capture, settings)
+    """Reconstruct an asset from cropped views: `fit_capture`, then `make_asset`."""
+    return make_asset(fit_capture(capture, settings, lirm), capture, settings)
 
 
 def fit_capture(
@@ -93,12 +135,13 @@ def fit_capture(
     lirm: Lirm | None = None,
     on_progress: Callable[[float, float], None] | None = None,
 ) -> Refined:
-    """Fit an object to views that are cut out.
+    """Fit an object to cropped views.
 
     Args:
-        capture: as `clearpane.reconstruction.capture.cropping.load_capture` gives it.
-        lirm: where it begins; without it, at the visual hull.
-        on_progress: as for `clearpane.reconstruction.fitting.refine.refine`.
+        capture: Views as returned by `clearpane.reconstruction.capture.cropping.load_capture`.
+        settings: Settings of the fit.
+        lirm: Network whose prediction the fit starts from; None to start from the visual hull.
+        on_progress: See `clearpane.reconstruction.fitting.refine.refine`.
     """
     start = (
         start_from_hull(capture, settings.refining.seed) if lirm is None else start_from_lirm(capture, lirm)
@@ -107,21 +150,21 @@ def fit_capture(
 
 
 def make_asset(refined: Refined, capture: Capture, settings: ReconstructSettings) -> Reconstruction:
-    """Triangles and textures of a fitted object.
+    """Bake a fitted object into triangles and textures.
 
     Raises:
         ClearpaneError: nothing is left of the object.
         MissingExtraError: a package of the extra [3d] is not installed.
     """
     asset = bake_asset(refined.field, settings.fineness)
-    return Reconstruction(in_photographs_world(asset, capture.placement), refined)
+    return Reconstruction(in_photographs_world(asset, capture.placement), refined, capture)
 
 
 def in_photographs_world(asset: Asset, placement: Placement) -> Asset:
-    """An asset of the cube's world as large as the photographs' world has it, and where; +y is up.
+    """Move an asset from the cube's world to its place and size in the photographs' world; +y is up.
 
     The rotation stays: ``x / scale + rotation @ centre``. Where the photographs' z is up, that is glTF's
-    usual change of axes, ``(x, y, z) -> (x, z, -y)``: programs that turn it back agree with the photographs.
+    usual change of axes, ``(x, y, z) -> (x, z, -y)``: programs that undo it agree with the photographs.
     """
     moved = asset.mesh.vertices / placement.scale + placement.rotation @ placement.centre
     return replace(asset, mesh=Mesh(np.asarray(moved), asset.mesh.faces))

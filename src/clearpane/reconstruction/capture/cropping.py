@@ -1,4 +1,4 @@
-"""Photographs cut out for reconstruction: square pinhole views of one size, in the cube's world."""
+"""Cropping of photographs for reconstruction: square pinhole views of one size, in the cube's world."""
 
 import math
 import zlib
@@ -19,29 +19,32 @@ from clearpane.reconstruction.capture.photographs import Photograph, PhotographS
 from clearpane.reconstruction.capture.placement import Placement, place_object
 from clearpane.reconstruction.field.evidence import Evidence, add_views, hull_depth
 
-# Beyond the object's box on either side, in shares of it.
+# Margin on either side of the object's box, as a fraction of the box.
 _MARGIN = 0.06
-# Masks are looked at this small to find the object.
+# Longer side, in pixels, of the masks that locate the object.
 _MASK_SIDE = 256
-# Voxels along the cube of the hull that no view may show anything beyond.
+# Voxels along a side of the visual hull that limits all masks.
 _HULL_SIDE = 48
-# What of a mask the others have to allow, or something is wrong with it or with a pose.
+# Smallest fraction of a mask inside the hull; below it, the mask or a pose is wrong.
 _ALLOWED = 0.95
-# How far a picture's form may be from its camera's.
+# Largest relative difference between a picture's aspect ratio and its camera's.
 _FORM = 0.01
+# Decoded photographs are kept up to this many bytes (some seven of 12 megapixels). The rest are decoded a
+# second time: cropping needs the object's box, which needs the masks of all photographs.
+_KEPT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """Views of an object, ready to be reconstructed.
+    """Views of an object, ready for reconstruction.
 
     Attributes:
-        pictures: on white, sRGB in [0, 1], [V, 3, S, S].
-        masks: [V, 1, S, S] in [0, 1].
-        cameras: V, in the cube's world.
-        names: of the photographs.
-        placement: how the photographs' world became the cube's.
-        warnings: for the user: which photographs the others contradict.
+        pictures: Views on white [V, 3, S, S], sRGB in [0, 1].
+        masks: Coverage by the object [V, 1, S, S], in [0, 1].
+        cameras: Cameras of the V views, in the cube's world.
+        names: File names of the photographs.
+        placement: Transform from the photographs' world to the cube's.
+        warnings: Messages for the user: photographs that contradict the others.
     """
 
     pictures: Tensor
@@ -53,28 +56,35 @@ class Capture:
 
 
 def load_capture(photographs: PhotographSet, side: int, segmenter: Segmenter = backdrop_segmenter) -> Capture:
-    """Read, undistort and cut out all photographs.
+    """Read, undistort and crop all photographs.
 
     Args:
-        side: of the views, pixels.
-        segmenter: finds the object in photographs that have neither a mask file nor alpha.
+        photographs: Photographs with their cameras.
+        side: Side of the views, pixels.
+        segmenter: Finds the object in photographs that have neither a mask file nor alpha.
 
     Raises:
-        ClearpaneError: a picture or mask cannot be read, is of another form than its camera, or shows no
+        ClearpaneError: a picture or mask cannot be read, differs in shape from its camera, or shows no
             object; the object is not found; fewer than two photographs.
     """
     if len(photographs.photographs) < 2:
         raise ClearpaneError("reconstruction needs at least two photographs; eight are better")
-    small, packed = [], []
+    decoded: list[np.ndarray | None] = []
+    small, packed, budget = [], [], _KEPT_BYTES
     for photograph in photographs.photographs:
-        mask = load_photograph(photograph, segmenter)[1]
+        pixels, mask = load_photograph(photograph, segmenter)
+        kept = pixels.nbytes <= budget
+        budget -= pixels.nbytes if kept else 0
+        decoded.append(pixels if kept else None)
         small.append(_small(mask))
         packed.append(_PackedMask.of(mask))
     placement = place_object(photographs, small)
-    views = [
-        cut_out(photograph, mask.unpacked(), placement, side)
-        for photograph, mask in zip(photographs.photographs, packed, strict=True)
-    ]
+    views = []
+    for index, (photograph, packed_mask) in enumerate(zip(photographs.photographs, packed, strict=True)):
+        again = decoded[index]
+        pixels = read_picture(photograph.path).pixels.clip(0, 1) if again is None else again
+        decoded[index] = None
+        views.append(cut_out(photograph, pixels, packed_mask.unpacked(), placement, side))
     pictures, cut_masks, poses, intrinsics = (torch.stack(parts) for parts in zip(*views, strict=True))
     cameras = Cameras(poses, intrinsics, side, side)
     allowed = _within_hull(pictures, cut_masks, cameras)
@@ -88,7 +98,9 @@ def load_capture(photographs: PhotographSet, side: int, segmenter: Segmenter = b
 def load_photograph(
     photograph: Photograph, segmenter: Segmenter = backdrop_segmenter
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels [H, W, 3] and mask [H, W] in [0, 1]: the mask file's, or the alpha, or else the segmenter's.
+    """Read a photograph's pixels [H, W, 3] and mask [H, W], both in [0, 1].
+
+    The mask is the mask file's, or the photograph's alpha, or else the segmenter's.
 
     Raises:
         ClearpaneError: see `load_capture`.
@@ -107,20 +119,23 @@ def load_photograph(
 
 
 def cut_out(
-    photograph: Photograph, mask: np.ndarray, placement: Placement, side: int
+    photograph: Photograph, pixels: np.ndarray, mask: np.ndarray, placement: Placement, side: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One view: the object on white [3, S, S], its mask [1, S, S], pose [4, 4], intrinsics [4].
+    """Crop one view: the object on white [3, S, S], its mask [1, S, S], pose [4, 4], intrinsics [4].
 
-    The window is the smallest square about the object's box, of the picture as a lens without distortion
-    would have taken it.
+    The window is the smallest square around the object's box in the undistorted picture.
 
     Args:
-        mask: of the photograph, at its full size, [H, W] in [0, 1].
+        photograph: Camera of the picture, and its path for messages.
+        pixels: Photograph [H, W, 3], sRGB in [0, 1].
+        mask: Mask [H, W], in [0, 1].
+        placement: Transform from the photographs' world to the cube's.
+        side: Side of the view, pixels.
 
     Raises:
-        ClearpaneError: the picture cannot be read; its camera stands within the object's box.
+        ClearpaneError: the camera stands within the object's box.
     """
-    pixels, inside = read_picture(photograph.path).pixels.clip(0, 1), mask[..., None]
+    inside = mask[..., None]
     pose = placement.place_pose(photograph.camera_to_world)
     low, size = _window(pose, photograph)
     focal = side / size
@@ -139,13 +154,13 @@ def cut_out(
 
 
 def _window(pose: np.ndarray, photograph: Photograph) -> tuple[np.ndarray, float]:
-    """Upper left corner and side, on the plane z = 1, of the smallest square about the object's box."""
+    """Return corner and side of the smallest square around the object's box, on the plane z = 1."""
     corners = np.stack(np.meshgrid(*[[-OBJECT_HALF_SIZE, OBJECT_HALF_SIZE]] * 3), axis=-1).reshape(-1, 3)
     local = (corners - pose[:3, 3]) @ pose[:3, :3]
     if (local[:, 2] <= 1e-3).any():
         raise ClearpaneError(
             f"{photograph.path}: its camera stands within the object's box; the masks or poses are wrong, or "
-            "no view shows the object whole"
+            "no view shows the whole object"
         )
     plane = local[:, :2] / local[:, 2:]
     low, high = plane.min(0), plane.max(0)
@@ -154,9 +169,9 @@ def _window(pose: np.ndarray, photograph: Photograph) -> tuple[np.ndarray, float
 
 
 def _sample(values: Tensor, photograph: Photograph, plane: np.ndarray, focal: float) -> Tensor:
-    """Values [C, H, W] where points of the undistorted plane are in the photograph; 0 beyond it."""
+    """Sample values [C, H, W] at points of the undistorted plane [S, S, 2]; 0 outside the photograph."""
     lens = photograph.lens_for(values.shape[-2:])
-    factor = max(1, int(max(lens.focal) / focal))  # several pixels for one: their mean
+    factor = max(1, int(max(lens.focal) / focal))  # a view's pixel covers several: average them
     if factor > 1:
         values = F.avg_pool2d(values[None], factor, ceil_mode=True)[0]
         lens = lens.scaled(1 / factor, 1 / factor)
@@ -178,7 +193,7 @@ def _check_form(photograph: Photograph, pixels: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class _PackedMask:
-    """A mask in bytes, compressed: a hundred of large photographs have to fit; nearly all of it is 0 or 1."""
+    """A mask as compressed bytes, so that those of a hundred large photographs fit in memory."""
 
     data: bytes
     shape: tuple[int, ...]
@@ -192,7 +207,7 @@ class _PackedMask:
 
 
 def _small(mask: np.ndarray) -> np.ndarray:
-    """A mask small enough to find the object by, [h, w] in [0, 1]."""
+    """Shrink a mask to at most `_MASK_SIDE`: [H, W] -> [h, w], in [0, 1]."""
     values = torch.from_numpy(mask)[None, None].float()
     scale = min(1.0, _MASK_SIDE / max(mask.shape))
     size = [max(1, round(n * scale)) for n in mask.shape]
@@ -200,10 +215,10 @@ def _small(mask: np.ndarray) -> np.ndarray:
 
 
 def _within_hull(pictures: Tensor, masks: Tensor, cameras: Cameras) -> Tensor:
-    """Where the views can show the object by all views' masks, [V, 1, S, S]: 0 or 1.
+    """Return where each view can show the object by all views' masks: 0 or 1, [V, 1, S, S].
 
-    What a mask has elsewhere stands behind the object or beside it, in that view alone. The hull is taken a
-    voxel or two larger than it is, so that nothing of the object is lost, however thin.
+    Elsewhere a mask covers things that stand behind the object or beside it in that view alone. The hull is
+    enlarged by a voxel or two, so that thin parts of the object are kept.
     """
     side = masks.shape[-1]
     voxel = math.ceil(side / _HULL_SIDE)
@@ -214,7 +229,7 @@ def _within_hull(pictures: Tensor, masks: Tensor, cameras: Cameras) -> Tensor:
 
 
 def _contradicted(masks: Tensor, allowed: Tensor, names: Sequence[str]) -> tuple[str, ...]:
-    """A warning for each view much of whose mask is outside the hull of them all, [V, 1, S, S]."""
+    """Warn of each view whose mask [V, 1, S, S] lies outside the hull of all by more than 5 %."""
     kept = (masks * allowed).sum((1, 2, 3)) / masks.sum((1, 2, 3)).clamp(min=1)
     return tuple(
         f"{name}: {1 - float(share):.0%} of its mask is where others show no object; it is cut off. "
