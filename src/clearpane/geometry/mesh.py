@@ -1,4 +1,4 @@
-"""From a signed distance to triangles: marching cubes block by block, cleaned, simplified."""
+"""Triangle meshes: extraction from a signed distance, cleaning, simplification, areas and samples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ import numpy as np
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.geometry.cameras import HALF_SIZE
 
-# Points at which distances are asked for at a time; cells along a side of a block.
+# Points evaluated at a time; cells along a side of a block.
 _CHUNK, _BLOCK = 1 << 17, 32
-# A distance that is learnt may change so much faster than a true one.
+# Largest gradient of a learnt distance, where a true one has 1.
 _STEEPNESS = 1.5
 # Pieces with less than this share of the largest one's area are crumbs.
 _CRUMB = 0.02
 
 Distance = Callable[[np.ndarray], np.ndarray]
-"""Signed distance of points: [P, 3] float32 -> [P]."""
+"""A signed distance: points [P, 3] float32 -> distances [P]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +24,8 @@ class Mesh:
     """Triangles, counter-clockwise from outside.
 
     Attributes:
-        vertices: [V, 3] float64.
-        faces: [F, 3] int64.
+        vertices: Positions [V, 3], float64.
+        faces: Indices of each triangle's vertices [F, 3], int64.
     """
 
     vertices: np.ndarray
@@ -33,11 +33,11 @@ class Mesh:
 
 
 def extract_surface(distance: Distance, resolution: int) -> Mesh:
-    """The surface where a distance is zero in the cube, closed also where it leaves it.
+    """Extract the surface where a distance is zero in the cube; it is closed along the cube's faces.
 
-    Marching cubes on a grid of ``resolution`` cells along a side. Blocks of 32 cells are looked at one after
-    the other, and those only whose middle is near enough to the surface: memory grows with the surface, not
-    with the cube of the resolution.
+    Marching cubes on a grid of ``resolution`` cells along a side, in blocks of 32 cells. Blocks whose centre
+    is too far from the surface are skipped: memory grows with the surface, not with the cube of the
+    resolution.
 
     Raises:
         ClearpaneError: there is no surface.
@@ -68,13 +68,13 @@ def extract_surface(distance: Distance, resolution: int) -> Mesh:
 
 
 def _block_values(distance: Distance, corner: np.ndarray, resolution: int, cell: float) -> np.ndarray:
-    """Distances at a block's grid points; those on the cube's faces count as outside: all is closed."""
+    """Return distances at a block's grid points; the cube's faces count as outside, to close the surface."""
     axes = [np.arange(c, min(c + _BLOCK, resolution) + 1) for c in corner]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     values = _ask(distance, grid.reshape(-1, 3) * cell - HALF_SIZE).reshape(grid.shape[:-1])
     edge = ((grid == 0) | (grid == resolution)).any(-1)
     values = np.where(edge, np.maximum(values, 0.5 * cell), values)
-    # A distance of exactly zero at a grid point would make triangles without area.
+    # A distance of exactly zero at a grid point would produce triangles of zero area.
     return np.where(np.abs(values) < 1e-6 * cell, 1e-6 * cell, values)
 
 
@@ -84,7 +84,7 @@ def _ask(distance: Distance, points: np.ndarray) -> np.ndarray:
 
 
 def _merge(vertices: np.ndarray, faces: np.ndarray) -> Mesh:
-    """Vertices that two blocks share made one; triangles that lose their area by that left out."""
+    """Merge the vertices that two blocks share, and drop the triangles that collapse."""
     _, first, index = np.unique(np.round(vertices, 5), axis=0, return_index=True, return_inverse=True)
     faces = index.reshape(-1)[faces]
     a, b, c = faces.T
@@ -92,42 +92,63 @@ def _merge(vertices: np.ndarray, faces: np.ndarray) -> Mesh:
 
 
 def largest_pieces(mesh: Mesh) -> Mesh:
-    """A mesh without its crumbs: the pieces with at least 2 % of the largest one's area."""
-    piece = _pieces(mesh)
+    """Return the connected pieces with at least 2 % of the largest piece's area.
+
+    Raises:
+        MissingExtraError: scipy or trimesh is not installed.
+    """
+    try:
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+    except ImportError as error:
+        raise MissingExtraError("cleaning a mesh", "3d") from error
+    count = len(mesh.vertices)
+    a, b, c = mesh.faces.T
+    rows, columns = np.concatenate([a, b]), np.concatenate([b, c])
+    edges = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(count, count))
+    _, label = connected_components(edges, directed=False)
+    piece = label[mesh.faces[:, 0]]
     areas = np.bincount(piece, weights=face_areas(mesh))
     return _part(mesh, areas[piece] >= _CRUMB * areas.max())
 
 
 def face_areas(mesh: Mesh) -> np.ndarray:
-    """Of each triangle, [F]."""
-    a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
-    return np.asarray(np.linalg.norm(np.cross(b - a, c - a), axis=-1) / 2)
+    """Return the area of each triangle, [F].
+
+    Raises:
+        MissingExtraError: trimesh is not installed.
+    """
+    try:
+        from trimesh.triangles import area
+    except ImportError as error:
+        raise MissingExtraError("measuring a mesh", "3d") from error
+    return np.asarray(area(mesh.vertices[mesh.faces]))
 
 
 def surface_points(mesh: Mesh, count: int, seed: int = 0) -> np.ndarray:
-    """Points spread evenly over a mesh at random, [count, 3].
+    """Draw points uniformly from a mesh's surface, [count, 3].
 
     Raises:
         ClearpaneError: the mesh has no area.
+        MissingExtraError: trimesh is not installed.
     """
-    generator = np.random.default_rng(seed)
     areas = face_areas(mesh)
     if not areas.sum() > 0:
-        raise ClearpaneError("the mesh has no area: there is no surface to take points of")
-    corners = mesh.vertices[mesh.faces[generator.choice(len(areas), count, p=areas / areas.sum())]]
-    u, v = generator.random((2, count, 1))
-    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-    a, b, c = (corners[:, i] for i in range(3))
-    return np.asarray(a + u * (b - a) + v * (c - a))
+        raise ClearpaneError("the mesh has no area: no points can be drawn from its surface")
+    from trimesh import Trimesh
+    from trimesh.sample import sample_surface
+
+    surface = Trimesh(mesh.vertices, mesh.faces, process=False)
+    return np.asarray(sample_surface(surface, count, face_weight=areas, seed=seed)[0])
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors [..., 3] of length 1; those of length 0 stay."""
+    """Normalise vectors [..., 3] to length 1; those of length 0 stay 0."""
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))
 
 
 def simplify(mesh: Mesh, faces: int) -> Mesh:
-    """A mesh of at most so many triangles, by quadric error.
+    """Reduce a mesh to at most ``faces`` triangles, by quadric error.
 
     Raises:
         MissingExtraError: fast-simplification is not installed.
@@ -144,23 +165,8 @@ def simplify(mesh: Mesh, faces: int) -> Mesh:
     return _part(Mesh(vertices.astype(np.float64), triangles.astype(np.int64)), np.ones(len(triangles), bool))
 
 
-def _pieces(mesh: Mesh) -> np.ndarray:
-    """Which connected piece each triangle belongs to, [F], by spreading the least number along edges."""
-    label = np.arange(len(mesh.vertices))
-    while True:
-        least = label[mesh.faces].min(1)
-        spread = label.copy()
-        np.minimum.at(spread, mesh.faces.reshape(-1), np.repeat(least, 3))
-        spread = np.minimum(spread, spread[spread])
-        if (spread == label).all():
-            break
-        label = spread
-    _, piece = np.unique(label[mesh.faces[:, 0]], return_inverse=True)
-    return np.asarray(piece.reshape(-1))
-
-
 def _part(mesh: Mesh, kept: np.ndarray) -> Mesh:
-    """Some triangles, and the vertices that they have."""
+    """Select triangles (a boolean mask [F]) and the vertices they use."""
     faces = mesh.faces[kept]
     used, index = np.unique(faces, return_inverse=True)
     return Mesh(mesh.vertices[used], index.reshape(faces.shape).astype(np.int64))
