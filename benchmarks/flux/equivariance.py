@@ -40,7 +40,7 @@ from clearpane.separation.gensirr.equivariant_vae import (
     mean_latents,
     mix_pictures,
 )
-from clearpane.training.flux.gensirr_vae import VAE_FOLDER, TrainEquivariantVae, run
+from clearpane.training.flux.gensirr_vae import VAE_FOLDER, TrainGensirrVae, run
 from clearpane.training.pictures import load_natural, random_crop
 
 # What differs from the recipe of all.
@@ -80,9 +80,9 @@ class Options:
     """Folder of the trained VAEs."""
 
 
-def vae_recipe(options: Options, name: str, seed: int, folder: Path) -> TrainEquivariantVae:
+def vae_recipe(options: Options, name: str, seed: int, folder: Path) -> TrainGensirrVae:
     """How one VAE is trained; in float32, the same on every processor."""
-    return TrainEquivariantVae(
+    return TrainGensirrVae(
         options.data / "natural",
         str(options.base),
         folder,

@@ -2,7 +2,7 @@
 
     python -m benchmarks.flux.gensirr DATA [--only vae embedding steps branching] [--seeds 1]
 
-Every cell is a fine-tune of kontext-small (docs/models/kontext-small.md) by `clearpane train kontext`, scored
+Every cell is a fine-tune of kontext-small (docs/models/kontext-small.md) by `clearpane train gensirr`, scored
 on real_pairs/val, on rendered glass before held-out backgrounds and on blends of rendered rooms, whose depth
 is known. The VAEs are those of equivariance.py, trained if they are not there; the depth estimator is that of
 small_depth.py, to be run first. What is trained is kept; an interrupted run goes on. Writes
@@ -80,7 +80,7 @@ from clearpane.separation.gensirr.separator import (
     one_step,
 )
 from clearpane.separation.options import Separator
-from clearpane.training.flux.gensirr import EditPair, TrainKontext, load_glass_edits
+from clearpane.training.flux.gensirr import EditPair, TrainGensirr, load_glass_edits
 from clearpane.training.flux.gensirr import run as train_kontext
 from clearpane.training.pictures import load_pairs
 
@@ -133,7 +133,7 @@ def vae_keys(options: Options) -> dict[str, dict[str, str]]:
 
 def train_cell(options: Options, cell: Cell, seed: int, vae: Path, folder: Path) -> None:
     """Train one cell, or go on with it."""
-    recipe = TrainKontext(
+    recipe = TrainGensirr(
         rendered_set(options.data, options.cache, "analytic scenes"),
         str(options.base),
         folder,

@@ -26,7 +26,7 @@ class Cell:
 
     Attributes:
         vae: a key of `equivariance.TRAINED`, or untouched.
-        embedding: of the task; see `clearpane train kontext`.
+        embedding: of the task; see `clearpane train gensirr`.
         one_step: by regression, without noise.
         steps: of `BATCH` photographs.
     """

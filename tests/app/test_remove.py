@@ -608,7 +608,7 @@ def test_what_a_separator_says_of_its_layers_is_passed_on(tmp_path, monkeypatch,
     ("words", "said"),
     [
         (["--model", "panel"], "--model panel needs --weights"),
-        (["--model", "gensirr"], "--weights, the folder that clearpane train kontext or convert gensirr"),
+        (["--model", "gensirr"], "--weights, the folder that clearpane train gensirr or convert gensirr"),
         (["--weights", "x"], "--offload go with --model panel or gensirr"),
         (["--steps", "4"], "--offload go with --model panel or gensirr"),
         (["--candidates", "4"], "--depth-model with gensirr"),

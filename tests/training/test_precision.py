@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clearpane.training import precision
-from clearpane.training.flux.gensirr import TrainKontext, compute_precision
+from clearpane.training.flux.gensirr import TrainGensirr, compute_precision
 from clearpane.training.precision import describe_precision, has_bfloat16, keep_bfloat16, mixed_precision
 
 
@@ -83,6 +83,6 @@ def test_trained_weights_are_computed_in_what_is_faster(faster: bool) -> None:
         (False, "bfloat16", True),
         (False, "float32", False),
     ):
-        recipe = TrainKontext(Path(), "base", Path(), full=full, precision=wanted_precision)
+        recipe = TrainGensirr(Path(), "base", Path(), full=full, precision=wanted_precision)
         with compute_precision(recipe, "cpu"):
             assert (a @ a).dtype == (torch.bfloat16 if in_bfloat16 else torch.float32)

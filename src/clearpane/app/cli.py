@@ -101,17 +101,17 @@ COMMANDS = (
         extra="train,flux",
     ),
     Command(
-        "train equivariant-vae",
+        "train gensirr-vae",
         "Make FLUX.1 Kontext's VAE equivariant to reflection.",
         "clearpane.training.flux.gensirr_vae",
-        "TrainEquivariantVae",
+        "TrainGensirrVae",
         extra="train,flux",
     ),
     Command(
-        "train kontext",
+        "train gensirr",
         "Teach FLUX.1 Kontext to take reflections out (GenSIRR).",
         "clearpane.training.flux.gensirr",
-        "TrainKontext",
+        "TrainGensirr",
         extra="train,flux",
     ),
     Command(

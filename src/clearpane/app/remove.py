@@ -97,7 +97,7 @@ class Remove:
 
     model: Annotated[Model, arg(help_behavior_hint="(default: compact)")] = "compact"
     """What removes the reflection: compact is embedded; panel and gensirr are image editors that have been
-    taught to (clearpane train panel, train kontext); they need --weights, mostly a base model, and better a
+    taught to (clearpane train panel, train gensirr); they need --weights, mostly a base model, and better a
     GPU."""
 
     weights: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
@@ -209,7 +209,7 @@ def _check(options: Remove) -> None:
             "gensirr, --candidates, --branching and --depth-model with gensirr"
         )
     if options.model != "compact" and options.weights is None:
-        maker = {"panel": "train panel", "gensirr": "train kontext or convert gensirr"}[options.model]
+        maker = {"panel": "train panel", "gensirr": "train gensirr or convert gensirr"}[options.model]
         raise UsageError(f"--model {options.model} needs --weights, the folder that clearpane {maker} wrote")
     if options.model != "compact" and options.confidence:
         raise UsageError(f"--confidence goes with --model compact; {options.model} has no such map")

@@ -29,7 +29,7 @@ SETTINGS = GensirrSettings("base", "0123", 32, 2, 2.5, "remove it.", one_step=Fa
 
 @pytest.fixture
 def trained(adapted, base):
-    """A folder as clearpane train kontext writes it."""
+    """A folder as clearpane train gensirr writes it."""
     settings = GensirrSettings(str(base), base_fingerprint(base), 32, 2, 2.5, "remove it.", False)
     save_settings(settings, adapted / "gensirr.json")
     return adapted

@@ -22,19 +22,19 @@ from clearpane.separation.options import ModelOptions
 from clearpane.training import runner
 from clearpane.training.flux import gensirr as kontext
 from clearpane.training.flux.flow_matching import regression_loss
-from clearpane.training.flux.gensirr import TrainKontext, draw_edits, load_glass_edits, run
+from clearpane.training.flux.gensirr import TrainGensirr, draw_edits, load_glass_edits, run
 from clearpane.training.loop import step_generator
 
 SIZE = (40, 56)
 
 
-def recipe(glass, base, output, **changes) -> TrainKontext:
+def recipe(glass, base, output, **changes) -> TrainGensirr:
     settings = {
         **{"steps": 4, "batch": 2, "side": 24, "rank": 2, "learning_rate": 1e-2, "precision": "float32"},
         **{"cpu": True, "checkpoint_every": 2, "gradient_checkpointing": False, "average": 0.0},
         "sentence": "please remove the reflection.",
     }
-    return TrainKontext(glass, str(base), output, **(settings | changes))
+    return TrainGensirr(glass, str(base), output, **(settings | changes))
 
 
 def options(folder, **changes) -> ModelOptions:
@@ -212,7 +212,7 @@ def sharded(glass, base, output, steps) -> subprocess.Popen:
 
 def train_twin(glass, base, output, steps, monkeypatch) -> None:
     """The same in one process, that computes both losses of a step."""
-    plain, count = kontext.KontextLoss.forward, iter(range(steps))
+    plain, count = kontext.GensirrLoss.forward, iter(range(steps))
     own = recipe(glass, base, output, steps=steps, batch=1, full=True, learning_rate=1e-3)
     scenes = load_glass_edits(glass)
 
@@ -225,7 +225,7 @@ def train_twin(glass, base, output, steps, monkeypatch) -> None:
         return sum(parts) / 2
 
     with monkeypatch.context() as patch:
-        patch.setattr(kontext.KontextLoss, "forward", both)
+        patch.setattr(kontext.GensirrLoss, "forward", both)
         run(own)
 
 

@@ -9,7 +9,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.separation.flux.loading import load_vae
 from clearpane.separation.gensirr.equivariant_vae import equivariance_error, mean_latents, mix_pictures
 from clearpane.training import runner
-from clearpane.training.flux.gensirr_vae import EquivariantLoss, TrainEquivariantVae, draw_pictures, run
+from clearpane.training.flux.gensirr_vae import EquivariantLoss, TrainGensirrVae, draw_pictures, run
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def photographs(tmp_path):
     return folder
 
 
-def recipe(photographs, base, output, **changes) -> TrainEquivariantVae:
+def recipe(photographs, base, output, **changes) -> TrainGensirrVae:
     settings = {"rank": 2, "steps": 3, "batch": 2, "side": 16, "precision": "float32", "average": 0.0}
-    return TrainEquivariantVae(photographs, str(base), output, cpu=True, **(settings | changes))
+    return TrainGensirrVae(photographs, str(base), output, cpu=True, **(settings | changes))
 
 
 def test_training_makes_the_vae_more_equivariant(photographs, base, tmp_path):

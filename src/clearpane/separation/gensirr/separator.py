@@ -181,7 +181,7 @@ def load_gensirr(options: ModelOptions) -> GensirrSeparator:
     Where the depth estimator cannot be had, branching is off, and every result says so in its notes.
 
     Args:
-        options: ``weights`` is the folder that clearpane train kontext or clearpane convert gensirr wrote.
+        options: ``weights`` is the folder that clearpane train gensirr or clearpane convert gensirr wrote.
             ``base`` is by default the one it was trained on.
 
     Raises:
@@ -190,10 +190,10 @@ def load_gensirr(options: ModelOptions) -> GensirrSeparator:
     weights = options.weights
     if weights is None:
         raise ClearpaneError(
-            "GenSIRR needs `weights`, the output folder of clearpane train kontext or of clearpane convert "
+            "GenSIRR needs `weights`, the output folder of clearpane train gensirr or of clearpane convert "
             "gensirr"
         )
-    made_by = "clearpane train kontext or clearpane convert gensirr"
+    made_by = "clearpane train gensirr or clearpane convert gensirr"
     settings = load_settings(GensirrSettings, weights / SETTINGS_FILE, made_by)
     task = load_task_embedding(weights / TASK_FILE)
     if settings.base is None:

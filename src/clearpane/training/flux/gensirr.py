@@ -67,14 +67,14 @@ command is given again.
 Examples:
   clearpane synthesize --output glass --layers I,T,R,B --size 768 \\
       --count 1000 --backgrounds photos --environments hdris
-  clearpane train equivariant-vae photos --base KONTEXT --output revae
-  clearpane train kontext glass --base KONTEXT --vae revae/vae --output gensirr
+  clearpane train gensirr-vae photos --base KONTEXT --output revae
+  clearpane train gensirr glass --base KONTEXT --vae revae/vae --output gensirr
   clearpane remove window.jpg --output clean --model gensirr --weights gensirr
 """
 
 
 @dataclass(frozen=True)
-class TrainKontext:
+class TrainGensirr:
     """Train GenSIRR's transformer and task embedding (needs the extras [train] and [flux])."""
 
     data: Positional[Path]
@@ -84,7 +84,7 @@ class TrainKontext:
     output: Path
     """Folder of the run: what clearpane remove needs; checkpoint and log."""
     vae: Path | None = None
-    """Directory of a VAE that clearpane train equivariant-vae made; without it the base's own."""
+    """Directory of a VAE that clearpane train gensirr-vae made; without it the base's own."""
     real: Path | None = None
     """Folder with real pairs (NNN_input.jpg, NNN_transmission.jpg)."""
     real_share: float = 0.3
@@ -142,7 +142,7 @@ class TrainKontext:
         return 1e-5 if self.full else 1e-4
 
 
-def check(recipe: TrainKontext) -> None:
+def check(recipe: TrainGensirr) -> None:
     """Raise ClearpaneError where a recipe asks for what cannot be."""
     check_recipe(recipe, recipe.rate)
     check_photographs(recipe)
@@ -154,7 +154,7 @@ def check(recipe: TrainKontext) -> None:
         raise ClearpaneError("`shard` spreads the moments already; `optimizer=adamw8bit` goes without it")
 
 
-def needed_bytes(recipe: TrainKontext, base: Path, device_type: str, devices: int) -> int:
+def needed_bytes(recipe: TrainGensirr, base: Path, device_type: str, devices: int) -> int:
     """Memory of each of the devices that share the training, with gradient checkpointing."""
     size = backbone_size(base)
     if not recipe.full:
@@ -183,7 +183,7 @@ def load_glass_edits(folder: Path) -> list[EditPair]:
 
 
 def draw_edits(
-    recipe: TrainKontext, glass: list[EditPair], real: list[EditPair], multiple: int, generator: Generator
+    recipe: TrainGensirr, glass: list[EditPair], real: list[EditPair], multiple: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
     """The photographs and truths of one step, B x 3 x h x w in [0, 1]: the same random windows of both."""
     size = draw_size(recipe.side, multiple, generator)
@@ -196,10 +196,10 @@ def draw_edits(
     return photos, truths
 
 
-class KontextLoss(nn.Module):
+class GensirrLoss(nn.Module):
     """The loss of a step as a module, so that Accelerate can spread it over several devices."""
 
-    def __init__(self, recipe: TrainKontext, backbone: Backbone, task: LearnableTask) -> None:
+    def __init__(self, recipe: TrainGensirr, backbone: Backbone, task: LearnableTask) -> None:
         super().__init__()
         self.transformer = backbone.transformer
         self.task = task
@@ -225,7 +225,7 @@ class KontextLoss(nn.Module):
             )
 
 
-def compute_precision(recipe: TrainKontext, device_type: str) -> torch.autocast:
+def compute_precision(recipe: TrainGensirr, device_type: str) -> torch.autocast:
     """bfloat16, unless all is float32; of weights that are trained, where the device computes in it."""
     wanted = recipe.precision != "float32"
     if recipe.full:  # copies of the weights in bfloat16 would be kept for all blocks at once
@@ -246,7 +246,7 @@ def shard_over_devices(
         fully_shard(part, mesh=mesh)
 
 
-def new_optimizer(recipe: TrainKontext, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def new_optimizer(recipe: TrainGensirr, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """AdamW with the moments that the recipe asks for.
 
     Raises:
@@ -263,7 +263,7 @@ def new_optimizer(recipe: TrainKontext, parameters: Iterable[nn.Parameter]) -> t
 
 
 def export(
-    recipe: TrainKontext, base: Path, backbone: Backbone, weights: dict[str, Tensor], task: TaskEmbedding
+    recipe: TrainGensirr, base: Path, backbone: Backbone, weights: dict[str, Tensor], task: TaskEmbedding
 ) -> None:
     """Write what `clearpane remove` needs: settings last, so that a folder that has them is whole.
 
@@ -306,7 +306,7 @@ def export(
     save_settings(settings, output / SETTINGS_FILE)
 
 
-def run(recipe: TrainKontext) -> int:
+def run(recipe: TrainGensirr) -> int:
     """Train, or go on from the run's checkpoint, and write what was learnt. Returns the exit code.
 
     Raises:
@@ -341,7 +341,7 @@ def run(recipe: TrainKontext) -> int:
     if recipe.shard:
         shard_over_devices(backbone.transformer, task, device, accelerator.num_processes)
 
-    loss: nn.Module = KontextLoss(recipe, backbone, task)
+    loss: nn.Module = GensirrLoss(recipe, backbone, task)
     parameters = {name: p for name, p in loss.named_parameters() if p.requires_grad}
     held = parameter_holder(parameters)
     optimizer = accelerator.prepare(new_optimizer(recipe, held.parameters()))

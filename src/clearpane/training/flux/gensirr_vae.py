@@ -35,16 +35,16 @@ _FREE = {"data", "base", "lpips", "output", "cpu", "checkpoint_every"}
 DESCRIPTION = """\
 Trains the VAE of GenSIRR: a LoRA after which a mixture of two pictures has
 the mixture of their latents. OUTPUT/adapter is the LoRA as peft stores it,
-OUTPUT/vae the whole VAE for clearpane train kontext and for diffusers. An
+OUTPUT/vae the whole VAE for clearpane train gensirr and for diffusers. An
 interrupted run goes on when the same command is given again.
 
 Example:
-  clearpane train equivariant-vae photos --base KONTEXT --output revae
+  clearpane train gensirr-vae photos --base KONTEXT --output revae
 """
 
 
 @dataclass(frozen=True)
-class TrainEquivariantVae:
+class TrainGensirrVae:
     """Make a VAE equivariant to reflection (needs the extras [train] and [flux])."""
 
     data: Positional[Path]
@@ -81,7 +81,7 @@ class TrainEquivariantVae:
     """Seed of all randomness."""
 
 
-def check(recipe: TrainEquivariantVae) -> None:
+def check(recipe: TrainGensirrVae) -> None:
     """Raise ClearpaneError where a recipe asks for what cannot be."""
     check_recipe(recipe, recipe.learning_rate)
     if recipe.equivariance < 0:
@@ -106,7 +106,7 @@ class EquivariantLoss(nn.Module):
     A module, so that Accelerate can spread it over several devices.
     """
 
-    def __init__(self, recipe: TrainEquivariantVae, vae: AutoencoderKL) -> None:
+    def __init__(self, recipe: TrainGensirrVae, vae: AutoencoderKL) -> None:
         super().__init__()
         self.vae = vae
         self._recipe = recipe
@@ -129,7 +129,7 @@ class EquivariantLoss(nn.Module):
         return loss
 
 
-def run(recipe: TrainEquivariantVae) -> int:
+def run(recipe: TrainGensirrVae) -> int:
     """Train, or go on from the run's checkpoint, and write the VAE. Returns the exit code.
 
     Raises:
