@@ -17,6 +17,7 @@ from clearpane.app.inputs import UsageError, check_collisions, find_inputs, outp
 from clearpane.app.progress import BatchProgress, PictureFacts, describe_unexpected
 from clearpane.errors import ClearpaneError
 from clearpane.images.formats import SUFFIXES
+from clearpane.images.masks import read_mask
 from clearpane.images.picture import Picture
 from clearpane.images.reading import picture_format, read_picture
 from clearpane.images.writing import WriteOptions, output_suffix, write_picture
@@ -64,7 +65,8 @@ class Remove:
 
     mask: Annotated[Path | None, arg(metavar="MASK.png", help_behavior_hint="")] = None
     """Limit the change to a region: a picture of the photograph's size, white where the reflection goes,
-    black where nothing may change, grey in between. It serves for all photographs of the command."""
+    black where nothing may change, grey in between; or the region painted in one colour, on a transparent
+    layer, black or white. It serves for all photographs of the command."""
 
     quality: Annotated[Quality, arg(help_behavior_hint="(default: fast)")] = "fast"
     """best takes the median of four looks at each photograph, up to six times as long; with panel and
@@ -154,7 +156,7 @@ def run(options: Remove) -> int:
         UsageError: the options cannot be meant; nothing was done.
     """
     _check(options)
-    mask = None if options.mask is None else read_mask(options.mask)
+    mask = None if options.mask is None else _load_mask(options.mask)
     inputs = find_inputs(options.pictures, options.output, recursive=options.recursive)
     plans = [
         (found, output_paths(found, options.output, _suffix(found.source, options), options.kinds))
@@ -186,18 +188,18 @@ def run(options: Remove) -> int:
     return 1 if progress.counts["failed"] else 0
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """Read a mask as H x W float32 in [0, 1]: the mean of its channels, as stored, times its alpha.
+def _load_mask(path: Path) -> np.ndarray:
+    """Read a mask as H x W float32 in [0, 1], and tell the user how it was read.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: it cannot be read, or selects nothing.
     """
     try:
-        picture = read_picture(path)
+        mask = read_mask(path)
     except ClearpaneError as error:
         raise UsageError(f"the mask cannot be used: {error}") from error
-    weights = np.clip(picture.pixels.mean(axis=2), 0, 1)
-    return weights if picture.alpha is None else weights * picture.alpha
+    print(f"{path}: {mask.reading}", file=sys.stderr)
+    return mask.weights
 
 
 def _check(options: Remove) -> None:

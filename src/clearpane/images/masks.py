@@ -1,0 +1,102 @@
+"""Masks that people paint: white on black, a colour on black or white, or strokes on transparency."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clearpane.errors import ClearpaneError
+from clearpane.images.picture import Picture
+from clearpane.images.reading import read_picture
+
+_COLOURED = 0.15
+_SAME = 0.12
+_VISIBLE = 0.9
+_NOTHING = 0.5 / 255
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A region of a picture.
+
+    Attributes:
+        weights: values in [0, 1], [H, W] float32; 1 where the region is.
+        reading: how the file was read, in words for the user.
+    """
+
+    weights: np.ndarray
+    reading: str
+
+
+def read_mask(path: Path) -> Mask:
+    """Read a mask from a picture file.
+
+    White is the region, black is not, grey lies between. Where the picture is partly transparent and what is
+    visible has one colour, the painted region is the mask, whatever the colour. Where an opaque picture is
+    painted in one colour on black or white, the paint is the mask. Values of 0 and 1 of 255 are black and white.
+
+    Raises:
+        ClearpaneError: it cannot be read, has many colours, or selects nothing.
+    """
+    picture = read_picture(path)
+    weights, reading = _weights(path, picture)
+    if float(weights.max()) <= _NOTHING:
+        raise ClearpaneError(
+            f"{path}: the mask selects nothing: it is black everywhere; paint the region white and leave the "
+            "rest black, or paint the region on a transparent layer"
+        )
+    share = 100 * float(weights.mean(dtype=np.float64))
+    return Mask(weights, f"mask read from {reading}; it selects {share:.1f} % of the picture")
+
+
+def _weights(path: Path, picture: Picture) -> tuple[np.ndarray, str]:
+    pixels = np.clip(picture.pixels, 0, 1)
+    spread = pixels.max(axis=2) - pixels.min(axis=2)
+    brightness: np.ndarray = pixels.mean(axis=2, dtype=np.float32)
+    alpha = picture.alpha
+    if alpha is not None and float(alpha.max()) <= _NOTHING:
+        return np.zeros_like(alpha), "its transparency"
+    if alpha is not None and float(alpha.min()) < 1 - _NOTHING:
+        visible = pixels[alpha > _VISIBLE * float(alpha.max())]
+        if _is_one_colour(visible, share=1.0):  # a small white region on black must not pass for one colour
+            return alpha, "its transparency, the painted region"
+        if (spread[alpha > _NOTHING] > _COLOURED).any():
+            raise ClearpaneError(
+                f"{path}: the mask has many colours; paint the region in white, or in one colour on a "
+                "transparent layer"
+            )
+        return brightness * alpha, "its brightness times its opacity"
+    if (spread > _COLOURED).any():
+        return _paint(path, pixels, spread), "its colour, the painted region"
+    top = float(brightness.max())
+    if picture.sample_type in ("uint8", "uint16"):
+        one = 1 / (255 if picture.sample_type == "uint8" else 65535)
+        if 0 < top <= 1.01 * one:
+            return (brightness > 0.5 * one).astype(np.float32), "its values 0 and 1"
+    return brightness, "its brightness, white for the region"
+
+
+def _is_one_colour(colours: np.ndarray, share: float = 0.98) -> bool:
+    """Return whether a share of the colours [N, 3] agrees; the rest may be the soft edge of a brush."""
+    if not len(colours):
+        return False
+    middle = np.median(colours, axis=0)
+    return float((np.abs(colours - middle).max(axis=1) <= _SAME).mean()) >= share
+
+
+def _paint(path: Path, pixels: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Return how much of one colour lies on a plain black or white ground, in [0, 1]."""
+    painted, ground = spread > 0.5 * float(spread.max()), spread <= 0.02
+    if ground.any() and painted.any():
+        paper, ink = np.median(pixels[ground], axis=0), np.median(pixels[painted], axis=0)
+        plain = _is_one_colour(pixels[ground]) and (paper.max() < _SAME or paper.min() > 1 - _SAME)
+        axis = ink - paper
+        share = (pixels - paper) @ axis / max(float(axis @ axis), 1e-6)
+        rest = np.abs(pixels - paper - share[..., None] * axis).max(axis=2)
+        if plain and float((rest <= _SAME).mean()) > 0.98:
+            weights: np.ndarray = np.clip(share, 0, 1).astype(np.float32)
+            weights[weights < 1 / 255] = 0
+            return weights
+    raise ClearpaneError(
+        f"{path}: the mask has many colours; paint the region in white on black, or in one colour"
+    )
