@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def help_text(prefix: str = "") -> str:
-    """The help of all commands, or the list of those whose name starts with ``prefix``."""
+    """Return the help of all commands, or the list of those whose name starts with ``prefix``."""
     chosen = [command for command in COMMANDS if command.name.startswith(prefix)]
     lines = [
         textwrap.fill(command.summary, 78, initial_indent=f"  {command.name:<22}", subsequent_indent=" " * 24)

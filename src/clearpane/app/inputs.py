@@ -73,7 +73,7 @@ def find_inputs(places: Sequence[Path], output: Path, *, recursive: bool) -> Inp
 
 
 def output_paths(found: Found, output: Path, suffix: str, kinds: Sequence[str]) -> dict[str, Path]:
-    """The files for the results of a picture, by kind; ``suffix`` is the layers'."""
+    """Name the files for the results of a picture, by kind; ``suffix`` is that of the layers."""
     folder = output / found.subfolder
     suffixes = {"compare": ".jpg", "confidence": ".png"}
     return {kind: folder / f"{found.source.stem}_{kind}{suffixes.get(kind, suffix)}" for kind in kinds}

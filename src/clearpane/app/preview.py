@@ -94,7 +94,7 @@ def spread_samples(data_set: DataSet, count: int) -> list[StoredSample]:
 
 
 def draw_sheet(samples: Sequence[StoredSample]) -> np.ndarray:
-    """A row for each sample under the layers' names: h x w x 3 float32 in [0, 1]."""
+    """Draw a row for each sample under the layers' names: [h, w, 3] float32 in [0, 1]."""
     letters = (["I"] if samples[0].photograph is not None else []) + list(samples[0].layers)
     letters.sort(key=list(_TITLES).index)
     gain = _reflection_gain(samples)
@@ -124,7 +124,7 @@ def _left(column: int, width: int) -> int:
 
 
 def _reflection_gain(samples: Sequence[StoredSample]) -> float:
-    """A power of two that brings the reflections of the sheet near white, at most 16."""
+    """Return a power of two that brings the reflections of the sheet near white, at most 16."""
     reflections = [sample.layers["R"] for sample in samples if "R" in sample.layers]
     if not reflections:
         return 1.0

@@ -252,7 +252,7 @@ def _model_options(options: Remove) -> ModelOptions:
 
 
 def _suffix(source: Path, options: Remove) -> str:
-    """The suffix of a picture's layers. What a file is, its name does not always say."""
+    """Return the suffix of a picture's layers; a file's name does not always say its format."""
     if options.format:
         return _SUFFIXES[options.format]
     try:
@@ -321,7 +321,7 @@ def _results(
     mask: np.ndarray | None,
     options: Remove,
 ) -> tuple[dict[str, Picture], list[str]]:
-    """The pictures to be written, by kind, and what the separator says of them."""
+    """Make the pictures to be written, by kind, with the separator's remarks."""
     before = picture.pixels
     if mask is not None:
         check_mask_size(mask, before)

@@ -220,7 +220,7 @@ class _DrawingProgress:
         self._stack.__exit__(kind, error, trace)
 
     def counted(self, samples: Iterator[EncodedSample]) -> Iterator[EncodedSample]:
-        """The same samples; the bar moves on."""
+        """Yield the same samples and advance the progress bar."""
         for sample in samples:
             self._done += 1
             self._bar.advance(self._task)
@@ -238,7 +238,7 @@ class _DrawingProgress:
 
 
 def _command(options: Synthesize, recipe: Recipe) -> str:
-    """The command as the data card gives it: all that the samples depend on, folders by their names alone."""
+    """Return the command for the data card: all that the samples depend on, folders by name alone."""
     defaults = Recipe()
     stream = recipe.stream
     chosen = {

@@ -30,7 +30,7 @@ _SMALL = 0.01
 
 
 def cues(photo: np.ndarray, layers: Layers, mirrored: Layers) -> np.ndarray:
-    """The logarithms of the two cues at each pixel, H x W x 2.
+    """Return the logarithms of the two cues at each pixel, [H, W, 2].
 
     Args:
         photo: H x W x 3, sRGB, clipped to [0, 1].
@@ -41,14 +41,18 @@ def cues(photo: np.ndarray, layers: Layers, mirrored: Layers) -> np.ndarray:
     disagreement = np.abs(transmission - np.clip(mirrored.transmission, 0, 1))
     change = np.abs(transmission - np.clip(photo, 0, 1))
     means = box_mean(np.stack([disagreement.mean(axis=2), change.mean(axis=2)], axis=2), _RADIUS)
-    return np.log(np.maximum(means, 0) + _SMALL)
+    result: np.ndarray = np.log(np.maximum(means, 0) + _SMALL)
+    return result
 
 
 def confidence_map(photo: np.ndarray, layers: Layers, mirrored: Layers) -> np.ndarray:
-    """The probability that the transmission is right to :data:`TOLERANCE`. Arguments as in :func:`cues`.
+    """Estimate the probability that the transmission is right to :data:`TOLERANCE`.
+
+    The arguments are those of :func:`cues`.
 
     Returns:
         H x W float32 in [0, 1].
     """
     score = INTERCEPT + cues(photo, layers, mirrored) @ np.array(WEIGHTS)
-    return (1 / (1 + np.exp(-score))).astype(np.float32)
+    result: np.ndarray = (1 / (1 + np.exp(-score))).astype(np.float32)
+    return result

@@ -38,6 +38,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
+        """Move the average towards the model's current state."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         current = model.state_dict()
@@ -50,7 +51,7 @@ class AveragedWeights:
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """The randomness of one step: a resumed run draws what the uninterrupted one would have drawn."""
+    """Return the random generator of one step: a resumed run draws what an uninterrupted one would."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
@@ -157,12 +158,12 @@ class TrainingState:
 
 
 def whole(value: Tensor) -> Tensor:
-    """A tensor that may be spread over several processes, gathered; all of them must call it."""
+    """Gather a tensor that may be spread over several processes; all of them must call this."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def like(value: Tensor, other: Tensor) -> Tensor:
-    """A whole tensor, spread over processes as ``other`` is."""
+    """Spread a whole tensor over processes in the same way as ``other``."""
     if not isinstance(other, DTensor):
         return value
     return distribute_tensor(value.to(other.device), other.device_mesh, other.placements)
@@ -180,7 +181,7 @@ def _flat(moments: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _as_moment(value: Tensor, parameter: Tensor) -> Tensor | int:
-    """What an optimiser holds, from how it was stored."""
+    """Convert a stored tensor to what the optimiser holds."""
     if value.ndim == 0 and not value.is_floating_point():
         return int(value)  # bitsandbytes counts its steps in a Python number
     if value.shape != parameter.shape:

@@ -55,7 +55,7 @@ def parameter_holder(parameters: dict[str, nn.Parameter]) -> nn.ParameterDict:
 
 
 def held_parameters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `parameter_holder` for its state dictionary, or an average of it."""
+    """Undo `parameter_holder` for its state dictionary, or an average of it."""
     return {name.replace("/", "."): value for name, value in weights.items()}
 
 
@@ -158,7 +158,7 @@ def _check_finite(what: str, value: Tensor, step: int) -> None:
 
 @contextlib.contextmanager
 def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether an end was asked for, by Ctrl-C or otherwise.
+    """Yield a function that tells whether an end was asked for, by Ctrl-C or otherwise.
 
     A second Ctrl-C stops at once.
 

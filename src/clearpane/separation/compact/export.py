@@ -49,7 +49,7 @@ def store_small(model: onnx.ModelProto) -> None:
 
 
 def stored_weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """The weights of a model that went through :func:`store_small`, by their own names, as fp32."""
+    """Return the weights of a model that went through :func:`store_small`, by their own names, as fp32."""
     stored = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
     weights = {}
     for name, values in stored.items():

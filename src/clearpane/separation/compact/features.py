@@ -52,7 +52,8 @@ class _InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.expand is None else F.relu6(self.expand(x))
         y = self.project(F.relu6(self.depthwise(y)))
-        return x + y if self.residual else y
+        result: Tensor = x + y if self.residual else y
+        return result
 
 
 class ImageNetFeatures(nn.Module):
@@ -74,6 +75,7 @@ class ImageNetFeatures(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the features at each of the four resolutions, finest first."""
         x = F.relu6(self.stem((image * 255 - 127) / 128))
         features = []
         for index, stage in enumerate(self.stages):

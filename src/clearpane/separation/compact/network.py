@@ -44,7 +44,8 @@ class NetworkConfig:
     @property
     def multiple(self) -> int:
         """Height and width of the input must be multiples of this."""
-        return 2 ** len(self.widths)
+        result: int = 2 ** len(self.widths)
+        return result
 
 
 class ChannelNorm(nn.Module):
@@ -56,12 +57,13 @@ class ChannelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise [B, C, H, W] over the channels at each place."""
         y = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias, 1e-5)
         return y.permute(0, 3, 1, 2)
 
 
 def gate(x: Tensor) -> Tensor:
-    """The product of the two halves of the channels."""
+    """Return the product of the two halves of the channels."""
     a, b = x.chunk(2, dim=1)
     return a * b
 
@@ -83,11 +85,13 @@ class GatedBlock(nn.Module):
         self.scale2 = nn.Parameter(torch.full((1, channels, 1, 1), 0.1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, H, W] to the same shape."""
         y = gate(self.depthwise(self.expand1(self.norm1(x))))
         y = y * self.attention(y.mean(dim=(2, 3), keepdim=True))
         x = x + self.project1(y) * self.scale1
         y = self.project2(gate(self.expand2(self.norm2(x))))
-        return x + y * self.scale2
+        result: Tensor = x + y * self.scale2
+        return result
 
 
 def silenced(convolution: nn.Conv2d) -> nn.Conv2d:
@@ -106,7 +110,9 @@ class ResidualBlock(nn.Module):
         self.conv2 = silenced(nn.Conv2d(channels, channels, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(x)))
+        """Map [B, C, H, W] to the same shape."""
+        result: Tensor = x + self.conv2(F.relu(self.conv1(x)))
+        return result
 
 
 class CompactNetwork(nn.Module):
@@ -142,6 +148,7 @@ class CompactNetwork(nn.Module):
         self,
         image: Tensor,  # B x 3 x H x W, sRGB in [0, 1]; H and W multiples of config.multiple
     ) -> tuple[Tensor, Tensor]:  # transmission, reflection: B x 3 x H x W, sRGB, not clipped
+        """Separate photographs into both layers."""
         features = self.features(image) if self.config.features else []
         x = self.stem(F.pixel_unshuffle(image - 0.5, 2))
         skips = []

@@ -71,7 +71,7 @@ class CompactSeparator:
         return separate_at_resolution(image, look, WORKING_PIXELS)
 
     def _look(self, image: np.ndarray, quality: Quality, with_confidence: bool) -> Layers:
-        """The layers of h x w x 3 at the working resolution."""
+        """Return the layers of a picture [h, w, 3] at the working resolution."""
         plain = self._network(image)
         if quality == "fast" and not with_confidence:
             return plain
@@ -105,13 +105,13 @@ class CompactSeparator:
         return Layers(transmission, reflection)
 
     def _mirrored(self, image: np.ndarray) -> Layers:
-        """The layers of the mirror image, mirrored back."""
+        """Separate the mirror image and mirror the layers back."""
         layers = self._network(image[:, ::-1])
         return Layers(layers.transmission[:, ::-1], layers.reflection[:, ::-1])
 
 
 def _median_of_four(values: list[np.ndarray]) -> np.ndarray:
-    """The mean of the middle two at each place: a look that takes too much away does not count."""
+    """Return the mean of the middle two at each place, so that one pass that removes too much is ignored."""
     middle: np.ndarray = (sum(values) - np.maximum.reduce(values) - np.minimum.reduce(values)) / 2
     return middle
 

@@ -39,7 +39,8 @@ class Backbone:
     @property
     def multiple(self) -> int:
         """What heights and widths of pictures are multiples of, in pixels: the side of a token."""
-        return 2 * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        result: int = 2 * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return result
 
     def shift(self, tokens: int) -> float:
         """How far sampling leans towards noise, ``exp(mu)``, mu linear in the number of tokens (FLUX.1)."""
@@ -59,18 +60,20 @@ class Backbone:
         """
         posterior = self.vae.encode((2 * pictures - 1).to(self.device, self.vae.dtype)).latent_dist
         config = self.vae.config
-        return (posterior.mode() - config.shift_factor) * config.scaling_factor
+        result: Tensor = (posterior.mode() - config.shift_factor) * config.scaling_factor
+        return result
 
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures of latents, B x 3 x H x W, sRGB, not clipped to [0, 1]."""
         config = self.vae.config
         unscaled = latents.to(self.vae.dtype) / config.scaling_factor + config.shift_factor
-        return (self.vae.decode(unscaled).sample + 1) / 2
+        result: Tensor = (self.vae.decode(unscaled).sample + 1) / 2
+        return result
 
     def velocity(
         self, noisy: Tensor, reference: Tensor, sigma: Tensor, task: TaskEmbedding, guidance: float
     ) -> Tensor:
-        """The predicted velocity ``e - x``, as latents.
+        """Predict the velocity ``e - x``, as latents.
 
         Args:
             noisy: B x C x h x w, latents x_s.
@@ -106,7 +109,7 @@ def pack(latents: Tensor) -> Tensor:
 
 
 def unpack(tokens: Tensor, height: int, width: int) -> Tensor:
-    """The inverse of `pack`, to latents of ``height`` x ``width``."""
+    """Undo `pack`: return latents of ``height`` x ``width``."""
     batch, _, channels = tokens.shape
     blocks = tokens.reshape(batch, height // 2, width // 2, channels // 4, 2, 2)
     return blocks.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels // 4, height, width)

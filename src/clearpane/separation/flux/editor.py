@@ -75,7 +75,7 @@ class EditorSeparator(ABC):
 
     @torch.no_grad()
     def look(self, image: np.ndarray, index: int = 0, count: int = 1) -> Sequence[np.ndarray]:
-        """The photograph as the VAE shows it, T, and R if it is made, each h x w x 3, as large as ``image``.
+        """Return the photograph as the VAE reproduces it, T, and R if painted, each [h, w, 3] like ``image``.
 
         It is the ``index``-th of ``count`` looks, which differ in their noise.
         """

@@ -84,7 +84,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS) -> Path:
-    """The directory of a base model: itself, or that of a hub's name (``owner/name``), fetched if need be.
+    """Find the directory of a base model: a local one, or that of a hub name (``owner/name``), downloaded.
 
     Args:
         parts: what must be there, or is fetched.
@@ -111,12 +111,12 @@ def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS) -> Path:
 
 
 def base_fingerprint(base: Path) -> str:
-    """What tells base models apart: the `folder_fingerprint` of the transformer and of the VAE."""
+    """Return what identifies a base model: the `folder_fingerprint` of its transformer and of its VAE."""
     return " ".join(folder_fingerprint(base / part) for part in ("transformer", "vae"))
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """What tells models' directories apart: a hash of the configuration and of the weights' ends.
+    """Hash a model's directory: its configuration and both ends of each weights file.
 
     The first and the last megabyte of each file and its length are taken: reading all of 24 GB would take
     longer than separating a photograph.
@@ -133,7 +133,7 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def absolute_base(base: str) -> str:
-    """A base model's name as it is to be remembered: a directory absolute, a hub's name as it is."""
+    """Return a base model's name to remember: an absolute directory, or a hub name unchanged."""
     return str(Path(base).resolve()) if Path(base).is_dir() else base
 
 
@@ -158,4 +158,5 @@ def _size(shape: list[int]) -> int:
 
 
 def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its class name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

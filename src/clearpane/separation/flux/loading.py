@@ -51,7 +51,7 @@ class Loading:
         return torch.float32 if self.precision == "float32" else torch.bfloat16
 
     def find_device(self) -> torch.device:
-        """The device; see the attribute."""
+        """Return the device to compute on; see the attribute."""
         if self.device:
             return torch.device(self.device)
         if torch.cuda.is_available():
@@ -175,7 +175,7 @@ def check_removal_memory(
 
 
 def out_of_memory(device: torch.device) -> ClearpaneError:
-    """What to tell when memory ran out after all."""
+    """Make the error for memory that ran out despite the check."""
     return ClearpaneError(f"the memory of {device} is not enough; {REMOVAL_REMEDY}")
 
 

@@ -72,7 +72,7 @@ def train_in_float32(transformer: FluxTransformer2DModel) -> None:
 
 
 def _pattern(targets: str) -> str:
-    """A regular expression of the layers' names; the transformer's own last layer is not one of a block."""
+    """Return a regular expression of the layers' names; the transformer's last layer belongs to no block."""
     names = "|".join(re.escape(name) for name in TARGETS[targets])
     return rf"(single_)?transformer_blocks\.\d+\.(attn\.)?({names})"
 

@@ -64,7 +64,7 @@ class BackboneSize:
 
 
 def backbone_size(base: Path) -> BackboneSize:
-    """The size of a base model's directory, from its configuration and the heads of its files.
+    """Read the size of a base model from its configuration and the headers of its files.
 
     Raises:
         ClearpaneError: a file is damaged.

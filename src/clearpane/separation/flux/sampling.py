@@ -58,7 +58,7 @@ def shift_sigma(sigma: T, shift: float) -> T:
 
 
 def sigma_schedule(steps: int, shift: float) -> Tensor:
-    """[steps + 1], the shares of noise from 1 to 0; before they are shifted 1, 1 - 1 / steps, ..."""
+    """Return the sigmas from 1 to 0, [steps + 1]; before the shift 1, 1 - 1 / steps, ..."""
     sigma = torch.linspace(1, 1 / steps, steps)
     return torch.cat([shift_sigma(sigma, shift), torch.zeros(1)])
 
@@ -130,7 +130,7 @@ def integrate(
 
 
 def latents_schedule(backbone: Backbone, latents: Tensor, sampling: Sampling) -> list[float]:
-    """The shares of noise for latents of this size: `sigma_schedule`, shifted by their number of tokens."""
+    """Return the sigmas for latents of this size: `sigma_schedule`, shifted by their number of tokens."""
     height, width = latents.shape[-2:]
     return sigma_schedule(sampling.steps, backbone.shift(height * width // 4)).tolist()
 
@@ -144,7 +144,7 @@ def predict_velocity(
     sigma: float,
     step: int,
 ) -> Tensor:
-    """The velocity at one share of noise, for all pictures of a batch.
+    """Predict the velocity at one sigma, for all pictures of a batch.
 
     Args:
         step: the number of this step, for what is told when it fails.

@@ -43,7 +43,7 @@ def load_settings(kind: type[S], path: Path, made_by: str) -> S:
 
 
 def find_trained_base(weights: Path, base: str, fingerprint: str | None) -> Path:
-    """The directory of the base model that weights were trained on.
+    """Return the directory of the base model that weights were trained on.
 
     Args:
         weights: the weights' folder, for what is told.

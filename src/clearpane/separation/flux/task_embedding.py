@@ -25,12 +25,13 @@ class TaskEmbedding:
     pooled_prompt_embeds: Tensor
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "TaskEmbedding":
+        """Return the embedding on a device and in a type."""
         return TaskEmbedding(
             self.prompt_embeds.to(device, dtype), self.pooled_prompt_embeds.to(device, dtype)
         )
 
     def expand(self, count: int) -> "TaskEmbedding":
-        """The same task for ``count`` pictures, without copying it."""
+        """Return the same task for ``count`` pictures, without copying it."""
         return TaskEmbedding(
             self.prompt_embeds.expand(count, -1, -1), self.pooled_prompt_embeds.expand(count, -1)
         )
@@ -76,7 +77,7 @@ class LearnableTask(nn.Module):
         self.pooled_prompt_embeds = nn.Parameter(start.pooled_prompt_embeds.detach().float().clone())
 
     def forward(self) -> TaskEmbedding:
-        """The embedding as it is now."""
+        """Return the current embedding."""
         return TaskEmbedding(self.prompt_embeds, self.pooled_prompt_embeds)
 
 

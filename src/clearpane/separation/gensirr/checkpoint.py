@@ -93,7 +93,7 @@ def _lines(error: Exception) -> list[str]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The tensors of the file without what stands before their names; nothing in it is run.
+    """Read the tensors of the file, without the prefix of their names; nothing in it is executed.
 
     Raises:
         ClearpaneError: it is missing, damaged, holds more than tensors, or has another layout.
@@ -118,7 +118,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def transformer_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The configuration of a FLUX.1 transformer, read off its tensors."""
+    """Derive the configuration of a FLUX.1 transformer from its tensors."""
     width, channels = tensors["x_embedder.weight"].shape
     # Queries are normalised head by head.
     head = len(tensors["transformer_blocks.0.attn.norm_q.weight"])
@@ -137,7 +137,7 @@ def transformer_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The configuration of a VAE, read off its tensors; what they do not tell is FLUX.1's."""
+    """Derive the configuration of a VAE from its tensors; what they leave open is FLUX.1's."""
     levels = _count(tensors, "encoder.down_blocks.")
     channels = [len(tensors[f"encoder.down_blocks.{i}.resnets.0.conv1.weight"]) for i in range(levels)]
     return {
@@ -154,7 +154,7 @@ def vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _fill(kind: Any, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
-    """A model of these very tensors, not a copy of them: together they have 24 GB."""
+    """Make a model of these very tensors, not of copies: together they have 24 GB."""
     with init_empty_weights():
         model = kind.from_config(config)
     model.load_state_dict(tensors, strict=True, assign=True)

@@ -38,8 +38,9 @@ def mix_pictures(background: Tensor, reflection: Tensor, alpha: Tensor, space: M
 
 
 def mean_latents(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
-    """The mean of the posterior, not scaled: B x 3 x H x W in [0, 1] -> B x C x h x w."""
-    return vae.encode(2 * pictures - 1).latent_dist.mode()
+    """Return the mean of the posterior, not scaled: [B, 3, H, W] in [0, 1] -> [B, C, h, w]."""
+    result: Tensor = vae.encode(2 * pictures - 1).latent_dist.mode()
+    return result
 
 
 def equivariance_error(mixed: Tensor, background: Tensor, reflection: Tensor, alpha: Tensor) -> Tensor:

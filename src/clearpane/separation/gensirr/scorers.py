@@ -70,7 +70,8 @@ class DepthEstimator:
         arrays = [x.permute(1, 2, 0).cpu().numpy() for x in (255 * pictures).round().to(torch.uint8)]
         given = self._processor(images=arrays, return_tensors="pt").to(self._model.device)
         depth = self._model(**given).predicted_depth.float().mean(dim=(1, 2)).cpu()
-        return depth if self._inverse else -depth
+        result: Tensor = depth if self._inverse else -depth
+        return result
 
 
 def edge_energy(pictures: Tensor) -> Tensor:
@@ -86,19 +87,19 @@ def standardised(values: Tensor) -> Tensor:
 
 
 def score_by_depth(estimator: DepthEstimator) -> Scorer:
-    """The deepest is the best (GenSIRR): what a pane mirrors is mostly nearer than what is behind it."""
+    """Prefer the deepest candidate (GenSIRR): what a pane mirrors is mostly nearer than the background."""
     return lambda pictures: -estimator.mean_nearness(pictures)
 
 
 def score_by_depth_and_edges(estimator: DepthEstimator) -> Scorer:
-    """The deepest with the fewest edges: the sum of both, each standardised over the candidates."""
+    """Prefer the deepest with the fewest edges: the sum of both, each standardised over the candidates."""
     return lambda pictures: (
         standardised(-estimator.mean_nearness(pictures)) + standardised(-edge_energy(pictures))
     )
 
 
 def score_by_residual(separator: Separator) -> Scorer:
-    """The one in which a separator finds the least reflection: the mean of ``-|T(x) - x|``."""
+    """Prefer the candidate in which a separator finds the least reflection: the mean of ``-|T(x) - x|``."""
 
     def score(pictures: Tensor) -> Tensor:
         # Separators take pictures of 16 x 16 pixels and more.
@@ -109,7 +110,7 @@ def score_by_residual(separator: Separator) -> Scorer:
 
 
 def choose_scorer(options: ModelOptions, device: torch.device) -> Scorer:
-    """The scorer that is asked for.
+    """Make the scorer that the options name.
 
     Raises:
         ClearpaneError: it needs a depth estimator, which cannot be had.

@@ -56,7 +56,7 @@ def join_panels(*pictures: Tensor) -> Tensor:
 
 
 def cut_panels(panel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The three pictures of a panel, from left to right."""
+    """Split a panel into its three pictures, from left to right."""
     first, second, third = panel.chunk(3, dim=-1)
     return first, second, third
 

@@ -185,7 +185,7 @@ def load_glass_edits(folder: Path) -> list[EditPair]:
 def draw_edits(
     recipe: TrainGensirr, glass: list[EditPair], real: list[EditPair], multiple: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """The photographs and truths of one step, B x 3 x h x w in [0, 1]: the same random windows of both."""
+    """Draw photographs and truths of one step, [B, 3, h, w] in [0, 1]: the same random windows of both."""
     size = draw_size(recipe.side, multiple, generator)
     crops = []
     for _ in range(recipe.batch):
@@ -259,7 +259,8 @@ def new_optimizer(recipe: TrainGensirr, parameters: Iterable[nn.Parameter]) -> t
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
         raise MissingExtraError("`optimizer=adamw8bit`", "flux") from error
-    return AdamW8bit(parameters, **settings)
+    result: torch.optim.Optimizer = AdamW8bit(parameters, **settings)
+    return result
 
 
 def export(
@@ -356,7 +357,8 @@ def run(recipe: TrainGensirr) -> int:
 
     def loss_of(generator: Generator) -> Tensor:
         photos, truths = draw_edits(recipe, glass, real, backbone.multiple, generator)
-        return loss(photos, truths, generator)
+        result: Tensor = loss(photos, truths, generator)
+        return result
 
     weights = fine_tune(recipe, _FREE, facts, held, optimizer, recipe.rate, loss_of, accelerator)
     if weights is None:

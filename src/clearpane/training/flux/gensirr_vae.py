@@ -113,7 +113,7 @@ class EquivariantLoss(nn.Module):
         self._lpips = Lpips(recipe.lpips) if recipe.lpips else None
 
     def forward(self, background: Tensor, reflection: Tensor, alpha: Tensor) -> Tensor:
-        """The loss; arguments as in `mix_pictures`."""
+        """Compute the loss; the arguments are those of `mix_pictures`."""
         recipe, vae = self._recipe, self.vae
         mixed = mix_pictures(background, reflection, alpha, recipe.mixing)
         with mixed_precision(mixed.device.type, recipe.precision == "bfloat16"):
@@ -126,7 +126,8 @@ class EquivariantLoss(nn.Module):
         if recipe.equivariance:
             first, second = parts
             loss = loss + recipe.equivariance * equivariance_error(ours, first, second, alpha).mean()
-        return loss
+        result: Tensor = loss
+        return result
 
 
 def run(recipe: TrainGensirrVae) -> int:
@@ -158,7 +159,8 @@ def run(recipe: TrainGensirrVae) -> int:
 
     def loss_of(generator: Generator) -> Tensor:
         drawn = draw_pictures(pictures, recipe.batch, side, generator)
-        return loss(*(x.to(accelerator.device) for x in drawn))
+        result: Tensor = loss(*(x.to(accelerator.device) for x in drawn))
+        return result
 
     weights = fine_tune(recipe, _FREE, facts, held, optimizer, recipe.learning_rate, loss_of, accelerator)
     if weights is None:

@@ -163,7 +163,7 @@ class PanelLoss(nn.Module):
 def choose_pictures(
     recipe: TrainPanel, glass: list[PanelPictures], real: list[PanelPictures], generator: torch.Generator
 ) -> list[PanelPictures]:
-    """The pictures of one step."""
+    """Draw the pictures of one step."""
     chosen = []
     for _ in range(recipe.batch):
         source = real if real and uniform(0, 1, generator) < recipe.real_share else glass
@@ -194,7 +194,7 @@ def export(
 
 @torch.no_grad()
 def draw(recipe: TrainPanel, backbone: Backbone, task: TaskEmbedding, scenes: list[PanelPictures]) -> Tensor:
-    """A sheet, 3 x H x W: each scene's painted panel above its true one."""
+    """Draw a sheet [3, H, W]: each scene's painted panel above its true one."""
     size = (max(1, recipe.side // backbone.multiple) * backbone.multiple,) * 2
     rows = []
     for scene in scenes:
@@ -241,7 +241,8 @@ def run(recipe: TrainPanel) -> int:
     facts = {"fingerprint": base_fingerprint(base), "scenes": len(glass) - _DRAWN, "pairs": len(real)}
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        return loss(choose_pictures(recipe, glass[_DRAWN:], real, generator), generator)
+        result: Tensor = loss(choose_pictures(recipe, glass[_DRAWN:], real, generator), generator)
+        return result
 
     def draw_some(writer: SummaryWriter, step: int) -> None:
         if recipe.draw_every and (step % recipe.draw_every == 0 or step == recipe.steps):

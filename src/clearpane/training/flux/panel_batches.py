@@ -51,7 +51,7 @@ class PanelBatch:
 
 
 def load_glass_panels(folder: Path) -> list[PanelPictures]:
-    """The scenes of all data sets in a folder that ``clearpane synthesize`` has made with I, T and R.
+    """Load the scenes of all data sets in a folder that ``clearpane synthesize`` made with I, T and R.
 
     Raises:
         ClearpaneError: there are none, a shard lacks one of these layers, or cannot be read.
@@ -92,7 +92,7 @@ def draw_size(side: int, multiple: int, generator: Generator) -> tuple[int, int]
 def draw_panels(
     pictures: Sequence[PanelPictures], size: tuple[int, int], zoom: float, generator: Generator
 ) -> PanelBatch:
-    """The panels of given pictures, the same random window of each one's layers.
+    """Crop the panels of given pictures: the same random window of each one's layers.
 
     Args:
         size: height and width of one of the three pictures.

@@ -18,14 +18,14 @@ def augment(sample: ObjectSample, generator: Generator) -> ObjectSample:
 
 
 def exchange_channels(sample: ObjectSample, channels: Tensor) -> ObjectSample:
-    """The object that is green where it was red, say, under a light likewise: as true as the first."""
+    """Permute the colour channels of an object and of its light, which is as true as the original."""
     views = sample.views
     exchanged = {name: getattr(views, name)[:, channels] for name in ("colour", "albedo", "background")}
     return replace(sample, views=views._replace(**exchanged))
 
 
 def transform_sample(sample: ObjectSample, quarters: int, mirrored: bool) -> ObjectSample:
-    """A sample of the object after ``x -> -x`` if mirrored, then after so many quarter turns about y."""
+    """Mirror an object (``x -> -x``) if asked to, then turn it by so many quarters about y."""
     turn = torch.linalg.matrix_power(torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]), quarters)
     mirror = torch.diag(torch.tensor([-1.0 if mirrored else 1.0, 1, 1]))
     change = turn @ mirror

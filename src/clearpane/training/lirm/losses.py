@@ -71,7 +71,7 @@ class PatchLosses:
 
 
 def patch_losses(rendered: Rendered, true: Patch) -> PatchLosses:
-    """The losses of a patch whose rays were rendered row by row.
+    """Compute the losses of a patch whose rays were rendered row by row.
 
     Albedo is compared in linear light after the gain of each channel that fits it best; its brightness, which
     the gain hides, is ``mean over channels of (sum m (a - a*) / sum m)^2``, a* being true, m the true mask.
@@ -108,7 +108,7 @@ def patch_losses(rendered: Rendered, true: Patch) -> PatchLosses:
 
 
 def channel_gain(result: Tensor, target: Tensor) -> Tensor:
-    """The gain of each channel that fits a result to its target best, [C, 1, 1]; 1 for a black result."""
+    """Fit the gain of each channel from a result to its target, [C, 1, 1]; 1 for a black result."""
     power = result.square().sum((-2, -1), keepdim=True)
     gain = (result * target).sum((-2, -1), keepdim=True) / power.clamp(min=1e-6)
     return torch.where(power > 1e-6, gain, torch.ones_like(gain))

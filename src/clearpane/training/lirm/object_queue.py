@@ -56,7 +56,7 @@ class ObjectQueue:
         self._next = -1
 
     def take(self, step: int) -> list[ObjectSample]:
-        """The objects of a step; steps are asked for in order, from any."""
+        """Return the objects of a step; steps are taken in order, starting anywhere."""
         if self._loader is None or step != self._next:
             self._loader = iter(
                 DataLoader(

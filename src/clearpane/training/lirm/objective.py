@@ -80,7 +80,7 @@ class LirmObjective(nn.Module):
         self._sampling = sampling
 
     def forward(self, samples: Sequence[ObjectSample], stage: Stage, generator: Generator) -> Tensor:
-        """The mean over objects, rounds and target views.
+        """Compute the mean loss over objects, rounds and target views.
 
         Its gradient is that of the loss; all of it flows through one product of gradients and values.
         """
@@ -120,7 +120,7 @@ class LirmObjective(nn.Module):
         generator: Generator,
         share: float,
     ) -> tuple[Tensor, Tensor]:
-        """The loss of one object's targets, without its graph, and what carries its gradient.
+        """Return the loss of one object's targets, without its graph, and a value that carries its gradient.
 
         Args:
             share: of this loss in that of the step.
@@ -172,7 +172,7 @@ class LirmObjective(nn.Module):
 
 
 def draw_order(cameras: Cameras, targets: int, generator: Generator) -> Tensor:
-    """The numbers of an object's views: first those that are rendered, then those to be shown, in order.
+    """Draw the order of an object's views: first those that are rendered, then those to be shown.
 
     For half of all objects each that is shown is the farthest from those before: from all sides at once, as
     models are measured.
@@ -185,7 +185,7 @@ def draw_order(cameras: Cameras, targets: int, generator: Generator) -> Tensor:
 
 
 def reduced(sample: ObjectSample, side: int) -> ObjectSample:
-    """A sample with smaller pictures: means over pixels."""
+    """Shrink a sample's pictures by averaging pixels."""
     cameras = sample.cameras
     factor = cameras.height // side
     if factor == 1:
@@ -201,7 +201,7 @@ def reduced(sample: ObjectSample, side: int) -> ObjectSample:
 def stack_views(
     samples: Sequence[ObjectSample], chosen: Sequence[Tensor], surroundings: bool, device: torch.device
 ) -> Views:
-    """Some views of each object, as the model sees them.
+    """Collect some views of each object as the model's input.
 
     Args:
         chosen: the numbers of each object's views.
@@ -223,7 +223,7 @@ def stack_views(
 
 
 def draw_patch(sample: ObjectSample, view: int, size: int, generator: Generator) -> tuple[Patch, Tensor]:
-    """A random window that the object is in: what is true there, and its pixels' middles [h, w, 2]."""
+    """Draw a random window that shows the object: its true values, and its pixel centres [h, w, 2]."""
     values = sample.views
     mask = values.mask[view, 0]
     height, width = mask.shape

@@ -176,7 +176,7 @@ def stage_at(recipe: TrainLirm, step: int) -> Stage:
 
 
 def open_objects(recipe: TrainLirm, device: torch.device) -> ObjectDataset:
-    """The objects of a run; without workers they are rendered on a device."""
+    """Open the objects of a run; without workers they are rendered on a device."""
     folder = recipe.output / "objects" if recipe.objects else None
     materials = load_materials(recipe.materials) if recipe.materials else ()
     maps = Pictures(recipe.environments, ENVIRONMENT_SUFFIXES) if recipe.environments else None
@@ -189,13 +189,13 @@ def open_objects(recipe: TrainLirm, device: torch.device) -> ObjectDataset:
 
 
 def open_validation(recipe: TrainLirm, objects: ObjectDataset, device: torch.device) -> ObjectDataset:
-    """The objects that a run is measured on: of the same kind as its own, but others; kept in its folder."""
+    """Open the objects that a run is measured on: other ones of the same kind, kept in its folder."""
     stream = replace(objects.stream, seed=_VALIDATION_SEED)
     return ObjectDataset(objects.sources, stream, recipe.output / "validation", device)
 
 
 def first_model(recipe: TrainLirm) -> Lirm:
-    """The model that training begins with.
+    """Make the model that training begins with.
 
     Raises:
         ClearpaneError: the weights to begin with cannot be read, or are of another size.
