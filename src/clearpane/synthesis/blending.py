@@ -1,8 +1,8 @@
-"""Pictures through glass made by blending two pictures: in linear light, and as the literature does it.
+"""Pictures through glass made by blending two pictures: in linear light, and with published formulas.
 
-Tensors are 3 x H x W, sRGB in [0, 1] unless the name says linear; all randomness comes from the generator
-given. :func:`linear_light_blend` follows the physics. The others are published training data, for comparison:
-each says where it departs from physics, and which of its layers the authors train towards.
+Pictures are sRGB in [0, 1] unless the name says linear; all randomness comes from the generator argument.
+:func:`linear_light_blend` follows physics. The others reproduce published training data for comparison; their
+docstrings say where they depart from physics and which layers their authors train on.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.synthesis.draws import normal, truncated_normal, uniform
 
-# Mean, standard deviation and limits of the gain on red, green and blue.
+# Mean, standard deviation and limits of the red, green and blue gains.
 RDNET_GAINS = (
     (1.109, 0.118, (0.82, 1.42)),
     (1.106, 0.115, (0.85, 1.35)),
@@ -25,12 +25,12 @@ RDNET_GAINS = (
 
 @dataclass(frozen=True)
 class Blend:
-    """A blended picture and its layers, each 3 x H x W, sRGB in [0, 1].
+    """A blended picture and its layers, each [3, H, W], sRGB in [0, 1].
 
     Attributes:
         input: I, the picture through the glass.
-        transmission: T, what passes the glass.
-        reflection: R, what the glass adds.
+        transmission: T, the light transmitted by the glass.
+        reflection: R, the light added by the glass.
         background: B, the scene without the glass.
     """
 
@@ -41,12 +41,12 @@ class Blend:
 
 
 def gaussian_blur(picture: Tensor, sigma: float, size: int | None = None) -> Tensor:
-    """Blur 3 x H x W with a Gaussian of ``sigma`` pixels, edges reflected.
+    """Blur a picture with a Gaussian of ``sigma`` pixels, edges reflected.
 
     Args:
-        picture: C x H x W.
-        sigma: standard deviation in pixels, > 0.
-        size: the odd width of the kernel; by default 3 sigma to either side.
+        picture: Picture [C, H, W].
+        sigma: Standard deviation in pixels, > 0.
+        size: Kernel width in pixels, odd; by default 3 sigma to either side.
     """
     radius = size // 2 if size else math.ceil(3 * sigma)
     radius = min(radius, min(picture.shape[-2:]) - 1)
@@ -61,9 +61,10 @@ def add_ghost(reflection_linear: Tensor, offset: tuple[int, int], strength: floa
     """Add the reflection off the back of the pane: ``R(x) + strength R(x - offset)``, over ``1 + strength``.
 
     Args:
-        reflection_linear: 3 x H x W, linear light.
-        offset: rows and columns that the ghost is shifted by, in pixels.
-        strength: the ghost's weight against the front's; about 0.9 for clear glass, less for tinted.
+        reflection_linear: Reflection [3, H, W], linear light.
+        offset: Shift of the ghost in rows and columns, pixels.
+        strength: Weight of the ghost relative to the front reflection; about 0.9 for clear glass, less for
+            tinted.
     """
     dy, dx = offset
     height, width = reflection_linear.shape[-2:]
@@ -75,17 +76,17 @@ def add_ghost(reflection_linear: Tensor, offset: tuple[int, int], strength: floa
 
 @dataclass(frozen=True)
 class LinearLightRanges:
-    """What :func:`linear_light_blend` draws from. The defaults follow the 71 real training pairs' statistics.
+    """Ranges that :func:`linear_light_blend` draws from; the defaults fit the 71 real training pairs.
 
     Attributes:
-        exposure: factor on the background, log-uniform: reflections show where the scene behind is dark.
-        transmittance: share of light that passes the glass, uniform.
-        level: the 95th percentile of the added light: (median, standard deviation of the logarithm, maximum).
-        blur_sigma: most defocus of the reflection in pixels; drawn as ``blur_sigma * u^1.5``: often sharp.
-        highlight_gain: the most that clipped highlights of the reflected picture are brightened by.
-        blueness: (mean, deviation) of the logarithm of blue over red in the reflection, often a sky.
-        ghost_chance, mask_chance, edge_chance, veil_chance: how often each is applied.
-        veil: most even light (haze) added, linear.
+        exposure: Factor on the background, log-uniform; reflections show where the scene behind is dark.
+        transmittance: Share of light that passes the glass, uniform.
+        level: 95th percentile of the added light: (median, standard deviation of the logarithm, maximum).
+        blur_sigma: Maximum defocus of the reflection in pixels, drawn as ``blur_sigma * u^1.5``: often sharp.
+        highlight_gain: Maximum gain on clipped highlights of the reflected picture.
+        blueness: Logarithm of blue over red in the reflection, often a sky: (mean, standard deviation).
+        ghost_chance, mask_chance, edge_chance, veil_chance: Probability that each effect is applied.
+        veil: Maximum uniform light (haze) added, linear.
     """
 
     exposure: tuple[float, float] = (0.25, 1.15)
@@ -106,22 +107,22 @@ def linear_light_blend(
 ) -> Blend:
     """Blend as light adds up: ``I = clip(t B + R)`` in linear light.
 
-    R is the reflected picture with its clipped highlights restored, tinted, defocused, doubled by the pane's
-    back, cut and thinned by masks, and set to a drawn strength, with haze; sums above 1 saturate as on a
-    sensor.
+    R is the reflected picture with its clipped highlights restored, then tinted, defocused, doubled by the
+    back of the pane, masked and scaled to a random strength, with haze; sums above 1 saturate as on a sensor.
 
-    Against physics: no geometry. The ghost's shift, the defocus and the strength are drawn apart from each
-    other and are the same all over the picture; a pane ties them to its thickness and the angle of view.
+    Against physics: no geometry. The ghost's shift, the defocus and the strength are drawn independently and
+        are
+    constant over the picture; in a real pane they depend on its thickness and the viewing angle.
 
     Args:
-        background: 3 x H x W, the scene behind the glass.
-        reflected: 3 x H x W, the scene before the glass.
-        generator: all randomness.
-        ranges: what is drawn from.
+        background: Scene behind the glass [3, H, W].
+        reflected: Scene in front of the glass [3, H, W].
+        generator: Source of all randomness.
+        ranges: Ranges of the random parameters.
 
     Returns:
-        A blend with ``background`` the B as given but under the drawn exposure, ``transmission`` the T = t B
-        that passes the glass (t with a slight tint), and ``reflection`` all light added, haze included.
+        A blend with ``background`` B at the drawn exposure, ``transmission`` T = t B (t slightly tinted), and
+        ``reflection`` all light added, including haze.
     """
     r = ranges or LinearLightRanges()
     height, width = background.shape[-2:]
@@ -143,7 +144,7 @@ def linear_light_blend(
         reach = max(1, round(0.03 * min(height, width)))
         dy, dx = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
         light = add_ghost(light, (dy, dx), uniform(0.3, 1.0, generator))
-    # A floor of darkness: much of what stands before the glass is in shadow and adds nothing.
+    # Much of what is in front of the glass is in shadow and adds nothing.
     if chance(0.5):
         light = (light - uniform(0, 0.6, generator) * light.mean()).clamp(min=0)
     if chance(r.mask_chance):
@@ -171,24 +172,24 @@ def linear_light_blend(
 
 
 def ceilnet_blend(background: Tensor, reflected: Tensor, generator: Generator) -> Blend:
-    """The blend of CEILNet (Fan et al., ICCV 2017), with the numbers of ERRNet (Wei et al., CVPR 2019).
+    """Blend as CEILNet (Fan et al., ICCV 2017), with the parameters of ERRNet (Wei et al., CVPR 2019).
 
-    ``I = clip(B + R)`` with R the reflected picture under an 11 x 11 Gaussian, sigma ~ U(2, 5). If a sum
-    exceeds 1, R is first lowered everywhere by 1.3 times the mean excess of those that do.
+    ``I = clip(B + R)`` with R the reflected picture under an 11 x 11 Gaussian, sigma ~ U(2, 5). If any sum
+    exceeds 1, R is first lowered everywhere by 1.3 times the mean excess of those sums.
 
     Against physics: sRGB values are added as if they were light, so a reflection washes out bright parts of
-    the scene as strongly as dark ones; lowering R by a constant cuts its dark parts off, where a sensor would
-    saturate; the glass takes no light; always out of focus, never a ghost. The authors' blur darkens a border
-    of 5 pixels (zeros outside); here the picture is reflected at its edge.
+    the scene as strongly as dark ones; lowering R by a constant clips its dark parts, where a sensor would
+    saturate; the glass absorbs nothing; always out of focus, never a ghost. The authors' blur darkens a
+    border of 5 pixels (zero padding); here the picture is reflected at its edge.
 
     Args:
-        background: 3 x H x W, the scene behind the glass.
-        reflected: 3 x H x W, the scene before the glass.
-        generator: all randomness.
+        background: Scene behind the glass [3, H, W].
+        reflected: Scene in front of the glass [3, H, W].
+        generator: Source of all randomness.
 
     Returns:
-        A blend with ``transmission`` equal to ``background``, both B as given; the networks learn it and
-        ``reflection``.
+        A blend with ``transmission`` equal to ``background``, both B as given; the networks are trained on it
+        and on ``reflection``.
     """
     reflection = gaussian_blur(reflected, uniform(2, 5, generator), 11)
     reflection = _lower_excess(background, reflection)
@@ -197,22 +198,21 @@ def ceilnet_blend(background: Tensor, reflected: Tensor, generator: Generator) -
 
 
 def zhang_blend(background: Tensor, reflected: Tensor, generator: Generator) -> Blend:
-    """The blend of Zhang, Ng and Chen (CVPR 2018), used by IBCLN (Li et al., CVPR 2020) too.
+    """Blend as Zhang, Ng and Chen (CVPR 2018); also used by IBCLN (Li et al., CVPR 2020).
 
     ``I^2.2 = clip(a B^2.2 + V R^2.2)`` with a ~ U(0.8, 1); R is blurred with sigma ~ U(1, 5) in a kernel of
     ``2 ceil(2 sigma) + 1`` pixels. If a sum exceeds 1, its channel of R is first lowered everywhere by
     U(1.08, 1.18) times the mean excess there. V is a vignette with a random centre, see
     :func:`~clearpane.synthesis.blending.vignette_mask`.
 
-    Against physics: light does add up here, up to the power of 2.2 in place of the sRGB curve; but R loses a
-    constant where a sensor would saturate, and the vignette and the absorption stand for no pane in
-    particular.
+    Against physics: light does add up here, up to the power of 2.2 instead of the sRGB curve; but R loses a
+    constant where a sensor would saturate, and the vignette and the absorption model no particular pane.
 
     Arguments as in :func:`ceilnet_blend`.
 
     Returns:
-        A blend with ``transmission`` the dimmed ``a^(1 / 2.2) B``, and ``background`` the B as given, which
-        the networks learn under the name of transmission. ``reflection`` includes the vignette.
+        A blend with ``transmission`` the dimmed ``a^(1 / 2.2) B``, and ``background`` B as given, which the
+        authors' networks are trained on as the transmission. ``reflection`` includes the vignette.
     """
     background_power, light = background**2.2, reflected**2.2
     sigma = uniform(1, 5, generator)
@@ -231,21 +231,22 @@ def zhang_blend(background: Tensor, reflected: Tensor, generator: Generator) -> 
 
 
 def dsrnet_blend(background: Tensor, reflected: Tensor, generator: Generator) -> Blend:
-    """The blend of DSRNet (Hu and Guo, ICCV 2023).
+    """Blend as DSRNet (Hu and Guo, ICCV 2023).
 
     ``T = a B`` and ``R = b G(R)`` with a ~ U(0.8, 1), b ~ U(0.4, 1) and G a Gaussian of 5, 7, 9 or 11 pixels
-    (chances .1, .2, .3, .4), sigma ~ U(2, 5). With a chance of 0.7 they are screened, ``I = T + R - T R``,
-    otherwise added as in :func:`ceilnet_blend`. (The authors' first code always screens; the mix is what
-    RDNet's and GenSIRR's code has.)
+    (probabilities 0.1, 0.2, 0.3, 0.4), sigma ~ U(2, 5). With probability 0.7 they are screened,
+    ``I = T + R - T R``, otherwise added as in :func:`ceilnet_blend`. (The authors' first code always screens;
+    the mix follows the code of RDNet and GenSIRR.)
 
-    Against physics: sRGB values in place of light. Screening never saturates: it fades the reflection where
-    the scene is bright, which looks much like adding light does, but follows no law of it.
+    Against physics: sRGB values instead of light. Screening never saturates: it fades the reflection where
+    the scene is bright, which resembles adding light but does not follow from it.
 
     Arguments as in :func:`ceilnet_blend`.
 
     Returns:
-        A blend with ``transmission`` the dimmed T, ``background`` the B as given, which the networks learn,
-        and ``reflection`` the layer R. After screening, R is not what was added: ``I - T`` is ``R (1 - T)``.
+        A blend with ``transmission`` the dimmed T, ``background`` B as given, which the networks are trained
+        on, and ``reflection`` the layer R. After screening, R is not what was added: ``I - T`` is ``R (1 -
+        T)``.
     """
     transmission = uniform(0.8, 1, generator) * background
     reflection = _dsrnet_reflection(reflected, generator)
@@ -254,20 +255,22 @@ def dsrnet_blend(background: Tensor, reflected: Tensor, generator: Generator) ->
 
 
 def rdnet_blend(background: Tensor, reflected: Tensor, generator: Generator) -> Blend:
-    """The blend of RDNet (Zhao et al., CVPR 2025), used by GenSIRR (Li et al., CVPR 2026) too.
+    """Blend as RDNet (Zhao et al., CVPR 2025); also used by GenSIRR (Li et al., CVPR 2026).
 
-    As :func:`dsrnet_blend`, but T is B with a gain for each channel, drawn from normal distributions that are
-    cut off: red N(1.109, 0.118) in [0.82, 1.42], green N(1.106, 0.115) in [0.85, 1.35], blue N(1.078, 0.116)
-    in [0.85, 1.31].
+    Like :func:`dsrnet_blend`, but T is B with a gain for each channel, drawn from truncated normal
+    distributions: red N(1.109, 0.118) in [0.82, 1.42], green N(1.106, 0.115) in [0.85, 1.35], blue
+    N(1.078, 0.116) in [0.85, 1.31].
 
-    Against physics: as there, and the gains brighten the scene, by some 10 % on average, where glass dims it.
+    Against physics: as in :func:`dsrnet_blend`, and the gains brighten the scene by some 10 % on average,
+        where
+    glass dims it.
 
     Arguments as in :func:`ceilnet_blend`.
 
     Returns:
-        A blend with ``transmission`` the gained T, which the networks learn, ``background`` the B as given,
-        and ``reflection`` the residual ``I - T``. The authors leave values above 1 in I and T; here they are
-        clipped.
+        A blend with ``transmission`` the T after the gains, which the networks are trained on, ``background``
+        B as given, and ``reflection`` the residual ``I - T``. The authors leave values above 1 in I and T;
+        here they are clipped.
     """
     gains = [truncated_normal(*distribution, generator) for distribution in RDNET_GAINS]
     transmission = background * torch.tensor(gains)[:, None, None]
@@ -284,7 +287,7 @@ def _dsrnet_reflection(reflected: Tensor, generator: Generator) -> Tensor:
 
 
 def _screen_or_add(transmission: Tensor, reflection: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Blend as DSRNet does. Returns the input and the reflection that went into it."""
+    """Blend as DSRNet does; return the input and the reflection used in it."""
     if uniform(0, 1, generator) < 0.7:
         blended = transmission + reflection - transmission * reflection
     else:
@@ -303,7 +306,7 @@ def _lower_excess(transmission: Tensor, reflection: Tensor, factor: float = 1.3)
 
 
 def smooth_mask(height: int, width: int, generator: Generator) -> Tensor:
-    """An uneven mask: low-frequency noise of 2 to 5 cells, stretched to [0, 1]."""
+    """Draw an uneven mask [H, W]: low-frequency noise of 2 to 5 cells, stretched to [0, 1]."""
     cells = int(torch.randint(2, 6, (), generator=generator))
     noise = torch.rand(1, 1, cells, cells, generator=generator)
     mask = F.interpolate(noise, (height, width), mode="bicubic", align_corners=True)[0, 0]
@@ -311,7 +314,7 @@ def smooth_mask(height: int, width: int, generator: Generator) -> Tensor:
 
 
 def half_plane_mask(height: int, width: int, generator: Generator) -> Tensor:
-    """A mask cut off along a straight, more or less soft edge, as by a window frame."""
+    """Draw a mask [H, W] that ends along a straight edge, soft or hard, like that of a window frame."""
     angle = uniform(0, 2 * math.pi, generator)
     offset = uniform(-0.35, 0.35, generator)
     softness = 10 ** uniform(-2.5, -0.5, generator)
@@ -321,7 +324,7 @@ def half_plane_mask(height: int, width: int, generator: Generator) -> Tensor:
 
 
 def vignette_mask(height: int, width: int, generator: Generator) -> Tensor:
-    """The vignette of Zhang et al. 2018: a window, at a random place, of a broad bright spot.
+    """Draw the vignette of Zhang et al. 2018 [H, W]: a random window of a broad bright spot.
 
     The spot is ``exp(-(x^2 + y^2) / 4)``, x and y from -3 to 3 over a square of 560 pixels; the window ends
     at least 10 pixels before the square does. For pictures above 550 pixels the square grows with them.

@@ -19,7 +19,7 @@ def normal(mean: float, deviation: float, generator: Generator) -> float:
 def truncated_normal(
     mean: float, deviation: float, limits: tuple[float, float], generator: Generator
 ) -> float:
-    """Draw a number from N(mean, deviation^2) cut off outside of ``limits``."""
+    """Draw a number from N(mean, deviation^2) truncated to ``limits``."""
     standard = (torch.tensor(limits, dtype=torch.float64) - mean) / deviation
     low, high = torch.special.ndtr(standard).tolist()
     quantile = torch.tensor(uniform(low, high, generator), dtype=torch.float64)
@@ -28,15 +28,15 @@ def truncated_normal(
 
 
 def log_uniform(low: float, high: float, generator: Generator) -> float:
-    """Draw a number whose logarithm is uniform between those of ``low`` and ``high``, both above 0."""
+    """Draw a number log-uniformly between ``low`` and ``high``, both above 0."""
     return math.exp(uniform(math.log(low), math.log(high), generator))
 
 
 def log_normal(median: float, deviation: float, generator: Generator) -> float:
-    """Draw a number whose logarithm is normal with that of ``median`` as its mean."""
+    """Draw a log-normal number with this median and standard deviation of the logarithm."""
     return median * math.exp(normal(0, deviation, generator))
 
 
 def chance(probability: float, generator: Generator) -> bool:
-    """Draw whether something of this probability happens."""
+    """Draw True with this probability."""
     return uniform(0, 1, generator) < probability

@@ -1,8 +1,8 @@
-"""How a pane shows the scene before it: out of focus, doubled by its back, cut, thinned and tinted.
+"""Reflections as a pane shows them: out of focus, doubled by its back, masked, scaled and tinted.
 
-Tensors are 3 x H x W in linear light unless said otherwise; all randomness comes from the generator given.
-The law of the ghosts is that of the glass scenes' renderer: behind flat panes a median shift of 0.3 pixels at
-320 pixels, behind double glazing 1.1.
+Pictures are [3, H, W] in linear light unless said otherwise; all randomness comes from the generator
+argument. The ghost shifts match those of the glass-scene renderer: at 320 pixels, a median of 0.3 pixels for
+flat panes and 1.1 for double glazing.
 """
 
 import math
@@ -19,12 +19,12 @@ from clearpane.synthesis.draws import chance, log_normal, normal, uniform
 
 @dataclass(frozen=True)
 class GhostLaw:
-    """The images off the back of one kind of pane.
+    """Distribution of the images off the back of one kind of pane.
 
     Attributes:
-        share: how often a pane is of this kind.
-        median, spread: of the shift in pixels: its median, and the deviation of its logarithm.
-        images: how many there are beside that off the front.
+        share: Share of panes that are of this kind.
+        median, spread: Median of the shift in pixels, and standard deviation of its logarithm.
+        images: Number of images besides the one off the front.
     """
 
     share: float
@@ -33,13 +33,13 @@ class GhostLaw:
     images: int
 
 
-# Single panes, double glazing, and thick or wedged glass seen from near by.
+# Single panes, double glazing, and thick or wedged glass seen from close up.
 GHOSTS = (GhostLaw(0.6, 0.3, 0.8, 1), GhostLaw(0.25, 1.1, 0.8, 3), GhostLaw(0.15, 5.0, 0.6, 1))
 _LARGEST_SHIFT = 14.0
 
 
 def shifted(picture: Tensor, down: float, right: float) -> Tensor:
-    """Shift C x H x W by any distance in pixels, bilinear, edges reflected."""
+    """Shift a picture [C, H, W] by any distance in pixels, bilinear, edges reflected."""
     height, width = picture.shape[-2:]
     rows, columns = math.floor(down), math.floor(right)
     pad = max(abs(rows), abs(columns)) + 2
@@ -54,7 +54,7 @@ def shifted(picture: Tensor, down: float, right: float) -> Tensor:
 
 
 def add_ghosts(light: Tensor, generator: Generator) -> Tensor:
-    """Add the images off the back of a pane of a drawn kind, all in one direction; the mean stays."""
+    """Add the images off the back of a random kind of pane, all in one direction; the mean is unchanged."""
     shares = torch.tensor([law.share for law in GHOSTS])
     law = GHOSTS[int(torch.multinomial(shares, 1, generator=generator))]
     angle, strength = uniform(0, 2 * math.pi, generator), uniform(0.5, 1.0, generator)
@@ -68,7 +68,7 @@ def add_ghosts(light: Tensor, generator: Generator) -> Tensor:
 
 
 def disc_blur(light: Tensor, radius: float) -> Tensor:
-    """Defocus C x H x W: the mean over a disc of ``radius`` pixels with a soft edge, edges reflected."""
+    """Defocus a picture [C, H, W] with a soft-edged disc of ``radius`` pixels, edges reflected."""
     reach = math.ceil(radius + 0.5)
     places = torch.arange(-reach, reach + 1, dtype=light.dtype)
     distance = (places[:, None].square() + places.square()).sqrt()
@@ -78,10 +78,10 @@ def disc_blur(light: Tensor, radius: float) -> Tensor:
 
 
 def defocus(light: Tensor, most: float, generator: Generator) -> Tensor:
-    """Defocus C x H x W by a drawn radius of up to ``most`` pixels, more often a small one.
+    """Defocus a picture [C, H, W] by a random radius of up to ``most`` pixels, biased towards small ones.
 
-    A disc up to six pixels, in two cases out of five and beyond that a Gaussian of half the radius: lenses
-    stopped down or with their aberrations are softer than a disc, and a large disc takes long.
+    A disc up to six pixels; beyond that, and in two cases out of five below, a Gaussian of half the radius:
+    lenses with aberrations or a small aperture are softer than a disc, and a large disc is slow.
     """
     radius = most * uniform(0, 1, generator) ** 2
     if radius < 0.4:
@@ -93,19 +93,19 @@ def defocus(light: Tensor, most: float, generator: Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class ReflectionRanges:
-    """What :func:`reflected_light` draws from.
+    """Ranges that :func:`reflected_light` draws from.
 
     Attributes:
-        highlight_gain: the most that clipped highlights of the reflected picture are brightened by.
-        blueness: (mean, deviation) of the logarithm of blue over red, often a sky's.
-        defocus: the largest radius of defocus in pixels.
-        ghost_chance, shadow_chance, mask_chance, edge_chance: how often there are ghosts, a floor of darkness
-            (much of what stands before the glass is in shadow), an uneven mask, the edge of a window.
-        faint, weak: shares of reflections that are hardly there and weak; the others are of usual strength.
-        level: strength of a usual one, the 95th percentile of its light: (median, deviation of the
+        highlight_gain: Maximum gain on clipped highlights of the reflected picture.
+        blueness: Logarithm of blue over red, often a sky's: (mean, standard deviation).
+        defocus: Maximum radius of defocus in pixels.
+        ghost_chance, shadow_chance, mask_chance, edge_chance: Probability of ghosts, of shadow (much of what
+            is in front of the glass is dark), of an uneven mask, and of a window edge.
+        faint, weak: Shares of reflections that are barely visible and weak; the rest have the usual strength.
+        level: Usual strength, as the 95th percentile of the light: (median, standard deviation of the
             logarithm, maximum).
-        veil_chance, veil: how often even light (haze) is added, and how much at most.
-        dense_chance: share of the veils that are dense, 0.1 to 0.4.
+        veil_chance, veil: Probability of uniform light (haze), and its maximum.
+        dense_chance: Share of the veils that are dense, 0.1 to 0.4.
     """
 
     highlight_gain: float = 8.0
@@ -124,18 +124,19 @@ class ReflectionRanges:
 
 
 def reflected_light(reflected: Tensor, generator: Generator, ranges: ReflectionRanges) -> Tensor:
-    """Draw what a pane adds when it mirrors a picture.
+    """Draw the light that a pane adds when it reflects a picture.
 
-    Against physics: no geometry. Shift, defocus and strength are drawn apart from each other and are the same
-    all over the picture; a pane ties them to its thickness and the angle of view.
+    Against physics: no geometry. Shift, defocus and strength are drawn independently and are constant over
+        the
+    picture; in a real pane they depend on its thickness and the viewing angle.
 
     Args:
-        reflected: 3 x H x W, sRGB in [0, 1], the scene before the glass.
-        generator: all randomness.
-        ranges: what is drawn from.
+        reflected: Scene in front of the glass [3, H, W], sRGB in [0, 1].
+        generator: Source of all randomness.
+        ranges: Ranges of the random parameters.
 
     Returns:
-        R, 3 x H x W in linear light, >= 0 and not clipped, haze included.
+        R [3, H, W] in linear light, >= 0 and not clipped, including haze.
     """
     height, width = reflected.shape[-2:]
     light = srgb_to_linear(reflected)
@@ -167,7 +168,7 @@ def _level(ranges: ReflectionRanges, generator: Generator) -> float:
 
 
 def _veil(height: int, width: int, generator: Generator, ranges: ReflectionRanges) -> Tensor:
-    """Draw haze, 3 x H x W or a zero that broadcasts to it."""
+    """Draw haze [3, H, W], or a zero that broadcasts to it."""
     if not chance(ranges.veil_chance, generator):
         return torch.zeros(3, 1, 1)
     strength = ranges.veil * uniform(0, 1, generator) ** 2

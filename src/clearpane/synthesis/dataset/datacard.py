@@ -1,4 +1,4 @@
-"""The data card of a data set: what is in it, how it was made, what may be done with it."""
+"""The data card of a data set: its contents, how it was made and under which terms it may be used."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -7,20 +7,20 @@ from typing import Any
 from clearpane.synthesis.dataset.manifest import MANIFEST, DataSet
 
 _RENDERERS = {
-    "analytic": "by following every ray's specular paths through the glass, without noise; exact but "
+    "analytic": "by following every ray's specular paths through the glass, without noise; exact except "
     "for bounces beyond three orders, defocus (a blur of each layer as one plane) and rough glass (a blur of "
     "each order)",
-    "mitsuba": "by path tracing with Mitsuba 3; a little noise of the renderer is left in T and R",
+    "mitsuba": "by path tracing with Mitsuba 3; T and R contain a little rendering noise",
 }
 _LAYERS = {
     "I": "the photograph as a camera saves it: T + R with the sensor's noise, tone curve and compression",
     "T": "transmission: the scene as seen through the glass, dimmed, tinted and shifted",
-    "R": "reflection: what the glass adds",
-    "B": "background: the scene with the glass away, same camera and exposure",
-    "MR": "mirror reflection: what a perfect mirror in the place of the glass's front face would show",
+    "R": "reflection: the light added by the glass",
+    "B": "background: the scene without the glass, same camera and exposure",
+    "MR": "mirror reflection: what a perfect mirror instead of the glass's front face would show",
 }
 _FORMATS = {
-    "png16": "16-bit PNG with the sRGB curve, clipped at white; undo the curve for linear light",
+    "png16": "16-bit PNG with the sRGB curve, clipped at white; invert the curve for linear light",
     "exr": "OpenEXR, half floats, linear light, not clipped: I before the sensor is T + R",
 }
 
@@ -28,11 +28,11 @@ _CLIPPED = {"png16": ", where neither is clipped", "exr": ""}
 
 
 def data_card(data_set: DataSet, command: str) -> str:
-    """The card as Markdown; the same data set gives the same text.
+    """Return the card as Markdown; the same data set gives the same text.
 
     Args:
-        data_set: finished.
-        command: that makes it.
+        data_set: Finished data set.
+        command: Command that makes the data set.
     """
     recipe = data_set.recipe
     layers: list[str] = recipe["layers"]
@@ -47,7 +47,7 @@ def data_card(data_set: DataSet, command: str) -> str:
 # {data_set.count} photographs through glass
 
 {data_set.count} synthetic photographs of {recipe["width"]} x {recipe["height"]} pixels, each with its layers
-and the scene that was rendered: {len(data_set.entries)} WebDataset shards, {size / 1e6:.1f} MB. Made by
+and the rendered scene: {len(data_set.entries)} WebDataset shards, {size / 1e6:.1f} MB. Made by
 Clearpane {recipe["version"]}.
 
 ```
@@ -61,26 +61,26 @@ its own (SHA-256) is
 
 ## What is in a sample
 
-| layer | file | what it is |
+| layer | file | content |
 |---|---|---|
 {_lines(files)}
 
-- Layers but I: {_FORMATS[recipe["format"]]}.
-- They are free of noise and tone curve, at the photograph's exposure and white balance. In linear light,
-  T + R is what the sensor saw{_CLIPPED[recipe["format"]]}.
+- Layers other than I: {_FORMATS[recipe["format"]]}.
+- They have no noise and no tone curve, at the photograph's exposure and white balance. In linear light,
+  T + R is the light on the sensor{_CLIPPED[recipe["format"]]}.
 - Rendered {_RENDERERS[recipe["renderer"]]}.
 
-`KEY.json` is the scene (metres, degrees); `KEY.txt`, where I, T and R are there, the caption of the panel
+`KEY.json` is the scene (metres, degrees); `KEY.txt`, present with I, T and R, is the caption of the panel
 [I:T:R].
 
-## What was drawn
+## Random parameters
 
-| of the scenes | |
+| scenes | |
 |---|---|
 {_lines(_counted(data_set))}
 
-Lengths are in metres, angles in degrees, absorption and curvature per metre; chances and shares from 0 to 1.
-The documentation of `clearpane.synthesis.glass.ranges.SceneRanges` says what each is.
+Lengths are in metres, angles in degrees, absorption and curvature per metre; probabilities and shares from 0
+to 1. The documentation of `clearpane.synthesis.glass.ranges.SceneRanges` describes each of them.
 
 | quantity | range |
 |---|---|
@@ -92,14 +92,14 @@ The documentation of `clearpane.synthesis.glass.ranges.SceneRanges` says what ea
 |---|---|---|---|
 {_lines(sources)}
 
-The scenes show these pictures, so their licences and terms hold for this data set too. Clearpane claims no
-right in it.
+The scenes show these pictures, so their licences and terms apply to this data set too. Clearpane claims no
+rights in it.
 
-## What it is not
+## Limits
 
-The background and the reflected world are pictures on a flat surface or a dome: nothing in them moves against
-anything else, and the glass has no smears or scratches but dust. Whatever is wrong with the pictures
-(compression, blur) is in the layers.
+The background and the reflected world are pictures on a flat surface or a dome, so there is no parallax
+within them, and the glass has dust but no smears or scratches. Defects of the pictures (compression, blur)
+are also in the layers.
 """
 
 
@@ -113,7 +113,7 @@ def _file(letter: str, format: str) -> str:
 
 
 def _counted(data_set: DataSet) -> list[str]:
-    """Rows: scenes by shape of pane and of reflected world, and each layer's mean light."""
+    """Return table rows: scenes by shape of pane and of reflected world, and each layer's mean light."""
     panes: Counter[str] = Counter()
     worlds: Counter[str] = Counter()
     light: Counter[str] = Counter()
@@ -136,9 +136,9 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def _range(name: str, value: Any) -> str:
     if name == "blueness":
-        return f"mean of the logarithm {value[0]:g}, its deviation {value[1]:g}"
+        return f"mean of the logarithm {value[0]:g}, its standard deviation {value[1]:g}"
     if name == "reflection_level":
-        return f"median {value[0]:g}, deviation of the logarithm {value[1]:g}"
+        return f"median {value[0]:g}, standard deviation of the logarithm {value[1]:g}"
     if isinstance(value, list):
         return f"{value[0]:g} to {value[1]:g}"
     return f"{value:g}"

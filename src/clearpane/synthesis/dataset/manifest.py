@@ -1,7 +1,7 @@
-"""A data set as a folder: shards, a manifest that vouches for them, a data card.
+"""A data set as a folder: shards, a manifest with their checksums, and a data card.
 
-The manifest is written after every shard, and both appear whole or not at all. So whatever stops a run, the
-next one finds which shards are whole and draws the rest.
+The manifest is rewritten after every shard, and both are written atomically. Whatever interrupts a run, the
+next one finds which shards are complete and makes the rest.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ from clearpane.synthesis.dataset.shards import EncodedSample, write_shard
 MANIFEST = "manifest.json"
 CARD = "DATASET.md"
 _SHARDS = "shard-*.tar"
-# Of what an interrupted run leaves of a file that was being written.
+# Partly written files left by an interrupted run.
 _TEMPORARIES = (".clearpane-*.tar", ".clearpane-*.json", ".clearpane-*.md")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard to be written: its file's name and the samples in it."""
+    """A shard to be written: its file name and the samples in it."""
 
     name: str
     samples: range
@@ -33,14 +33,14 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A shard that is written.
+    """A shard that has been written.
 
     Attributes:
-        name: of its file.
-        samples: how many.
-        bytes, sha256: of the file.
-        panes, worlds: how many scenes have a pane, a reflected world, of each shape.
-        light: mean of each layer's linear light.
+        name: File name.
+        samples: Number of samples.
+        bytes, sha256: Size and checksum of the file.
+        panes, worlds: Number of scenes with each shape of pane and of reflected world.
+        light: Mean linear light by layer.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ShardEntry:
 
 
 def planned_shards(count: int, samples_per_shard: int) -> list[Shard]:
-    """The shards of a data set of ``count`` samples; the last one may be smaller.
+    """Plan the shards of a data set of ``count`` samples; the last one may be smaller.
 
     >>> planned_shards(5, 3)
     [Shard(name='shard-000000.tar', samples=range(0, 3)), Shard(name='shard-000001.tar', samples=range(3, 5))]
@@ -70,10 +70,10 @@ class DataSet:
     """A data set on disk.
 
     Attributes:
-        folder: where it is.
-        recipe: all that its samples depend on, as JSON holds it; ``samples_per_shard`` is one of its entries.
-        count: how many samples it has, or will have.
-        entries: of the shards that are written, by name.
+        folder: Folder of the data set.
+        recipe: Everything that the samples depend on, as JSON values, including ``samples_per_shard``.
+        count: Number of samples in the finished data set.
+        entries: Written shards by name.
     """
 
     folder: Path
@@ -83,7 +83,7 @@ class DataSet:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The data set in a folder, finished or not.
+        """Read the data set in a folder, finished or not.
 
         Raises:
             ClearpaneError: there is none, or its manifest cannot be read.
@@ -102,19 +102,19 @@ class DataSet:
 
     @classmethod
     def prepare(cls, folder: Path, recipe: dict[str, Any], count: int, *, overwrite: bool = False) -> Self:
-        """Open a folder for a data set: new, to be gone on with, or to be made larger.
+        """Open a folder for a data set: to start, resume or extend one.
 
-        Shards of the same recipe are kept if they are whole (their checksum tells); what an interrupted run
-        left unfinished is removed.
+        Shards of the same recipe are kept if their checksums match; unfinished files of an interrupted run
+        are removed.
 
         Args:
-            folder: made if it is not there.
-            recipe: as JSON would give it back (lists, no tuples).
-            count: of samples.
-            overwrite: remove a data set that is there, whatever its recipe.
+            folder: Folder, created if missing.
+            recipe: Recipe as decoded from JSON (lists, no tuples).
+            count: Number of samples.
+            overwrite: If set, an existing data set is removed, whatever its recipe.
 
         Raises:
-            ClearpaneError: the folder cannot be used, or holds another recipe's data or more samples.
+            ClearpaneError: the folder cannot be used, or holds data of another recipe or more samples.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ class DataSet:
                 for shard in folder.glob(_SHARDS):
                     shard.unlink()
             data_set = cls(folder, recipe, count, cls._kept(folder, recipe, count))
-            for shard in folder.glob(_SHARDS):  # damaged, or not yet in the manifest when a run was stopped
+            for shard in folder.glob(_SHARDS):  # damaged, or written just before a run was stopped
                 if shard.name not in data_set.entries:
                     shard.unlink()
             if data_set.missing():
@@ -157,8 +157,8 @@ class DataSet:
             )
         if there.held > count:
             raise ClearpaneError(
-                f"{folder}: holds {there.held} samples already; ask for as many or more, "
-                "or `overwrite` to start anew"
+                f"{folder}: holds {there.held} samples already; ask for at least as many, "
+                "or `overwrite` to start again"
             )
         plan = {shard.name: shard for shard in planned_shards(count, recipe["samples_per_shard"])}
         return {
@@ -169,25 +169,25 @@ class DataSet:
 
     @property
     def held(self) -> int:
-        """How many samples are written."""
+        """Number of samples written so far."""
         return sum(entry.samples for entry in self.entries.values())
 
     def missing(self) -> list[Shard]:
-        """The shards still to be written."""
+        """Return the shards still to be written."""
         return [shard for shard in self._planned() if shard.name not in self.entries]
 
     def finished(self) -> list[Shard]:
-        """The shards that are written, in order."""
+        """Return the written shards, in order."""
         return [shard for shard in self._planned() if shard.name in self.entries]
 
     def _planned(self) -> list[Shard]:
         return planned_shards(self.count, self.recipe["samples_per_shard"])
 
     def write(self, shard: Shard, samples: Iterable[EncodedSample]) -> ShardEntry:
-        """Write a shard whole, then the manifest.
+        """Write a shard atomically, then the manifest.
 
         Raises:
-            ClearpaneError: writing failed; the manifest is as before, and the shard is not there.
+            ClearpaneError: writing failed; the manifest is unchanged and the shard is absent.
         """
         panes: Counter[str] = Counter()
         worlds: Counter[str] = Counter()
@@ -215,7 +215,7 @@ class DataSet:
         self.entries[shard.name] = entry
         try:
             self._write_manifest()
-        except BaseException:  # Ctrl-C too, which may come when the manifest is just written
+        except BaseException:  # including Ctrl-C, which may arrive just after the manifest was written
             if shard.name not in self.load(self.folder).entries:
                 del self.entries[shard.name]
                 (self.folder / shard.name).unlink(missing_ok=True)
@@ -228,7 +228,7 @@ class DataSet:
             temporary.write_text(text, encoding="utf-8")
 
     def checksum(self) -> str:
-        """SHA-256 of the manifest, which holds those of the shards."""
+        """Compute the SHA-256 of the manifest, which contains those of the shards."""
         return _sha256(self.folder / MANIFEST)
 
     def _write_manifest(self) -> None:
@@ -248,7 +248,7 @@ def _sha256(path: Path) -> str:
 
 
 def _difference(key: str, there: dict[str, Any], asked: dict[str, Any]) -> str:
-    """An entry of two recipes in words; of an entry with entries of its own, the first that differs."""
+    """Describe an entry in which two recipes differ; for nested entries, the first inner one."""
     old, new = there.get(key), asked.get(key)
     if isinstance(old, dict) and isinstance(new, dict):
         inner = next(name for name in {**old, **new} if old.get(name) != new.get(name))

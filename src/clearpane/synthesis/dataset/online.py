@@ -41,10 +41,10 @@ def draw_sample(index: int, sources: Sources, stream: SampleStream) -> Sample:
 class GlassSceneDataset(Dataset[dict[str, Tensor | str | int]]):
     """An endless data set for `torch.utils.data.DataLoader` whose samples are rendered on access.
 
-    ``dataset[k]`` is sample k, for any k >= 0: I (as the camera saves it), T, R, B and MR, each 3 x H x W
-    sRGB in [0, 1], ``scene``, its JSON, and ``index``. A loader given the indices keeps to their order,
-    whatever the number of its workers, and the samples are the same, but for the last bit where this process
-    renders them with several threads. To resume at sample n, start the sampler there::
+    ``dataset[k]`` is sample k, for any k >= 0: I (as saved by the camera), T, R, B and MR, each [3, H, W]
+    sRGB in [0, 1], ``scene``, its JSON, and ``index``. A loader returns the samples in the order of its
+    sampler, whatever the number of its workers. Samples are identical, except for the last bit when this
+    process renders them with several threads. To resume at sample n, start the sampler there::
 
         sources.backgrounds.preload()
         loader = DataLoader(dataset, batch_size=8, sampler=itertools.count(n), num_workers=2)

@@ -1,4 +1,4 @@
-"""Work spread over processes, its results in order."""
+"""Work distributed over processes, with its results in order."""
 
 import contextlib
 import multiprocessing
@@ -19,28 +19,28 @@ from clearpane.errors import ClearpaneError
 R = TypeVar("R")
 Work = Callable[[int], R]
 
-_AHEAD = 3  # tasks a worker, so that none waits while results are written in order
+_AHEAD = 3  # queued tasks per worker, so that none waits while results are written in order
 
-# The work of this process, if it is a worker.
+# Work of this process, if it is a worker.
 _work: Work[Any] | None = None
-# Whether it is to end as soon as its last result is sent.
+# True if this process should end once its last result is sent.
 _ending = False
 
 
 @contextlib.contextmanager
 def workers(work: Work[R], count: int) -> Iterator[Callable[[Iterable[int]], Iterator[R]]]:
-    """Processes that do ``work``: yields a function that maps numbers to results, in their order.
+    """Start processes that do ``work``; yield a function that maps numbers to results, in order.
 
-    Each has one PyTorch thread, so that results depend on neither the number of workers nor the computer's
-    cores. They end at once when the block is left, for whatever reason, and when this process dies. One
-    worker is this process itself.
+    Each process has one PyTorch thread, so that results depend on neither the number of workers nor the
+    number of cores. They end at once when the block is left, for whatever reason, and when this process dies.
+    With a count of 1, this process does the work itself.
 
     Args:
-        work: sent to each process once, so it must be picklable.
-        count: of processes; they are started as they are needed.
+        work: Function, sent to each process once; must be picklable.
+        count: Number of processes, started as needed.
 
     Raises:
-        ClearpaneError: that the work raised; or a worker was killed (memory).
+        ClearpaneError: the work raised it, or a worker was killed (memory).
     """
     if count == 1:
         threads = torch.get_num_threads()
@@ -65,7 +65,7 @@ def workers(work: Work[R], count: int) -> Iterator[Callable[[Iterable[int]], Ite
                 yield waiting.popleft().result()
         except BrokenProcessPool as error:
             raise ClearpaneError(
-                "a worker process was ended from outside, perhaps for want of memory: use fewer `workers`"
+                "a worker process was ended from outside, perhaps for lack of memory: use fewer `workers`"
             ) from error
 
     try:
@@ -73,7 +73,7 @@ def workers(work: Work[R], count: int) -> Iterator[Callable[[Iterable[int]], Ite
     finally:
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
-        pool.shutdown(cancel_futures=True)  # the pool's own thread waits for their end
+        pool.shutdown(cancel_futures=True)  # the pool's thread waits for them to end
 
 
 def _begin(work: Work[Any]) -> None:
@@ -98,9 +98,9 @@ def _end_later(number: int, frame: FrameType | None) -> None:
 
 
 def _do(number: int) -> Any:
-    """Do the work of one number; while it is done, the parent may end this process at once.
+    """Do the work for one number; meanwhile the parent may end this process at once.
 
-    Not while its result is sent: of half of one the parent would wait for the rest for ever.
+    It may not while the result is being sent: the parent would wait forever for the rest of a partial one.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if _ending:
@@ -109,6 +109,6 @@ def _do(number: int) -> Any:
     try:
         return _work(number)
     except ClearpaneError as error:
-        raise ClearpaneError(str(error)) from None  # sub-classes need not survive the way back
+        raise ClearpaneError(str(error)) from None  # subclasses may not be picklable
     finally:
         signal.signal(signal.SIGTERM, _end_later)

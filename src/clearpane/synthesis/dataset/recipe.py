@@ -1,4 +1,4 @@
-"""What a data set is made by: all that its samples depend on, and the drawing of one of them."""
+"""Recipe of a data set, everything that its samples depend on, and the rendering of single samples."""
 
 import contextlib
 import copy
@@ -25,18 +25,18 @@ from clearpane.synthesis.dataset.sources import Pictures, Sources
 from clearpane.synthesis.glass.layers import LETTERS
 from clearpane.synthesis.glass.ranges import SceneRanges
 
-_PICTURE_MEMORY = 2**30  # bytes, for backgrounds and for environments, of all workers together
+_PICTURE_MEMORY = 2**30  # bytes for backgrounds, and as many for environments, over all workers
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a data set is made by, but for the pictures.
+    """Settings of a data set, apart from its source pictures.
 
     Attributes:
-        stream: which samples.
-        letters: of the layers to keep, some of I, T, R, B, MR.
-        format: of the layers' files.
-        samples_per_shard: how many samples a file holds.
+        stream: Stream that the samples come from.
+        letters: Layers to keep, some of I, T, R, B, MR.
+        format: File format of the layers.
+        samples_per_shard: Number of samples in a shard.
     """
 
     stream: SampleStream = field(default_factory=SampleStream)
@@ -45,9 +45,9 @@ class Recipe:
     samples_per_shard: int = 100
 
     def facts(self, sources: Sources) -> dict[str, Any]:
-        """The recipe and the pictures as the manifest's JSON holds them, without the folders' places."""
+        """Return the recipe and the source pictures as JSON for the manifest, without absolute paths."""
         options = asdict(self.stream.options)
-        if options["renderer"] == "analytic":  # these are the path tracer's
+        if options["renderer"] == "analytic":  # only the path tracer uses these
             del options["samples"], options["denoise"]
         facts = {
             "version": __version__,
@@ -66,24 +66,24 @@ class Recipe:
 
 @dataclass(frozen=True, eq=False)
 class SampleMaker:
-    """Makes any sample of a data set: the work of its worker processes."""
+    """Callable that makes any sample of a data set; the task of the worker processes."""
 
     recipe: Recipe
     sources: Sources
 
     def __call__(self, index: int) -> EncodedSample:
-        """Sample ``index``, encoded: the same whichever process makes it, and when.
+        """Make and encode sample ``index``; the result depends neither on the process nor on the order.
 
         Raises:
             ClearpaneError: a picture cannot be read, or the ranges allow no scene.
-            ValueError: the renderer gave values that are not finite.
+            ValueError: the rendered values are not finite.
         """
         with _one_thread(self.recipe.stream.options.renderer):
             sample = draw_sample(index, self.sources, self.recipe.stream)
         return encode_sample(stored_sample(index, sample, self.recipe.letters), self.recipe.format)
 
     def shared_by(self, workers: int) -> "SampleMaker":
-        """The same for one of several processes, which keep a part of the pictures in memory each."""
+        """Return a copy for one of several processes, each caching a part of the pictures in memory."""
         sources = Sources(
             _with_cache(self.sources.backgrounds, _PICTURE_MEMORY // workers),
             self.sources.environments and _with_cache(self.sources.environments, _PICTURE_MEMORY // workers),
@@ -93,7 +93,7 @@ class SampleMaker:
 
 @contextlib.contextmanager
 def _one_thread(renderer: Renderer) -> Iterator[None]:
-    """Keep the path tracer to one thread: the order in which several add up light shows in the last bits."""
+    """Limit the path tracer to one thread: the order in which several add up light shows in the last bits."""
     if renderer != "mitsuba":
         yield
         return
@@ -108,7 +108,7 @@ def _one_thread(renderer: Renderer) -> Iterator[None]:
 
 
 def stored_sample(index: int, sample: Sample, letters: Iterable[str]) -> StoredSample:
-    """A rendered sample as a data set holds it, with the layers asked for."""
+    """Convert a rendered sample to the form stored in a data set, with the requested layers."""
     chosen = tuple(letters)
     layers = {
         letter: getattr(sample.layers, name)[0].permute(1, 2, 0).contiguous().numpy()
@@ -120,7 +120,7 @@ def stored_sample(index: int, sample: Sample, letters: Iterable[str]) -> StoredS
 
 
 def read_ranges(path: Path) -> SceneRanges:
-    """Ranges from a JSON file: an object with those of `SceneRanges` that are to be others, pairs as lists.
+    """Read ranges from a JSON file: an object with the fields of `SceneRanges` to change, pairs as lists.
 
     Raises:
         ClearpaneError: it cannot be read, is not such an object, or holds an impossible range.

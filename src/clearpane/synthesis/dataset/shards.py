@@ -1,4 +1,4 @@
-"""What a sample of a data set is as files in a WebDataset shard, and back."""
+"""Encoding of data-set samples as files in WebDataset shards, and decoding."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,14 +28,14 @@ class StoredSample:
     """A sample of a data set.
 
     Attributes:
-        key: its number in the data set, eight digits.
-        scene: all that was drawn for it.
-        photograph: I as the camera saved it, with noise, tone curve and compression: H x W x 3 float32, sRGB
-            in [0, 1]; None where the data set has no I.
-        layers: T, R, B and MR by letter, as far as the data set has them: H x W x 3 float32, linear light
-            >= 0, without noise or tone curve; 1 is the sensor's white level. PNG clips them there, EXR does
-            not, so that of EXR layers T + R is the photograph before the sensor.
-        caption: of the panel [I:T:R]; None where the data set lacks one of the three.
+        key: Number in the data set, eight digits.
+        scene: Scene with all its random parameters.
+        photograph: I as saved by the camera [H, W, 3] float32, with noise, tone curve and compression, sRGB
+            in [0, 1]; None if the data set has no I.
+        layers: T, R, B and MR by letter, as far as the data set has them: [H, W, 3] float32, linear light
+            >= 0, without noise or tone curve; 1 is the sensor's white level. PNG clips there, EXR does not,
+            so that for EXR layers T + R is the photograph before the sensor.
+        caption: Caption of the panel [I:T:R]; None if the data set lacks one of the three.
     """
 
     key: str
@@ -50,10 +50,10 @@ class EncodedSample:
     """A sample as the bytes of its files.
 
     Attributes:
-        key: see `StoredSample`.
-        files: by what follows the key and the dot in their names.
-        pane, world: the scene's shapes of these, for counting.
-        light: mean of each layer's linear light, by letter.
+        key: Key, see `StoredSample`.
+        files: File contents by the part of the file name after the key and the dot.
+        pane, world: Shapes of the scene's pane and reflected world, for statistics.
+        light: Mean linear light by layer letter.
     """
 
     key: str
@@ -64,7 +64,7 @@ class EncodedSample:
 
 
 def sample_key(index: int) -> str:
-    """The key of sample ``index``: the part of its files' names before the first dot.
+    """Return the key of sample ``index``: the part of its file names before the first dot.
 
     >>> sample_key(42)
     '00000042'
@@ -73,11 +73,11 @@ def sample_key(index: int) -> str:
 
 
 def encode_sample(sample: StoredSample, format: Format) -> EncodedSample:
-    """The files of a sample; the same sample gives the same bytes.
+    """Encode a sample as files; the same sample gives the same bytes.
 
     ``i.png`` is the photograph, ``json`` the scene, ``txt`` the caption; ``t``, ``r``, ``b`` and ``mr`` are
     the layers: ``.png`` for ``png16`` (16 bits, the sRGB curve, clipped at 1), ``.exr`` for ``exr`` (half
-    floats, linear light). Letters are small because the webdataset package gives file endings so.
+    floats, linear light). Names are in lower case because the webdataset package lowers file endings.
 
     Raises:
         ValueError: a picture holds values that are not finite.
@@ -104,10 +104,10 @@ def encode_sample(sample: StoredSample, format: Format) -> EncodedSample:
 
 
 def decode_sample(raw: Mapping[str, bytes | str]) -> StoredSample:
-    """A sample from its files as the webdataset package groups them: ``WebDataset(urls).map(decode_sample)``.
+    """Decode a sample as grouped by the webdataset package: ``WebDataset(urls).map(decode_sample)``.
 
     Args:
-        raw: bytes by file ending, and the key under ``__key__``. Other endings are left out.
+        raw: File contents by file ending, and the key under ``__key__``; other endings are ignored.
 
     Raises:
         ClearpaneError: it has no scene, or one of its files cannot be read.
@@ -131,18 +131,18 @@ def decode_sample(raw: Mapping[str, bytes | str]) -> StoredSample:
 
 
 def panel_caption(letters: Iterable[str]) -> str | None:
-    """The caption of a sample with these of the letters I, T, R, B, MR."""
+    """Return the caption of a sample with these layers (I, T, R, B, MR); None without I, T or R."""
     return PANEL_CAPTION if set(letters) >= _PANELS else None
 
 
 def read_shards(
     paths: Iterable[str | Path], wanted: Callable[[str], bool] = lambda key: True
 ) -> Iterator[StoredSample]:
-    """The samples of shards in their order, read by the webdataset package.
+    """Read the samples of shards in order, with the webdataset package.
 
     Args:
-        paths: of the shards.
-        wanted: which keys to decode; the others are passed over.
+        paths: Paths of the shards.
+        wanted: Predicate on keys; other samples are skipped without being decoded.
 
     Raises:
         ClearpaneError: a shard cannot be read.
@@ -152,7 +152,7 @@ def read_shards(
     reading = _webdataset().tariterators
     for path in map(Path, paths):
         try:
-            # Not as a WebDataset: it takes paths for URLs, and parts shards between a loader's workers.
+            # WebDataset itself would parse paths as URLs and split shards between a loader's workers.
             with path.open("rb") as file:
                 opened = [{"url": str(path), "stream": file}]
                 for raw in reading.group_by_keys(reading.tar_file_expander(opened)):
@@ -163,10 +163,10 @@ def read_shards(
 
 
 def write_shard(path: Path, samples: Iterable[EncodedSample]) -> None:
-    """Write samples into a tar file whose bytes depend on nothing else: no time, no user.
+    """Write samples into a tar file whose bytes depend only on them: no time stamp, no user.
 
     Raises:
-        OSError: the disk is full, for example; what was written is not whole then.
+        OSError: writing failed, for example on a full disk; the file is incomplete then.
     """
     writer = _webdataset().TarWriter
     with (
@@ -193,7 +193,7 @@ def _png_bytes(pixels: np.ndarray) -> bytes:
 
 
 def _exr_bytes(pixels: np.ndarray) -> bytes:
-    """The writer takes a name, and sRGB, which it makes linear light again."""
+    """Encode sRGB pixels [H, W, 3] as linear OpenEXR; the writer needs a file name and linearises."""
     with tempfile.TemporaryDirectory(prefix="clearpane-") as folder:
         path = Path(folder) / "layer.exr"
         picture = Picture(pixels, "exr", "half", attributes=_NO_DATE)
@@ -202,7 +202,7 @@ def _exr_bytes(pixels: np.ndarray) -> bytes:
 
 
 def _pixels(key: str, name: str, data: bytes) -> np.ndarray:
-    """H x W x 3 float32, sRGB."""
+    """Decode a picture file to sRGB pixels [H, W, 3] float32."""
     with tempfile.TemporaryDirectory(prefix="clearpane-") as folder:
         path = Path(folder) / f"{key}.{name}"
         path.write_bytes(data)
@@ -214,9 +214,9 @@ PANEL_CAPTION = (
     "reflection on it; in the middle the transmission, the scene behind the glass without the reflection; on "
     "the right the reflection alone, as it lies on the glass."
 )
-"""One sentence for the three panels input, transmission and reflection, put side by side from left to right.
+"""Caption of three panels, input, transmission and reflection, side by side from left to right.
 
-SIRR-LMM (arXiv 2601.07209) trains and prompts its text-to-image model with one such fixed sentence: it says
-what each panel is, never what a picture shows. It fits into the 77 tokens of a CLIP text encoder. Models are
-trained on exactly these words, so they do not change from one version to the next.
+SIRR-LMM (arXiv 2601.07209) trains and prompts its text-to-image model with one such fixed sentence, which
+describes the panels but not their content. It fits into the 77 tokens of a CLIP text encoder. Models are
+trained on exactly these words, so they must not change between versions.
 """

@@ -1,4 +1,4 @@
-"""Folders of pictures and environments that glass scenes are made from, read once and kept in memory."""
+"""Folders of pictures and environments for glass scenes, read once and cached in memory."""
 
 from collections import OrderedDict
 from collections.abc import Collection
@@ -21,26 +21,26 @@ from clearpane.synthesis.glass.textures import SceneTextures, load_texture, scen
 ENVIRONMENT_SUFFIXES = frozenset({".hdr", ".exr"})
 _LINEAR_SUFFIXES = frozenset({".hdr", ".exr"})
 
-# The linear light of the 256 sRGB values.
+# Linear light of the 256 sRGB values.
 _DECODED = srgb_to_linear(torch.arange(256, dtype=torch.float64) / 255).float()
 
 
 class Pictures:
-    """The pictures below a folder, found once, each read when it is first asked for.
+    """The pictures below a folder, listed once, each read on first use.
 
-    Pictures are kept with 8 bits a channel in sRGB, HDR maps in float32, the least recently used being
-    dropped when the cache is full. Those larger than ``longest`` are shrunk to it: a scene's texture needs no
-    more. What `load` gives does not depend on what is in the cache. Pickled without its cache.
+    Pictures are cached with 8 bits a channel in sRGB, HDR maps in float32; the least recently used are
+    dropped when the cache is full. Those larger than ``longest`` are shrunk to it, which is enough for a
+    scene's texture. The result of `load` does not depend on the state of the cache, which is not pickled.
 
     Args:
-        folder: searched with its subfolders; hidden files and folders are left out.
-        suffixes: endings of the file names, in lower case.
-        longest: most pixels along a picture's longer side.
-        cache_bytes: most memory for decoded pictures.
-        leave_out: names, relative to the folder, that are as if they were not there.
+        folder: Folder, searched with its subfolders; hidden files and folders are skipped.
+        suffixes: File name endings, in lower case.
+        longest: Maximum length of a picture's longer side, pixels.
+        cache_bytes: Maximum memory for decoded pictures.
+        leave_out: Names, relative to the folder, to ignore.
 
     Attributes:
-        names: paths relative to the folder, with forward slashes, sorted by code point: the same on every
+        names: Paths relative to the folder, with forward slashes, sorted by code point: the same on every
             machine.
 
     Raises:
@@ -69,7 +69,7 @@ class Pictures:
         self._used = 0
 
     def load(self, name: str) -> Tensor:
-        """Return a picture in linear light, 3 x H x W float32.
+        """Return a picture in linear light [3, H, W] float32.
 
         Raises:
             ClearpaneError: there is no such picture, it cannot be read, or it has values that are not finite.
@@ -89,10 +89,10 @@ class Pictures:
     def preload(self) -> None:
         """Read pictures in order until all are in memory or the cache is full.
 
-        Before worker processes are forked: then they share the memory, and none reads a file.
+        Call it before worker processes are forked: they then share the memory, and none reads a file.
         """
         with ThreadPoolExecutor(2) as pool:
-            # A few at a time, so that not much is read in vain.
+            # A few at a time, so that little is read beyond what fits.
             for first in range(0, len(self.names), 16):
                 some = [name for name in self.names[first : first + 16] if name not in self._cache]
                 for name, stored in zip(some, pool.map(self._read, some), strict=True):
@@ -126,11 +126,11 @@ class Pictures:
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """What scenes are made from.
+    """Source pictures of scenes.
 
     Attributes:
-        backgrounds: pictures for backgrounds and reflected screens.
-        environments: equirectangular HDR maps for domes; none: there are no domes.
+        backgrounds: Pictures for backgrounds and reflected screens.
+        environments: Equirectangular HDR maps for domes; None for scenes without domes.
     """
 
     backgrounds: Pictures
@@ -150,14 +150,15 @@ class Sources:
 
     @property
     def names(self) -> SourceNames:
-        """The names that scenes are drawn with."""
+        """Names of the pictures that scenes may use."""
         return SourceNames(self.backgrounds.names, self.environments.names if self.environments else ())
 
     def textures(self, scene: GlassScene, height: int, width: int) -> SceneTextures:
-        """Make the textures of a scene for pictures height x width.
+        """Make the textures of a scene for pictures of height x width.
 
         Raises:
-            ClearpaneError: a picture is not there or cannot be read, or a dome without environments.
+            ClearpaneError: a picture is missing or cannot be read, or the scene has a dome but there are no
+                environments.
         """
         worlds = self.environments if scene.world.shape == "dome" else self.backgrounds
         if worlds is None:
