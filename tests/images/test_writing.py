@@ -182,7 +182,7 @@ def test_a_tiff_gets_no_empty_directories(tmp_path):
 )
 def test_others_see_the_same_pixels(tmp_path, suffix, mode):
     smooth = np.linspace(0, 1, 32 * 32 * 3, dtype=np.float32).reshape(32, 32, 3)
-    picture = replace(made(suffix, "uint8", alpha=True, size=(32, 32)), pixels=smooth)
+    picture = replace(made(suffix, "uint8", alpha=suffix != ".jpg", size=(32, 32)), pixels=smooth)
     with Image.open(write_picture(tmp_path / f"a{suffix}", picture)) as image:
         assert image.mode == mode
         assert np.abs(np.asarray(image)[..., :3] - smooth * 255).max() < (6 if suffix == ".jpg" else 0.51)
@@ -283,3 +283,20 @@ def test_jpeg_quality_can_be_chosen(tmp_path):
         for q in (60, 95)
     ]
     assert sizes[0] < 0.7 * sizes[1]
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_transparency_is_written_on_white_where_a_format_has_none(tmp_path, gray):
+    picture = made(".png", "uint8", gray=gray, size=(32, 32))
+    smooth = np.full((32, 32, 3), 0.25, np.float32)
+    alpha = np.repeat(np.linspace(0, 1, 32, dtype=np.float32)[None], 32, axis=0)
+    out = write_picture(tmp_path / "a.jpg", replace(picture, pixels=smooth, alpha=alpha))
+    with Image.open(out) as image:
+        seen = np.asarray(image.convert("RGB")) / 255
+    np.testing.assert_allclose(seen, (0.25 * alpha + 1 - alpha)[..., None].repeat(3, -1), atol=0.02)
+
+
+def test_the_limit_of_jpeg_is_said(tmp_path):
+    with pytest.raises(ClearpaneError, match="JPEG holds at most 65,535 pixels a side"):
+        write_picture(tmp_path / "a.jpg", made(".jpg", "uint8", size=(1, 65536)))
+    assert list(tmp_path.iterdir()) == []

@@ -47,6 +47,7 @@ class StoredRows:
         self.sample_type = sample_type
         self.height, self.width = picture.pixels.shape[:2]
         self.linear = kind in ("exr", "hdr")
+        self.on_white = kind == "jpeg"  # which holds no alpha
         self.gray = picture.is_gray and kind not in ("hdr", "webp")
         self.has_alpha = picture.alpha is not None and kind not in ("jpeg", "hdr")
         self.channels = (1 if self.gray else 3) + self.has_alpha
@@ -72,6 +73,9 @@ class StoredRows:
         if self.gray and colour.shape[2] == 3:
             colour = colour.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)
         out = np.empty((*colour.shape[:2], self.channels), _DTYPES[self.sample_type])
+        if self.picture.alpha is not None and self.on_white:
+            coverage = self.picture.alpha[rows][..., None]
+            colour = np.clip(colour, 0, 1) * coverage + (1 - coverage)
         if self.has_alpha:
             assert self.picture.alpha is not None
             alpha = self.picture.alpha[rows]

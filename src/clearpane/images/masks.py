@@ -33,7 +33,7 @@ def read_mask(path: Path) -> Mask:
 
     White is the region, black is not, grey lies between. Where the picture is partly transparent and what is
     visible has one colour, the painted region is the mask, whatever the colour. Where an opaque picture is
-    painted in one colour on black or white, the paint is the mask. Values of 0 and 1 of 255 are black and white.
+    painted in one colour on black or white, the paint is the mask. Values 0 and 1 of 255 are black and white.
 
     Raises:
         ClearpaneError: it cannot be read, has many colours, or selects nothing.

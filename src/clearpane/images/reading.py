@@ -1,22 +1,26 @@
 """From a file to a picture: upright, in sRGB, at full precision."""
 
+import contextlib
 import stat
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from clearpane.errors import ClearpaneError
 from clearpane.images import formats, profiles
-from clearpane.images.decoded import Decoded
+from clearpane.images.decoded import CheckSize, Decoded
 from clearpane.images.decoding import DECODERS
 from clearpane.images.picture import Picture, SampleType
 from clearpane.images.raw import is_raw_tiff
+from clearpane.images.repair import find_start, repair
 from clearpane.images.tiling import row_bands
 from clearpane.optics.color import linear_to_srgb
 
 MAX_PIXELS = 400_000_000
 """Pictures of more pixels are refused before they are decoded, as decompression bombs."""
 
+_LEADING = 4096
 _SAMPLE_TYPES: dict[str, SampleType] = {
     "uint8": "uint8",
     "uint16": "uint16",
@@ -55,14 +59,34 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         raise
     except MemoryError as error:
         raise ClearpaneError(f"{path}: not enough memory to read it; make it smaller first") from error
-    except UnicodeEncodeError as error:
-        raise ClearpaneError(f"{path}: its name is not valid Unicode; rename it") from error
     except Exception as error:  # decoders raise almost anything on a damaged file
+        repaired = _decode_repaired(path, kind, check_size)
+        if repaired is not None:
+            return _finish(repaired, kind, path)
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ClearpaneError(
             f"{path}: truncated or damaged {kind.upper()} file ({reason}); get a fresh copy"
         ) from error
     return _finish(decoded, kind, path)
+
+
+def _decode_repaired(path: Path, kind: str, check_size: CheckSize) -> Decoded | None:
+    """Decode a file whose pixels are all there though its frame is damaged; None for any other."""
+    if kind not in ("jpeg", "png"):
+        return None
+    with contextlib.suppress(OSError, MemoryError), tempfile.TemporaryDirectory() as folder:
+        for data in repair(path.read_bytes(), kind):
+            whole = Path(folder) / "repaired"
+            whole.write_bytes(data)
+            try:
+                decoded = DECODERS[kind](whole, check_size)
+            except ClearpaneError as error:
+                raise ClearpaneError(str(error).replace(str(whole), str(path))) from error
+            except Exception:  # as above
+                continue
+            decoded.warnings.append("the file is damaged, but all of its pixels are there and were read")
+            return decoded
+    return None
 
 
 def picture_format(path: Path) -> str:
@@ -72,6 +96,10 @@ def picture_format(path: Path) -> str:
         ClearpaneError: the file is missing, unreadable, empty or not a picture.
     """
     try:
+        str(path).encode()
+    except UnicodeEncodeError as error:  # some decoders cannot open it, and it could not be printed
+        raise ClearpaneError(f"{path}: its name is not valid Unicode; rename it") from error
+    try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise ClearpaneError(f"{path}: is a folder, not a picture; name a file")
@@ -79,6 +107,7 @@ def picture_format(path: Path) -> str:
             raise ClearpaneError(f"{path}: is a pipe or a device, not a picture; name a file")
         with path.open("rb") as file:
             header = file.read(formats.HEADER_SIZE)
+            start = header + file.read(_LEADING) if formats.sniff(header, "") is None else b""
     except FileNotFoundError as error:
         raise ClearpaneError(f"{path}: no such file; check the name") from error
     except PermissionError as error:
@@ -90,6 +119,8 @@ def picture_format(path: Path) -> str:
     if not header:
         raise ClearpaneError(f"{path}: is empty (0 bytes); get a fresh copy")
     kind = formats.sniff(header, path.suffix)
+    if kind is None and formats.foreign_kind(header) is None and formats.is_picture_name(path):
+        kind = (find_start(start) or (None, 0))[0]
     if kind is None:
         foreign = formats.foreign_kind(header)
         what = f"is {foreign}, which is not read" if foreign else "is not a picture that can be read"

@@ -10,6 +10,8 @@ from clearpane.images.picture import Picture, SampleType
 
 _SUFFIX_OF = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "exr": ".exr", "hdr": ".hdr"}
 
+_LONGEST_SIDE = {"jpeg": 65535, "webp": 16383}
+
 
 @dataclass(frozen=True)
 class WriteOptions:
@@ -60,6 +62,11 @@ def write_picture(path: str | Path, picture: Picture, options: WriteOptions = Wr
     if picture.source is not None and _same_file(path, picture.source):
         raise ClearpaneError(
             f"{path}: is the picture that was read, which is never overwritten; choose another name"
+        )
+    limit = _LONGEST_SIDE.get(kind)
+    if limit is not None and max(picture.pixels.shape[:2]) > limit:
+        raise ClearpaneError(
+            f"{path}: {kind.upper()} holds at most {limit:,} pixels a side; choose another format"
         )
     wanted = options.sample_type or ("uint16" if picture.format in ("heic", "raw") else picture.sample_type)
     rows = encoding.StoredRows(picture, kind, encoding.nearest_sample_type(kind, wanted))
