@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from clearpane.images.descriptions import Description
+
 CheckSize = Callable[[int, int], None]
 """Given a width and a height before anything is decoded; raises when the picture is too large."""
 
@@ -31,6 +33,7 @@ class Decoded:
     xmp: bytes | None = None
     attributes: dict[str, object] = field(default_factory=dict)
     lossless: bool = True
+    description: Description = Description()
     warnings: list[str] = field(default_factory=list)
 
 

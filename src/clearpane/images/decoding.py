@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from clearpane.errors import ClearpaneError, MissingExtraError
-from clearpane.images import metadata, profiles
+from clearpane.images import descriptions, metadata, profiles
 from clearpane.images.decoded import CheckSize, Decoded, is_header_text
 from clearpane.images.exr import decode_exr
 from clearpane.images.png_chunks import UnsupportedColour, colour_profile, read_chunks
@@ -38,6 +38,7 @@ def decode_jpeg(path: Path, check_size: CheckSize) -> Decoded:
             icc_profile=image.info.get("icc_profile") or _dcf_profile(exif),
             xmp=metadata.clean_xmp(image.info.get("xmp"), gain_map_dropped=gain_map),
             lossless=False,
+            description=descriptions.from_jpeg(image.info),
             warnings=[warning] if warning else [],
         )
 
@@ -59,9 +60,11 @@ def decode_png(path: Path, check_size: CheckSize) -> Decoded:
     xmp = metadata.clean_xmp(info.get("xmp") or info.get("XML:com.adobe.xmp"), gain_map_dropped=False)
     decoded = _decode_oiio(path, check_size)
     decoded.orientation, decoded.exif, decoded.xmp = orientation, exif, xmp
+    chunks = read_chunks(path.read_bytes())
+    decoded.description = descriptions.from_png(chunks)
     try:
         colours = decoded.samples.shape[2] - decoded.has_alpha
-        decoded.icc_profile = colour_profile(read_chunks(path.read_bytes()), gray=colours == 1)
+        decoded.icc_profile = colour_profile(chunks, gray=colours == 1)
     except UnsupportedColour as error:
         raise ClearpaneError(f"{path}: {error}; convert it to sRGB first") from error
     decoded.attributes = {}

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from clearpane.images import metadata, profiles
+from clearpane.images import descriptions, metadata, profiles
 from clearpane.images.picture import Picture, SampleType
 from clearpane.images.tiling import row_bands
 from clearpane.optics.color import srgb_to_linear
@@ -108,7 +108,12 @@ def encode_jpeg(path: Path, rows: StoredRows, quality: int) -> None:
     image = _pillow_image(rows)
     encoded = io.BytesIO()  # straight to a file, Pillow would take no notice of a disk that fills up
     image.save(
-        encoded, "JPEG", quality=quality, subsampling=0, **_pillow_metadata(rows, limit=_SEGMENT_LIMIT)
+        encoded,
+        "JPEG",
+        quality=quality,
+        subsampling=0,
+        **descriptions.jpeg_options(rows.picture.description),
+        **_pillow_metadata(rows, limit=_SEGMENT_LIMIT),
     )
     path.write_bytes(encoded.getbuffer())
 
@@ -131,7 +136,7 @@ def encode_png(path: Path, rows: StoredRows, quality: int) -> None:
     try:
         _write_oiio(bare, rows, "png", {"png:compressionLevel": 4})
         with bare.open("rb") as source, path.open("wb") as target:
-            _copy_png(source, target, rows.picture.exif, rows.picture.xmp)
+            _copy_png(source, target, rows.picture)
     finally:
         bare.unlink(missing_ok=True)
 
@@ -142,7 +147,9 @@ def encode_tiff(path: Path, rows: StoredRows, quality: int) -> None:
     oiio.attribute("tiff:half", 1)
     predictor = 3 if rows.sample_type in ("half", "float") else 2
     _write_oiio(path, rows, "tiff", {"compression": "zip", "tiff:predictor": predictor, "tiff:zipquality": 4})
-    metadata.add_tiff_metadata(path, rows.picture.exif, rows.picture.xmp)
+    metadata.add_tiff_metadata(
+        path, rows.picture.exif, rows.picture.xmp, descriptions.exif_entries(rows.picture.description)
+    )
 
 
 def encode_exr(path: Path, rows: StoredRows, quality: int) -> None:
@@ -247,7 +254,7 @@ def _pillow_metadata(rows: StoredRows, limit: int | None = None) -> dict[str, by
     return {**kept, **({"icc_profile": rows.icc_profile} if rows.icc_profile else {})}
 
 
-def _copy_png(source: BinaryIO, target: BinaryIO, exif: bytes | None, xmp: bytes | None) -> None:
+def _copy_png(source: BinaryIO, target: BinaryIO, picture: Picture) -> None:
     """Copy a PNG, with EXIF and XMP put in.
 
     Of OpenImageIO's file only the pixels and the profile are taken: it adds an sRGB chunk beside any profile,
@@ -263,10 +270,13 @@ def _copy_png(source: BinaryIO, target: BinaryIO, exif: bytes | None, xmp: bytes
         body = source.read(size + 4)
         if name in (b"IHDR", b"iCCP", b"IDAT", b"IEND"):
             target.write(head + body)
-        if name == b"IHDR" and exif is not None:
-            target.write(_png_chunk(b"eXIf", exif))
-        if name == b"IHDR" and xmp is not None:
-            target.write(_png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
+        if name == b"IHDR":
+            for kind, content in descriptions.png_chunks(picture.description):
+                target.write(_png_chunk(kind, content))
+            if picture.exif is not None:
+                target.write(_png_chunk(b"eXIf", picture.exif))
+            if picture.xmp is not None:
+                target.write(_png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + picture.xmp))
 
 
 def _png_chunk(name: bytes, data: bytes) -> bytes:

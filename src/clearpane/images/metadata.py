@@ -2,8 +2,9 @@
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 _ORIENTATION, _EXIF_IFD, _WIDTH, _HEIGHT, _XMP = 0x0112, 0x8769, 0xA002, 0xA003, 0x02BC
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
@@ -78,7 +79,9 @@ def embedded_extras(trailer: bytes) -> tuple[str | None, bool]:
     return ("gain map dropped" if gain_map else "further embedded pictures dropped"), gain_map
 
 
-def add_tiff_metadata(path: Path, exif: bytes | None, xmp: bytes | None) -> None:
+def add_tiff_metadata(
+    path: Path, exif: bytes | None, xmp: bytes | None, further: Mapping[int, Any] | None = None
+) -> None:
     """Add EXIF entries and XMP to a TIFF file, by appending a new first directory.
 
     A file over 4 GB (BigTIFF) is left as it is.
@@ -97,9 +100,12 @@ def add_tiff_metadata(path: Path, exif: bytes | None, xmp: bytes | None) -> None
         end = file.seek(0, 2)
         end += file.write(b"\0" * (end % 2))
         described: dict[int, bytes] = {}
-        if exif is not None:
+        if exif is not None or further:
             block = Image.Exif()
-            block.load(exif)
+            if exif is not None:
+                block.load(exif)
+            for tag in (further or {}).keys() - set(block):
+                block[tag] = (further or {})[tag]
             for tag in set(block) - DESCRIPTIVE_TAGS:
                 del block[tag]
             block.endian = order

@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from clearpane.images.descriptions import Description
+
 SampleType = Literal["uint8", "uint16", "half", "float"]
 
 
@@ -30,6 +32,7 @@ class Picture:
         lossless: the file was stored without loss (tells the two kinds of WebP apart).
         source: the file read, which writing never overwrites.
         warnings: what was left out on reading, for the user.
+        description: IPTC records, resolution and texts.
     """
 
     pixels: np.ndarray
@@ -44,6 +47,7 @@ class Picture:
     lossless: bool = True
     source: Path | None = None
     warnings: tuple[str, ...] = ()
+    description: Description = Description()
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3:

@@ -178,6 +178,7 @@ def _finish(decoded: Decoded, kind: str, path: Path) -> Picture:
         lossless=decoded.lossless,
         source=path,
         warnings=tuple(warnings),
+        description=decoded.description,
     )
 
 

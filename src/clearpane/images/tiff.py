@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from clearpane.errors import ClearpaneError
-from clearpane.images import metadata
+from clearpane.images import descriptions, metadata
 from clearpane.images.decoded import CheckSize, Decoded
 from clearpane.images.tiff_tags import read_descriptive_tags
 from clearpane.images.tiff_ycbcr import read_ycbcr, subsampling
@@ -57,6 +57,7 @@ def decode_tiff(path: Path, check_size: CheckSize) -> Decoded:
         exif=exif,
         icc_profile=bytes(icc) if isinstance(icc, bytes) and icc else None,
         xmp=metadata.clean_xmp(xmp, gain_map_dropped=False),
+        description=descriptions.from_exif(exif),
         warnings=warnings,
     )
 

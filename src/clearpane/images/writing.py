@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
-from clearpane.images import encoding, formats
+from clearpane.images import descriptions, encoding, formats
 from clearpane.images.picture import Picture, SampleType
 
 _SUFFIX_OF = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "exr": ".exr", "hdr": ".hdr"}
@@ -82,6 +82,16 @@ def write_picture(path: str | Path, picture: Picture, options: WriteOptions = Wr
                 f"{path}: cannot be written as {kind.upper()} ({error}); choose another format"
             ) from error
     return path
+
+
+def losses(picture: Picture, path: Path) -> list[str]:
+    """Return what the format that a name asks for cannot hold of a picture, in words for the user."""
+    kind = formats.SUFFIXES.get(path.suffix.lower(), "")
+    lost = descriptions.losses(picture.description, kind)
+    if picture.alpha is not None and kind in ("jpeg", "hdr"):
+        ground = "white" if kind == "jpeg" else "black"
+        lost.append(f"{kind.upper()} has no transparency: transparent parts lie on {ground}")
+    return lost
 
 
 def _same_file(path: Path, source: Path) -> bool:
