@@ -245,8 +245,8 @@ def dsrnet_blend(background: Tensor, reflected: Tensor, generator: Generator) ->
 
     Returns:
         A blend with ``transmission`` the dimmed T, ``background`` B as given, which the networks are trained
-        on, and ``reflection`` the layer R. After screening, R is not what was added: ``I - T`` is ``R (1 -
-        T)``.
+        on, and ``reflection`` the layer R. After screening, R is not the added light: ``I - T`` is
+        ``R (1 - T)``.
     """
     transmission = uniform(0.8, 1, generator) * background
     reflection = _dsrnet_reflection(reflected, generator)

@@ -3,17 +3,16 @@
 A flat pane is solved in closed form. Order k of the reflection leaves the front face ``2 k`` crossings
 further along the pane, in the direction of order 0; order j of the transmission leaves the back face
 ``2 j + 1`` crossings along, in the direction of the ray itself (`clearpane.optics.slab`). So each layer is a
-sum of shifted, weighted looks at a texture. The other panes are traced
-face by face (`specular`).
+sum of shifted, weighted texture lookups. Other panes are traced face by face (`specular`).
 
 Within one pixel a ghost's shift changes by some 1e-3 of a pixel and its weight by less: both are computed
-once a pixel, at its centre. The texture is looked up at every subsample, and at the centre alone for what
-hardly shows: reflections from order 2 and transmissions from order 1, below 1 % of the light.
+once a pixel, at its centre. The texture is sampled at every subsample, but only at the centre for faint
+terms: reflections from order 2 and transmissions from order 1, below 1 % of the light.
 
-What is not exact, and said where it is done: rough faces (a blur of each order, `rough`), defocus as a blur
-of planes (``lens_samples`` of 0; more follow every ray), and what the series leaves out. Three orders, IOR
-1.52, no absorption: of the incoming light 6e-5 of R and 4e-4 of T at 60 degrees, 6e-4 and 2.4e-3 at 70. Of a
-double pane's R and T up to three reflections leave out 0.8 % at 60 degrees, 3 % at 70.
+Approximations, documented where they are made: rough faces (a blur of each order, `rough`), defocus as a blur
+of planes (``lens_samples`` of 0; with more, every ray is followed), and the truncated series. With three
+orders, IOR 1.52 and no absorption, R lacks 6e-5 of the incoming light and T 4e-4 at 60 degrees, 6e-4 and
+2.4e-3 at 70. For a double pane, up to three reflections leave out 0.8 % of R and T at 60 degrees, 3 % at 70.
 """
 
 import math
@@ -53,16 +52,17 @@ from clearpane.synthesis.glass.textures import SceneTextures
 
 @dataclass(frozen=True)
 class AnalyticOptions:
-    """How scenes are rendered.
+    """Rendering options.
 
     Attributes:
-        height, width: of the pictures, pixels.
-        subsamples: per pixel and axis (2: four rays a pixel), box filtered.
-        orders: K, the terms of the series of bounces; for panes that are not flat all paths of up to
-            ``max(1, 2 K - 3)`` reflections, the same for a flat one.
-        polarized: follow s and p apart through all bounces, as light does; else average them at each bounce,
-            as renderers without polarisation do (for comparison; a polarising filter is left out then).
-        lens_samples: rays a pixel over the lens, one subsample each; 0: defocus blurs each layer as a plane.
+        height, width: Picture size in pixels.
+        subsamples: Subsamples per pixel and axis (2: four rays a pixel), box filtered.
+        orders: K, the number of terms in the series of bounces; for panes that are not flat, all paths of up
+            to ``max(1, 2 K - 3)`` reflections, which is equivalent for a flat one.
+        polarized: If set, s and p are followed separately through all bounces, as in nature; otherwise they
+            are averaged at each bounce, as in renderers without polarisation (for comparison; a polarising
+            filter is ignored then).
+        lens_samples: Rays a pixel over the lens, one subsample each; 0 blurs each layer as a plane instead.
     """
 
     height: int = 256
@@ -82,23 +82,23 @@ def render_analytic(
     textures: Sequence[SceneTextures],
     options: AnalyticOptions = AnalyticOptions(),
 ) -> SceneLayers:
-    """Render scenes, in batches where neighbours have like panes, worlds and textures.
+    """Render scenes, batching neighbours that have the same kinds of pane, world and texture.
 
     Differentiable with respect to the textures.
 
     Args:
-        scenes: any number, of any shapes.
-        textures: as many, all on one device, where the work is done.
-        options: size and effort.
+        scenes: B scenes of any kinds.
+        textures: Textures of the B scenes, all on one device, which also renders them.
+        options: Size and quality.
 
     Returns:
-        The layers in linear light before the camera's own effects (`clearpane.synthesis.glass.camera`).
+        Layers [B, 3, H, W] in linear light before the camera's effects (`clearpane.synthesis.glass.camera`).
     """
 
     def kind(index: int) -> tuple[object, ...]:
         scene, texture = scenes[index], textures[index]
         shapes = texture.background.shape, texture.world.shape
-        # Only one scene at a time for what is traced face by face, or over the lens.
+        # Tracing face by face, or over the lens, takes one scene at a time.
         alone = index if scene.pane.shape != "flat" or _lens_rays(scene, options) else -1
         return scene.pane.shape, scene.world.shape, shapes, alone
 
@@ -115,8 +115,8 @@ class _Rays:
 
     Attributes:
         origin: x and y on the lens (z = 0), metres.
-        centres: [B, 2, H, W], x and y of the directions (z = 1) through the pixels' centres.
-        directions: [B, 2, S, H, W], those of the S subsamples.
+        centres: Directions through the pixel centres (z = 1), x and y [B, 2, H, W].
+        directions: Directions of the S subsamples (z = 1), x and y [B, 2, S, H, W].
     """
 
     origin: tuple[float, float]
@@ -129,7 +129,7 @@ def _lens_rays(scene: GlassScene, options: AnalyticOptions) -> bool:
 
 
 def _rays(scenes: Sequence[GlassScene], p: SceneTensors, options: AnalyticOptions) -> Iterator[_Rays]:
-    """The rays of a pinhole; or, for a single scene, those of each lens sample, one subsample in turn."""
+    """Yield the rays of a pinhole or, for a single scene, those of each lens sample, one subsample in turn."""
 
     def grid(rows: Tensor, columns: Tensor) -> Tensor:  # [S, H], [S, W] -> [B, 2, S, H, W]
         x = columns[:, None, :].expand(-1, rows.shape[1], -1)
@@ -180,7 +180,7 @@ def _render_alike(
 def _flat_orders(
     scenes: Sequence[GlassScene], p: SceneTensors, rays: _Rays, options: AnalyticOptions
 ) -> list[Tensor]:
-    """R's front reflection and its ghosts apart, T, B, MR of flat panes: [B, 3, H, W] each."""
+    """Render flat panes: R's front reflection, R's ghosts, T, B and MR, [B, 3, H, W] each."""
     ox, oy = rays.origin
     length = torch.sqrt(rays.centres.square().sum(dim=1, keepdim=True) + 1)
     unit = torch.cat([rays.centres, torch.ones_like(length)], dim=1) / length
@@ -191,7 +191,7 @@ def _flat_orders(
 
     reflected, transmitted = _order_weights(p, unit, cos_i, attenuation, options)
 
-    # What a path leaves the glass beside the ray by, seen from the ray: the shift at every depth.
+    # Sideways offset of a path from the ray as it leaves the glass: its shift at every depth.
     across = rays.centres
 
     def seen(offset: Tensor) -> Tensor:
@@ -203,7 +203,7 @@ def _flat_orders(
     base = (origin + rays.directions * distance[..., None]) / (tangents * distance)[..., None]
     background = look_up(p.background, base)
     transmission = torch.zeros_like(background)
-    # T's orders fall off as R^2: one fewer reaches as far as R's.
+    # T's orders fall off as R^2: one fewer is as accurate as R's.
     for order, weight in enumerate(transmitted[: max(1, options.orders - 1)]):
         shift = seen((2 * order + 1) * step - p.normal * p.thickness) / (tangents * distance)
         places = base if order < 1 else base.mean(dim=2, keepdim=True)
@@ -212,7 +212,7 @@ def _flat_orders(
     if p.screen is None:
         looks = _dome_looks(p, rays, step, options.orders)
     else:
-        # In the mirrored world the screen stands upright behind the pane, and the ray goes straight on.
+        # In the mirrored world the screen stands upright behind the pane, and the ray continues straight.
         distance = p.pane_distance + p.world_distance
         base = (origin + rays.directions * distance[..., None]) / (tangents * distance)[..., None]
         ghost = seen(2 * step)[:, :, None] / (tangents * distance)[..., None]
@@ -230,7 +230,7 @@ def _flat_orders(
 def _order_weights(
     p: SceneTensors, unit: Tensor, cos_i: Tensor, attenuation: Tensor, options: AnalyticOptions
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Weights of the K orders of R and of T: [B, 1 or 3, H, W] each."""
+    """Compute the weights of the K orders of R and of T, [B, 1 or 3, H, W] each."""
     if not options.polarized:
         return slab_orders(averaging_reflectance(cos_i, p.ior), attenuation, options.orders)
     alignment: float | Tensor = 0.5
@@ -246,7 +246,7 @@ def _order_weights(
 
 
 def _dome_looks(p: SceneTensors, rays: _Rays, step: Tensor, orders: int) -> Iterator[Tensor]:
-    """The dome as order 0, 1, ... of a flat pane's reflection shows it: [B, 3, H, W] each."""
+    """Yield the dome as seen in order 0, 1, ... of a flat pane's reflection, [B, 3, H, W] each."""
     subsampled = dome_places(p, *_mirrored(p, rays.origin, rays.directions))
     yield look_up_dome(p, subsampled)
     point, leaving = _mirrored(p, rays.origin, rays.centres[:, :, None])
@@ -261,9 +261,16 @@ def _dome_looks(p: SceneTensors, rays: _Rays, step: Tensor, orders: int) -> Iter
 
 
 def _mirrored(p: SceneTensors, origin: tuple[float, float], directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays [B, 2, S, H, W] (z = 1) meet the front face, from the pane's centre, and where they go on.
+    """Reflect rays off the front face.
 
-    [B, 3, S, H, W] each, the directions unit.
+    Args:
+        p: Tensors of B scenes.
+        origin: x and y on the lens, metres.
+        directions: Ray directions (z = 1), x and y [B, 2, S, H, W].
+
+    Returns:
+        Points on the front face relative to the pane's centre, and unit reflected directions,
+        [B, 3, S, H, W] each.
     """
     normal = p.normal[..., None]
     ray = torch.cat([directions, torch.ones_like(directions[:, :1])], dim=1)
@@ -271,7 +278,7 @@ def _mirrored(p: SceneTensors, origin: tuple[float, float], directions: Tensor) 
     centre = torch.cat([torch.zeros_like(p.pane_distance).expand(-1, 2, 1, 1), p.pane_distance], dim=1)
     along = (ray * normal).sum(dim=1, keepdim=True)
     hit = ((centre[..., None] - lens) * normal).sum(dim=1, keepdim=True) / along
-    # a mirrored ray is as long as it was; F.normalize is slow along this axis
+    # reflection keeps a ray's length; F.normalize is slow along this axis
     length = torch.sqrt((directions**2).sum(dim=1, keepdim=True) + 1)
     return lens + hit * ray - centre[..., None], (ray - 2 * along * normal) / length
 
@@ -279,13 +286,13 @@ def _mirrored(p: SceneTensors, origin: tuple[float, float], directions: Tensor) 
 def _traced_orders(
     scenes: Sequence[GlassScene], p: SceneTensors, rays: _Rays, options: AnalyticOptions
 ) -> list[Tensor]:
-    """As `_flat_orders`, of one pane of any shape, face by face."""
+    """Render one pane of any shape face by face; returns the same layers as `_flat_orders`."""
     (scene,) = scenes
     surfaces = stacked_surfaces([scene.pane], p.tangents)
     most = max(1, 2 * options.orders - 3)
 
     def traced(directions: Tensor, reflections: range) -> Iterator[tuple[SpecularPath, Tensor]]:
-        """The paths with so many reflections, and what each shows: 1 x 3 x H x W, black where it is not."""
+        """Yield paths with these numbers of reflections and their light [1, 3, H, W], black if missing."""
         direction = torch.cat([directions, torch.ones_like(directions[:, :1])], dim=1)
         direction = F.normalize(direction, dim=1).movedim(1, -1)  # [1, S, H, W, 3]
         origin = torch.tensor([*rays.origin, 0.0], device=direction.device).expand_as(direction)
@@ -313,10 +320,10 @@ def _traced_orders(
 
 
 def _defocused(scenes: Sequence[GlassScene], layers: SceneLayers) -> SceneLayers:
-    """Each layer blurred as one plane at its depth: the background's, or the mirrored world's.
+    """Blur each layer as one plane at its depth: that of the background, or of the mirrored world.
 
-    Exact for planes that face the camera (background, screen) but for the picture's border, where the edge
-    pixels stand for what lies beyond, and for the change of the glass's weight and shift over the lens.
+    Exact for planes that face the camera (background, screen), except at the picture's border, where the edge
+    pixels are repeated outwards, and for the change of the glass's weight and shift over the lens.
     """
     device = layers.input.device
     longest = max(layers.input.shape[-2:])

@@ -1,4 +1,4 @@
-"""What dust, the lens and the exposure do to a scene's layers: all of it linear, so that I = T + R stays."""
+"""Effects of dust, lens and exposure on a scene's layers: all are linear, so that I = T + R still holds."""
 
 from collections.abc import Sequence
 
@@ -11,20 +11,20 @@ from clearpane.optics.sensor import expose, white_balance
 from clearpane.synthesis.glass.layers import SceneLayers
 from clearpane.synthesis.glass.scene import GlassScene
 
-# Share of the light that dust sends back, all ways alike.
+# Share of the light that dust scatters back, evenly in all directions.
 _DUST_ALBEDO = 0.5
 
 
 def apply_camera(layers: SceneLayers, scenes: Sequence[GlassScene]) -> SceneLayers:
-    """Radiance at the pane to linear light on the sensor, for all five layers alike.
+    """Convert radiance at the pane to linear light on the sensor, for all five layers alike.
 
-    Dust on the front face hides T and R by its coverage and adds to R what it scatters: the mean of the
-    reflected world times its albedo. Its pattern is fixed to the picture and soft, as out of focus. Then
-    chromatic aberration, vignetting, exposure and white balance.
+    Dust on the front face attenuates T and R by its coverage and adds scattered light to R: the mean of the
+    reflected world times the dust's albedo. Its pattern is fixed to the picture and soft, as if out of focus.
+    Then come chromatic aberration, vignetting, exposure and white balance.
 
     Args:
-        layers: B x 3 x H x W, as a renderer returns them.
-        scenes: the B scenes.
+        layers: Layers [B, 3, H, W] as returned by a renderer.
+        scenes: The B scenes.
     """
     return SceneLayers.concatenated([_one(layers[i : i + 1], s) for i, s in enumerate(scenes)])
 
@@ -57,7 +57,7 @@ def _sensor(light: Tensor, scene: GlassScene) -> Tensor:
 
 
 def dust_pattern(height: int, width: int, seed: int) -> Tensor:
-    """How dust lies on a pane, H x W in [0, 1]: wiped streaks and clouds, with specks."""
+    """Draw the coverage of a pane with dust [H, W] in [0, 1]: wiped streaks and clouds, with specks."""
     generator = Generator().manual_seed(seed)
     clouds = torch.zeros(height, width)
     for octave in range(4):

@@ -1,4 +1,4 @@
-"""The faces of a pane as heights over its plane, and how much of them a view needs."""
+"""The faces of a pane as heights over its plane, and the part of them that a view needs."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,11 +9,11 @@ from clearpane.errors import ClearpaneError
 from clearpane.synthesis.glass.geometry import pane_axes, view_tangents
 from clearpane.synthesis.glass.scene import GlassScene, Pane
 
-# Of a curved face, along each curved axis. Facets lie within width^2 / (4 radius) of a lens, half that of a
-# bent pane: 4 micrometres for 4 mm (a face a metre wide) and a radius of a metre. The normals, which are
-# interpolated, are right to 1e-5.
+# Segments of a curved face along each curved axis. Facets deviate by at most width^2 / (4 radius) from a
+# lens, half that from a bent pane: 4 micrometres for 4 mm (a face a metre wide) and a radius of a metre.
+# The interpolated normals are accurate to 1e-5.
 SEGMENTS = 256
-# How far the glass reaches beyond the view, the largest that is possible: half as far again, or a fiftieth.
+# Factors by which the glass extends beyond the view; the first possible one is used.
 _MARGINS = (1.5, 1.2, 1.05, 1.02)
 
 
@@ -22,10 +22,10 @@ class Face:
     """A face of the glass, as its depth over the pane's plane: ``depth + tilt . (x, y) + sag``.
 
     Attributes:
-        depth: on the axis, behind the front face, metres.
-        tilt: slope along the pane's right and down.
-        curvature: 1/metre, positive: convex towards the camera.
-        axes: along how many axes it is curved: 0 flat, 1 a cylinder about the pane's upright, 2 a sphere.
+        depth: Depth on the axis behind the front face, metres.
+        tilt: Slopes along the pane's right and down.
+        curvature: Curvature in 1/metre, positive if convex towards the camera.
+        axes: Number of curved axes: 0 flat, 1 a cylinder about the pane's vertical, 2 a sphere.
     """
 
     depth: float
@@ -34,7 +34,7 @@ class Face:
     axes: int = 0
 
     def at(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Depth [...] and unit normal towards the camera [..., 3]; NaN beyond the equator."""
+        """Return depth [...] and unit normal towards the camera [..., 3]; NaN beyond the equator."""
         across = x**2 if self.axes == 1 else x**2 + y**2
         with np.errstate(invalid="ignore"):
             height = np.sqrt(1 - self.curvature**2 * across)
@@ -47,7 +47,7 @@ class Face:
 
 
 def pane_faces(pane: Pane) -> list[Face]:
-    """The faces from front to back: two, or four of a double pane."""
+    """Return the faces from front to back: two, or four for a double pane."""
     front, back = Face(0.0), Face(pane.thickness)
     match pane.shape:
         case "wedged":
@@ -72,11 +72,14 @@ def pane_faces(pane: Pane) -> list[Face]:
 
 
 def pane_grid(scene: GlassScene, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates [columns], [rows] in the pane's axes, metres, of all that is seen of it and more.
+    """Lay a grid over the visible part of a pane, with a margin.
 
     Args:
-        scene: whose pane.
-        height, width: of the picture, pixels.
+        scene: Scene of the pane.
+        height, width: Picture size in pixels.
+
+    Returns:
+        Coordinates of the columns and of the rows in the pane's axes, metres.
 
     Raises:
         ClearpaneError: the pane ends within the view, or its faces meet there.
@@ -89,24 +92,25 @@ def pane_grid(scene: GlassScene, height: int, width: int) -> tuple[np.ndarray, n
         x = np.linspace(-margin * reach[0], margin * reach[0], columns + 1)
         y = np.linspace(-margin * reach[1], margin * reach[1], rows + 1)
         depths = np.stack([face.at(*np.meshgrid(x, y))[0] for face in faces])
-        if np.all(np.diff(depths, axis=0) > 0.05 * pane.thickness):  # false where there is a NaN
+        if np.all(np.diff(depths, axis=0) > 0.05 * pane.thickness):  # false for NaN
             return x, y
     raise ClearpaneError(
         f"glass scene: the pane ({pane.shape}) ends within the view, or its faces meet there; "
-        "take a narrower field of view or a flatter pane"
+        "use a narrower field of view or a flatter pane"
     )
 
 
 def _seen(scene: GlassScene, height: int, width: int) -> np.ndarray:
-    """How far from the pane's centre the view reaches along its right and down, metres: [2]."""
+    """Return the extent of the view on the pane from its centre, along its right and down, metres [2]."""
     pane = scene.pane
     across, down = view_tangents(scene.camera.field_of_view, height, width)
     corners = np.array([[sx * across, sy * down, 1.0] for sx in (-1, 1) for sy in (-1, 1)])
     right_down_inwards = corners @ pane_axes(pane).T
     if right_down_inwards[:, 2].min() <= 0.05:
         raise ClearpaneError(
-            "glass scene: the view passes the pane's edge; take less yaw, pitch or field of view"
+            "glass scene: the view passes the pane's edge; use less yaw, pitch or field of view"
         )
     centre = pane_axes(pane) @ np.array([0, 0, pane.distance])
     on_pane = right_down_inwards[:, :2] / right_down_inwards[:, 2:] * centre[2] - centre[:2]
-    return np.abs(on_pane).max(axis=0)
+    extent: np.ndarray = np.abs(on_pane).max(axis=0)
+    return extent

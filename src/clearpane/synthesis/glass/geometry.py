@@ -1,7 +1,7 @@
-"""Where things are in a glass scene: the pane, the background's and the reflected world's rectangles.
+"""Geometry of a glass scene: the pane, and the rectangles of the background and the reflected world.
 
-World space is the camera's (OpenCV axes, metres). All in NumPy float64, for one scene at a time: both
-renderers and the sampler build on it.
+World space is the camera's (OpenCV axes, metres). All in NumPy float64, for one scene at a time; both
+renderers and the sampler use it.
 """
 
 import math
@@ -11,12 +11,12 @@ import numpy as np
 
 from clearpane.synthesis.glass.scene import GlassScene, Pane
 
-# The pictures reach this much beyond the camera's view: the glass shifts and ghosts what is seen.
+# Size of the pictures relative to the camera's view: the glass shifts them and adds ghosts.
 COVER = 1.15
 
 
 def pane_normal(pane: Pane) -> np.ndarray:
-    """Unit normal of the front face where it meets the optical axis, towards the camera: [3].
+    """Compute the unit normal of the front face on the optical axis, towards the camera [3].
 
     (0, 0, -1) turned by ``pitch`` about x, then by ``yaw`` about y.
     """
@@ -27,7 +27,7 @@ def pane_normal(pane: Pane) -> np.ndarray:
 
 
 def pane_axes(pane: Pane) -> np.ndarray:
-    """The pane's own axes as rows, right-handed: right, down (as the camera sees them), and inwards: [3, 3].
+    """Compute the pane's axes as rows, right-handed: right, down (as the camera sees them), inwards [3, 3].
 
     ``inwards`` is minus the normal; ``right`` lies in the camera's horizontal plane.
     """
@@ -37,7 +37,12 @@ def pane_axes(pane: Pane) -> np.ndarray:
 
 
 def view_tangents(field_of_view: float, height: int, width: int) -> tuple[float, float]:
-    """Tangents of half the view across and down. The field of view, in degrees, is the longer side's."""
+    """Compute the tangents of half the view across and down.
+
+    Args:
+        field_of_view: Field of view along the longer side, degrees.
+        height, width: Picture size in pixels.
+    """
     tangent = math.tan(math.radians(field_of_view) / 2)
     longer = max(height, width)
     return tangent * width / longer, tangent * height / longer
@@ -48,8 +53,8 @@ class Rectangle:
     """A rectangle in space with a picture on it.
 
     Attributes:
-        centre: [3].
-        across, down: [3] each: from the centre to the middle of its right and of its lower edge, as the
+        centre: Centre [3].
+        across, down: Vectors [3] from the centre to the middle of the right and of the lower edge, as the
             camera sees the picture, directly or in the pane.
     """
 
@@ -59,12 +64,12 @@ class Rectangle:
 
 
 def background_rectangle(scene: GlassScene, height: int, width: int) -> Rectangle:
-    """The background: upright, facing the camera, ``COVER`` times its view, for pictures height x width."""
+    """Place the background: upright, facing the camera, ``COVER`` times its view of height x width pixels."""
     return _upright(scene, scene.background.distance, height, width)
 
 
 def screen_rectangle(scene: GlassScene, height: int, width: int) -> Rectangle:
-    """The screen that the pane reflects.
+    """Place the screen that the pane reflects.
 
     It is the mirror image, in the plane of the front face, of an upright rectangle at ``pane.distance +
     world.distance``: so the camera sees its picture upright and undistorted in a flat pane.
@@ -74,7 +79,8 @@ def screen_rectangle(scene: GlassScene, height: int, width: int) -> Rectangle:
     pane_centre = np.array([0, 0, scene.pane.distance])
 
     def mirrored(vector: np.ndarray) -> np.ndarray:
-        return vector - 2 * (vector @ normal) * normal
+        reflected: np.ndarray = vector - 2 * (vector @ normal) * normal
+        return reflected
 
     return Rectangle(
         mirrored(virtual.centre - pane_centre) + pane_centre, mirrored(virtual.across), mirrored(virtual.down)
@@ -82,14 +88,14 @@ def screen_rectangle(scene: GlassScene, height: int, width: int) -> Rectangle:
 
 
 def dome_directions(directions: np.ndarray, rotation: float) -> np.ndarray:
-    """Where in an equirectangular map a direction from the dome's centre looks: [..., 3] -> [..., 2] (u, v).
+    """Map directions from the dome's centre [..., 3] to equirectangular coordinates u, v [..., 2].
 
     ``u = 1/2 + (atan2(x, z) - rotation) / 2 pi`` modulo 1, ``v = acos(-y / |d|) / pi``: the camera's forward
-    direction is at the map's middle and its up at the top.
+    direction is at the middle of the map and its up at the top.
 
     Args:
-        directions: in camera axes, of any length above 0.
-        rotation: degrees about the upright axis; positive turns the map to the right.
+        directions: Directions in camera axes [..., 3], of any length above 0.
+        rotation: Rotation about the vertical axis in degrees; positive turns the map to the right.
     """
     x, y, z = np.moveaxis(directions, -1, 0)
     u = 0.5 + (np.arctan2(x, z) - math.radians(rotation)) / (2 * math.pi)

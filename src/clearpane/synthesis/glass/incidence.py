@@ -1,6 +1,7 @@
-"""How a scene's glass is seen: how steeply, and how far it reaches.
+"""Viewing geometry of a scene's glass: the steepest angle of incidence and the farthest visible point.
 
-Near grazing a short series of bounces no longer holds; a pane must not cut through what is behind it.
+Near grazing incidence a short series of bounces is inaccurate, and a pane must not cut through the
+background.
 """
 
 import math
@@ -13,24 +14,24 @@ from clearpane.synthesis.glass.geometry import view_tangents
 from clearpane.synthesis.glass.scene import GlassScene
 from clearpane.synthesis.glass.surfaces import meet, pane_surfaces, refract, surface_side
 
-# Rays: a grid over the picture with its corners, and points on the lens's rim besides its middle.
+# Rays: a grid over the picture with its corners, and points on the lens's rim besides its centre.
 _GRID = 17
 _RIM = 8
 
 
 @dataclass(frozen=True)
 class PaneView:
-    """How the pane is seen.
+    """View of the pane from the camera.
 
     Attributes:
-        incidence: the largest angle, in air, between the camera's rays and the normals of the faces they
-            pass, degrees. The faces are the first pane's front, where a ray comes in, and its back, where
-            what goes straight through comes out. For flat faces the largest is found exactly; on curved ones
-            it may be a little larger between the rays. 90 where the back face reflects totally, or the pane
-            does not fill the view: a ray passes the rim of a lens or a bent pane, or the edge in which a
-            wedge ends, or finds no back face.
-        farthest: depth (z) of the farthest glass that is seen, metres; infinite where the pane does not fill
-            the view.
+        incidence: Largest angle, in air, between the camera's rays and the normals of the faces they pass,
+            degrees. The faces are the first pane's front, where a ray enters, and its back, where directly
+            transmitted light exits. The maximum is exact for flat faces; on curved ones it may be slightly
+            larger between the rays. 90 if the back face reflects totally, or the pane does not fill the view:
+            a ray passes the rim of a lens or a bent pane, or the edge in which a wedge ends, or misses the
+            back face.
+        farthest: Depth (z) of the farthest visible point of the glass, metres; infinite if the pane does not
+            fill the view.
     """
 
     incidence: float
@@ -40,7 +41,7 @@ class PaneView:
 def view_of_pane(scene: GlassScene, height: int, width: int) -> PaneView:
     """Follow rays to the pane for pictures height x width.
 
-    They go from the lens's middle and rim to a grid over the picture, corners and edges with it.
+    They run from the centre and the rim of the lens to a grid over the picture, including corners and edges.
     """
     camera = scene.camera
     across, down = view_tangents(camera.field_of_view, height, width)
@@ -62,7 +63,7 @@ def view_of_pane(scene: GlassScene, height: int, width: int) -> PaneView:
     if not fills.all():
         return PaneView(90.0, math.inf)
     farthest = max(hit.position[..., 2].max(), out.position[..., 2].max())
-    if len(surfaces) > 2:  # between two panes rays go on as they came, beside by less than the glass is thick
+    if len(surfaces) > 2:  # between two panes rays keep their direction, shifted by less than the thickness
         last = meet(surfaces[-1], origin, direction, forward=True)
         farthest = max(farthest, last.position[..., 2].max()) if last.exists.all() else math.inf
     cosine_out = refract_cosine(out.cosine, back.ior_behind / back.ior_before)

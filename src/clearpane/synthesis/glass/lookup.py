@@ -1,4 +1,4 @@
-"""What a ray sees in a glass scene: the background, the screen or the dome, looked up in textures."""
+"""Light that rays meet in a glass scene: texture lookups in the background, the screen or the dome."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from clearpane.synthesis.glass.textures import SceneTextures
 
 @dataclass(frozen=True, eq=False)
 class SceneTensors:
-    """The numbers of B scenes as tensors; [B, 1, 1, 1] but where said."""
+    """The parameters of B scenes as tensors, [B, 1, 1, 1] unless said otherwise."""
 
     normal: Tensor  # [B, 3, 1, 1]
     pane_distance: Tensor
@@ -28,15 +28,18 @@ class SceneTensors:
     dome_rotation: Tensor  # radians
     tangents: Tensor  # [B, 2, 1, 1], half the view across and down
     filter_axis: Tensor | None  # [B, 3, 1, 1]
-    filtered: Tensor  # [B, 1, 1, 1], true where there is a filter
+    filtered: Tensor  # [B, 1, 1, 1], true for scenes with a filter
     background: Tensor  # [B, 3, h, w]
-    world: Tensor  # [B, 3, h, w]; a dome's with its first and last columns repeated beyond its edges
-    screen: tuple[Tensor, Tensor, Tensor] | None  # the first scene's: centre, across, down, [3]; none: domes
+    world: Tensor  # [B, 3, h, w]; a dome's is padded by one column at either side, wrapped around
+    screen: (
+        tuple[Tensor, Tensor, Tensor] | None
+    )  # the first scene's centre, across, down, [3]; None for domes
 
 
 def scene_tensors(
     scenes: Sequence[GlassScene], textures: Sequence[SceneTextures], height: int, width: int
 ) -> SceneTensors:
+    """Convert scenes and their textures to tensors for pictures height x width, on the textures' device."""
     background = torch.stack([t.background for t in textures])
     world = torch.stack([t.world for t in textures])
     device = background.device
@@ -74,9 +77,14 @@ def scene_tensors(
 
 
 def look_up(texture: Tensor, position: Tensor) -> Tensor:
-    """Bilinear look-up, black outside, mean over the subsamples.
+    """Sample a texture bilinearly, black outside, and average over the subsamples.
 
-    [B, 3, h, w] at [B, 2, S, H, W], x and y from -1 to 1 -> [B, 3, H, W].
+    Args:
+        texture: Texture [B, 3, h, w].
+        position: Positions x and y from -1 to 1, [B, 2, S, H, W].
+
+    Returns:
+        Mean over the subsamples [B, 3, H, W].
     """
     batch, _, samples, height, width = position.shape
     grid = position.permute(0, 2, 3, 4, 1).reshape(batch, samples * height, width, 2)
@@ -85,16 +93,15 @@ def look_up(texture: Tensor, position: Tensor) -> Tensor:
 
 
 def dome_places(p: SceneTensors, point: Tensor, direction: Tensor) -> Tensor:
-    """Where on the dome's map rays end: [B, 3, S, H, W] each -> [B, 2, S, H, W].
+    """Compute map coordinates u and v [B, 2, S, H, W] of the points where rays meet the dome.
 
     Args:
-        p: the scenes.
-        point: beginnings near the dome's centre, relative to it.
-        direction: unit.
+        p: Tensors of B scenes.
+        point: Ray origins near the dome's centre, relative to it, [B, 3, S, H, W].
+        direction: Unit directions [B, 3, S, H, W].
 
     Returns:
-        u in turns, from the left edge of the map (any whole number may be added), and v from -1 at its top to
-        1 at its bottom.
+        u in turns, from the left edge of the map (modulo 1), and v from -1 at its top to 1 at its bottom.
     """
     radius = p.world_distance[..., None]
     forward = (point * direction).sum(dim=1, keepdim=True)
@@ -106,16 +113,16 @@ def dome_places(p: SceneTensors, point: Tensor, direction: Tensor) -> Tensor:
 
 
 def look_up_dome(p: SceneTensors, places: Tensor) -> Tensor:
-    """The dome at places of its map, mean over the subsamples: [B, 2, S, H, W] -> [B, 3, H, W]."""
+    """Sample the dome at map coordinates [B, 2, S, H, W]; mean over the subsamples [B, 3, H, W]."""
     turns, v = places.unbind(dim=1)
     columns = p.world.shape[-1]
-    # The texture has one more column at either side.
+    # The texture is padded by one column at either side.
     u = (2 * (turns - torch.floor(turns)) - 1) * ((columns - 2) / columns)
     return look_up(p.world, torch.stack([u, v], dim=1))
 
 
 def look_behind(p: SceneTensors, origin: Tensor, direction: Tensor) -> Tensor:
-    """The background of one scene where rays [S, H, W, 3] hit it, black beside it: [S, 3, H, W]."""
+    """Sample one scene's background along rays [S, H, W, 3], black beside it: [S, 3, H, W]."""
     distance = p.background_distance.item()
     forward = direction[..., 2:]
     ahead = forward > 1e-6
@@ -126,10 +133,10 @@ def look_behind(p: SceneTensors, origin: Tensor, direction: Tensor) -> Tensor:
 
 
 def look_before(p: SceneTensors, origin: Tensor, direction: Tensor) -> Tensor:
-    """The reflected world of one scene where rays [S, H, W, 3] meet it: [S, 3, H, W]."""
+    """Sample one scene's reflected world along rays [S, H, W, 3]: [S, 3, H, W]."""
     if p.screen is None:
         centre = torch.cat([torch.zeros_like(p.pane_distance).expand(-1, 2, 1, 1), p.pane_distance], dim=1)
-        # Every subsample as a picture of its own.
+        # Every subsample as a separate picture.
         points = (origin - centre.reshape(3)).movedim(-1, 1)[:, :, None]
         directions = direction.movedim(-1, 1)[:, :, None]
         places = (dome_places(p, a[None], b[None]) for a, b in zip(points, directions, strict=True))
@@ -145,5 +152,5 @@ def look_before(p: SceneTensors, origin: Tensor, direction: Tensor) -> Tensor:
 
 
 def look_up_each(texture: Tensor, position: Tensor) -> Tensor:
-    """Bilinear look-up without a mean, black outside: [1, 3, h, w] at [S, H, W, 2] -> [S, 3, H, W]."""
+    """Sample a texture [1, 3, h, w] bilinearly at [S, H, W, 2], black outside, no mean: [S, 3, H, W]."""
     return F.grid_sample(texture.expand(len(position), -1, -1, -1), position, align_corners=False)

@@ -1,11 +1,11 @@
-"""A glass scene in Mitsuba's terms: glass with real faces, pictures that shine, and the camera.
+"""Conversion of a glass scene to Mitsuba: glass with real faces, emissive pictures, and the camera.
 
-Mitsuba's world is turned as the camera's (x right, y down, z forward) but has its origin in the pane's centre
-and millimetres for units: a new ray starts about 9e-5 (1 + |p|) off the surface at p, so that with metres the
-glass would lose 0.2 mm at each crossing, and with these units it loses 0.05 mm half a metre off the centre.
+Mitsuba's world has the camera's axes (x right, y down, z forward), but its origin is in the pane's centre and
+its unit is the millimetre: a new ray starts about 9e-5 (1 + |p|) off the surface at p, so that in metres the
+glass would lose 0.2 mm at each crossing; in these units it loses 0.05 mm half a metre off the centre.
 
-Mitsuba is imported when a function is called, and must have its variant set by then
-(`clearpane.synthesis.glass.path_tracing` does).
+Mitsuba is imported when a function is called, and its variant must be set by then (see
+`clearpane.synthesis.glass.path_tracing`).
 """
 
 from dataclasses import dataclass, replace
@@ -18,17 +18,17 @@ from clearpane.synthesis.glass.geometry import Rectangle, background_rectangle, 
 from clearpane.synthesis.glass.scene import Camera, GlassScene, Pane
 
 MILLIMETRES = 1000.0
-_BEHIND = 0.001  # metres from the last face to what swallows the light that has passed the glass
+_BEHIND = 0.001  # metres from the last face to the black face behind the glass
 
 
 @dataclass(frozen=True)
 class View:
-    """A scene as one picture shows it.
+    """A scene with the size and colour channel of its picture.
 
     Attributes:
-        scene: what is seen.
-        height, width: of the picture, pixels: the rectangles of pictures have its form.
-        channel: 0, 1 or 2 for a variant that knows only one colour; none: all three.
+        scene: Scene to render.
+        height, width: Picture size in pixels; the rectangles of pictures have its aspect ratio.
+        channel: Colour channel 0, 1 or 2 for a monochrome variant; None renders all three.
     """
 
     scene: GlassScene
@@ -38,14 +38,14 @@ class View:
 
 
 def glass(view: View, *, behind: bool) -> dict[str, Any]:
-    """The pane: its faces as dielectrics, an absorbing medium between, and a black rim.
+    """Build the pane: its faces as dielectrics, an absorbing medium between, and a black rim.
 
-    The rim swallows what the glass leads there. Of a lens that grows thicker outwards that may be 4 % of R,
-    which a polished rim would send back.
+    The rim absorbs light guided to it by the glass. For a lens that grows thicker outwards that may be 4 % of
+    R, which a polished rim would send back.
 
     Args:
-        view: what is seen of it; the glass reaches beyond that.
-        behind: with a black face right behind the glass, so that no light comes from there.
+        view: View that the pane must fill; the glass extends beyond it.
+        behind: If set, a black face right behind the glass blocks light from there.
     """
     import mitsuba as mi
 
@@ -68,7 +68,7 @@ def glass(view: View, *, behind: bool) -> dict[str, Any]:
 
 
 def mirror(view: View) -> dict[str, Any]:
-    """A perfect mirror in place of the front face."""
+    """Build a perfect mirror instead of the front face."""
     import mitsuba as mi
 
     bsdf = mi.load_dict({"type": "conductor", "material": "none"})
@@ -77,20 +77,20 @@ def mirror(view: View) -> dict[str, Any]:
 
 
 def background(view: View, texture: np.ndarray) -> dict[str, Any]:
-    """The background's picture; the texture is H x W x 3 linear."""
+    """Build the background's picture from a texture [H, W, 3], linear."""
     place = background_rectangle(view.scene, view.height, view.width)
-    # Seen directly, the picture's down is the rectangle's downwards; the face shines to the other side then.
+    # Seen directly, the picture's down is the rectangle's; negating it turns the emitting side to the camera.
     return {"background": _rectangle(view, replace(place, down=-place.down), texture[::-1])}
 
 
 def world(view: View, texture: np.ndarray) -> dict[str, Any]:
-    """The screen or the dome; the texture is H x W x 3 linear."""
+    """Build the screen or the dome from a texture [H, W, 3], linear."""
     import mitsuba as mi
 
     reflected = view.scene.world
     if reflected.shape == "screen":
         return {"world": _rectangle(view, screen_rectangle(view.scene, view.height, view.width), texture)}
-    # The sphere's up is the camera's; its first meridian looks backwards, and from there u runs to the left.
+    # The sphere's up is the camera's; its first meridian points backwards, and u runs to the left from there.
     axes = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])
     light = _emitter(view, texture[:, ::-1], wrap="repeat")
     light["radiance"]["to_uv"] = mi.ScalarTransform3f().translate([reflected.rotation / 360, 0])
@@ -100,7 +100,7 @@ def world(view: View, texture: np.ndarray) -> dict[str, Any]:
             "flip_normals": True,
             "radius": reflected.distance * MILLIMETRES,
             "to_world": _transform(axes, np.zeros(3)),
-            # Parts of a slanted pane may stand outside of the dome, and see it through its near side.
+            # Parts of a slanted pane may stand outside the dome and see it through its near side.
             "bsdf": {"type": "null"},
             "emitter": light,
         }
@@ -108,7 +108,7 @@ def world(view: View, texture: np.ndarray) -> dict[str, Any]:
 
 
 def sensor(view: View) -> dict[str, Any]:
-    """The camera: a pinhole or a thin lens, a box filter, float32 pixels."""
+    """Build the camera: a pinhole or a thin lens, a box filter, float32 pixels."""
     camera: Camera = view.scene.camera
     turned = np.diag([-1.0, -1.0, 1.0])  # Mitsuba's camera has x to the left and y up
     kind: dict[str, Any] = {"type": "perspective"}
@@ -146,12 +146,12 @@ def _face(
     *,
     outwards: bool = True,
 ) -> Any:
-    """A face as a mesh, its normal towards the camera, or away from it when not ``outwards``."""
+    """Build a face as a mesh with its normal towards the camera, or away from it if not ``outwards``."""
     x, y = np.meshgrid(*grid)
     depth, normal = face.at(x, y)
     columns, rows = len(grid[0]), len(grid[1])
     corner = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).reshape(-1, 1)
-    # Right is x and down is y, so that these run clockwise for the camera: the normal is towards it.
+    # Right is x and down is y, so these run clockwise for the camera, and the normal points towards it.
     halves = np.array([[0, columns, 1], [1, columns, columns + 1]])
     triangles = np.concatenate([corner + half for half in halves])
     sign = 1 if outwards else -1
@@ -160,7 +160,7 @@ def _face(
 
 
 def _rim(pane: Pane, front: Face, back: Face, grid: tuple[np.ndarray, np.ndarray], black: Any) -> Any:
-    """What closes the glass at its edges, far out of view."""
+    """Build the rim that closes the glass at its edges, far out of view."""
     x, y = grid
     low, high = np.full_like, np.full_like
     around = np.concatenate(
@@ -208,14 +208,14 @@ def _mesh(
 
 
 def _medium(pane: Pane, channel: int | None) -> Any:
-    """What absorbs light within the glass; none where nothing does."""
+    """Build the absorbing medium within the glass; None if the glass does not absorb."""
     import mitsuba as mi
 
     strongest = max(pane.absorption)
     if strongest == 0:
         return None
-    # Mitsuba wants coefficients of at most 1, and draws the depth of the absorption from each channel's
-    # exponential: one of 0 ends in 0 / 0.
+    # Mitsuba expects coefficients of at most 1, and draws the depth of the absorption from each channel's
+    # exponential: a coefficient of 0 would give 0 / 0.
     shares = np.maximum(np.array(pane.absorption) / strongest, 1e-4)
     colour: Any = {"type": "rgb", "value": shares.tolist()} if channel is None else float(shares[channel])
     scale = strongest / MILLIMETRES
@@ -223,7 +223,7 @@ def _medium(pane: Pane, channel: int | None) -> Any:
 
 
 def _rectangle(view: View, place: Rectangle, texture: np.ndarray) -> dict[str, Any]:
-    """A picture that shines to the side of ``across x down``, row 0 opposite of ``down``."""
+    """Build an emissive picture facing ``across x down``, with row 0 opposite to ``down``."""
     normal = np.cross(place.across, place.down)
     normal /= np.linalg.norm(normal)
     centre = (place.centre - [0, 0, view.scene.pane.distance]) * MILLIMETRES
@@ -254,7 +254,7 @@ def _black() -> Any:
 
 
 def _transform(columns: np.ndarray, origin: np.ndarray) -> Any:
-    """The affine map with these images of the axes (as columns) and of the origin."""
+    """Build the affine map with these images of the axes (as columns) and of the origin."""
     import mitsuba as mi
 
     matrix = np.eye(4)

@@ -1,12 +1,12 @@
-"""Glass scenes path-traced with Mitsuba 3: the slow reference, with none of the other renderer's formulas.
+"""Glass scenes path-traced with Mitsuba 3: the slow reference, independent of the analytic renderer.
 
-The glass has real faces, and light is refracted, reflected and absorbed at random as often as it likes. T and
-R are rendered apart and added: T with the background alone, R with the reflected world alone and a black face
-right behind the glass. B has no glass, MR a perfect mirror in place of the front face.
+The glass has real faces, and light is refracted, reflected and absorbed at random any number of times. T and
+R are rendered separately and added: T with the background alone, R with the reflected world alone and a black
+face right behind the glass. B has no glass, MR a perfect mirror instead of the front face.
 
 The rgb variants average s and p at every bounce (`clearpane.optics.slab.averaging_reflectance`): compare them
-with the analytic renderer's ``polarized=False``, and ``llvm_ad_mono_polarized`` with its default. Rough glass
-Mitsuba does not polarise in any variant.
+with the analytic renderer's ``polarized=False``, and ``llvm_ad_mono_polarized`` with its default. Mitsuba
+does not polarise rough glass in any variant.
 
 Source: Jakob et al., Mitsuba 3 renderer, 2022, https://mitsuba-renderer.org.
 """
@@ -33,17 +33,17 @@ _PASS = 1 << 22  # paths at a time: LLVM variants hold them all in memory
 
 @dataclass(frozen=True)
 class PathTracingOptions:
-    """How scenes are path-traced.
+    """Path-tracing options.
 
     Attributes:
-        height, width: of the pictures, pixels.
-        samples: paths per pixel and layer.
-        variant: of Mitsuba. ``scalar_rgb`` runs everywhere, ``llvm_ad_rgb`` is faster and needs LLVM 17 or
-            newer, ``auto`` takes what there is; ``llvm_ad_mono_polarized`` follows polarised light, one
-            colour after the other.
-        max_depth: surfaces that a path may meet, and one.
-        seed: the same seed gives the same picture.
-        denoise: R by Open Image Denoise, for few samples; T would lose detail.
+        height, width: Picture size in pixels.
+        samples: Paths per pixel and layer.
+        variant: Mitsuba variant. ``scalar_rgb`` runs everywhere, ``llvm_ad_rgb`` is faster and needs LLVM 17
+            or newer, ``auto`` uses the faster one available; ``llvm_ad_mono_polarized`` follows polarised
+            light, one colour after the other.
+        max_depth: Maximum path depth: the number of surfaces that a path may meet, plus one.
+        seed: Random seed; the same seed gives the same picture.
+        denoise: If set, R is denoised by Open Image Denoise, for few samples; T would lose detail.
     """
 
     height: int = 256
@@ -56,14 +56,15 @@ class PathTracingOptions:
 
 
 def path_trace(scene: GlassScene, textures: SceneTextures, options: PathTracingOptions) -> SceneLayers:
-    """A scene's layers as radiance, 1 x 3 x H x W, before the camera's own effects.
+    """Render a scene's layers as radiance [1, 3, H, W], before the camera's effects.
 
-    Dust, vignetting, chromatic aberration and exposure are `clearpane.synthesis.glass.camera.apply_camera`'s.
-    A polarising filter counts with its stop of exposure given back, as in `clearpane.optics.polarization`.
+    Dust, vignetting, chromatic aberration and exposure are applied by
+    `clearpane.synthesis.glass.camera.apply_camera`. A polarising filter has its stop of exposure compensated,
+    as in `clearpane.optics.polarization`.
 
     Raises:
         MissingExtraError: Mitsuba, or for ``denoise`` its denoiser, is not installed.
-        ClearpaneError: the variant does not run here or knows no filter, or the pane ends within the view.
+        ClearpaneError: the variant does not run here or supports no filter, or the pane ends within the view.
     """
     return SceneLayers.composed(
         *(path_trace_layer(scene, textures, options, letter)[None] for letter in LAYERS)
@@ -73,7 +74,7 @@ def path_trace(scene: GlassScene, textures: SceneTextures, options: PathTracingO
 def path_trace_layer(
     scene: GlassScene, textures: SceneTextures, options: PathTracingOptions, letter: Letter
 ) -> Tensor:
-    """One layer of `path_trace`, 3 x H x W float32."""
+    """Render one layer of `path_trace`, [3, H, W] float32."""
     use_variant(options.variant)
     _check(scene, options)
     view = View(scene, options.height, options.width)
@@ -104,7 +105,8 @@ def _polarized(options: PathTracingOptions) -> bool:
 
 
 def _picture(texture: Tensor) -> np.ndarray:
-    return texture.detach().cpu().permute(1, 2, 0).numpy()
+    pixels: np.ndarray = texture.detach().cpu().permute(1, 2, 0).numpy()
+    return pixels
 
 
 def _render(
@@ -114,13 +116,13 @@ def _render(
     letter: Letter,
     seeds: np.random.SeedSequence,
 ) -> np.ndarray:
-    """Mean of the passes, H x W x 3, or H x W x 1 for a view of one channel."""
+    """Render the mean of the passes [H, W, 3], or [H, W, 1] for a view of one channel."""
     import mitsuba as mi
 
     light = picture if view.channel is None else picture[..., view.channel]
     if not light.any():  # a light that is black everywhere makes Mitsuba divide by zero
         return np.zeros((options.height, options.width, 3 if view.channel is None else 1), np.float32)
-    # In parallel, or merged, a scene's parts come in any order, and the noise with them.
+    # Loaded in parallel, or merged, the parts of a scene come in any order, which changes the noise.
     scene = mi.load_dict(_description(view, picture, options, letter), parallel=False, optimize=False)
     chunk = max(1, _PASS // (options.height * options.width))
     passes = -(-options.samples // chunk)
@@ -133,7 +135,8 @@ def _render(
     angle = view.scene.camera.polarizer
     if angle is not None:
         mean = _behind_filter(mean, np.radians(angle))
-    return mean.astype(np.float32)
+    result: np.ndarray = mean.astype(np.float32)
+    return result
 
 
 def _description(
@@ -149,11 +152,12 @@ def _description(
         case "MR":
             things = {**mitsuba_scene.mirror(view), **mitsuba_scene.world(view, picture)}
     integrator: dict[str, Any] = {
-        # Under rough glass the plain one gives NaN in LLVM variants (Mitsuba 3.9).
+        # With rough glass `volpath` gives NaN in LLVM variants (Mitsuba 3.9).
         "type": "volpathmis" if view.scene.pane.roughness > 0 else "volpath",
         "max_depth": options.max_depth,
-        "rr_depth": options.max_depth + 1,  # no roulette: long paths carry as much light as short ones
-        # A screen beside a slanted pane may stand in the view; only its reflection counts.
+        # No Russian roulette: long paths carry as much light as short ones.
+        "rr_depth": options.max_depth + 1,
+        # A screen beside a slanted pane may stand in the view; only its reflection is wanted.
         "hide_emitters": letter in ("R", "MR"),
     }
     if view.scene.camera.polarizer is not None:
@@ -162,15 +166,17 @@ def _description(
 
 
 def _behind_filter(stokes: np.ndarray, angle: float) -> np.ndarray:
-    """Twice the power that a filter passes, H x W x 1: S0 + S1 cos 2a + S2 sin 2a (Malus's law).
+    """Compute twice the power that a filter passes [H, W, 1]: S0 + S1 cos 2a + S2 sin 2a (Malus's law).
 
     Args:
-        stokes: H x W x 13 of Mitsuba's integrator: the picture, then S0 to S3 as three like channels each.
-        angle: of the filter's axis, radians from x to y. Mitsuba's y runs up, the camera's down.
+        stokes: Output of Mitsuba's integrator [H, W, 13]: the picture, then S0 to S3 as three equal channels
+            each.
+        angle: Angle of the filter's axis from x to y, radians. Mitsuba's y points up, the camera's down.
     """
     s0, s1, s2 = (stokes[..., index, None] for index in (1, 4, 7))
     light: np.ndarray = s0 + s1 * np.cos(2 * angle) - s2 * np.sin(2 * angle)
-    return np.maximum(light, 0)
+    passed: np.ndarray = np.maximum(light, 0)
+    return passed
 
 
 def _denoised(pixels: np.ndarray) -> np.ndarray:

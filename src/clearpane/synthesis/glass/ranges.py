@@ -1,4 +1,4 @@
-"""What random glass scenes are drawn from."""
+"""Ranges that random glass scenes are drawn from."""
 
 import math
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Limits:
-    """Where a number, or both ends of a range, must lie."""
+    """Bounds on a number, or on both ends of a range."""
 
     at_least: float = 0.0
     at_most: float = math.inf
 
 
-# The smallest number that a logarithm is taken of.
+# Smallest number whose logarithm is taken.
 _ABOVE_ZERO = 1e-9
 
 Chance = Annotated[float, Limits(0, 1)]
@@ -25,60 +25,65 @@ Chance = Annotated[float, Limits(0, 1)]
 
 @dataclass(frozen=True)
 class SceneRanges:
-    """What `clearpane.synthesis.glass.sampling.sample_scene` draws from.
+    """Ranges that `clearpane.synthesis.glass.sampling.sample_scene` draws from.
 
-    A pair is (low, high): drawn evenly between, or evenly in its logarithm where marked "log". A chance is
-    from 0 to 1. The brightnesses follow 71 photographs through glass and their truths; the geometry is that
+    A pair is (low, high), drawn uniformly, or log-uniformly if marked "log". A chance is a probability from 0
+    to 1. The brightnesses follow 71 photographs through glass and their ground truths; the geometry is that
     of panes, cameras and rooms.
 
     Attributes:
-        field_of_view: across the longer side, degrees.
-        lens_radius: metres, log; of the scenes with ``defocus_chance``, the others have a pinhole.
-        defocus_chance: how often the lens has a size.
-        focus_on_background, focus_on_reflection: how often the lens is focused on each; else between, or
-            somewhere from one to the other in dioptres.
-        glass_distance: camera to glass, metres, log.
-        background_distance: glass to background, metres, log.
-        world_distance: glass to the reflected world, metres, log.
-        yaw: turn of the pane about the upright axis, degrees, to either side.
-        pitch: its tilt, degrees.
-        wedged_chance, double_chance, bent_chance, lens_chance: shapes of pane; the rest is flat. Bent panes
-            and lenses see a wide world: they are drawn with domes only, and not at all without environments.
-        thickness: metres.
-        ior: index of refraction.
-        clear_absorption, tinted_absorption: per metre, log, near each other for the three colours.
-        tinted_chance: how often the glass is tinted.
-        wedge_angle: degrees, log, in any direction.
-        gap: between the panes of a double one, metres.
-        bend: curvature of a bent pane, 1/metre, to the camera or away from it.
-        lens_curvature: of a lens's front face, 1/metre.
-        lens_magnification: how much larger a lens shows the background, as a share; below 0 smaller.
-        rough_chance, roughness: of slightly etched or worn faces; perceptual.
-        dust_chance, dust: largest share of the glass that dust covers.
-        exposure: factor on half of the backgrounds, log: reflections show where the scene is dark.
-        shadow_chance, shadow_exposure, contrast: the other backgrounds have bright and dark parts: brighter,
-            their linear values raised to the power ``contrast``.
-        reflection_level: median and deviation of the logarithm of what the 95th percentile of R would be if
-            the glass showed all of the world at the angle of the optical axis.
-        reflection_level_limits: smallest and largest of it.
-        dome_gain: factor on a dome's level: the part of a map that the glass shows is seldom its brightest.
-        dome_chance: how often a flat pane reflects an environment, not a picture on a screen.
-        world_contrast: power of a screen's linear values.
-        blueness: mean and deviation of the logarithm of blue over red in a screen's tint.
-        highlight_gain: how much brighter than white the clipped highlights of a screen's picture were.
-        lamp_chance, window_chance: how often the reflected world has one to three lamps, a window.
-        lamp_radiance, window_radiance: in units of the world's 95th percentile, log.
-        polarizer_chance: how often there is a polarising filter, turned at random.
-        vignetting_chance, vignetting: the corners' loss of light.
-        aberration_chance, chromatic_aberration: lateral, of either sign up to this.
-        stops: exposure of the whole photograph.
-        white_balance: deviation of the logarithm of red's and of blue's gain.
-        noise_chance, full_well, read_noise: of the sensor, electrons; the full well's log.
-        tone_chance, tone_contrast: of the S-shaped tone curve.
-        jpeg_chance, jpeg_quality: of compression.
+        field_of_view: Field of view along the longer side, degrees.
+        lens_radius: Lens radius in metres, log, for the share ``defocus_chance`` of the scenes; the others
+            have a pinhole.
+        defocus_chance: Probability of a lens of finite size.
+        focus_on_background, focus_on_reflection: Probability of focus on each; otherwise the focus lies
+            between the two, uniformly in dioptres.
+        glass_distance: Distance from camera to glass, metres, log.
+        background_distance: Distance from glass to background, metres, log.
+        world_distance: Distance from glass to the reflected world, metres, log.
+        yaw: Rotation of the pane about the vertical axis, degrees, to either side.
+        pitch: Tilt of the pane, degrees.
+        wedged_chance, double_chance, bent_chance, lens_chance: Probability of each shape of pane; the rest is
+            flat. Bent panes and lenses reflect a wide field, so they are drawn only with domes, and never
+            without environments.
+        thickness: Thickness in metres.
+        ior: Index of refraction.
+        clear_absorption, tinted_absorption: Absorption per metre, log, similar for the three colours.
+        tinted_chance: Probability of tinted glass.
+        wedge_angle: Wedge angle in degrees, log, in any direction.
+        gap: Gap between the panes of a double one, metres.
+        bend: Curvature of a bent pane, 1/metre, towards the camera or away from it.
+        lens_curvature: Curvature of a lens's front face, 1/metre.
+        lens_magnification: Relative enlargement of the background by a lens; negative values shrink it.
+        rough_chance, roughness: Probability and perceptual roughness of slightly etched or worn faces.
+        dust_chance, dust: Probability of dust, and the largest share of the glass that it covers.
+        exposure: Factor on half of the backgrounds, log; reflections show where the scene is dark.
+        shadow_chance, shadow_exposure, contrast: Share, exposure and contrast of the backgrounds with bright
+            and dark parts: brighter, their linear values raised to the power ``contrast``.
+        reflection_level: Median, and standard deviation of the logarithm, of the 95th percentile of R if the
+            glass reflected the whole world as it does at the angle of the optical axis.
+        reflection_level_limits: Minimum and maximum of that level.
+        dome_gain: Factor on a dome's level: the part of a map that the glass reflects is seldom its
+            brightest.
+        dome_chance: Probability that a flat pane reflects an environment instead of a picture on a screen.
+        world_contrast: Exponent of a screen's linear values.
+        blueness: Mean and standard deviation of the logarithm of blue over red in a screen's tint.
+        highlight_gain: Gain on the clipped highlights of a screen's picture.
+        lamp_chance, window_chance: Probability of one to three lamps, and of a window, in the reflected
+            world.
+        lamp_radiance, window_radiance: Radiance in units of the world's 95th percentile, log.
+        polarizer_chance: Probability of a polarising filter, rotated at random.
+        vignetting_chance, vignetting: Probability of vignetting, and the loss of light in the corners.
+        aberration_chance, chromatic_aberration: Probability and maximum of lateral aberration of either sign.
+        stops: Exposure of the whole photograph, stops.
+        white_balance: Standard deviation of the logarithm of the red and blue gains.
+        noise_chance, full_well, read_noise: Probability of sensor noise, full well (log) and read noise in
+            electrons.
+        tone_chance, tone_contrast: Probability and contrast of an S-shaped tone curve.
+        jpeg_chance, jpeg_quality: Probability and quality of JPEG compression.
 
     Raises:
-        ClearpaneError: a range that nothing can be drawn from, with the field's name.
+        ClearpaneError: a range is impossible; the message names the field.
     """
 
     field_of_view: Annotated[Range, Limits(1, 119)] = (30.0, 65.0)
@@ -147,9 +152,11 @@ class SceneRanges:
         for name, hint in get_type_hints(type(self), include_extras=True).items():
             _check(name, getattr(self, name), hint.__metadata__[0])
         if self.blueness[1] < 0:
-            raise _error("blueness", self.blueness, "a mean, and a deviation of at least 0")
+            raise _error("blueness", self.blueness, "a mean, and a standard deviation >= 0")
         if not self.reflection_level[0] > 0:
-            raise _error("reflection_level", self.reflection_level, "a median above 0, and a deviation")
+            raise _error(
+                "reflection_level", self.reflection_level, "a median above 0, and a standard deviation"
+            )
         if self.wedged_chance + self.double_chance + self.bent_chance + self.lens_chance > 1 + 1e-9:
             shapes = "wedged_chance, double_chance, bent_chance and lens_chance"
             raise ClearpaneError(f"scene ranges: {shapes} add up to more than 1; lower one")
@@ -165,7 +172,7 @@ def _check(name: str, value: Any, limits: Limits) -> None:
     ends = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(x, int | float) and math.isfinite(x) for x in ends):
         raise _error(name, value, "finite numbers")
-    # A middle and a deviation are no range.
+    # A mean or median with a deviation is not a range.
     if (
         isinstance(value, tuple)
         and name not in ("reflection_level", "blueness")

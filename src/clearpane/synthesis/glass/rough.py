@@ -1,17 +1,17 @@
-"""Rough faces in the analytic renderer: each order is blurred as the slopes of the faces spread it.
+"""Rough faces in the analytic renderer: each order is blurred according to the slopes of the faces.
 
 A microfacet surface of parameter alpha = roughness^2 has slopes of standard deviation ``m = alpha / sqrt 2``
-along each axis. A slope turns a reflection by twice its angle and a refraction by (n - 1) times. The turns of
-all the faces that an order meets add up as variances, and a turn seen from the camera is smaller by the
-share of the way that lies behind the glass::
+along each axis. A slope deflects a reflection by twice its angle and a refraction by (n - 1) times. The
+deflections by all faces that an order meets add up as variances, and a deflection seen from the camera is
+reduced by the share of the path that lies behind the glass::
 
     front reflection   2 m
     ghosts             sqrt((2 n)^2 + 2 (n - 1)^2) m      (twice through the front, once off the back)
     transmission       sqrt 2 (n - 1) m
-    in the picture     turn * way behind the glass / whole way * focal length in pixels
+    in the picture     deflection * path behind the glass / whole path * focal length in pixels
 
-An approximation for small roughness: round blurs (those of slanted panes are longer), Gaussian (GGX has
-longer tails), one width for the whole picture, no light lost to masking.
+This is an approximation for small roughness: round blurs (those of slanted panes are elongated), Gaussian
+(GGX has longer tails), one width for the whole picture, no light lost to masking.
 """
 
 import math
@@ -26,11 +26,11 @@ from clearpane.synthesis.glass.scene import GlassScene
 
 
 def rough_blurs(scene: GlassScene, longest: int) -> tuple[float, float, float]:
-    """Standard deviations in pixels of a scene's front reflection, ghosts and transmission.
+    """Compute the blur of a scene's front reflection, ghosts and transmission, standard deviations in pixels.
 
     Args:
-        scene: whose pane's roughness and distances.
-        longest: pixels along the picture's longer side.
+        scene: Scene with the pane's roughness and the distances.
+        longest: Length of the picture's longer side, pixels.
     """
     slope = scene.pane.roughness**2 / math.sqrt(2)
     n = scene.pane.ior
@@ -47,7 +47,7 @@ def rough_blurs(scene: GlassScene, longest: int) -> tuple[float, float, float]:
 def blur_rough_layers(
     scenes: Sequence[GlassScene], layers: tuple[Tensor, Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Front reflection, ghosts and transmission of B scenes, B x 3 x H x W each, blurred for rough panes."""
+    """Blur the layers of rough panes: front reflection, ghosts and transmission, [B, 3, H, W] each."""
     if not any(scene.pane.roughness for scene in scenes):
         return layers
     longest = max(layers[0].shape[-2:])

@@ -1,7 +1,7 @@
-"""Random glass scenes: one seed, one scene, on every machine.
+"""Random glass scenes: a seed gives the same scene on every machine.
 
-Numbers come from PCG64's raw 64-bit stream, which NumPy promises to keep (NEP 19), and are rounded to six
-significant digits, so that a mathematics library's last bit does not show.
+Numbers come from PCG64's raw 64-bit stream, whose stability NumPy guarantees (NEP 19), and are rounded to six
+significant digits, so that the last bit of a mathematics library has no effect.
 """
 
 import math
@@ -33,10 +33,10 @@ from clearpane.synthesis.glass.scene import (
 __all__ = ["LARGEST_INCIDENCE", "SceneRanges", "SourceNames", "sample_scene", "scene_seed"]
 
 LARGEST_INCIDENCE = 75.0
-"""Degrees. Beyond, three orders of reflection are no longer enough."""
+"""Largest angle of incidence in degrees; beyond it, three orders of reflection are not enough."""
 
 _TRIES = 300
-# A dome must hold the camera, with room to spare: see GlassScene.
+# A dome must enclose the camera with a margin: see GlassScene.
 _DOME_MARGIN = 1.15
 
 Item = TypeVar("Item")
@@ -44,11 +44,11 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class SourceNames:
-    """Pictures that scenes may use, by their names below the folders.
+    """Pictures that scenes may use, by their names relative to the folders.
 
     Attributes:
-        backgrounds: for backgrounds and reflected screens, at least one.
-        environments: equirectangular maps for domes; without any, worlds are screens.
+        backgrounds: Pictures for backgrounds and reflected screens, at least one.
+        environments: Equirectangular maps for domes; without any, all worlds are screens.
     """
 
     backgrounds: tuple[str, ...]
@@ -56,10 +56,10 @@ class SourceNames:
 
 
 def scene_seed(seed: int, index: int) -> int:
-    """The seed of scene ``index`` of a data set of ``seed``, below 2^48.
+    """Derive the seed of scene ``index`` of the data set with ``seed``, below 2^48.
 
     Raises:
-        ClearpaneError: a number below 0.
+        ClearpaneError: a number is below 0.
 
     >>> scene_seed(0, 0) == scene_seed(0, 1)
     False
@@ -75,13 +75,13 @@ def sample_scene(
 ) -> GlassScene:
     """Draw a scene for pictures height x width.
 
-    No ray meets the glass at over 75 degrees, the pane fills the view, and what is seen of it stands before
-    the background and, in the mirror, before the screen.
+    No ray meets the glass at over 75 degrees, the pane fills the view, and its visible part lies in front of
+    the background and, in the mirrored world, in front of the screen.
 
-    Its own ``seed`` is the one given: drawn again from it, it is the same.
+    The scene stores ``seed``, from which it can be drawn again.
 
     Raises:
-        ClearpaneError: no picture, a seed below 0, or ranges that allow no such scene.
+        ClearpaneError: there is no picture, the seed is below 0, or the ranges allow no such scene.
     """
     if not names.backgrounds:
         raise ClearpaneError("random scenes need at least one background picture")
@@ -145,9 +145,10 @@ def _can_be_rendered(scene: GlassScene, height: int, width: int) -> bool:
 
 
 def axis_reflectance(pane: Pane) -> float:
-    """Share of unpolarised light that a pane reflects along the optical axis, mean over the colours.
+    """Compute the reflectance of a pane along the optical axis, unpolarised, mean over the colours.
 
-    A curved pane counts as the flat one of its thickness; the panes of a double one are summed up.
+    A curved pane is treated as a flat one of its thickness; a double pane includes the bounces between its
+    panes.
     """
     cosine = np.asarray(-pane_normal(pane)[2])
     attenuation = crossing_attenuation(
@@ -163,37 +164,44 @@ def axis_reflectance(pane: Pane) -> float:
 
 
 class _Draw:
-    """Random numbers from a seed, the same everywhere."""
+    """Random numbers from a seed, identical on every machine."""
 
     def __init__(self, seed: int) -> None:
         self._bits = np.random.PCG64(seed)
 
     def _unit(self) -> float:
-        """Evenly from the 2^53 numbers of [0, 1)."""
+        """Draw uniformly from the 2^53 multiples of 2^-53 in [0, 1)."""
         return (int(self._bits.random_raw()) >> 11) * 2.0**-53
 
     def uniform(self, ends: Range) -> float:
+        """Draw a number uniformly from a range."""
         return _rounded(ends[0] + (ends[1] - ends[0]) * self._unit())
 
     def log_uniform(self, ends: Range) -> float:
+        """Draw a number log-uniformly from a range."""
         low, high = math.log(ends[0]), math.log(ends[1])
         drawn = _rounded(math.exp(low + (high - low) * self._unit()))
         return min(max(drawn, ends[0]), ends[1])
 
     def log_normal(self, median: float, deviation: float) -> float:
-        # Half a step away from 0, whose quantile is not finite.
+        # Half a step above 0, whose quantile is not finite.
+        """Draw a log-normal number with this median and standard deviation of the logarithm."""
         return _rounded(median * math.exp(deviation * NormalDist().inv_cdf(self._unit() + 2.0**-54)))
 
     def chance(self, probability: float) -> bool:
+        """Draw True with this probability."""
         return self._unit() < probability
 
     def sign(self) -> int:
+        """Draw -1 or 1."""
         return 1 if self.chance(0.5) else -1
 
     def index(self, count: int) -> int:
+        """Draw an index below ``count``."""
         return int(self._bits.random_raw()) * count >> 64
 
     def choice(self, items: Sequence[Item]) -> Item:
+        """Draw one of the items."""
         return items[self.index(len(items))]
 
 
@@ -202,7 +210,7 @@ def _rounded(value: float) -> float:
 
 
 def _others(backgrounds: tuple[str, ...], picture: str) -> tuple[str, ...]:
-    """All but the scene's own background, where there is another."""
+    """Return all backgrounds except the scene's own, or that one if there is no other."""
     return tuple(name for name in backgrounds if name != picture) or backgrounds
 
 
@@ -237,8 +245,8 @@ def _draw_pane(draw: _Draw, r: SceneRanges, shape: PaneShape, distance: float, b
     elif shape == "lens":
         front = draw.uniform(r.lens_curvature)
         larger = draw.uniform(r.lens_magnification)
-        # A thin lens of power P, glass to background D, camera to glass d: what is seen of the background is
-        # 1 - P d D / (d + D) of what is without it.
+        # A thin lens of power P, glass to background D, camera to glass d: the visible part of the background
+        # is 1 - P d D / (d + D) of that without the lens.
         power = larger / (1 + larger) * (distance + behind) / (distance * behind)
         back = _rounded(front - power / (ior - 1))
     return Pane(
@@ -280,7 +288,7 @@ def _draw_camera(draw: _Draw, r: SceneRanges, background: float, reflection: flo
 
 
 def _draw_background_light(draw: _Draw, r: SceneRanges) -> tuple[float, float, bool]:
-    """A background's radiance, contrast and whether it is mirrored."""
+    """Draw a background's radiance, contrast and mirroring."""
     shadows = draw.chance(r.shadow_chance)
     exposure = draw.log_uniform(r.shadow_exposure if shadows else r.exposure)
     return exposure, draw.uniform(r.contrast) if shadows else 1.0, draw.chance(0.5)
@@ -293,15 +301,15 @@ def _draw_level(draw: _Draw, r: SceneRanges, is_dome: bool) -> float:
 
 
 def _draw_screen_look(draw: _Draw, r: SceneRanges) -> tuple[float, tuple[float, float, float], float]:
-    """A screen's contrast, tint and highlight gain."""
+    """Draw a screen's contrast, tint and highlight gain."""
     contrast = draw.uniform(r.world_contrast)
     blue = draw.log_normal(math.exp(r.blueness[0] / 2), r.blueness[1] / 2)
     return contrast, (_rounded(1 / blue), 1.0, blue), draw.uniform(r.highlight_gain)
 
 
 def _draw_lights(draw: _Draw, r: SceneRanges, is_dome: bool) -> tuple[Light, ...]:
-    """Lamps and windows. A dome's map spans all around, of which the glass shows a part: they are smaller."""
-    # Widths in a map of twice the width for one height, heights in that of a picture.
+    """Draw lamps and windows; smaller ones for a dome, of whose map the glass shows only a part."""
+    # Relative size of a light: a dome's map spans 360 degrees across and 180 down.
     wide, high = (0.25, 0.5) if is_dome else (1.0, 1.0)
     lights: list[Light] = []
 

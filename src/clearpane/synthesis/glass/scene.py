@@ -1,7 +1,7 @@
-"""What a glass scene is: a pane before a camera, a background behind it and a world that it reflects.
+"""Description of a glass scene: a pane in front of a camera, a background behind it, a world that it reflects.
 
 World space is the camera's: origin at the lens, OpenCV axes (x right, y down, z forward). Lengths are in
-metres, angles in degrees, as people read and write scenes; radiance is relative to the sensor's white level.
+metres, angles in degrees, for people to read and write; radiance is relative to the sensor's white level.
 """
 
 import json
@@ -18,24 +18,26 @@ PaneShape = Literal["flat", "wedged", "double", "bent", "lens"]
 
 @dataclass(frozen=True)
 class Pane:
-    """The glass. Its front face meets the optical axis ``distance`` before the camera.
+    """The glass. Its front face meets the optical axis ``distance`` in front of the camera.
 
     Attributes:
-        shape: ``flat``, plane-parallel; ``wedged``, the back face tilted; ``double``, two flat panes with air
-            between; ``bent``, concentric cylinders with an upright axis; ``lens``, two spherical faces.
-        distance: camera to front face along the optical axis, metres.
-        yaw, pitch: turn of the pane's normal about the camera's y and x axis, degrees; 0 faces the camera.
-        thickness: metres, on the axis; of each pane of a double one.
-        ior: index of refraction.
-        absorption: per metre for red, green and blue (Beer-Lambert).
-        roughness: perceptual, 0 (polished) to 1; the faces' microfacet alpha is its square.
-        wedge_angle, wedge_direction: ``wedged`` only: tilt of the back face, and where in the pane's plane it
-            is thickest (0: to the right, 90: down), degrees.
-        gap: ``double`` only: the air between, metres.
-        front_curvature, back_curvature: ``bent`` and ``lens``: one over the radius, 1/metre, positive where
-            the face is convex towards the camera. A bent pane's back follows from its front.
-        dust: largest share of the front face that dust covers, 0 to 1.
-        dust_seed: which pattern of dust.
+        shape: Shape: ``flat``, plane-parallel; ``wedged``, the back face tilted; ``double``, two flat panes
+            with air between; ``bent``, concentric cylinders with a vertical axis; ``lens``, two spherical
+            faces.
+        distance: Distance from camera to front face along the optical axis, metres.
+        yaw, pitch: Rotation of the pane's normal about the camera's y and x axis, degrees; 0 faces the
+            camera.
+        thickness: Thickness on the axis, metres; for a double pane, that of each pane.
+        ior: Index of refraction.
+        absorption: Absorption per metre for red, green and blue (Beer-Lambert).
+        roughness: Perceptual roughness, 0 (polished) to 1; the microfacet alpha of the faces is its square.
+        wedge_angle, wedge_direction: Tilt of the back face, and direction in the pane's plane of its thickest
+            side (0: right, 90: down), degrees; ``wedged`` only.
+        gap: Air gap between the panes, metres; ``double`` only.
+        front_curvature, back_curvature: Reciprocal of the radius, 1/metre, positive if the face is convex
+            towards the camera; ``bent`` and ``lens`` only. A bent pane's back follows from its front.
+        dust: Largest share of the front face that dust covers, 0 to 1.
+        dust_seed: Random seed of the dust pattern.
     """
 
     shape: PaneShape = "flat"
@@ -72,14 +74,14 @@ class Camera:
     """A thin-lens camera.
 
     Attributes:
-        field_of_view: across the picture's longer side, degrees.
-        lens_radius: metres; 0 is a pinhole.
-        focus_distance: metres along the axis.
-        vignetting: the corners' loss of light beyond nothing, 0 to 1 (1: black corners).
-        chromatic_aberration: lateral: relative magnification of red over blue, minus 1; 0.002 is two pixels
-            across a thousand.
-        polarizer: direction that a polarising filter passes, degrees from the camera's x axis towards its y
-            axis; none: no filter.
+        field_of_view: Field of view along the picture's longer side, degrees.
+        lens_radius: Lens radius in metres; 0 for a pinhole.
+        focus_distance: Focus distance along the axis, metres.
+        vignetting: Loss of light in the corners, 0 to 1 (1: black corners).
+        chromatic_aberration: Lateral aberration: relative magnification of red over blue, minus 1; 0.002 is
+            two pixels across a thousand.
+        polarizer: Direction that a polarising filter passes, degrees from the camera's x axis towards its y
+            axis; None for no filter.
     """
 
     field_of_view: float = 50.0
@@ -102,11 +104,12 @@ class Background:
     """A picture behind the glass, upright and facing the camera, large enough to fill its view.
 
     Attributes:
-        picture: file name below the folder of backgrounds; sRGB pictures are decoded to linear light.
-        distance: from the camera along the axis, metres; must lie behind the pane.
-        radiance: factor on the picture's linear values, of which 1 is white.
-        contrast: power of the picture's linear values, at least 1: above it shadows sink, highlights stay.
-        mirrored: left and right exchanged.
+        picture: File name relative to the folder of backgrounds; sRGB pictures are decoded to linear light.
+        distance: Distance from the camera along the axis, metres; must lie behind the pane.
+        radiance: Factor on the picture's linear values, of which 1 is white.
+        contrast: Exponent of the picture's linear values, at least 1: larger ones darken shadows and keep
+            highlights.
+        mirrored: True to swap left and right.
     """
 
     picture: str
@@ -125,10 +128,10 @@ class Light:
     """A lamp or a window, painted onto the reflected world at its distance.
 
     Attributes:
-        shape: ``disc`` (a lamp) or ``rectangle`` (a window).
-        x, y: its centre in the world's picture, each from 0 (left, top) to 1 (right, bottom).
-        width, height: in the same units.
-        radiance: red, green, blue, in units of the world's own (before its ``radiance``).
+        shape: Shape: ``disc`` (a lamp) or ``rectangle`` (a window).
+        x, y: Centre in the world's picture, each from 0 (left, top) to 1 (right, bottom).
+        width, height: Size in the same units.
+        radiance: Red, green and blue radiance, in units of the world's own (before its ``radiance``).
     """
 
     shape: Literal["disc", "rectangle"]
@@ -145,20 +148,20 @@ class Light:
 
 @dataclass(frozen=True)
 class ReflectedWorld:
-    """What stands before the glass.
+    """The world in front of the glass.
 
     Attributes:
-        shape: ``screen``, a picture on the mirror image of an upright rectangle that faces the camera and
-            fills its view; ``dome``, an equirectangular HDR map on a sphere about the pane's centre.
-        picture: file name below the folder of backgrounds (screen) or of environments (dome).
-        distance: from the pane's centre, metres: the dome's radius.
-        radiance: of the picture's 95th percentile of brightness: pictures differ in scale, so they are
-            brought to a common one.
-        rotation: of a dome about the upright axis, degrees.
-        contrast: power of a screen's linear values, at least 1: much of what stands before a glass is dark.
-        tint: factors on red, green and blue: often a sky's.
-        highlight_gain: how much brighter than white a screen's clipped highlights were.
-        lights: lamps and windows on it.
+        shape: Shape: ``screen``, a picture on the mirror image of an upright rectangle that faces the camera
+            and fills its view; ``dome``, an equirectangular HDR map on a sphere about the pane's centre.
+        picture: File name relative to the folder of backgrounds (screen) or of environments (dome).
+        distance: Distance from the pane's centre, metres; the radius of a dome.
+        radiance: Radiance of the picture's 95th percentile of brightness; pictures differ in scale, so they
+            are normalised by it.
+        rotation: Rotation of a dome about the vertical axis, degrees.
+        contrast: Exponent of a screen's linear values, at least 1; much of what is in front of glass is dark.
+        tint: Factors on red, green and blue, often those of a sky.
+        highlight_gain: Gain on a screen's clipped highlights.
+        lights: Lamps and windows on it.
     """
 
     picture: str
@@ -182,15 +185,15 @@ class ReflectedWorld:
 
 @dataclass(frozen=True)
 class Post:
-    """From the lens's light to a file. Exposure and white balance hold for all layers, the rest for I alone.
+    """Processing from light to a file. Exposure and white balance apply to all layers, the rest to I alone.
 
     Attributes:
-        exposure: stops.
-        white_balance: gains of red, green and blue.
-        full_well, read_noise: the sensor's noise, see `clearpane.optics.sensor.SensorNoise`; a full well of
-            0 is a sensor without noise.
-        contrast: of the S-shaped tone curve; 1 changes nothing.
-        jpeg_quality: none: not compressed.
+        exposure: Exposure in stops.
+        white_balance: Gains of red, green and blue.
+        full_well, read_noise: Sensor noise, see `clearpane.optics.sensor.SensorNoise`; a full well of 0 gives
+            a sensor without noise.
+        contrast: Contrast of the S-shaped tone curve; 1 leaves values unchanged.
+        jpeg_quality: JPEG quality; None for no compression.
     """
 
     exposure: float = 0.0
@@ -211,7 +214,7 @@ class GlassScene:
     """One photograph through glass, complete.
 
     Attributes:
-        seed: of what is drawn after rendering (the sensor's noise).
+        seed: Random seed of everything drawn after rendering (the sensor's noise).
     """
 
     background: Background
@@ -232,21 +235,22 @@ class GlassScene:
         )
 
     def to_json(self) -> str:
-        """The scene as one line of JSON, keys in the order of the fields."""
+        """Return the scene as one line of JSON, keys in the order of the fields."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The scene that `to_json` wrote.
+        """Read a scene written by `to_json`.
 
         Raises:
-            ClearpaneError: not JSON, a field that there is not, of a wrong type or out of its range.
+            ClearpaneError: not JSON, or a field is unknown, of the wrong type or out of range.
         """
         try:
             data = json.loads(text)
         except json.JSONDecodeError as error:
             raise ClearpaneError(f"glass scene: not JSON ({error})") from error
-        return _build(cls, data, "glass scene")
+        scene: Self = _build(cls, data, "glass scene")
+        return scene
 
 
 def _require(holds: bool, message: str) -> None:
@@ -255,7 +259,7 @@ def _require(holds: bool, message: str) -> None:
 
 
 def _build(kind: Any, value: Any, place: str) -> Any:
-    """A value of the annotated type ``kind`` from parsed JSON, strictly."""
+    """Convert parsed JSON to the annotated type ``kind``, strictly."""
     if isinstance(kind, type) and is_dataclass(kind):
         if not isinstance(value, dict):
             raise ClearpaneError(f"{place}: expected an object, got {value!r}")

@@ -1,22 +1,21 @@
-"""Every short specular path of rays through a pane of any shape, exactly, in batched PyTorch.
+"""All short specular paths of rays through a pane of any shape, exact, in batched PyTorch.
 
-A ray that meets a smooth face splits into a reflected and a refracted one, each of which goes on to the next
-face. A path is one sequence of such choices. After an odd number of reflections it leaves in front and shows
-the reflected world (a path of R), after an even number behind, and shows the background (a path of T).
+A ray that meets a smooth face splits into a reflected and a refracted one, each of which continues to the
+next face. A path is one sequence of such choices. After an odd number of reflections it leaves in front and
+shows the reflected world (a path of R), after an even number behind, and shows the background (a path of T).
 
 Paths are followed from the camera, against the light. By reciprocity a path has the same weight both ways: a
-face's share of power is the same from either side, and what unpolarised light brings into one polarisation at
-the camera, summed over its own, is what that polarisation would carry the other way. Weights are shares of
-radiance. The factor ior^2 of each refraction (`clearpane.optics.fresnel.dielectric_transmittance`) cancels,
-as paths begin and end in air.
+face's share of power is the same from either side, and the power that unpolarised light brings into one
+polarisation at the camera, summed over the light's own, equals what that polarisation would carry the other
+way. Weights are shares of radiance. The factor ior^2 of each refraction
+(`clearpane.optics.fresnel.dielectric_transmittance`) cancels, as paths begin and end in air.
 
-There is no interference. Left out are light that meets the pane again after it has left (two ends of a
-hollow face), the shift of phase between s and p under total reflection, which no ray from air meets between
+Interference is ignored. Also left out are light that meets the pane again after leaving it (two ends of a
+hollow face), the phase shift between s and p under total reflection, which no ray from air meets between
 plane-parallel faces, and light that leaves through the rim. Where a lens grows thicker outwards, the back
-face's reflection is tilted further at each crossing, until it is reflected totally and runs to the rim. No
-number of reflections brings it back; there the weights sum up to less than 1. With a black rim that is right:
-of a biconcave lens (curvatures of 2 per metre, 0.3 m from the camera, 24 degrees of view, uniform world) a
-path tracer's R was the paths' sum within its noise of 0.3 %. With a polished rim it was 3.8 % brighter.
+face's reflection is tilted further at each crossing, until it is totally reflected and runs to the rim. No
+number of reflections brings it back; there the weights sum up to less than 1, which is right for a black rim.
+A polished rim would send that light back: some 4 % of R for a strongly biconcave lens.
 
 Source: Born and Wolf, Principles of Optics, 7th edition, section 1.5; Chipman, Mechanics of polarization ray
 tracing, Optical Engineering 34, 1995 (the field as a vector in space).
@@ -36,16 +35,16 @@ from clearpane.synthesis.glass.surfaces import Hit, Surface, meet, pane_surfaces
 
 @dataclass(frozen=True, eq=False)
 class SpecularPath:
-    """One way through the pane, for all rays.
+    """One path through the pane, for all rays.
 
     Attributes:
-        reflected_at: the faces that reflected, 0 being the front one, in order. (0,) is the front face's
-            reflection, (1,) a pane's ghost, () what passes straight through.
-        origin: [..., 3], where it leaves the last face.
-        direction: [..., 3], unit, away from the pane.
-        weight: [..., 3], share of the radiance from there that arrives, for red, green and blue.
-        exists: [...], bool: false where the ray misses a face or is totally reflected where the path would
-            pass; there the weight is 0 and the rest means nothing.
+        reflected_at: Indices of the reflecting faces in order, 0 being the front one. (0,) is the front
+            face's reflection, (1,) a pane's ghost, () direct transmission.
+        origin: Point where the path leaves the last face [..., 3].
+        direction: Unit direction away from the pane [..., 3].
+        weight: Share of the radiance from there that arrives, for red, green and blue, [..., 3].
+        exists: False where the ray misses a face or is totally reflected where the path would pass, [...]
+            bool; there the weight is 0 and the other values are meaningless.
     """
 
     reflected_at: tuple[int, ...]
@@ -56,12 +55,12 @@ class SpecularPath:
 
     @property
     def in_front(self) -> bool:
-        """Whether it leaves on the camera's side: a path of R, not of T."""
+        """True if the path leaves on the camera's side: a path of R, not of T."""
         return len(self.reflected_at) % 2 == 1
 
 
 def stacked_surfaces(panes: Sequence[Pane], rays: Tensor) -> list[Surface[Tensor]]:
-    """The faces of panes with the same number of them, for rays [len(panes), ..., 3], in their type."""
+    """Stack the faces of B panes with equally many faces, in the type of the rays [B, ..., 3]."""
     inner = [1] * (rays.ndim - 2)
 
     def stacked(name: str, surfaces: Sequence[Surface[np.ndarray]]) -> Tensor:
@@ -73,19 +72,19 @@ def stacked_surfaces(panes: Sequence[Pane], rays: Tensor) -> list[Surface[Tensor
 
 
 def camera_fields(direction: Tensor, polarizers: Sequence[float | None]) -> Tensor:
-    """The polarisations that the camera takes in, as electric fields to follow.
+    """Compute the polarisations that the camera records, as electric fields to follow.
 
-    Two perpendicular ones of half the power each; or, through a filter, the one that it passes, with all of
-    it, and nothing of the other. So unpolarised light keeps its brightness, as in
+    Without a filter, two perpendicular fields of half the power each; with a filter, the one that it passes
+    at full power, and nothing of the other. So unpolarised light keeps its brightness, as in
     `clearpane.optics.polarization`.
 
     Args:
-        direction: [B, ..., 3], unit, of rays from the camera.
-        polarizers: B of `Camera.polarizer`: degrees from the x axis towards the y axis; none: no filter. The
-            axis counts with its part across the ray.
+        direction: Unit directions of rays from the camera [B, ..., 3].
+        polarizers: `Camera.polarizer` of B cameras: degrees from the x axis towards the y axis; None for no
+            filter. The axis is projected perpendicular to the ray.
 
     Returns:
-        [2, B, ..., 3].
+        Fields [2, B, ..., 3].
     """
     shape = [len(polarizers)] + [1] * (direction.ndim - 1)
     angle = torch.tensor([0.0 if p is None else p for p in polarizers]).to(direction).deg2rad().view(shape)
@@ -103,19 +102,18 @@ def specular_paths(
     fields: Tensor | None,
     max_reflections: int,
 ) -> Iterator[SpecularPath]:
-    """All paths with at most so many reflections, one after another. Differentiable by all tensors.
+    """Yield all paths with at most this many reflections. Differentiable with respect to all tensors.
 
     K orders of a flat pane take 2 K - 2: its reflections of order k < K have max(1, 2 k - 1), its
-    transmissions 2 k. Besides the paths' own rays only those of their beginnings are held, one for each face
-    met.
+    transmissions 2 k. Memory holds, besides the current path, only one ray for each face met.
 
     Args:
-        surfaces: from the camera on, `stacked_surfaces`.
-        origin, direction: [..., 3], of rays from the camera; unit directions.
-        fields: [P, ..., 3], `camera_fields`, or any across the direction; the weight is the sum of what is
-            left of their squares. None: light that is unpolarised at each face anew, as in renderers without
-            polarisation, with `clearpane.optics.slab.averaging_reflectance` at each.
-        max_reflections: on one path, >= 0.
+        surfaces: Faces from the camera on, as returned by `stacked_surfaces`.
+        origin, direction: Origins and unit directions of rays from the camera [..., 3].
+        fields: Fields [P, ..., 3] from `camera_fields`, or any perpendicular to the direction; the weight is
+            the sum of their remaining squares. None averages s and p at each face, as in renderers without
+            polarisation, with `clearpane.optics.slab.averaging_reflectance`.
+        max_reflections: Maximum number of reflections on a path, >= 0.
     """
     ray = _Ray(
         origin=origin,
@@ -130,7 +128,7 @@ def specular_paths(
 
 @dataclass(frozen=True, eq=False)
 class _Ray:
-    """A path under way. Averaging fields have one component, the root of the power."""
+    """A partial path. Averaging fields have one component, the square root of the power."""
 
     origin: Tensor
     direction: Tensor
@@ -143,7 +141,7 @@ class _Ray:
 def _follow(
     surfaces: Sequence[Surface[Tensor]], ray: _Ray, index: int, forward: bool, reflections_left: int
 ) -> Iterator[SpecularPath]:
-    """The paths of a ray on its way to face ``index``, or out of the pane where there is none."""
+    """Yield the paths of a ray on its way to face ``index``, or out of the pane if there is none."""
     if not 0 <= index < len(surfaces):
         power = (ray.fields**2).sum(dim=(0, -1)) * ray.exists
         weight = power[..., None] * ray.attenuation
@@ -156,7 +154,7 @@ def _follow(
     if not forward:
         ior = 1 / ior
     exists = ray.exists & hit.exists
-    # Beyond a lens's rim or a wedge's edge there is a face but no glass.
+    # Beyond a lens's rim or a wedge's edge there are faces but no glass.
     if index > 0:
         exists = exists & (surface_side(surfaces[index - 1], hit.position) < 0)
     if index + 1 < len(surfaces):
@@ -188,9 +186,9 @@ def _follow(
 def _split(
     ray: _Ray, hit: Hit[Tensor], ior: Tensor, mirrored: Tensor, refracted: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The reflected and the refracted fields: s and p parts times Fresnel's amplitudes.
+    """Compute the reflected and refracted fields: s and p parts times Fresnel's amplitudes.
 
-    The p direction is the ray's direction cross the s direction: so run the signs in
+    The p direction is the cross product of the ray's direction and the s direction, matching the signs in
     `clearpane.optics.fresnel`. Refracted amplitudes are scaled so that their squares are power.
     """
     s = _s_direction(ray.direction, hit.normal)
@@ -215,20 +213,20 @@ def _split_averaging(
 
 
 def _s_direction(direction: Tensor, normal: Tensor) -> Tensor:
-    """Unit vector across the plane of incidence; any across the ray at normal incidence, where all serve."""
+    """Compute a unit vector perpendicular to the plane of incidence; at normal incidence, any across the ray."""
     x, y, z = direction.unbind(-1)
     zero = torch.zeros_like(x)
     any_across = torch.where(
         (x.abs() < 0.6)[..., None], torch.stack([zero, z, -y], -1), torch.stack([-z, zero, x], -1)
     )
     across = torch.linalg.cross(direction, normal)
-    # Below, float32 knows no s direction.
+    # Below this, float32 cannot resolve the s direction.
     slanted = _dot(across, across) > 1e-10
     return torch.nn.functional.normalize(torch.where(slanted, across, any_across), dim=-1)
 
 
 def _root(share: Tensor) -> Tensor:
-    """The square root, with gradient 0 at 0 and not infinity."""
+    """Compute the square root, with gradient 0 instead of infinity at 0."""
     return torch.where(share > 0, torch.where(share > 0, share, 1.0).sqrt(), 0.0)
 
 

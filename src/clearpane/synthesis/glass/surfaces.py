@@ -1,4 +1,4 @@
-"""The smooth faces of a pane as one kind of surface, and where rays meet them, for NumPy and PyTorch alike.
+"""The smooth faces of a pane as one kind of surface, and their intersection with rays, in NumPy or PyTorch.
 
 A face is a cap of a sphere, a cylinder or a plane, given by a vertex V on it, its unit normal N there, which
 points away from the camera, into the pane, and its curvature c: the points p with
@@ -6,8 +6,8 @@ points away from the camera, into the pane, and its curvature c: the points p wi
     F(p) = c |q|^2 - 2 N . q = 0,   q = p - V; for a cylinder without the part along its axis.
 
 Curvature 0 is a plane, and a positive one is convex towards the camera: the centre is V + N / c. F is
-positive before the face and negative behind it, and the normal in p is N - c q, again away from the camera.
-The cap is the half about the vertex, where the normal has a positive part along N.
+positive in front of the face and negative behind it, and the normal in p is N - c q, again away from the
+camera. The cap is the half about the vertex, where the normal has a positive component along N.
 
 Source: Welford, Aberrations of Optical Systems, 1986, section 4.2 (ray tracing by curvatures).
 """
@@ -30,12 +30,12 @@ class Surface(Generic[Array]):
     """A face between two media. Shapes broadcast against those of the rays, ``[...]`` and ``[..., 3]``.
 
     Attributes:
-        vertex: [..., 3], metres.
-        normal: [..., 3], unit, away from the camera.
-        curvature: [...], 1/metre, positive where convex towards the camera.
-        axis: [..., 3], of a cylinder, unit and perpendicular to ``normal``; zeros: a sphere or a plane.
-        ior_before, ior_behind: [...], index of refraction on the camera's side and beyond.
-        absorption_behind: [..., 3], per metre for red, green and blue, of the medium beyond.
+        vertex: Vertex [..., 3], metres.
+        normal: Unit normal at the vertex [..., 3], away from the camera.
+        curvature: Curvature [...], 1/metre, positive if convex towards the camera.
+        axis: Unit axis of a cylinder [..., 3], perpendicular to ``normal``; zeros for a sphere or a plane.
+        ior_before, ior_behind: Index of refraction [...] on the camera's side and beyond.
+        absorption_behind: Absorption per metre [..., 3] for red, green and blue, of the medium beyond.
     """
 
     vertex: Array
@@ -49,14 +49,14 @@ class Surface(Generic[Array]):
 
 @dataclass(frozen=True, eq=False)
 class Hit(Generic[Array]):
-    """Where rays meet a face. Where they do not, the numbers are finite and mean nothing.
+    """Intersections of rays with a face. For rays that miss, the numbers are finite but meaningless.
 
     Attributes:
-        exists: [...], bool.
-        distance: [...], along the ray, in lengths of its direction.
-        position: [..., 3].
-        normal: [..., 3], unit, on the side to which the ray goes.
-        cosine: [...], of the angle of incidence, in [0, 1] but for rounding.
+        exists: True for rays that meet the face [...], bool.
+        distance: Distance along the ray [...], in lengths of its direction.
+        position: Point on the face [..., 3].
+        normal: Unit normal [..., 3], on the side that the ray goes to.
+        cosine: Cosine of the angle of incidence [...], in [0, 1] up to rounding.
     """
 
     exists: Array
@@ -67,11 +67,11 @@ class Hit(Generic[Array]):
 
 
 def pane_surfaces(pane: Pane) -> list[Surface[np.ndarray]]:
-    """The faces of a pane as the camera's light meets them: two, or four of a double one. float64.
+    """Build the faces of a pane from front to back in float64: two, or four for a double pane.
 
     The front vertex is on the optical axis. The back face of a wedged pane is tilted about the point behind
     it; a bent pane's faces are cylinders about one axis parallel to the pane's "down"; a lens's vertices lie
-    behind one another. Roughness and dust are left out.
+    behind one another. Roughness and dust are ignored.
     """
     right, down, inwards = pane_axes(pane)
     front = np.array([0.0, 0.0, pane.distance])
@@ -105,15 +105,15 @@ def pane_surfaces(pane: Pane) -> list[Surface[np.ndarray]]:
 
 
 def meet(surface: Surface[Array], origin: Array, direction: Array, forward: bool) -> Hit[Array]:
-    """The point where each ray crosses a face's cap, from its front to its back, or the other way.
+    """Intersect rays with a face's cap, crossing from its front to its back or the other way.
 
-    With A, B, C from ``F(origin + t direction) = A t^2 - 2 B t + C``, the normal's part along the ray is
-    ``B - A t = +-sqrt(B^2 - A C)``: plus for a crossing to the back, so each way there is one root at most.
+    With A, B, C from ``F(origin + t direction) = A t^2 - 2 B t + C``, the normal's component along the ray is
+    ``B - A t = +-sqrt(B^2 - A C)``: plus for a crossing to the back, so there is at most one root each way.
 
     Args:
-        surface: the face.
-        origin, direction: [..., 3]; unit directions.
-        forward: the crossing to the back, away from the camera.
+        surface: Face.
+        origin, direction: Origins and unit directions of the rays [..., 3].
+        forward: True for crossings to the back, away from the camera.
     """
     xp = array_namespace(origin, direction)
     way = 1.0 if forward else -1.0
@@ -125,7 +125,7 @@ def meet(surface: Surface[Array], origin: Array, direction: Array, forward: bool
     discriminant = b**2 - a * c
     exists = discriminant > 0
     root = xp.sqrt(xp.where(exists, discriminant, 1.0))
-    # Two forms of the same root, each where it does not cancel; the first also holds for planes.
+    # Two forms of the same root, each used where it does not cancel; the first also holds for planes.
     stable = b * way > 0
     curved = a != 0
     distance = xp.where(
@@ -143,28 +143,33 @@ def meet(surface: Surface[Array], origin: Array, direction: Array, forward: bool
 
 
 def refract(direction: Array, hit: Hit[Array], ior: Array) -> Array:  # [..., 3]
-    """Unit directions behind the face: ``d / ior + (cos_t - cos_i / ior) n`` (Snell's law as vectors).
+    """Compute unit directions behind the face: ``d / ior + (cos_t - cos_i / ior) n`` (vector form of Snell's law).
 
     Args:
-        direction: [..., 3], unit, of the rays that hit.
-        hit: where.
-        ior: [...], relative: of the medium that the rays enter over the one they leave.
+        direction: Unit directions of the incident rays [..., 3].
+        hit: Intersections with the face.
+        ior: Relative index [...]: that of the medium the rays enter over that of the one they leave.
 
     Under total reflection there is no such ray: the result runs along the face and is not of unit length.
     """
     towards_normal = refract_cosine(hit.cosine, ior) - hit.cosine / ior
-    return direction / ior[..., None] + towards_normal[..., None] * hit.normal
+    refracted: Array = direction / ior[..., None] + towards_normal[..., None] * hit.normal
+    return refracted
 
 
 def surface_side(surface: Surface[Array], position: Array) -> Array:  # [...]
-    """F at [..., 3]: positive before the face, negative behind it; near it about twice the distance."""
+    """Compute F at points [..., 3]: positive in front, negative behind; near the face about twice the distance."""
     across = _across(surface, position - surface.vertex)
-    return surface.curvature * _dot(across, across) - 2 * _dot(surface.normal, position - surface.vertex)
+    side: Array = surface.curvature * _dot(across, across)
+    side = side - 2 * _dot(surface.normal, position - surface.vertex)
+    return side
 
 
 def _across(surface: Surface[Array], vector: Array) -> Array:
-    return vector - _dot(vector, surface.axis)[..., None] * surface.axis
+    across: Array = vector - _dot(vector, surface.axis)[..., None] * surface.axis
+    return across
 
 
 def _dot(one: Array, other: Array) -> Array:
-    return array_namespace(one, other).sum(one * other, axis=-1)
+    product: Array = array_namespace(one, other).sum(one * other, axis=-1)
+    return product

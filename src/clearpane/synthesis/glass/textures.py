@@ -1,4 +1,4 @@
-"""The pictures of a glass scene as textures: linear light, 3 x H x W float32."""
+"""The pictures of a glass scene as textures: linear light [3, H, W] float32."""
 
 import math
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ _SOFT = 0.003
 
 @dataclass(frozen=True, eq=False)
 class SceneTextures:
-    """What a scene's surfaces emit.
+    """Radiance emitted by a scene's surfaces.
 
     Attributes:
-        background: 3 x h x w, linear radiance of the background rectangle, row 0 at its top.
-        world: 3 x h x w, linear radiance of the reflected world: the screen's, or the dome's equirectangular
+        background: Linear radiance of the background rectangle [3, h, w], row 0 at its top.
+        world: Linear radiance of the reflected world [3, h, w]: the screen's, or the dome's equirectangular
             map (see `clearpane.synthesis.glass.geometry.dome_directions`).
     """
 
@@ -32,15 +32,15 @@ class SceneTextures:
 
 
 def load_texture(path: Path) -> Tensor:
-    """A picture or HDR map in linear light, 3 x H x W float32.
+    """Read a picture or HDR map in linear light [3, H, W] float32.
 
     Raises:
-        ClearpaneError: it cannot be read, or holds values that are no light (not finite).
+        ClearpaneError: it cannot be read, or holds values that are not finite.
     """
     picture = read_picture(path)
     pixels = torch.from_numpy(picture.pixels[..., :3]).permute(2, 0, 1).float()
     if not torch.isfinite(pixels).all():
-        raise ClearpaneError(f"{path}: holds values that are not numbers; mend or remove it")
+        raise ClearpaneError(f"{path}: holds values that are not finite; fix or remove it")
     linear = srgb_to_linear(pixels).clamp(min=0)
     return linear.expand(3, -1, -1).contiguous()
 
@@ -48,13 +48,13 @@ def load_texture(path: Path) -> Tensor:
 def scene_textures(
     scene: GlassScene, background: Tensor, world: Tensor, height: int, width: int
 ) -> SceneTextures:
-    """A scene's textures from its pictures.
+    """Make a scene's textures from its pictures.
 
     Args:
-        scene: whose background and world.
-        background, world: linear light, 3 x H x W of any size, as `load_texture` gives them.
-        height, width: of the textures of rectangles; pictures are cut to this form and resized. A dome's map
-            keeps its size.
+        scene: Scene with the background and the world.
+        background, world: Pictures [3, H, W] of any size in linear light, as returned by `load_texture`.
+        height, width: Texture size of rectangles; pictures are cropped to this aspect ratio and resized. A
+            dome's map keeps its size.
     """
     return SceneTextures(
         _background_texture(scene.background, fitted(background, height, width)),
@@ -63,7 +63,7 @@ def scene_textures(
 
 
 def fitted(picture: Tensor, height: int, width: int) -> Tensor:
-    """The largest central part of height : width, resized (antialiased): 3 x H x W -> 3 x height x width."""
+    """Crop a picture [3, H, W] centrally to the aspect ratio, and resize it (antialiased) to [3, height, width]."""
     rows, columns = picture.shape[-2:]
     scale = min(rows / height, columns / width)
     kept_rows, kept_columns = max(1, round(scale * height)), max(1, round(scale * width))
@@ -94,7 +94,7 @@ def _world_texture(world: ReflectedWorld, picture: Tensor) -> Tensor:
 
 
 def _paint(texture: Tensor, light: Light, scale: float) -> Tensor:
-    """Lay a light over a texture, its edges softened."""
+    """Paint a light onto a texture, with soft edges."""
     height, width = texture.shape[-2:]
     y = (torch.arange(height) + 0.5)[:, None] / height - light.y
     x = (torch.arange(width) + 0.5)[None] / width - light.x
@@ -107,7 +107,7 @@ def _paint(texture: Tensor, light: Light, scale: float) -> Tensor:
 
 
 def texture_size(height: int, width: int, longest: int = 512) -> tuple[int, int]:
-    """Height and width of a rectangle's texture for pictures height x width: the same form, ``longest`` long.
+    """Return the height and width of a rectangle's texture: as pictures height x width, ``longest`` long.
 
     >>> texture_size(192, 256)
     (384, 512)
