@@ -20,7 +20,7 @@ from clearpane.images.formats import SUFFIXES
 from clearpane.images.masks import read_mask
 from clearpane.images.picture import Picture
 from clearpane.images.reading import picture_format, read_picture
-from clearpane.images.writing import WriteOptions, output_suffix, write_picture
+from clearpane.images.writing import WriteOptions, losses, output_suffix, write_picture
 from clearpane.separation.base import load_separator
 from clearpane.separation.options import Branching, Model, ModelOptions, Precision, Quality, Separator
 from clearpane.separation.removal import separate_full_range
@@ -298,6 +298,8 @@ def _process(
         facts.warnings = list(picture.warnings)
         results, notes = _results(picture, missing, separator, mask, options)
         facts.warnings += notes
+        if "transmission" in missing:
+            facts.warnings += losses(picture, missing["transmission"])
         del picture  # a large one, and not needed while the results are written
         for kind, path in missing.items():
             _make_folder(path.parent)

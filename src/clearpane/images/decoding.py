@@ -12,7 +12,8 @@ from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.images import descriptions, metadata, profiles
 from clearpane.images.decoded import CheckSize, Decoded, is_header_text
 from clearpane.images.exr import decode_exr
-from clearpane.images.png_chunks import UnsupportedColour, colour_profile, read_chunks
+from clearpane.images.png_chunks import read_chunks
+from clearpane.images.png_colour import UnsupportedColour, colour_profile
 from clearpane.images.raw import decode_raw
 from clearpane.images.tiff import decode_tiff
 
