@@ -13,6 +13,7 @@ from PIL import Image
 
 from clearpane.errors import ClearpaneError
 from clearpane.geometry.cameras import check_views
+from clearpane.reconstruction.capture import cropping
 from clearpane.reconstruction.capture.cropping import load_capture
 from clearpane.reconstruction.capture.photographs import Lens, Photograph
 from clearpane.reconstruction.capture.placement import (
@@ -202,7 +203,8 @@ def test_where_all_views_cut_the_object_off_points_tell_its_size(tmp_path: Path)
     assert 1 / placement.scale == pytest.approx(2 * RADIUS, rel=0.1)
 
 
-def test_full_size_masks_are_not_held(tmp_path: Path) -> None:
+def test_full_size_masks_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cropping, "_KEPT_BYTES", 0)  # no decoded photographs: memory holds masks alone
     path = write_ball(tmp_path)
     factor = 6
     for picture in (tmp_path / "train").iterdir():
@@ -221,6 +223,33 @@ def test_full_size_masks_are_not_held(tmp_path: Path) -> None:
         tracemalloc.stop()
     # A mask in bytes has as many as the picture has pixels.
     assert (held[-1] - held[1]) / 6 < 0.6 * factor**2 * WIDTH * HEIGHT
+
+
+@pytest.mark.parametrize("kept", [8, 7])
+def test_photographs_are_decoded_once_as_far_as_memory_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    path = write_ball(tmp_path)
+    monkeypatch.setattr(cropping, "_KEPT_BYTES", kept * WIDTH * HEIGHT * 3 * 4)
+    photographs = read_transforms(path)
+    for photograph in photographs.photographs:  # without alpha: the segmenter is asked
+        with Image.open(photograph.path) as opened:
+            opened.convert("RGB").save(photograph.path)
+    seen = 0
+
+    def segment(pixels: np.ndarray) -> np.ndarray:
+        nonlocal seen
+        seen += 1
+        if seen == len(photographs.photographs):  # all are decoded: whatever is read again is missing
+            for photograph in photographs.photographs:
+                photograph.path.unlink()
+        return np.abs(pixels - 77 / 255).max(-1) > 0.1
+
+    if kept == 8:
+        assert len(load_capture(photographs, 32, segment).names) == 8 == seen
+    else:
+        with pytest.raises(ClearpaneError, match=photographs.photographs[-1].path.name):
+            load_capture(photographs, 32, segment)
 
 
 def test_what_a_lens_does_not_see_is_in_no_mask(tmp_path: Path) -> None:
