@@ -361,3 +361,27 @@ def test_smaller_copies_after_the_picture_go_without_a_word(tmp_path):
         file.write(smooth(20, 28), photometric="rgb", subfiletype=1)
     picture = read_picture(tmp_path / "a.tif")
     assert np.array_equal(eight_bits(picture), smooth()) and picture.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "compression",
+    ["lzw", "zlib", "packbits", "lzma", "zstd", "lerc", "webp", "jpeg2000", "jpegxl", "jpegxr", "png"],
+)
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_every_compression_that_is_said_to_be_read(tmp_path, compression, tile):
+    path = tmp_path / "a.tif"
+    samples = smooth(48, 64)
+    tifffile.imwrite(path, samples, photometric="rgb", compression=compression, tile=tile)
+    shown = eight_bits(read_picture(path)).astype(int)
+    assert np.array_equal(shown, tifffile.imread(path))
+    assert np.abs(shown - samples).max() <= 24  # some of them are lossy
+
+
+@pytest.mark.parametrize("compression", [2, 3, 4])
+def test_fax_compressions_agree_with_libtiff(tmp_path, compression):
+    from PIL import Image
+
+    name = {2: "tiff_ccitt", 3: "group3", 4: "group4"}[compression]
+    page = RNG.random((40, 64)) > 0.5
+    Image.fromarray(page).save(tmp_path / "a.tif", compression=name)
+    assert np.array_equal(eight_bits(read_picture(tmp_path / "a.tif"))[..., 0], page * 255)
