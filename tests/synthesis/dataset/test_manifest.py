@@ -226,8 +226,8 @@ def test_the_card_says_what_the_manifest_holds(tmp_path: Path) -> None:
         "| mean linear light (1 is white) | T 0.875, R 0.500 |",
         "| yaw | 0 to 60 |",
         "| dome_chance | 0.3 |",
-        "| reflection_level | median 0.13, deviation of the logarithm 0.9 |",
-        "| blueness | mean of the logarithm 0.5, its deviation 0.35 |",
+        "| reflection_level | median 0.13, standard deviation of the logarithm 0.9 |",
+        "| blueness | mean of the logarithm 0.5, its standard deviation 0.35 |",
         "| backgrounds | natural | 2 | `ab` |",
     ):
         assert line in card

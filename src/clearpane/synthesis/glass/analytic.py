@@ -129,7 +129,7 @@ def _lens_rays(scene: GlassScene, options: AnalyticOptions) -> bool:
 
 
 def _rays(scenes: Sequence[GlassScene], p: SceneTensors, options: AnalyticOptions) -> Iterator[_Rays]:
-    """Yield the rays of a pinhole or, for a single scene, those of each lens sample, one subsample in turn."""
+    """Yield the rays of a pinhole, or a single scene's rays per lens sample, one subsample in turn."""
 
     def grid(rows: Tensor, columns: Tensor) -> Tensor:  # [S, H], [S, W] -> [B, 2, S, H, W]
         x = columns[:, None, :].expand(-1, rows.shape[1], -1)
@@ -261,16 +261,10 @@ def _dome_looks(p: SceneTensors, rays: _Rays, step: Tensor, orders: int) -> Iter
 
 
 def _mirrored(p: SceneTensors, origin: tuple[float, float], directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Reflect rays off the front face.
-
-    Args:
-        p: Tensors of B scenes.
-        origin: x and y on the lens, metres.
-        directions: Ray directions (z = 1), x and y [B, 2, S, H, W].
+    """Reflect rays with directions [B, 2, S, H, W] (z = 1) off the front face.
 
     Returns:
-        Points on the front face relative to the pane's centre, and unit reflected directions,
-        [B, 3, S, H, W] each.
+        Points on the face relative to the pane's centre, and unit reflected directions, [B, 3, S, H, W] each.
     """
     normal = p.normal[..., None]
     ray = torch.cat([directions, torch.ones_like(directions[:, :1])], dim=1)

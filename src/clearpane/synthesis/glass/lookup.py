@@ -31,9 +31,8 @@ class SceneTensors:
     filtered: Tensor  # [B, 1, 1, 1], true for scenes with a filter
     background: Tensor  # [B, 3, h, w]
     world: Tensor  # [B, 3, h, w]; a dome's is padded by one column at either side, wrapped around
-    screen: (
-        tuple[Tensor, Tensor, Tensor] | None
-    )  # the first scene's centre, across, down, [3]; None for domes
+    # Centre, across and down [3] of the first scene's screen; None for domes.
+    screen: tuple[Tensor, Tensor, Tensor] | None
 
 
 def scene_tensors(

@@ -112,13 +112,7 @@ def sample_scene(
         scene = GlassScene(
             Background(picture, far, *light),
             ReflectedWorld(
-                world_picture,
-                "dome" if is_dome else "screen",
-                before,
-                radiance,
-                rotation,
-                *look,
-                lights,
+                world_picture, "dome" if is_dome else "screen", before, radiance, rotation, *look, lights
             ),
             pane,
             _draw_camera(draw, ranges, far, glass + before),
@@ -174,34 +168,27 @@ class _Draw:
         return (int(self._bits.random_raw()) >> 11) * 2.0**-53
 
     def uniform(self, ends: Range) -> float:
-        """Draw a number uniformly from a range."""
         return _rounded(ends[0] + (ends[1] - ends[0]) * self._unit())
 
     def log_uniform(self, ends: Range) -> float:
-        """Draw a number log-uniformly from a range."""
         low, high = math.log(ends[0]), math.log(ends[1])
         drawn = _rounded(math.exp(low + (high - low) * self._unit()))
         return min(max(drawn, ends[0]), ends[1])
 
     def log_normal(self, median: float, deviation: float) -> float:
         # Half a step above 0, whose quantile is not finite.
-        """Draw a log-normal number with this median and standard deviation of the logarithm."""
         return _rounded(median * math.exp(deviation * NormalDist().inv_cdf(self._unit() + 2.0**-54)))
 
     def chance(self, probability: float) -> bool:
-        """Draw True with this probability."""
         return self._unit() < probability
 
     def sign(self) -> int:
-        """Draw -1 or 1."""
         return 1 if self.chance(0.5) else -1
 
     def index(self, count: int) -> int:
-        """Draw an index below ``count``."""
         return int(self._bits.random_raw()) * count >> 64
 
     def choice(self, items: Sequence[Item]) -> Item:
-        """Draw one of the items."""
         return items[self.index(len(items))]
 
 

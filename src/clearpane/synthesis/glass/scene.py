@@ -1,4 +1,4 @@
-"""Description of a glass scene: a pane in front of a camera, a background behind it, a world that it reflects.
+"""Description of a glass scene: a pane before a camera, a background behind it and a world that it reflects.
 
 World space is the camera's: origin at the lens, OpenCV axes (x right, y down, z forward). Lengths are in
 metres, angles in degrees, for people to read and write; radiance is relative to the sensor's white level.

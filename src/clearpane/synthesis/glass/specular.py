@@ -199,7 +199,8 @@ def _split(
 
     def recombined(amplitude_s: Tensor, amplitude_p: Tensor, direction: Tensor) -> Tensor:
         p = torch.linalg.cross(direction, s)
-        return amplitude_s[..., None] * part_s * s + amplitude_p[..., None] * part_p * p
+        field: Tensor = amplitude_s[..., None] * part_s * s + amplitude_p[..., None] * part_p * p
+        return field
 
     return recombined(r_s, r_p, mirrored), recombined(t_s, t_p, refracted)
 
@@ -213,7 +214,7 @@ def _split_averaging(
 
 
 def _s_direction(direction: Tensor, normal: Tensor) -> Tensor:
-    """Compute a unit vector perpendicular to the plane of incidence; at normal incidence, any across the ray."""
+    """Compute a unit vector perpendicular to the plane of incidence; any across the ray at normal incidence."""
     x, y, z = direction.unbind(-1)
     zero = torch.zeros_like(x)
     any_across = torch.where(

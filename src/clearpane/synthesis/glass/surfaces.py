@@ -143,7 +143,7 @@ def meet(surface: Surface[Array], origin: Array, direction: Array, forward: bool
 
 
 def refract(direction: Array, hit: Hit[Array], ior: Array) -> Array:  # [..., 3]
-    """Compute unit directions behind the face: ``d / ior + (cos_t - cos_i / ior) n`` (vector form of Snell's law).
+    """Refract unit directions by Snell's law as vectors: ``d / ior + (cos_t - cos_i / ior) n``.
 
     Args:
         direction: Unit directions of the incident rays [..., 3].
@@ -158,7 +158,10 @@ def refract(direction: Array, hit: Hit[Array], ior: Array) -> Array:  # [..., 3]
 
 
 def surface_side(surface: Surface[Array], position: Array) -> Array:  # [...]
-    """Compute F at points [..., 3]: positive in front, negative behind; near the face about twice the distance."""
+    """Compute F at points [..., 3]: positive in front, negative behind.
+
+    Near the face its magnitude is about twice the distance.
+    """
     across = _across(surface, position - surface.vertex)
     side: Array = surface.curvature * _dot(across, across)
     side = side - 2 * _dot(surface.normal, position - surface.vertex)

@@ -63,7 +63,7 @@ def scene_textures(
 
 
 def fitted(picture: Tensor, height: int, width: int) -> Tensor:
-    """Crop a picture [3, H, W] centrally to the aspect ratio, and resize it (antialiased) to [3, height, width]."""
+    """Crop a picture [3, H, W] centrally to an aspect ratio and resize it to [3, height, width]."""
     rows, columns = picture.shape[-2:]
     scale = min(rows / height, columns / width)
     kept_rows, kept_columns = max(1, round(scale * height)), max(1, round(scale * width))

@@ -1,7 +1,7 @@
-"""Materials of random objects: texture sets from a folder, procedural ones with fine detail and letters.
+"""Materials of random objects: texture sets from a folder, or procedural ones with fine detail and letters.
 
-A material is a picture of six channels that repeats: linear albedo (3), metallic, roughness, height. It is
-laid on a surface from three sides, mixed by which side a point is on.
+A material is a repeating picture of six channels: linear albedo (3), metallic, roughness, height. It is
+projected onto a surface along three axes and blended according to the side that a point is on.
 """
 
 import math
@@ -27,12 +27,12 @@ CHANNELS = 6
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """A texture and how it is laid on.
+    """A texture and its placement.
 
     Attributes:
-        levels: the texture and its halves, [6, S, S], [6, S / 2, S / 2] and so on.
-        period: metres after which it repeats.
-        offset: where it begins, metres, [2].
+        levels: Texture and its halvings, [6, S, S], [6, S / 2, S / 2] and so on.
+        period: Period of repetition, metres.
+        offset: Offset of the texture, metres [2].
     """
 
     levels: tuple[Tensor, ...]
@@ -40,22 +40,21 @@ class Material:
     offset: Tensor
 
     def to(self, device: torch.device | str) -> "Material":
-        """On another device."""
+        """Return a copy on another device."""
         levels = tuple(level.to(device) for level in self.levels)
         return Material(levels, self.period, self.offset.to(device))
 
 
 def load_materials(folder: Path) -> tuple[Tensor, ...]:
-    """Texture sets: each folder in ``folder`` with albedo and roughness maps, and metallic ones for
-    what holds metal.
+    """Read texture sets: subfolders with albedo and roughness maps, and metallic ones for metals.
 
-    Their heights come from their brightness: what is dark lies low.
+    Heights are derived from brightness: dark parts are low.
 
     Returns:
-        One [6, S, S] for each, S = 256.
+        One texture [6, S, S] for each set, S = 256.
 
     Raises:
-        ClearpaneError: no such folder, no set in it, or a map that is missing or cannot be read.
+        ClearpaneError: there is no such folder or no set in it, or a map is missing or cannot be read.
     """
     if not folder.is_dir():
         raise ClearpaneError(f"{folder}: no such folder; name one that has a folder for each material")
@@ -70,14 +69,14 @@ def _load_set(folder: Path) -> Tensor:
     missing = [name for name in ("albedo", "roughness") if name not in found]
     if missing:
         raise ClearpaneError(f"{folder}: no {missing[0]} map in it, as {missing[0]}.jpg or .png")
-    albedo = srgb_to_linear(_load_map(found["albedo"]))  # the others are data, not light
+    albedo = srgb_to_linear(_load_map(found["albedo"]))  # the other maps are data, not light
     roughness = _load_map(found["roughness"])
     metallic = _load_map(found["metallic"]) if "metallic" in found else torch.zeros_like(roughness)
     return torch.cat([albedo, metallic[:1], roughness[:1], stretched(albedo.mean(0, keepdim=True))])
 
 
 def _load_map(path: Path) -> Tensor:
-    """Its stored values, [3, S, S] in [0, 1]."""
+    """Read the stored values of a map [3, S, S] in [0, 1]."""
     pixels = torch.from_numpy(read_picture(path).pixels[..., :3]).permute(2, 0, 1).float()
     size = (TEXTURE_SIZE, TEXTURE_SIZE)
     shrunk = F.interpolate(pixels[None], size, mode="bilinear", antialias=True, align_corners=False)[0]
@@ -85,19 +84,21 @@ def _load_map(path: Path) -> Tensor:
 
 
 def stretched(values: Tensor) -> Tensor:
-    """To [0, 1] by its least and largest value."""
+    """Rescale values to [0, 1] by their minimum and maximum."""
     return (values - values.min()) / (values.max() - values.min()).clamp(min=1e-6)
 
 
 def material_values(
     material: Material, local: Tensor, weights: Tensor, footprint: float, height: bool = False
 ) -> Tensor:
-    """Albedo, metallic and roughness [P, 5] at points, or their height alone [P, 1].
+    """Sample albedo, metallic and roughness [P, 5] at points, or their height alone [P, 1].
 
     Args:
-        local: points in the surface's own axes, metres, [P, 3].
-        weights: of the projections along x, y and z, [P, 3].
-        footprint: metres over which detail is averaged.
+        material: Material to sample.
+        local: Points in the surface's axes, metres [P, 3].
+        weights: Weights of the projections along x, y and z [P, 3].
+        footprint: Length over which detail is averaged, metres.
+        height: If set, the height is returned instead.
     """
     texel = material.period / TEXTURE_SIZE
     wanted = math.log2(max(footprint / texel, 1.0))
@@ -115,7 +116,7 @@ def material_values(
 
 
 def draw_material(generator: Generator, textures: tuple[Tensor, ...] = ()) -> Material:
-    """A random material: a given texture set as it is or tinted, or a procedural one."""
+    """Draw a material: a given texture set, perhaps tinted, or a procedural one."""
     if textures and uniform(0, 1, generator) < 0.4:
         texture = textures[int(torch.randint(len(textures), (), generator=generator))].clone()
         if uniform(0, 1, generator) < 0.5:
@@ -130,7 +131,7 @@ def draw_material(generator: Generator, textures: tuple[Tensor, ...] = ()) -> Ma
 
 
 def procedural_texture(generator: Generator) -> Tensor:
-    """Two finishes, each a metal or a dielectric of one colour, in a pattern: [6, S, S]."""
+    """Draw two finishes in a pattern, each a metal or a dielectric of one colour [6, S, S]."""
     pattern = _pattern(generator)
     first, second = _finish(generator), _finish(generator)
     if uniform(0, 1, generator) < 0.25:
@@ -145,7 +146,7 @@ def procedural_texture(generator: Generator) -> Tensor:
 
 
 def _finish(generator: Generator) -> Tensor:
-    """Linear albedo, metallic, roughness: [5]."""
+    """Draw linear albedo, metallic and roughness [5]."""
     metal = uniform(0, 1, generator) < 0.25
     colour = _colour(generator)
     if metal:  # metals are bright and pale
@@ -155,7 +156,7 @@ def _finish(generator: Generator) -> Tensor:
 
 
 def _colour(generator: Generator) -> Tensor:
-    """A linear colour, evenly drawn in sRGB; now and then a grey."""
+    """Draw a linear colour, uniform in sRGB and sometimes a grey."""
     colour = torch.rand(3, generator=generator)
     if uniform(0, 1, generator) < 0.2:
         colour = colour.mean().expand(3)
@@ -163,7 +164,7 @@ def _colour(generator: Generator) -> Tensor:
 
 
 def fractal_noise(generator: Generator, octaves: int) -> Tensor:
-    """Smooth noise that repeats, in [0, 1]: [S, S]."""
+    """Draw smooth periodic noise in [0, 1], [S, S]."""
     total = torch.zeros(TEXTURE_SIZE, TEXTURE_SIZE)
     cells = 2 ** int(torch.randint(2, 5, (), generator=generator))
     for octave in range(octaves):
@@ -176,20 +177,23 @@ def fractal_noise(generator: Generator, octaves: int) -> Tensor:
 
 
 def _pattern(generator: Generator) -> Tensor:
-    """A mask of the second finish, [S, S] in [0, 1]."""
+    """Draw a mask of the second finish [S, S] in [0, 1]."""
     kinds = (_stripes, _checks, _dots, _spots, _letters)
     return kinds[int(torch.randint(len(kinds), (), generator=generator))](generator)
 
 
 def _grid() -> tuple[Tensor, Tensor]:
-    """y and x in [0, 1]."""
+    """Return y and x in [0, 1], [S, S] each."""
     axis = (torch.arange(TEXTURE_SIZE) + 0.5) / TEXTURE_SIZE
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return y, x
 
 
 def _edge(signed: Tensor) -> Tensor:
-    """0 below, 1 above, with an edge some texels wide; of values that change by about 1 a texture."""
+    """Return 0 for negative and 1 for positive values, with an edge some texels wide.
+
+    The values must change by about 1 over the texture.
+    """
     return (0.5 + signed * TEXTURE_SIZE / 4).clamp(0, 1)
 
 
@@ -218,7 +222,7 @@ def _spots(generator: Generator) -> Tensor:
 
 
 def _letters(generator: Generator) -> Tensor:
-    """Rows of letters and digits."""
+    """Draw rows of letters and digits."""
     picture = Image.new("L", (TEXTURE_SIZE, TEXTURE_SIZE))
     draw = ImageDraw.Draw(picture)
     alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits

@@ -1,7 +1,6 @@
-"""Pictures of random objects: sphere tracing, an environment's light with shadows, and what is true of them.
+"""Renderings of random objects: sphere tracing, environment light with shadows, and ground truth.
 
-Light comes straight from the environment: what objects throw at each other is left out, as in a path tracer
-of depth 2.
+All light comes directly from the environment: interreflections are ignored, as in a path tracer of depth 2.
 """
 
 import math
@@ -18,24 +17,24 @@ from clearpane.optics.environment import look_up, pyramid
 from clearpane.optics.shading import EnvironmentLight, SurfacePoints, shade
 from clearpane.synthesis.objects.solids import MOST_PRIMITIVES, STEP_SHARE, SolidObject
 
-# Cells along a side of the grid of distances by which rays find their way.
+# Points along a side of the distance grid.
 _GRID = 96
 _STEPS = 96
 _SHADOW_STEPS = 32
-# Points are this near to the surface at the end, metres; shadow rays begin so many grid cells above it.
+# Final distance of traced points from the surface, metres; height at which shadow rays begin, grid cells.
 _NEAR, _LIFTED = 2e-4, 1.5
-# Points shaded at a time: as many times the number of lights are in memory.
+# Points shaded at a time; memory grows with this times the number of lights.
 _SHADED = 8192
 
 
 @dataclass(frozen=True)
 class ObjectRenderOptions:
-    """How objects are rendered.
+    """Rendering options of objects.
 
     Attributes:
-        supersampling: rays along each side of a pixel.
-        lights: that stand for the environment.
-        facets: microfacets a point, for smooth surfaces.
+        supersampling: Rays along each side of a pixel.
+        lights: Number of directional lights that represent the environment.
+        facets: Number of microfacets sampled per point, for smooth surfaces.
     """
 
     supersampling: int = 2
@@ -44,16 +43,16 @@ class ObjectRenderOptions:
 
 
 class ObjectViews(NamedTuple):
-    """What V cameras see of an object.
+    """Pictures of an object by V cameras, with ground truth.
 
     Attributes:
-        colour: sRGB on white, [V, 3, H, W] in [0, 1].
-        mask: share of the pixel that is the object, [V, 1, H, W].
-        depth: along the ray, metres, of what is seen in the mean; 0 where nothing is, [V, 1, H, W].
-        normal: outward in the world, times the mask, [V, 3, H, W].
-        albedo: linear, times the mask, [V, 3, H, W].
-        metallic, roughness: times the mask, [V, 1, H, W].
-        background: the environment behind, sRGB, [V, 3, H, W].
+        colour: Object on white [V, 3, H, W], sRGB in [0, 1].
+        mask: Share of the pixel that the object covers [V, 1, H, W].
+        depth: Mean depth of the visible surface along the ray, metres, 0 beside the object [V, 1, H, W].
+        normal: Outward normal in world space, times the mask [V, 3, H, W].
+        albedo: Linear albedo, times the mask [V, 3, H, W].
+        metallic, roughness: Metallic and roughness, times the mask [V, 1, H, W].
+        background: Environment behind the object, sRGB [V, 3, H, W].
     """
 
     colour: Tensor
@@ -67,12 +66,12 @@ class ObjectViews(NamedTuple):
 
 
 class Surface(NamedTuple):
-    """Where rays meet an object.
+    """Intersections of rays with an object.
 
     Attributes:
-        ray: which ray it is, [P] int64.
-        distance: along it, metres, [P].
-        points: [P, 3].
+        ray: Index of the ray [P] int64.
+        distance: Distance along the ray, metres [P].
+        points: Points on the surface [P, 3].
     """
 
     ray: Tensor
@@ -81,11 +80,12 @@ class Surface(NamedTuple):
 
 
 class DistanceGrid:
-    """An object's distances on a grid over the cube: cheap to look up, for rays to find their way.
+    """Signed distances of an object on a grid over the cube, cheap to look up while tracing rays.
 
     Args:
-        solid: the object.
-        side: points along a side, the cube's faces included.
+        solid: Object.
+        device: Device of the grid.
+        side: Number of points along a side, including the cube's faces.
     """
 
     def __init__(self, solid: SolidObject, device: torch.device, side: int = _GRID) -> None:
@@ -97,22 +97,26 @@ class DistanceGrid:
         self.values = torch.cat(parts).reshape(1, 1, side, side, side)
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Trilinear: [P, 3] -> [P]."""
+        """Interpolate distances [P] trilinearly at points [P, 3]."""
         place = (points / HALF_SIZE)[None, None, None]
         return F.grid_sample(self.values, place, padding_mode="border", align_corners=True).flatten()
 
 
 def trace(solid: SolidObject, grid: DistanceGrid, origins: Tensor, directions: Tensor) -> Surface:
-    """Where rays first meet the object: by the grid's distances up to a cell from it, then by its own.
+    """Find the first intersections of rays with an object, using exact distances near the surface.
+
+    Farther than about a grid cell from the surface, the cheaper distances of the grid are used.
 
     Args:
-        origins, directions: [N, 3]; directions of length 1.
+        solid: Object.
+        grid: Distance grid of the object.
+        origins, directions: Origins and unit directions of the rays [N, 3].
     """
     near, far = (x[:, 0] for x in cube_interval(origins, directions))
     alive = (far > near).nonzero()[:, 0]
     distance = near.clone()
     for _ in range(_STEPS):
-        # A trilinear distance may be off by its cell: closer than that, the object itself is asked.
+        # Trilinear distances may be off by a cell: closer than that, the exact distance is computed.
         reach = grid(origins[alive] + distance[alive, None] * directions[alive])
         close = (reach < 2 * grid.cell).nonzero()[:, 0]
         exact = solid.signed_distance(
@@ -132,11 +136,12 @@ def trace(solid: SolidObject, grid: DistanceGrid, origins: Tensor, directions: T
 
 
 def light_visibility(grid: DistanceGrid, points: Tensor, normals: Tensor, directions: Tensor) -> Tensor:
-    """Whether distant lights reach points: [P, K], 1 or 0; lights below the horizon count as reaching.
+    """Compute the visibility [P, K] of distant lights, 1 or 0; lights below the horizon count as visible.
 
     Args:
-        points, normals: [P, 3].
-        directions: to the lights, [K, 3].
+        grid: Distance grid of the object.
+        points, normals: Points on the surface and their normals [P, 3].
+        directions: Directions to the lights [K, 3].
     """
     visible = points.new_ones(len(points), len(directions))
     point, light = (normals @ directions.T > 0).nonzero(as_tuple=True)
@@ -146,7 +151,7 @@ def light_visibility(grid: DistanceGrid, points: Tensor, normals: Tensor, direct
 
 
 def _rays_leave(grid: DistanceGrid, start: Tensor, directions: Tensor) -> Tensor:
-    """Whether rays, [P, 3] each, leave the cube without meeting the object: [P] bool."""
+    """Test which rays, origins and directions [P, 3], leave the cube without meeting the object: [P] bool."""
     leaves = torch.ones(len(start), dtype=torch.bool, device=start.device)
     going = torch.arange(len(start), device=start.device)
     distance = start.new_full((len(start),), 0.5 * grid.cell)
@@ -170,11 +175,13 @@ def render_object(
     cameras: Cameras,
     options: ObjectRenderOptions | None = None,
 ) -> ObjectViews:
-    """Pictures of an object in the light of an environment, from all cameras.
+    """Render an object lit by an environment, from all cameras.
 
     Args:
-        environment: equirectangular linear radiance, [H, W, 3] (`clearpane.optics.environment`).
-        cameras: V.
+        solid: Object.
+        environment: Equirectangular linear radiance [H, W, 3] (`clearpane.optics.environment`).
+        cameras: V cameras.
+        options: Rendering options.
     """
     options = options or ObjectRenderOptions()
     scale = options.supersampling
@@ -230,19 +237,19 @@ def render_object(
 
 
 def _facing(normal: Tensor, view: Tensor) -> Tensor:
-    """Normals turned up to the horizon where a ray that grazes the object sees them from below."""
+    """Turn normals up to the horizon where a grazing ray sees them from below."""
     cosine = (normal * view).sum(-1, keepdim=True)
     return F.normalize(normal + (0.01 - cosine).clamp(min=0) * view, dim=-1)
 
 
 class _Shadows:
-    """Which lights, and how much of what a mirror would show, reach points."""
+    """Visibility from points of the lights and of the mirror direction."""
 
     def __init__(self, grid: DistanceGrid, light: EnvironmentLight[Tensor]) -> None:
         self.grid, self.directions = grid, light.directions
 
     def __call__(self, points: Tensor, normal: Tensor, view: Tensor) -> tuple[Tensor, Tensor]:
-        """[P, K] and [P, 1]."""
+        """Compute the visibility of the lights [P, K] and of the mirror direction [P, 1]."""
         lights = light_visibility(self.grid, points, normal, self.directions)
         mirror = 2 * (normal * view).sum(-1, keepdim=True) * normal - view
         start = points + _LIFTED * self.grid.cell * normal
@@ -250,24 +257,25 @@ class _Shadows:
 
 
 def _one_a_pixel(ray: Tensor, owners: Tensor, cameras: Cameras, scale: int) -> Tensor:
-    """For each point that of its pixel and primitive which is asked for shadows: [P] places in the list."""
+    """Choose one point per pixel and primitive for shadow rays; return its index for every point [P]."""
     width = cameras.width * scale
     row, column = ray // width, ray % width  # rows of all views one after another
     pixel = row // scale * cameras.width + column // scale
     _, index = torch.unique(pixel * MOST_PRIMITIVES + owners, return_inverse=True)
     first = index.new_full((int(index.max()) + 1 if len(index) else 0,), len(ray))
     first.scatter_reduce_(0, index, torch.arange(len(ray), device=ray.device), "amin")
-    return first[index]
+    chosen: Tensor = first[index]
+    return chosen
 
 
 def _footprint(fine: Cameras, distance: Tensor) -> float:
-    """How large a ray's share of the picture is on the object, metres."""
+    """Compute the mean size of a ray's pixel on the object, metres."""
     focal = float(fine.intrinsics[..., :2].mean())
     return float(distance.mean()) / focal if len(distance) else 1.0
 
 
 def _averaged(values: Tensor, ray: Tensor, fine: Cameras, scale: int) -> Tensor:
-    """Values of rays that met something, averaged over pixels: [V, C, H, W]."""
+    """Average the values of rays that met the object over pixels: [V, C, H, W]."""
     views = len(fine.camera_to_world)
     flat = values.new_zeros(views * fine.height * fine.width, values.shape[-1])
     flat[ray] = values
@@ -276,9 +284,9 @@ def _averaged(values: Tensor, ray: Tensor, fine: Cameras, scale: int) -> Tensor:
 
 
 def _background(environment: Tensor, cameras: Cameras) -> Tensor:
-    """The environment as the cameras see it without the object, sRGB."""
+    """Render the environment as seen by the cameras without the object, sRGB."""
     _, directions = picture_rays(cameras)
-    # A texel of the map is a degree or less: as coarse as a pixel.
+    # Use the level whose texels are about as coarse as a pixel.
     texel = math.pi / environment.shape[0]
     pixel = 1 / float(cameras.intrinsics[..., :2].mean())
     levels = pyramid(environment)

@@ -1,4 +1,4 @@
-"""Random objects under random light from cameras around them: drawn when asked for, or kept in a folder."""
+"""Random objects in random light with cameras around them: rendered on demand, or stored in a folder."""
 
 import hashlib
 import json
@@ -26,23 +26,23 @@ from clearpane.synthesis.objects.solids import SolidObject, draw_object
 
 STREAM_FILE = "stream.json"
 GENERATOR_VERSION = 2
-"""Grows whenever the same seed gives another object or other pictures."""
+"""Version to increment whenever a seed gives a different object or different pictures."""
 _MAP_WIDTH = 512
-# Cameras see an object's ball, of radius 0.87 at most, in so much of half their view.
+# Range of the field of view relative to the angle of a ball of radius _BALL at the object (at most 0.87).
 _FILLED = (0.85, 1.1)
 _BALL = 0.7
 
 
 @dataclass(frozen=True)
 class ObjectStream:
-    """An endless sequence of objects; object k depends on these numbers and on k alone.
+    """An endless sequence of objects; object k depends only on these settings and on k.
 
     Attributes:
-        seed: of the sequence.
-        views: cameras about each object.
-        side: of the pictures, pixels.
-        points: in space whose distance is told.
-        options: how they are rendered.
+        seed: Random seed of the sequence.
+        views: Number of cameras around each object.
+        side: Side of the pictures, pixels.
+        points: Number of points in space with a ground-truth distance.
+        options: Rendering options.
     """
 
     seed: int = 0
@@ -54,18 +54,18 @@ class ObjectStream:
 
 @dataclass(frozen=True, eq=False)
 class ObjectSources:
-    """What objects are drawn from.
+    """Materials and environments of random objects.
 
     Attributes:
-        materials: texture sets, as `clearpane.synthesis.objects.materials.load_materials` gives them.
-        environments: equirectangular HDR maps; without any, skies and lamps are drawn at random.
+        materials: Texture sets from `clearpane.synthesis.objects.materials.load_materials`.
+        environments: Equirectangular HDR maps; None draws random skies and lamps.
     """
 
     materials: tuple[Tensor, ...] = ()
     environments: Pictures | None = None
 
     def facts(self) -> dict[str, list[str]]:
-        """What tells sources apart, for JSON: digests of the materials, names of the maps."""
+        """Return JSON values that identify the sources: digests of the materials, names of the maps."""
         digests = [hashlib.sha256(m.numpy().tobytes()).hexdigest()[:16] for m in self.materials]
         return {
             "materials": digests,
@@ -75,13 +75,13 @@ class ObjectSources:
 
 @dataclass(frozen=True, eq=False)
 class ObjectSample:
-    """An object as its cameras see it.
+    """An object as seen by its cameras.
 
     Attributes:
-        views: of V cameras.
-        cameras: V.
-        points: some in the cube, see `draw_points`, [P, 3].
-        distances: theirs to the object, metres, below 0 inside, [P, 1].
+        views: Pictures by V cameras.
+        cameras: The V cameras.
+        points: Points in the cube, see `draw_points`, [P, 3].
+        distances: Signed distances of the points to the object, metres, negative inside, [P, 1].
     """
 
     views: ObjectViews
@@ -90,13 +90,13 @@ class ObjectSample:
     distances: Tensor
 
     def to(self, device: torch.device | str) -> "ObjectSample":
-        """The same on another device."""
+        """Return a copy on another device."""
         views = ObjectViews(*(value.to(device) for value in self.views))
         return ObjectSample(views, self.cameras.to(device), self.points.to(device), self.distances.to(device))
 
 
 def object_seed(seed: int, index: int) -> int:
-    """The seed of object ``index`` of a stream of ``seed``.
+    """Derive the seed of object ``index`` of the stream with ``seed``.
 
     >>> object_seed(0, 0) == object_seed(0, 1)
     False
@@ -107,7 +107,7 @@ def object_seed(seed: int, index: int) -> int:
 def draw_object_sample(
     index: int, sources: ObjectSources, stream: ObjectStream, device: torch.device | str = "cpu"
 ) -> ObjectSample:
-    """Object ``index`` of a stream, rendered on a device; what is drawn at random is drawn on the processor.
+    """Draw object ``index`` of a stream and render it on a device; random numbers are drawn on the CPU.
 
     Raises:
         ClearpaneError: a map cannot be read.
@@ -125,13 +125,17 @@ def draw_object_sample(
 def draw_points(
     solid: SolidObject, masks: Tensor, cameras: Cameras, count: int, generator: Generator
 ) -> Tensor:
-    """Points in the cube, [count, 3], in random order.
+    """Draw points in the cube [count, 3], in random order.
 
-    A third lies within some centimetres of the surface, a third anywhere; a third, or as many as are found,
-    in the visual hull and outside the object: there pictures alone say least.
+    A third lies within some centimetres of the surface, a third anywhere, and up to a third in the visual
+    hull but outside the object, where pictures alone are least informative.
 
     Args:
-        masks: [V, 1, H, W] of V cameras.
+        solid: Object.
+        masks: Masks of V cameras [V, 1, H, W].
+        cameras: The V cameras.
+        count: Number of points.
+        generator: Source of all randomness.
     """
     device = masks.device
     candidates = (HALF_SIZE * (2 * torch.rand(4 * count, 3, generator=generator) - 1)).to(device)
@@ -149,7 +153,7 @@ def draw_points(
 
 
 def in_all_masks(points: Tensor, masks: Tensor, cameras: Cameras) -> Tensor:
-    """Which points, [P, 3], no mask [V, 1, H, W] tells to be empty: [P] bool."""
+    """Test which points [P, 3] are not shown to be empty by any mask [V, 1, H, W]: [P] bool."""
     inside = torch.ones(len(points), dtype=torch.bool, device=points.device)
     for view, mask in enumerate(masks):
         pixels, depth = project(cameras[view], points)
@@ -162,14 +166,14 @@ def in_all_masks(points: Tensor, masks: Tensor, cameras: Cameras) -> Tensor:
 
 
 def to_surface(solid: SolidObject, points: Tensor) -> Tensor:
-    """Points moved to about where the surface is nearest: [P, 3]."""
+    """Move points [P, 3] to about the nearest point of the surface."""
     for _ in range(6):
         points = points - solid.signed_distance(points)[:, None] * solid.normals(points)
     return points
 
 
 def draw_environment(sources: ObjectSources, generator: Generator) -> Tensor:
-    """A map turned about the upright axis, so bright that a white matt object is well exposed: [H, W, 3]."""
+    """Draw a map [H, W, 3], rotated about the vertical axis and scaled to expose a white matt object well."""
     if sources.environments is None:
         environment = random_sky(generator)
     else:
@@ -183,13 +187,13 @@ def draw_environment(sources: ObjectSources, generator: Generator) -> Tensor:
 
 
 def mean_radiance(environment: Tensor) -> Tensor:
-    """Over all directions and channels: what a white matt object would show in the mean."""
+    """Average over all directions and channels: the mean radiance of a white matt object."""
     weight = torch.from_numpy(solid_angles(*environment.shape[:2])).to(environment)[:, None, None]
     return (environment * weight).sum() / (3 * environment.shape[1] * weight.sum())
 
 
 def random_sky(generator: Generator) -> Tensor:
-    """A sky over a ground, with up to six lamps or windows: [64, 128, 3]."""
+    """Draw a sky over a ground, with up to six lamps or windows [64, 128, 3]."""
     directions = torch.from_numpy(texel_directions(64, 128)).float()
     up = directions[..., 1:2]
     sky, horizon, ground = (0.2 + torch.rand(3, generator=generator) for _ in range(3))
@@ -203,9 +207,9 @@ def random_sky(generator: Generator) -> Tensor:
 
 
 def draw_cameras(views: int, side: int, generator: Generator) -> Cameras:
-    """Cameras around the object, spread evenly and then moved a little, that look at about its middle.
+    """Draw jittered, evenly spread cameras around the object, aimed at about its centre.
 
-    Each has its own distance, angle of view and principal point, as photographs that are cut out have.
+    Each has its own distance, field of view and principal point, like cropped photographs.
     """
     turn = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
     moved = fibonacci_sphere(views) @ turn + 0.15 * torch.randn(views, 3, generator=generator)
@@ -223,7 +227,7 @@ def draw_cameras(views: int, side: int, generator: Generator) -> Cameras:
 
 
 def fibonacci_sphere(count: int) -> Tensor:
-    """Directions spread evenly over the sphere: [count, 3]."""
+    """Spread directions evenly over the sphere [count, 3]."""
     index = torch.arange(count) + 0.5
     height = 1 - 2 * index / count
     angle = math.pi * (1 + math.sqrt(5)) * index
@@ -232,16 +236,16 @@ def fibonacci_sphere(count: int) -> Tensor:
 
 
 class ObjectDataset(Dataset[ObjectSample]):
-    """A stream of objects for `torch.utils.data.DataLoader`: endless, or so many that are kept in a folder.
+    """A stream of objects for `torch.utils.data.DataLoader`: endless, and stored in a folder if one is given.
 
-    ``dataset[k]`` is object k of the stream. In a folder each is a file, written when it is first asked for,
-    with 8 bits for colours and 16 for depths and normals; rendering takes seconds, reading no time.
+    ``dataset[k]`` is object k of the stream. In a folder each is a file, written on first access, with 8 bits
+    for colours and 16 for depths and normals; rendering takes seconds, reading next to nothing.
 
     Args:
-        sources: what objects are drawn from.
-        stream: which objects.
-        folder: where they are kept; none, each is rendered whenever it is asked for.
-        device: where they are rendered; they are given on the processor.
+        sources: Sources that objects are drawn from.
+        stream: Stream that the objects come from.
+        folder: Folder that stores them; None renders each on every access.
+        device: Device that renders them; they are returned on the CPU.
 
     Raises:
         ClearpaneError: the folder holds objects of another stream.
@@ -259,7 +263,7 @@ class ObjectDataset(Dataset[ObjectSample]):
             self._claim(folder)
 
     def _claim(self, folder: Path) -> None:
-        """Write down which objects a folder holds, or see that it holds these."""
+        """Record the stream in a new folder, or check that an existing one holds the same."""
         folder.mkdir(parents=True, exist_ok=True)
         own = {**asdict(self.stream), "generator": GENERATOR_VERSION, **self.sources.facts()}
         path = folder / STREAM_FILE
@@ -268,7 +272,7 @@ class ObjectDataset(Dataset[ObjectSample]):
                 temporary.write_text(json.dumps(own) + "\n", encoding="utf-8")
         elif json.loads(path.read_text(encoding="utf-8")) != own:
             raise ClearpaneError(
-                f"{folder}: holds other objects than those asked for; remove it, or name another"
+                f"{folder}: holds other objects than those requested; remove it, or name another folder"
             )
 
     def __getitem__(self, index: int) -> ObjectSample:
@@ -288,7 +292,7 @@ _FINE = ("depth", "normal")
 
 
 def save_object_sample(sample: ObjectSample, path: Path) -> None:
-    """Write a sample, whole or not at all: albedo is stored as sRGB, colours with 8 bits."""
+    """Write a sample atomically: albedo is stored as sRGB, colours with 8 bits."""
     stored: dict[str, Tensor] = {}
     for name, value in sample.views._asdict().items():
         if name == "albedo":
@@ -307,19 +311,19 @@ def save_object_sample(sample: ObjectSample, path: Path) -> None:
 
 
 def load_object_sample(path: Path) -> ObjectSample:
-    """Read a sample back.
+    """Read a sample written by `save_object_sample`.
 
     Raises:
-        ClearpaneError: the file is damaged or no object.
+        ClearpaneError: the file is damaged or not an object sample.
     """
     try:
         with safe_open(path, "pt") as file:
             names = set(file.keys())
         if names != {*_COLOURS, *_FINE, "camera_to_world", "intrinsics", "points", "distances"}:
-            raise ClearpaneError(f"{path}: is no object; remove it, and it is rendered again")
+            raise ClearpaneError(f"{path}: not an object sample; remove it, and it will be rendered again")
         stored = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ClearpaneError(f"{path}: cannot be read; remove it, and it is rendered again") from error
+        raise ClearpaneError(f"{path}: cannot be read; remove it, and it will be rendered again") from error
     values = {name: stored[name].float() / 255 for name in _COLOURS} | {
         name: stored[name].float() for name in _FINE
     }

@@ -1,10 +1,10 @@
-"""Random solid objects without end: primitives with height fields, joined, blended and cut.
+"""An endless supply of random solid objects: primitives with height fields, joined, blended and cut.
 
-In the spirit of LRM-Zero (arXiv 2406.09371): networks that reconstruct real objects learn from shapes and
-materials of no meaning, as long as there is enough variety in them.
+In the spirit of LRM-Zero (arXiv 2406.09371): networks that reconstruct real objects can learn from
+meaningless shapes and materials, as long as these are varied enough.
 
 An object lies in the world of `clearpane.geometry.cameras`: y up, within half a metre of the origin
-along each axis. Its signed distance is a bound: true next to a lone primitive, no more than true elsewhere.
+along each axis. Its signed distance is a bound: exact next to a lone primitive, a lower bound elsewhere.
 """
 
 import math
@@ -27,23 +27,23 @@ MOST_PRIMITIVES = 9
 
 _TRIES = 50
 _RELIEF_DETAIL = 4.0
-# A height field makes a distance grow faster than 1; steps along a ray are shortened by this.
+# A height field makes distances grow faster than 1 per metre; steps along a ray are shortened by this factor.
 STEP_SHARE = 0.7
 
 
 @dataclass(frozen=True, eq=False)
 class Primitive:
-    """A solid and what it does to those before it.
+    """A solid and the way it is combined with those before it.
 
     Attributes:
-        kind: its shape.
-        size: half its extent along its own axes, metres, [3].
-        rotation: from its own axes to the world's, [3, 3].
-        centre: [3].
-        operation: added, added with a fillet, or taken away.
-        fillet: how wide that is, metres.
-        relief: the height of its height field, metres; 0 for a plain surface.
-        material: of its surface, and of the surface that it cuts.
+        kind: Shape.
+        size: Half extents along its own axes, metres [3].
+        rotation: Rotation from its own axes to the world's [3, 3].
+        centre: Centre [3], metres.
+        operation: Operation: added, added with a fillet, or subtracted.
+        fillet: Width of the fillet, metres.
+        relief: Amplitude of its height field, metres; 0 for a plain surface.
+        material: Material of its surface, and of the surface that it cuts.
     """
 
     kind: Kind
@@ -58,16 +58,16 @@ class Primitive:
 
 @dataclass(frozen=True, eq=False)
 class SolidObject:
-    """Primitives, in their order; the first is never a cut.
+    """Primitives in order; the first is never a cut.
 
     Attributes:
-        primitives: 1 to 9.
+        primitives: Primitives, 1 to 9.
     """
 
     primitives: tuple[Primitive, ...]
 
     def to(self, device: torch.device | str) -> "SolidObject":
-        """On another device."""
+        """Return a copy on another device."""
         return SolidObject(
             tuple(
                 replace(
@@ -82,19 +82,20 @@ class SolidObject:
         )
 
     def signed_distance(self, points: Tensor) -> Tensor:
-        """Metres, below 0 inside: [P, 3] -> [P]."""
+        """Compute signed distances [P] of points [P, 3], metres, negative inside."""
         return self._combined(points)[0]
 
     def owners(self, points: Tensor) -> Tensor:
-        """Which primitive's surface is nearest: [P, 3] -> [P] int64."""
+        """Find the primitive with the nearest surface, [P] int64, for points [P, 3]."""
         return self._combined(points)[1]
 
     def surface(self, points: Tensor, owners: Tensor, footprint: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Materials at points of the surface: linear albedo [P, 3], metallic [P, 1], roughness [P, 1].
+        """Sample materials at surface points: linear albedo [P, 3], metallic [P, 1], roughness [P, 1].
 
         Args:
-            owners: whose surface it is, as `owners` says.
-            footprint: of a pixel there, metres: finer detail is averaged.
+            points: Points on the surface [P, 3].
+            owners: Primitive of each point [P], from `owners`.
+            footprint: Size of a pixel there, metres; finer detail is averaged.
         """
         values = points.new_zeros(len(points), 5)
         for index, primitive in enumerate(self.primitives):
@@ -104,9 +105,9 @@ class SolidObject:
         return values[:, :3], values[:, 3:4], values[:, 4:]
 
     def normals(self, points: Tensor, step: float = 1e-3) -> Tensor:
-        """Unit normals outward, by differences over so many metres: [P, 3].
+        """Compute outward unit normals [P, 3] by finite differences over ``step`` metres.
 
-        Four look-ups at a tetrahedron's corners, whose errors of second order cancel.
+        Four evaluations at a tetrahedron's corners, whose second-order errors cancel.
         """
         corners = points.new_tensor([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
         gradient = sum(c * self.signed_distance(points + step * c)[:, None] for c in corners)
@@ -130,20 +131,20 @@ class SolidObject:
 
 
 def smooth_minimum(a: Tensor, b: Tensor, width: float) -> Tensor:
-    """The lesser of two; where they differ by less than ``width``, up to a quarter of it lower: a fillet."""
+    """Compute a minimum with a fillet: where values differ by less than ``width``, up to a quarter of it lower."""
     near = (width - (a - b).abs()).clamp(min=0) / width
     return torch.minimum(a, b) - near**2 * width / 4
 
 
 def primitive_distance(primitive: Primitive, points: Tensor) -> Tensor:
-    """A bound on the signed distance to a primitive with its relief: [P, 3] -> [P]."""
+    """Compute a lower bound [P] on the signed distance of points [P, 3] to a primitive with its relief."""
     local = (points - primitive.centre) @ primitive.rotation
     distance = _SHAPES[primitive.kind](local, primitive.size)
     if primitive.relief:
-        # Far away the relief does not matter: it is looked up only next to the surface.
+        # Far away the relief does not matter: it is sampled only next to the surface.
         near = (distance.abs() < 4 * primitive.relief).nonzero()[:, 0]
         local_near, weights = _face_weights(primitive, points[near])
-        # No finer than this, so that its slopes stay gentle enough for rays to be traced.
+        # Detail is limited so that slopes stay gentle enough for ray tracing.
         detail = _RELIEF_DETAIL * primitive.relief
         height = material_values(primitive.material, local_near, weights, detail, height=True)[:, 0]
         lowered = distance[near] - primitive.relief * (height - 0.5)
@@ -152,7 +153,7 @@ def primitive_distance(primitive: Primitive, points: Tensor) -> Tensor:
 
 
 def _face_weights(primitive: Primitive, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Points in a primitive's own axes, and how much of its three projections they get: [P, 3] each."""
+    """Return points in a primitive's axes, and weights of its three projections, [P, 3] each."""
     local = (points - primitive.centre) @ primitive.rotation
     weights = (local / primitive.size).abs() ** 8
     return local, weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)
@@ -160,24 +161,27 @@ def _face_weights(primitive: Primitive, points: Tensor) -> tuple[Tensor, Tensor]
 
 def _ellipsoid(p: Tensor, size: Tensor) -> Tensor:
     scaled, steep = (p / size).norm(dim=-1), (p / size**2).norm(dim=-1)
-    # Exact to first order at the surface (Quilez); at the very middle, minus the shortest half axis.
-    return torch.where(steep > 1e-6, scaled * (scaled - 1) / steep.clamp(min=1e-6), -size.min())
+    # Exact to first order at the surface (Quilez); minus the shortest half axis at the centre.
+    distance: Tensor = torch.where(steep > 1e-6, scaled * (scaled - 1) / steep.clamp(min=1e-6), -size.min())
+    return distance
 
 
 def _box(p: Tensor, size: Tensor) -> Tensor:
     rounding = 0.15 * size.min()
     q = p.abs() - size + rounding
-    return q.clamp(min=0).norm(dim=-1) + q.amax(-1).clamp(max=0) - rounding
+    distance: Tensor = q.clamp(min=0).norm(dim=-1) + q.amax(-1).clamp(max=0) - rounding
+    return distance
 
 
 def _cylinder(p: Tensor, size: Tensor) -> Tensor:
     radius = torch.minimum(size[0], size[2])
     q = torch.stack([p[:, [0, 2]].norm(dim=-1) - radius, p[:, 1].abs() - size[1]], dim=-1)
-    return q.clamp(min=0).norm(dim=-1) + q.amax(-1).clamp(max=0)
+    distance: Tensor = q.clamp(min=0).norm(dim=-1) + q.amax(-1).clamp(max=0)
+    return distance
 
 
 def _cone(p: Tensor, size: Tensor) -> Tensor:
-    """With its tip cut off at a third of its width."""
+    """Compute distances to a cone truncated at a third of its width."""
     radius, height = torch.minimum(size[0], size[2]), size[1]
     tip = radius / 3
     q = torch.stack([p[:, [0, 2]].norm(dim=-1), p[:, 1]], dim=-1)
@@ -195,16 +199,17 @@ def _cone(p: Tensor, size: Tensor) -> Tensor:
 def _torus(p: Tensor, size: Tensor) -> Tensor:
     tube = 0.35 * size.min()
     ring = torch.minimum(size[0], size[2]) - tube
-    return torch.stack([p[:, [0, 2]].norm(dim=-1) - ring, p[:, 1]], dim=-1).norm(dim=-1) - tube
+    distance: Tensor = torch.stack([p[:, [0, 2]].norm(dim=-1) - ring, p[:, 1]], dim=-1).norm(dim=-1) - tube
+    return distance
 
 
 def _capsule(p: Tensor, size: Tensor) -> Tensor:
     radius = torch.minimum(size[0], size[2]).clamp(max=float(size[1]))
     half = size[1] - radius
     along = p[:, 1].clamp(-float(half), float(half))
-    return (p - torch.stack([torch.zeros_like(along), along, torch.zeros_like(along)], dim=-1)).norm(
-        dim=-1
-    ) - radius
+    nearest = torch.stack([torch.zeros_like(along), along, torch.zeros_like(along)], dim=-1)
+    distance: Tensor = (p - nearest).norm(dim=-1) - radius
+    return distance
 
 
 _SHAPES: dict[Kind, Callable[[Tensor, Tensor], Tensor]] = {
@@ -218,10 +223,11 @@ _SHAPES: dict[Kind, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def draw_object(seed: int, textures: tuple[Tensor, ...] = ()) -> SolidObject:
-    """A random object; the same seed and textures give the same one.
+    """Draw an object; the same seed and textures give the same one.
 
     Args:
-        textures: material sets to use beside the procedural ones, as `load_materials` gives them.
+        seed: Random seed.
+        textures: Material sets from `load_materials`, used besides the procedural ones.
     """
     generator = Generator().manual_seed(seed)
     for _ in range(_TRIES):
@@ -238,7 +244,7 @@ def draw_object(seed: int, textures: tuple[Tensor, ...] = ()) -> SolidObject:
 
 
 def _draw_primitive(before: list[Primitive], generator: Generator, textures: tuple[Tensor, ...]) -> Primitive:
-    """One more: the first in the middle, others about the surface of one before."""
+    """Draw a primitive: the first at the centre, later ones at the surface of a previous one."""
     kind = KINDS[int(torch.randint(len(KINDS), (), generator=generator))]
     chance = uniform(0, 1, generator)
     operation: Operation = "union" if chance < 0.55 else "blend" if chance < 0.75 else "cut"
@@ -263,7 +269,7 @@ def _draw_primitive(before: list[Primitive], generator: Generator, textures: tup
 
 
 def _draw_rotation(generator: Generator) -> Tensor:
-    """A third upright, a third turned about y, the rest anyhow."""
+    """Draw a rotation: none, about y, or arbitrary, with probability 1/3 each."""
     chance = uniform(0, 1, generator)
     if chance < 1 / 3:
         return torch.eye(3)
@@ -282,7 +288,7 @@ def _draw_rotation(generator: Generator) -> Tensor:
 
 
 def _fit(solid: SolidObject, reach: float) -> SolidObject | None:
-    """Moved and scaled: its box is centred, its longest side 1 metre. None if hardly anything is left."""
+    """Centre the object's box and scale its longest side to 1 metre; None if hardly anything is left."""
     cells = 48
     axis = (torch.arange(cells) + 0.5) / cells * 2 * reach - reach
     points = torch.cartesian_prod(axis, axis, axis)
