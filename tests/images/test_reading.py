@@ -329,6 +329,7 @@ def test_heic_is_read_upright_and_written_as_sixteen_bit_png(tmp_path):
 
 def test_names_of_pictures():
     assert is_picture_name("a/IMG_1.JPG") and is_picture_name("x.tiff") and is_picture_name("x.dng")
+    assert all(is_picture_name(f"x{s}") for s in (".jfif", ".jpe", ".mpo", ".hif", ".nrw", ".3fr"))
     assert not is_picture_name("jpg") and not is_picture_name("x.gif") and not is_picture_name(".jpg/x")
 
 

@@ -10,6 +10,9 @@ RAW_SUFFIXES = frozenset(f".{ending}" for ending in _RAW_ENDINGS.split())
 SUFFIXES: dict[str, str] = {
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".jfif": "jpeg",
+    ".mpo": "jpeg",
     ".png": "png",
     ".tif": "tiff",
     ".tiff": "tiff",
@@ -18,6 +21,7 @@ SUFFIXES: dict[str, str] = {
     ".hdr": "hdr",
     ".heic": "heic",
     ".heif": "heic",
+    ".hif": "heic",
     **dict.fromkeys(sorted(RAW_SUFFIXES), "raw"),
 }
 """File name endings of the pictures that can be read, and their formats."""
