@@ -161,6 +161,8 @@ def _samples(path: Path, page: Any, warnings: list[str]) -> tuple[np.ndarray, bo
     further = samples.shape[2] - colours - (alpha is not None)
     if further:
         warnings.append(f"further channels dropped ({further})")
+    if alpha == colours and kind in (_MINISBLACK, _RGB):  # as stored, without a copy
+        return _full_range(samples[..., : colours + 1], int(page.bitspersample)), True, premultiplied
     colour, coverage = samples[..., :colours], None if alpha is None else samples[..., alpha, None]
     bits = int(page.bitspersample)
     if kind == _PALETTE:
