@@ -34,8 +34,8 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
     The EXIF orientation is applied, an embedded ICC profile is converted to sRGB in float, alpha is kept
     apart. EXR and HDR hold linear light, which is encoded along the extended sRGB curve. A file without a
-    profile is sRGB. Of a TIFF of several pages the first of full size is read. A JPEG or PNG whose pixels are all
-    there though it is damaged is read with a warning.
+    profile is sRGB. Of a TIFF of several pages the first of full size is read. A damaged JPEG
+    or PNG whose pixels are all there is read with a warning.
 
     Raises:
         ClearpaneError: the file is missing, unreadable, empty, damaged, not a picture, animated, CMYK, or has
