@@ -166,3 +166,91 @@ def test_anything_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(ClearpaneError, match=r"other\.json: has no list of frames"):
         open_views(tmp_path / "other.json")
+
+
+def test_windows_paths_a_byte_order_mark_and_poses_of_three_rows(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "images", "a.png", "b.png")
+    write_pictures(tmp_path / "cut", "a.png")
+    pose = np.eye(4)[:3].tolist()
+    frames = [
+        {"file_path": ".\\images\\a.png", "mask_path": "cut\\a.png", "transform_matrix": pose},
+        {"file_path": "images\\b", "transform_matrix": pose},
+    ]
+    text = json.dumps({"camera_angle_x": 0.8, "frames": frames})
+    (tmp_path / "transforms.json").write_text(text, encoding="utf-8-sig")
+    first, second = open_views(tmp_path).photographs
+    assert first.path.samefile(tmp_path / "images" / "a.png")
+    assert first.mask is not None and first.mask.samefile(tmp_path / "cut" / "a.png")
+    assert second.path.samefile(tmp_path / "images" / "b.png") and second.mask is None
+    np.testing.assert_array_equal(first.camera_to_world, np.diag([1.0, -1, -1, 1]))
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("pictures", ["images", "input"])
+@pytest.mark.parametrize("model", ["colmap/sparse/0", "colmap", "distorted/sparse/0", "sparse/0"])
+def test_layouts_of_other_programs(tmp_path: Path, model: str, pictures: str, binary: bool) -> None:
+    names = write_model(tmp_path / model, 4, binary)
+    write_pictures(tmp_path / pictures, *names)
+    (tmp_path / "transforms.json").write_text('{"frames": []}')
+    found = open_views(tmp_path)
+    assert [p.path for p in found.photographs] == [tmp_path / pictures / name for name in names]
+    assert not found.poses_found
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_model_without_points_gives_its_cameras(tmp_path: Path, binary: bool) -> None:
+    names = write_model(tmp_path / "sparse" / "0", 4, binary)
+    write_pictures(tmp_path / "images", *names)
+    expected = open_views(tmp_path)
+    (tmp_path / "sparse" / "0" / f"points3D.{'bin' if binary else 'txt'}").unlink()
+    found = open_views(tmp_path)
+    assert found.points.shape == (0, 3) and len(found.photographs) == 4
+    for one, other in zip(found.photographs, expected.photographs, strict=True):
+        np.testing.assert_array_equal(one.camera_to_world, other.camera_to_world)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("prefix", ["my photo ", "day 1/IMG ", "day 1\\IMG "])
+def test_names_with_spaces_and_folders(tmp_path: Path, prefix: str, binary: bool) -> None:
+    pycolmap = pytest.importorskip("pycolmap")
+    folder = tmp_path / "sparse" / "0"
+    write_model(folder, 4, binary=True)
+    model = pycolmap.Reconstruction(str(folder))
+    expected = {}
+    for number, image in model.images.items():
+        image.name = f"{prefix}{number}.png"
+        expected[image.name.replace("\\", "/")] = np.linalg.inv(
+            np.vstack([image.cam_from_world().matrix(), [0, 0, 0, 1]])
+        )
+    for file in folder.iterdir():
+        file.unlink()
+    (model.write_binary if binary else model.write_text)(str(folder))
+    for name in expected:
+        write_pictures((tmp_path / "images" / name).parent, Path(name).name)
+    found = open_views(tmp_path).photographs
+    assert {p.path.relative_to(tmp_path / "images").as_posix() for p in found} == set(expected)
+    for p in found:
+        pose = expected[p.path.relative_to(tmp_path / "images").as_posix()]
+        np.testing.assert_allclose(p.camera_to_world, pose, atol=1e-9)
+
+
+@pytest.mark.parametrize("extra", [[0.0, 0, 0], [0.1, 0, 0], [0.0, 0.1, 0]])
+def test_full_opencv_without_its_denominator_is_read(tmp_path: Path, extra: list[float]) -> None:
+    pycolmap = pytest.importorskip("pycolmap")
+    folder = tmp_path / "sparse" / "0"
+    names = write_model(folder, 3)
+    lines = (folder / "cameras.txt").read_text().splitlines()
+    numbers = [line.split()[0] for line in lines if not line.startswith("#")]
+    values = [7.0, 7.5, 4.0, 3.0, 0.01, -0.02, 0.001, 0.002, 0.03, *extra]
+    text = "".join(f"{n} FULL_OPENCV 8 6 {' '.join(map(str, values))}\n" for n in numbers)
+    (folder / "cameras.txt").write_text(text)
+    write_pictures(tmp_path / "images", *names)
+    if any(extra):
+        with pytest.raises(ClearpaneError, match="k4 to k6 is not supported; undistort"):
+            open_views(tmp_path)
+        return
+    lens = open_views(tmp_path).photographs[0].lens
+    camera = pycolmap.Camera(model="FULL_OPENCV", width=8, height=6, params=values)
+    rays = np.random.default_rng(0).uniform(-0.4, 0.4, (20, 2))
+    expected = camera.img_from_cam(np.column_stack([rays, np.ones(20)]))
+    np.testing.assert_allclose(lens.project(rays), expected, atol=1e-9)

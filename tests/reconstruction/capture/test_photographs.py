@@ -11,9 +11,9 @@ from PIL import Image
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.picture import Picture
-from clearpane.images.reading import read_picture
 from clearpane.images.writing import write_picture
 from clearpane.reconstruction.capture.colmap import read_colmap
+from clearpane.reconstruction.capture.orientation import read_as_posed
 from clearpane.reconstruction.capture.photographs import Lens, check_pose
 from clearpane.reconstruction.capture.transforms import read_transforms
 
@@ -113,7 +113,7 @@ def test_an_angle_of_view_serves_for_a_focal_length(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["turned.jpg", "turned.png", "turned.webp", "turned.tif", "plain.exr"])
-def test_without_a_size_the_pictures_own_upright_one_serves(tmp_path: Path, name: str) -> None:
+def test_without_a_size_the_pictures_own_stored_one_serves(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if name == "plain.exr":
         write_picture(path, Picture(np.zeros((6, 8, 3), np.float32), "exr", "half"))
@@ -121,13 +121,12 @@ def test_without_a_size_the_pictures_own_upright_one_serves(tmp_path: Path, name
         exif = Image.Exif()
         exif[0x0112] = 6
         Image.new("RGB", (6, 8)).save(path, exif=exif)
-    read = read_picture(path).pixels.shape
     frame = {"file_path": name, "transform_matrix": np.eye(4).tolist(), "camera_angle_x": 1.0}
     (tmp_path / "transforms.json").write_text(json.dumps({"frames": [frame]}))
     photograph = read_transforms(tmp_path / "transforms.json").photographs[0]
-    assert photograph.size == read[:2]
-    if name != "plain.exr":
-        assert photograph.size == (6, 8)
+    assert photograph.size == ((6, 8) if name == "plain.exr" else (8, 6))
+    assert photograph.orientation == (1 if name == "plain.exr" else 6)
+    assert read_as_posed(path, photograph.orientation).pixels.shape[:2] == photograph.size
     assert photograph.lens.principal == (photograph.size[1] / 2, photograph.size[0] / 2)
 
 

@@ -15,6 +15,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.images.reading import read_picture
 from clearpane.optics.color import srgb_to_linear
 from clearpane.reconstruction.capture.masks import given_mask
+from clearpane.reconstruction.capture.orientation import read_as_posed
 from clearpane.reconstruction.capture.photographs import Photograph
 from clearpane.reconstruction.capture.placement import upright
 from clearpane.reconstruction.capture.transforms import read_transforms
@@ -128,8 +129,8 @@ def read_view(view: TruthView, size: int) -> TruthPictures:
             of 1 everywhere is none), or it is of another size.
     """
     path = view.photograph.path
-    picture = read_picture(path)
-    mask = given_mask(picture, view.photograph.mask)
+    picture = read_as_posed(path, view.photograph.orientation)
+    mask = given_mask(picture, view.photograph.mask, view.photograph.orientation)
     if mask is None:
         raise ClearpaneError(
             f"{path}: has no mask; give one as its alpha, or in {path.parent.name}_mask beside its folder"

@@ -1,13 +1,16 @@
 """COLMAP's models, text or binary, read by pycolmap."""
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.reconstruction.capture.orientation import camera_orientation
 from clearpane.reconstruction.capture.photographs import Lens, Photograph, PhotographSet
 
 # Of each kind of lens that is known, where its parameters go: f or fx, fy, then cx, cy, then the rest.
@@ -17,6 +20,7 @@ _MODELS: dict[str, tuple[str, ...]] = {
     "SIMPLE_RADIAL": ("k1",),
     "RADIAL": ("k1", "k2"),
     "OPENCV": ("k1", "k2", "p1", "p2"),
+    "FULL_OPENCV": ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"),
 }
 _ONE_FOCAL = {"SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL"}
 
@@ -35,7 +39,9 @@ def read_colmap(model: Path, pictures: Path) -> PhotographSet:
     pycolmap = load_pycolmap("reading COLMAP's models")
     try:
         with quiet(pycolmap):
-            reconstruction = pycolmap.Reconstruction(str(model))
+            reconstruction = _reconstruction(pycolmap, model)
+            for number, name in _names_in_text(model).items():
+                reconstruction.images[number].name = name
     except Exception as error:  # pycolmap raises its own kinds
         raise ClearpaneError(f"{model}: cannot be read as a COLMAP model; name its folder") from error
     return photographs_of(reconstruction, model, pictures)
@@ -48,17 +54,51 @@ def photographs_of(reconstruction: Any, model: Path, pictures: Path) -> Photogra
     for image in sorted(images, key=lambda i: i.name):
         path = pictures / image.name
         if not path.is_file():
+            path = pictures / image.name.replace("\\", "/")
+        if not path.is_file():
             warnings.append(f"{image.name} is not in {pictures}; it is left out")
             continue
         camera = reconstruction.cameras[image.camera_id]
         world_to_camera = np.eye(4)
         world_to_camera[:3] = image.cam_from_world().matrix()
-        size = (int(camera.height), int(camera.width))
-        photographs.append(Photograph(path, np.linalg.inv(world_to_camera), _lens(camera, model), size))
+        lens = _lens(camera, model)
+        size, orientation = camera_orientation(path, (camera.height, camera.width), lens.principal)
+        pose = np.linalg.inv(world_to_camera)
+        photographs.append(Photograph(path, pose, lens, size, orientation=orientation))
     if not photographs:
         raise ClearpaneError(f"{pictures}: none of the {len(images)} pictures of {model} is there")
     points = np.asarray([p.xyz for p in reconstruction.points3D.values()]).reshape(-1, 3)
     return PhotographSet(tuple(photographs), points, None, tuple(warnings))
+
+
+def _reconstruction(pycolmap: Any, model: Path) -> Any:
+    """Read a model; where its points are missing, as it is without any: the cameras do not need them."""
+    end = ".bin" if _is_binary(model) else ".txt"
+    if (model / f"points3D{end}").is_file():
+        return pycolmap.Reconstruction(str(model))
+    with TemporaryDirectory(prefix="clearpane-") as name:
+        folder = Path(name)
+        for part in ("cameras", "images", "rigs", "frames"):
+            if (model / f"{part}{end}").is_file():
+                shutil.copyfile(model / f"{part}{end}", folder / f"{part}{end}")
+        (folder / f"points3D{end}").write_bytes(bytes(8) if end == ".bin" else b"")
+        return pycolmap.Reconstruction(str(folder))
+
+
+def _is_binary(model: Path) -> bool:
+    return all((model / f"{part}.bin").is_file() for part in ("cameras", "images"))
+
+
+def _names_in_text(model: Path) -> dict[int, str]:
+    """Read the pictures' names of a text model by their numbers; pycolmap ends them at the first space."""
+    if _is_binary(model):
+        return {}
+    lines = (model / "images.txt").read_text(encoding="utf-8").splitlines()
+    lines = [line for line in lines if not line.startswith("#")]
+    while lines and not lines[0].strip():
+        lines.pop(0)
+    fields = [line.split(maxsplit=9) for line in lines[::2]]  # every second line holds points
+    return {int(f[0]): f[9].strip() for f in fields if len(f) == 10}
 
 
 def load_pycolmap(what: str) -> Any:
@@ -97,9 +137,11 @@ def _lens(camera: Any, model: Path) -> Lens:
     focal = (values[0], values[0]) if name in _ONE_FOCAL else (values[0], values[1])
     rest = values[1:] if name in _ONE_FOCAL else values[2:]
     extra = dict(zip(_MODELS[name], rest[2:], strict=True))
+    if any(extra.get(k, 0.0) for k in ("k4", "k5", "k6")):
+        raise ClearpaneError(f"{model}: a lens with k4 to k6 is not supported; undistort the pictures first")
     return Lens(
         focal,
         (rest[0], rest[1]),
-        (extra.get("k1", 0.0), extra.get("k2", 0.0), 0.0),
+        (extra.get("k1", 0.0), extra.get("k2", 0.0), extra.get("k3", 0.0)),
         (extra.get("p1", 0.0), extra.get("p2", 0.0)),
     )

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
 from clearpane.geometry.cameras import OBJECT_HALF_SIZE, Cameras, check_views
-from clearpane.images.reading import read_picture
+from clearpane.images.picture import Picture
 from clearpane.reconstruction.capture.backdrop import backdrop_segmenter
 from clearpane.reconstruction.capture.masks import Segmenter, find_object, given_mask
+from clearpane.reconstruction.capture.orientation import read_as_posed
 from clearpane.reconstruction.capture.photographs import Photograph, PhotographSet
 from clearpane.reconstruction.capture.placement import Placement, place_object
 from clearpane.reconstruction.field.evidence import Evidence, add_views, hull_depth
@@ -82,7 +83,7 @@ def load_capture(photographs: PhotographSet, side: int, segmenter: Segmenter = b
     views = []
     for index, (photograph, packed_mask) in enumerate(zip(photographs.photographs, packed, strict=True)):
         again = decoded[index]
-        pixels = read_picture(photograph.path).pixels.clip(0, 1) if again is None else again
+        pixels = _read(photograph).pixels.clip(0, 1) if again is None else again
         decoded[index] = None
         views.append(cut_out(photograph, pixels, packed_mask.unpacked(), placement, side))
     pictures, cut_masks, poses, intrinsics = (torch.stack(parts) for parts in zip(*views, strict=True))
@@ -105,10 +106,10 @@ def load_photograph(
     Raises:
         ClearpaneError: see `load_capture`.
     """
-    picture = read_picture(photograph.path)
+    picture = _read(photograph)
     _check_form(photograph, picture.pixels)
     pixels = picture.pixels.clip(0, 1)
-    mask = given_mask(picture, photograph.mask)
+    mask = given_mask(picture, photograph.mask, photograph.orientation)
     if mask is None:
         mask = find_object(pixels, segmenter, photograph.path)
     inside = mask > 0.5
@@ -116,6 +117,10 @@ def load_photograph(
         what = "full; it covers everything" if inside.any() else "empty; it covers nothing"
         raise ClearpaneError(f"{photograph.mask or photograph.path}: the mask is {what}")
     return pixels, mask
+
+
+def _read(photograph: Photograph) -> Picture:
+    return read_as_posed(photograph.path, photograph.orientation)
 
 
 def cut_out(

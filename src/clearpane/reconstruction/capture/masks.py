@@ -14,6 +14,7 @@ from clearpane.images.formats import PICTURE_SUFFIXES
 from clearpane.images.picture import Picture
 from clearpane.images.reading import read_picture
 from clearpane.images.writing import write_picture
+from clearpane.reconstruction.capture.orientation import as_stored, stored_shape
 from clearpane.reconstruction.capture.photographs import PhotographSet
 
 Segmenter = Callable[[np.ndarray], np.ndarray]
@@ -26,10 +27,17 @@ It raises ClearpaneError, without the picture's name, where it cannot.
 _NAMED = 8
 
 
-def given_mask(picture: Picture, mask: Path | None) -> np.ndarray | None:
+def given_mask(picture: Picture, mask: Path | None, orientation: int = 1) -> np.ndarray | None:
     """The mask that comes with a picture, [H, W] in [0, 1]: a file's, or else its alpha, or none.
 
-    A file's mask is its alpha, or the mean of its channels. Alpha that is 1 everywhere says nothing.
+    A file's mask is its alpha, or the mean of its channels; where its levels are 0 and 1 alone, they stand
+    for black and white. Alpha that is 1 everywhere says nothing.
+
+    Args:
+        picture: Photograph, turned as its camera sees it.
+        mask: File of the mask, or None.
+        orientation: EXIF orientation that was undone on reading the photograph; undone for a mask that has it
+            in its own file, and for one of the upright photograph's size.
 
     Raises:
         ClearpaneError: the file cannot be read or is of another size.
@@ -38,7 +46,11 @@ def given_mask(picture: Picture, mask: Path | None) -> np.ndarray | None:
         return _alpha(picture)
     read = read_picture(mask)
     alpha = _alpha(read)
-    values = read.pixels.mean(-1) if alpha is None else alpha
+    values = _spread(read) if alpha is None else alpha
+    if orientation != 1:
+        stored, own = stored_shape(mask)
+        if own == orientation or (own == 1 and stored != picture.pixels.shape[:2]):
+            values = as_stored(values, orientation)
     if values.shape != picture.pixels.shape[:2]:
         height, width = picture.pixels.shape[:2]
         raise ClearpaneError(
@@ -159,6 +171,15 @@ def named(names: Sequence[str]) -> str:
     """
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
+
+
+def _spread(picture: Picture) -> np.ndarray:
+    """The mean of the channels; levels of 0 and 1 of an integer file, spread to the range."""
+    values = picture.pixels.mean(-1)
+    level = {"uint8": 1 / 255, "uint16": 1 / 65535}.get(picture.sample_type)
+    if level is not None and 0 < values.max() <= 1.01 * level:
+        return np.asarray(values / values.max())
+    return np.asarray(values)
 
 
 def _alpha(picture: Picture) -> np.ndarray | None:

@@ -10,12 +10,18 @@ from clearpane.reconstruction.capture.colmap import read_colmap
 from clearpane.reconstruction.capture.masks import find_masks, with_masks
 from clearpane.reconstruction.capture.photographs import PhotographSet
 from clearpane.reconstruction.capture.structure_from_motion import LEAST_PHOTOGRAPHS, find_poses
-from clearpane.reconstruction.capture.transforms import TRANSFORMS_FILES, read_transforms
+from clearpane.reconstruction.capture.transforms import TRANSFORMS_FILES, names_frames, read_transforms
 
 _ACCEPTED = (
     "name a transforms.json, a folder with one, a folder of a COLMAP model beside its pictures (images), or "
     f"a folder of at least {LEAST_PHOTOGRAPHS} photographs"
 )
+
+
+# Names of the pictures' folder: COLMAP's, and 3D Gaussian Splatting's for pictures as they were taken.
+_PICTURE_FOLDERS = ("images", "input")
+# Folders of models: COLMAP's, Nerfstudio's, and 3D Gaussian Splatting's.
+_MODEL_FOLDERS = ("sparse", "colmap/sparse", "colmap", "distorted/sparse")
 
 
 def open_views(
@@ -44,10 +50,10 @@ def open_views(
             return _masked(read_transforms(path), masks, path.parent)
         if not path.is_dir():
             raise ClearpaneError(f"{path}: no such file or folder; {_ACCEPTED}")
-        for name in TRANSFORMS_FILES:
-            if (path / name).is_file():
-                return _masked(read_transforms(path / name), masks, path)
         model = _find_model(path)
+        for name in TRANSFORMS_FILES:
+            if (path / name).is_file() and (model is None or names_frames(path / name)):
+                return _masked(read_transforms(path / name), masks, path)
         if model is not None:
             return _masked(read_colmap(model, _pictures_of(model)), masks, path)
         return _plain(path, masks, on_step)
@@ -73,10 +79,12 @@ def _is_model(folder: Path) -> bool:
 
 
 def _find_model(path: Path) -> Path | None:
-    """The folder itself or one in its ``sparse``: of several, that with the most in it."""
-    sparse = path / "sparse"
-    parts = sorted(sparse.iterdir()) if sparse.is_dir() else []
-    models = [folder for folder in (path, sparse, *parts) if _is_model(folder)]
+    """Find a model in the folder, its ``sparse`` or ``colmap/sparse``; of several, the largest."""
+    candidates = [path]
+    for name in _MODEL_FOLDERS:
+        sparse = path / name
+        candidates += [sparse, *(sorted(sparse.iterdir()) if sparse.is_dir() else [])]
+    models = [folder for folder in candidates if _is_model(folder)]
     return max(models, key=_images_size, default=None)
 
 
@@ -85,11 +93,12 @@ def _images_size(model: Path) -> int:
 
 
 def _pictures_of(model: Path) -> Path:
-    """``images`` beside a model or above it, or else the nearest folder with pictures."""
-    above = (model, *model.resolve().parents[:2])
+    """``images`` or ``input`` beside a model or above it, or else the nearest folder with pictures."""
+    above = (model, *model.resolve().parents[:3])
     for folder in above:
-        if (folder / "images").is_dir():
-            return folder / "images"
+        for name in _PICTURE_FOLDERS:
+            if (folder / name).is_dir():
+                return folder / name
     for folder in above:
         if _pictures_in(folder):
             return folder
@@ -106,8 +115,9 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 def _plain(path: Path, masks: Path | None, on_step: Callable[[str], object]) -> PhotographSet:
     pictures = _pictures_in(path)
-    if not pictures and (path / "images").is_dir():
-        pictures = _pictures_in(path / "images")
+    for name in _PICTURE_FOLDERS:
+        if not pictures and (path / name).is_dir():
+            pictures = _pictures_in(path / name)
     if len(pictures) < LEAST_PHOTOGRAPHS:
         count = {0: "no photograph", 1: "a single photograph"}.get(
             len(pictures), f"{len(pictures)} photographs"

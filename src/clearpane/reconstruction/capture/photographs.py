@@ -83,6 +83,8 @@ class Photograph:
         lens: for pictures of ``size``.
         size: height and width that the lens is for.
         mask: a picture that is white where the object is, if there is one.
+        orientation: EXIF orientation of the file that the camera does not include, 1 to 8: the camera
+            describes the pixels as stored. 1: it describes the upright picture.
     """
 
     path: Path
@@ -90,6 +92,7 @@ class Photograph:
     lens: Lens
     size: tuple[int, int]
     mask: Path | None = None
+    orientation: int = 1
 
     def lens_for(self, size: Sequence[int]) -> Lens:
         """The lens for the same picture at another height and width."""
@@ -116,11 +119,13 @@ class PhotographSet:
 
 
 def check_pose(pose: np.ndarray, where: str) -> np.ndarray:
-    """A 4 x 4 pose, its rotation without a scale.
+    """A 4 x 4 pose, its rotation without a scale; of a 3 x 4 one the last row is completed.
 
     Raises:
         ClearpaneError: it is none.
     """
+    if pose.shape == (3, 4):
+        pose = np.vstack([pose, [0.0, 0.0, 0.0, 1.0]])
     if pose.shape != (4, 4) or not np.isfinite(pose).all():
         raise ClearpaneError(f"{where}: the pose is not a 4 x 4 matrix of numbers")
     scale = abs(np.linalg.det(pose[:3, :3])) ** (1 / 3)

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.picture import Picture
-from clearpane.images.reading import read_picture
 from clearpane.images.writing import write_picture
 from clearpane.reconstruction.capture.colmap import load_pycolmap, photographs_of, quiet
 from clearpane.reconstruction.capture.masks import given_mask, named
+from clearpane.reconstruction.capture.orientation import read_as_posed
 from clearpane.reconstruction.capture.photographs import PhotographSet
 
 LEAST_PHOTOGRAPHS = 3
@@ -118,7 +118,7 @@ def triangulate(photographs: PhotographSet) -> Triangulation:
     with _workplace(pycolmap) as folder:
         count = len(photographs.photographs)
         for i, photograph in enumerate(photographs.photographs):
-            _write_copy(folder, i, photograph.path)
+            _write_copy(folder, i, photograph.path, orientation=photograph.orientation)
         database = _database(pycolmap, folder, [[_copy_name(i)] for i in range(count)])
         posed = _posed(pycolmap, database, photographs)
         _match(pycolmap, folder, database, [_copy_name(i) for i in range(count)])
@@ -157,16 +157,18 @@ def _copy_name(index: int) -> str:
     return f"{index:05d}.jpg"
 
 
-def _write_copy(folder: Path, index: int, path: Path, mask: Path | None = None) -> tuple[int, int]:
+def _write_copy(
+    folder: Path, index: int, path: Path, mask: Path | None = None, orientation: int = 1
+) -> tuple[int, int]:
     """A picture as COLMAP is to see it: upright, sRGB, 8 bits, not too large, its EXIF kept; and its mask.
 
     Returns:
         The picture's own height and width.
     """
-    picture = read_picture(path)
+    picture = read_as_posed(path, orientation)
     copy = Picture(_shrunk(picture.pixels.clip(0, 1)), "jpeg", "uint8", exif=picture.exif)
     write_picture(folder / "pictures" / _copy_name(index), copy)
-    shown = given_mask(picture, mask)
+    shown = given_mask(picture, mask, orientation)
     if shown is not None:
         pixels = np.repeat((_shrunk(shown[..., None]) > 0.5).astype(np.float32), 3, axis=-1)
         white = Picture(pixels, "png", "uint8", is_gray=True)

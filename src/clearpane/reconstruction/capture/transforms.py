@@ -17,7 +17,7 @@ import numpy as np
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
 from clearpane.images.formats import PICTURE_SUFFIXES
-from clearpane.images.reading import picture_format, read_picture
+from clearpane.reconstruction.capture.orientation import camera_orientation
 from clearpane.reconstruction.capture.photographs import Lens, Photograph, PhotographSet, check_pose
 from clearpane.reconstruction.capture.placement import upright
 
@@ -26,6 +26,9 @@ TRANSFORMS_FILES = ("transforms.json", "transforms_train.json")
 
 TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 """What the file's poses are multiplied with to have OpenCV's axes; its own inverse."""
+
+_UPRIGHT = "exif_orientation_applied"
+"""Entry of the files that this program writes: cameras are for upright pictures, whatever their EXIF says."""
 
 _LENSES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
 
@@ -36,13 +39,15 @@ def read_transforms(path: Path) -> PhotographSet:
     Intrinsics stand at the top or at each frame: ``fl_x``, ``fl_y``, ``cx``, ``cy``, ``k1`` to ``k3``,
     ``p1``, ``p2``, ``w``, ``h``, or ``camera_angle_x``. A name without an ending stands for a picture of any
     format. A mask is named by ``mask_path``, or lies in a folder beside the picture's, ending in ``_mask``.
-    ``up`` at the top is a vector of the world.
+    ``up`` at the top is a vector of the world. Cameras are for the pixels as stored, whatever the EXIF
+    orientation, unless their size shows otherwise (see `camera_orientation`) or the file says
+    ``exif_orientation_applied``.
 
     Raises:
         ClearpaneError: the file cannot be read or holds no camera that can be used.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # with or without a byte-order mark
         frames = list(content["frames"])
     except (OSError, ValueError) as error:
         raise ClearpaneError(f"{path}: cannot be read as JSON; is it a transforms.json?") from error
@@ -53,7 +58,7 @@ def read_transforms(path: Path) -> PhotographSet:
         where = f"{path}: frame {index}"
         if not isinstance(frame, dict) or "file_path" not in frame:
             raise ClearpaneError(f"{where} names no picture (file_path)")
-        picture = _find_picture(path.parent / str(frame["file_path"]))
+        picture = _named_picture(path.parent, str(frame["file_path"]))
         if picture is None:
             warnings.append(f"{frame['file_path']} is not there; it is left out")
             continue
@@ -64,6 +69,14 @@ def read_transforms(path: Path) -> PhotographSet:
     return PhotographSet(tuple(ordered), np.zeros((0, 3)), _up(content, path), tuple(warnings))
 
 
+def names_frames(path: Path) -> bool:
+    """Return False for a file with an empty list of frames, as some programs leave beside a COLMAP model."""
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8-sig"))["frames"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # `read_transforms` says what is wrong with it
+
+
 def _up(content: dict[str, Any], path: Path) -> np.ndarray:
     try:
         up = np.asarray(content.get("up", (0, 0, 1)), float)
@@ -72,6 +85,16 @@ def _up(content: dict[str, Any], path: Path) -> np.ndarray:
     if up.shape != (3,) or not np.isfinite(up).all() or not up.any():
         raise ClearpaneError(f"{path}: up is {content['up']}, not three numbers that are a direction")
     return up
+
+
+def _named_picture(folder: Path, name: str) -> Path | None:
+    """Find a picture by its name in the file; a backslash separates folders where no name holds one."""
+    found = _find_picture(folder / name)
+    return _find_picture(folder / _slashed(name)) if found is None and "\\" in name else found
+
+
+def _slashed(name: str) -> str:
+    return name.replace("\\", "/")
 
 
 def _find_picture(path: Path) -> Path | None:
@@ -89,13 +112,15 @@ def _photograph(picture: Path, frame: dict[str, Any], folder: Path, where: str) 
         raise ClearpaneError(f"{where}: the lens {model} is not supported; undistort the pictures first")
     try:
         pose = check_pose(np.asarray(frame["transform_matrix"], float), where) @ TO_OPENCV
-        lens, size = _lens(picture, frame)
+        lens, size, orientation = _lens(picture, frame)
     except (KeyError, TypeError, ValueError) as error:
         raise ClearpaneError(f"{where}: its camera is not complete ({error})") from error
-    return Photograph(picture, pose, lens, size, _find_mask(picture, frame, folder, where))
+    return Photograph(picture, pose, lens, size, _find_mask(picture, frame, folder, where), orientation)
 
 
-def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int]]:
+def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int], int]:
+    """Return the lens, the height and width it is for, and the orientation that it does not include."""
+
     def number(name: str, otherwise: float) -> float:
         value = float(frame.get(name, otherwise))
         if not math.isfinite(value):
@@ -104,12 +129,16 @@ def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int]]:
 
     if any(number(name, 0) for name in ("k4", "k5", "k6")):
         raise ValueError("k4 to k6 are not supported; undistort the pictures first")
+    stated = None
     if "w" in frame and "h" in frame:
         width, height = int(frame["w"]), int(frame["h"])
         if min(width, height) < 1:
             raise ValueError(f"w and h are {width} and {height}; they are above 0")
-    else:
-        height, width = _upright_size(picture)
+        stated = (height, width)
+    principal = (number("cx", 0), number("cy", 0)) if "cx" in frame and "cy" in frame else None
+    (height, width), orientation = camera_orientation(picture, stated, principal)
+    if frame.get(_UPRIGHT):
+        orientation = 1
     if "fl_x" in frame:
         focal = number("fl_x", 0)
     else:
@@ -126,32 +155,18 @@ def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int]]:
         (number("k1", 0), number("k2", 0), number("k3", 0)),
         (number("p1", 0), number("p2", 0)),
     )
-    return lens, (height, width)
-
-
-def _upright_size(path: Path) -> tuple[int, int]:
-    """Height and width of a picture as `read_picture` gives it, by its header where that tells."""
-    import OpenImageIO as oiio
-
-    if picture_format(path) in ("heic", "raw") or (source := oiio.ImageInput.open(str(path))) is None:
-        height, width = read_picture(path).pixels.shape[:2]
-        return height, width
-    try:
-        spec = source.spec()
-    finally:
-        source.close()
-    lies = spec.get_int_attribute("Orientation", 1) >= 5
-    return (spec.width, spec.height) if lies else (spec.height, spec.width)
+    return lens, (height, width), orientation
 
 
 def _find_mask(picture: Path, frame: dict[str, Any], folder: Path, where: str) -> Path | None:
     if "mask_path" in frame:
-        named = Path(str(frame["mask_path"]))
+        text = str(frame["mask_path"])
         # As seen from the file that names it, or from some folder that the picture is in.
         for parent in (folder, *picture.parents):
-            if (parent / named).is_file():
-                return parent / named
-        raise ClearpaneError(f"{where}: its mask {named} is not there")
+            for named in dict.fromkeys((text, _slashed(text))):
+                if (parent / named).is_file():
+                    return parent / named
+        raise ClearpaneError(f"{where}: its mask {text} is not there")
     beside = picture.parent.with_name(f"{picture.parent.name}_mask") / f"{picture.stem}.png"
     return beside if beside.is_file() else None
 
@@ -175,9 +190,13 @@ def write_transforms(photographs: PhotographSet, path: Path, overwrite: bool = F
         for photograph, camera in zip(posed, cameras, strict=True)
     ]
     up = upright([photograph.camera_to_world for photograph in posed], photographs.up)[1]
-    content = {"camera_model": "OPENCV", **shared, "up": up.tolist(), "frames": frames}
+    content = {"camera_model": "OPENCV", **shared, "up": up.tolist(), **_uprightness(posed), "frames": frames}
     with atomic_path(path, overwrite=overwrite) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _uprightness(photographs: Sequence[Photograph]) -> dict[str, bool]:
+    return {_UPRIGHT: True} if all(p.orientation == 1 for p in photographs) else {}
 
 
 def _camera(photograph: Photograph) -> dict[str, float]:
