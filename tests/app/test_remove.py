@@ -177,12 +177,41 @@ def test_a_misnamed_picture_is_skipped_too(separator):
     assert len(separator.calls) == 1 and listing() == names
 
 
-def test_a_misnamed_picture_does_not_pass_for_another(separator):
+def test_pictures_of_one_stem_are_both_done(separator):
     draw("in/b.png").rename("in/b.jpg")
     draw("in/b.png", seed=1)
-    with pytest.raises(UsageError, match=r"b\.jpg and in/b\.png would both be written to out/b_trans"):
-        run(options("in"))
-    assert not separator.calls
+    assert run(options("in", compare=True, reflection=True, confidence=True)) == 0
+    kinds = ["compare.jpg", "confidence.png", "reflection.png", "transmission.png"]
+    assert listing() == sorted(f"{name}_{kind}" for name in ("b.jpg", "b.png") for kind in kinds)
+    for name in ("b.jpg", "b.png"):
+        before, after = (np.asarray(Image.open(p)) for p in (f"in/{name}", f"out/{name}_transmission.png"))
+        assert np.abs(after - before / 2).max() <= 0.51
+    count = len(separator.calls)
+    assert run(options("in", compare=True, reflection=True, confidence=True)) == 0
+    assert len(separator.calls) == count  # a second run finds them
+    assert run(options("in", output=Path("in"))) == 0 and run(options("in", output=Path("more"))) == 0
+    assert sorted(p.name for p in Path("more").iterdir()) == [
+        "b.jpg_transmission.png",
+        "b.png_transmission.png",
+    ]
+
+
+def test_a_pattern_that_the_shell_left_is_expanded(separator, capsys):
+    draw("in/a.png"), draw("in/b.png"), draw("in/c [1].png")
+    assert run(options("in/[ab].png")) == 0
+    assert listing() == ["a_transmission.png", "b_transmission.png"]
+    assert run(options("in/c [1].png")) == 0 and "c [1]_transmission.png" in listing()
+    assert run(options("in/*.gif")) == 1 and "in/*.gif: no such file" in capsys.readouterr().err
+
+
+def test_pictures_that_are_not_read_are_named_at_the_end(separator, capsys):
+    draw("in/a.png")
+    for name, start in {"d.avif": b"\0\0\0\x1cftypavif", "e.jxl": b"\xff\x0a", "n.txt": b"notes"}.items():
+        Path("in", name).write_bytes(start + bytes(40))
+    draw("in/z.png").rename("in/picture")
+    assert run(options("in")) == 0
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.endswith("3 not read for their kind or their name: in/d.avif, in/e.jxl, in/picture")
 
 
 def test_results_of_another_run_at_the_same_time_are_left_alone(separator, capsys, monkeypatch):
@@ -335,12 +364,8 @@ def test_two_pictures_with_one_result_are_refused_before_any_work(separator):
     pictures = [draw("one/a.png"), draw("two/a.png", seed=1)]
     with pytest.raises(UsageError, match=r"one/a\.png and two/a\.png would both be written to out/a_trans"):
         run(options(*pictures))
-    with pytest.raises(UsageError, match="both"):
-        run(options(draw("b.jpg"), draw("b.png"), format="png"))
-    with pytest.raises(UsageError, match=r"b_compare\.jpg"):
-        run(options("b.jpg", "b.png", compare=True))
     assert not separator.calls and not Path("out").exists()
-    assert run(options("b.jpg", "b.png")) == 0
+    assert run(options(draw("b.jpg"), draw("b.png"))) == 0
     assert listing() == ["b_transmission.jpg", "b_transmission.png"]
 
 

@@ -1,5 +1,6 @@
 """Which pictures a batch works on, and which files it writes for each."""
 
+import glob
 import os
 import re
 import stat
@@ -8,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clearpane.errors import ClearpaneError
-from clearpane.images.formats import is_picture_name
+from clearpane.images.formats import HEADER_SIZE, foreign_kind, is_picture_name, sniff
 
+# Kinds of files that are no photographs that somebody misses.
+_NO_STILLS = ("a PDF", "a film or another kind of media file")
 _RESULT_NAME = re.compile(r"(?P<original>.+)_(transmission|reflection|confidence|compare)")
 
 
@@ -33,11 +36,14 @@ class Inputs:
         pictures: each once, in the order named, folders sorted by name.
         problems: (what was named, one line) for what could not be found or opened.
         results_left_out: how many earlier results in the folders were not taken as pictures.
+        not_taken: files in the folders that are pictures by their content, but not by their names, or of a
+            kind that is not read.
     """
 
     pictures: list[Found] = field(default_factory=list)
     problems: list[tuple[Path, str]] = field(default_factory=list)
     results_left_out: int = 0
+    not_taken: list[Path] = field(default_factory=list)
 
 
 def find_inputs(places: Sequence[Path], output: Path, *, recursive: bool) -> Inputs:
@@ -50,7 +56,7 @@ def find_inputs(places: Sequence[Path], output: Path, *, recursive: bool) -> Inp
     """
     inputs = Inputs()
     seen: set[str] = set()
-    for place in places:
+    for place in _expanded(places):
         try:
             is_folder = stat.S_ISDIR(place.stat().st_mode)
         except OSError as error:
@@ -79,6 +85,30 @@ def output_paths(found: Found, output: Path, suffix: str, kinds: Sequence[str]) 
     return {kind: folder / f"{found.source.stem}_{kind}{suffixes.get(kind, suffix)}" for kind in kinds}
 
 
+def keep_apart(plans: Sequence[tuple[Found, dict[str, Path]]]) -> list[tuple[Found, dict[str, Path]]]:
+    """Rename results that two pictures of one stem would share, such as a camera's IMG_1.DNG and IMG_1.HEIC.
+
+    Each gets its picture's whole name, as in ``IMG_1.DNG_transmission.png``.
+    """
+    owners: dict[str, list[str]] = {}
+    for found, outputs in plans:
+        for path in outputs.values():
+            owners.setdefault(_key(path), []).append(found.source.name.casefold())
+    shared = {key for key, names in owners.items() if 1 < len(names) == len(set(names))}
+    return [
+        (
+            found,
+            {
+                kind: path.with_name(f"{found.source.name}_{kind}{path.suffix}")
+                if _key(path) in shared
+                else path
+                for kind, path in outputs.items()
+            },
+        )
+        for found, outputs in plans
+    ]
+
+
 def check_collisions(plans: Sequence[tuple[Found, dict[str, Path]]]) -> None:
     """Raise UsageError if two pictures would be written to one file, or a result over one of the pictures."""
     sources = {_key(found.source) for found, _ in plans}
@@ -102,6 +132,26 @@ def _key(path: Path) -> str:
     return os.path.normcase(os.path.realpath(path))  # Path.resolve raises where links form a loop
 
 
+def _expanded(places: Sequence[Path]) -> Iterator[Path]:
+    """Expand patterns such as ``*.jpg``, which a Windows shell hands over as they are."""
+    for place in places:
+        matches = [] if os.path.lexists(place) or not glob.has_magic(str(place)) else glob.glob(str(place))  # noqa: PTH207 (absolute ones too)
+        yield from (Path(match) for match in sorted(matches)) if matches else (place,)
+
+
+def _is_missed(path: Path) -> bool:
+    """Whether a file without a picture's name is a still picture by its content."""
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            header = file.read(HEADER_SIZE)
+    except OSError:
+        return False
+    kind = foreign_kind(header)
+    return sniff(header, path.suffix) is not None or (kind is not None and kind not in _NO_STILLS)
+
+
 def _search(folder: Path, output: Path, recursive: bool, inputs: Inputs) -> Iterator[Found]:
     def note(error: OSError) -> None:
         inputs.problems.append((Path(error.filename), f"{error.filename}: {error.strerror or error}"))
@@ -117,7 +167,12 @@ def _search(folder: Path, output: Path, recursive: bool, inputs: Inputs) -> Iter
         pictures = sorted(
             here / name for name in names if is_picture_name(here / name) and not name.startswith(".")
         )
-        stems = {picture.stem for picture in pictures}
+        stems = {name for picture in pictures for name in (picture.stem, picture.name)}
+        inputs.not_taken += sorted(
+            here / name
+            for name in names
+            if not name.startswith(".") and not is_picture_name(here / name) and _is_missed(here / name)
+        )
         for picture in pictures:
             if _is_result(picture.stem, stems):
                 inputs.results_left_out += 1

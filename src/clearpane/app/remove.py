@@ -13,7 +13,7 @@ import numpy as np
 from tyro.conf import Positional, arg
 
 from clearpane.app.compare import draw_comparison
-from clearpane.app.inputs import UsageError, check_collisions, find_inputs, output_paths
+from clearpane.app.inputs import Inputs, UsageError, check_collisions, find_inputs, keep_apart, output_paths
 from clearpane.app.progress import BatchProgress, PictureFacts, describe_unexpected
 from clearpane.errors import ClearpaneError
 from clearpane.images.formats import SUFFIXES
@@ -158,10 +158,12 @@ def run(options: Remove) -> int:
     _check(options)
     mask = None if options.mask is None else _load_mask(options.mask)
     inputs = find_inputs(options.pictures, options.output, recursive=options.recursive)
-    plans = [
-        (found, output_paths(found, options.output, _suffix(found.source, options), options.kinds))
-        for found in inputs.pictures
-    ]
+    plans = keep_apart(
+        [
+            (found, output_paths(found, options.output, _suffix(found.source, options), options.kinds))
+            for found in inputs.pictures
+        ]
+    )
     check_collisions(plans)
     todo = [plan for plan in plans if not _is_finished(plan[1], options)]
 
@@ -182,7 +184,7 @@ def run(options: Remove) -> int:
             interrupted = True
         else:
             interrupted = False
-    _summarize(progress, options, inputs.results_left_out, len(todo) if interrupted else None)
+    _summarize(progress, options, inputs, len(todo) if interrupted else None)
     if interrupted:
         return 130
     return 1 if progress.counts["failed"] else 0
@@ -370,7 +372,7 @@ def _strings(outputs: dict[str, Path]) -> dict[str, str]:
 
 
 def _summarize(
-    progress: BatchProgress, options: Remove, left_out: int, interrupted_total: int | None
+    progress: BatchProgress, options: Remove, inputs: Inputs, interrupted_total: int | None
 ) -> None:
     counts = progress.counts
     parts = [f"{counts['done']} done"]
@@ -378,10 +380,13 @@ def _summarize(
         parts.append(
             f"{counts['skipped']} skipped, their results are there already (--overwrite makes them again)"
         )
-    if left_out:
-        parts.append(f"{left_out} earlier results in the folders not taken as pictures")
+    if inputs.results_left_out:
+        parts.append(f"{inputs.results_left_out} earlier results in the folders not taken as pictures")
     if counts["failed"]:
         parts.append(f"{counts['failed']} failed")
+    if inputs.not_taken:
+        named = ", ".join(str(path) for path in inputs.not_taken)
+        parts.append(f"{len(inputs.not_taken)} not read for their kind or their name: {named}")
     if interrupted_total is None:
         print("; ".join(parts), file=sys.stderr)
     else:
