@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -146,7 +148,27 @@ def test_a_missing_and_a_truncated_file_are_said(layout, tmp_path):
 def test_what_is_no_checkpoint_is_one_line(tmp_path, content):
     path = tmp_path / "GenSIRR.pt"
     path.write_bytes(content)
-    with pytest.raises(ClearpaneError, match=r"damaged, or not a file of tensors alone \(.+\)") as error:
+    with pytest.raises(ClearpaneError, match=r"(of tensors alone|is empty); get a fresh copy") as error:
         convert(path, tmp_path / "out")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"<html>404</html>", "is a web page, not a checkpoint"),
+        (b"\n<!DOCTYPE html><p>", "is a web page, not a checkpoint"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
+        (b"", "is empty"),
+        (b"PK\x03\x04" + bytes(60), "damaged, or not a file of tensors alone"),
+        (b"cposix\nsystem\n(S'true'\ntR.", "damaged, or not a file of tensors alone"),
+    ],
+)
+def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "html.pt"
+    path.write_bytes(content)
+    with pytest.raises(ClearpaneError, match=says) as error:
+        read_checkpoint(path)
+    assert "\n" not in str(error.value)
+    assert not any(word in str(error.value) for word in ("weights_only", "pickle", "trust", "torch.load"))

@@ -1,5 +1,6 @@
 """The checkpoint that GenSIRR's authors publish, taken apart into the directories of diffusers."""
 
+import contextlib
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -105,8 +106,8 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise ClearpaneError(f"{path}: there is no such file") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
-        reason = _lines(error)[0]
-        raise ClearpaneError(f"{path}: damaged, or not a file of tensors alone ({reason})") from error
+        # PyTorch's own words advise unpickling the file, which could run anything that is in it.
+        raise ClearpaneError(f"{path}: {_kind_of_damage(path)}; get a fresh copy from its authors") from error
     if not isinstance(stored, Mapping) or not isinstance(stored.get(_OUTER), Mapping):
         raise ClearpaneError(f"{path}: not laid out as GenSIRR's checkpoint (it has no {_OUTER})")
     tensors = {}
@@ -115,6 +116,19 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             raise ClearpaneError(f"{path}: not laid out as GenSIRR's checkpoint (it has a part {name})")
         tensors[name.removeprefix(_PREFIX)] = value
     return tensors
+
+
+def _kind_of_damage(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        with path.open("rb") as file:
+            start = file.read(512).lstrip().lower()
+        if not start:
+            return "is empty"
+        if start.startswith((b"<html", b"<!doctype", b"<?xml")):
+            return "is a web page, not a checkpoint; the download failed"
+        if start.startswith(b"version https://git-lfs"):
+            return "is a pointer of Git LFS, not the checkpoint itself"
+    return "damaged, or not a file of tensors alone"
 
 
 def transformer_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
