@@ -214,7 +214,7 @@ def _split_averaging(
 
 
 def _s_direction(direction: Tensor, normal: Tensor) -> Tensor:
-    """Compute a unit vector perpendicular to the plane of incidence; any across the ray at normal incidence."""
+    """Compute a unit vector perpendicular to the plane of incidence, or to the ray at normal incidence."""
     x, y, z = direction.unbind(-1)
     zero = torch.zeros_like(x)
     any_across = torch.where(

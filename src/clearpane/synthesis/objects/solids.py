@@ -131,7 +131,7 @@ class SolidObject:
 
 
 def smooth_minimum(a: Tensor, b: Tensor, width: float) -> Tensor:
-    """Compute a minimum with a fillet: where values differ by less than ``width``, up to a quarter of it lower."""
+    """Compute a minimum with a fillet, up to ``width / 4`` lower where values differ by less than ``width``."""
     near = (width - (a - b).abs()).clamp(min=0) / width
     return torch.minimum(a, b) - near**2 * width / 4
 
@@ -162,8 +162,7 @@ def _face_weights(primitive: Primitive, points: Tensor) -> tuple[Tensor, Tensor]
 def _ellipsoid(p: Tensor, size: Tensor) -> Tensor:
     scaled, steep = (p / size).norm(dim=-1), (p / size**2).norm(dim=-1)
     # Exact to first order at the surface (Quilez); minus the shortest half axis at the centre.
-    distance: Tensor = torch.where(steep > 1e-6, scaled * (scaled - 1) / steep.clamp(min=1e-6), -size.min())
-    return distance
+    return torch.where(steep > 1e-6, scaled * (scaled - 1) / steep.clamp(min=1e-6), -size.min())
 
 
 def _box(p: Tensor, size: Tensor) -> Tensor:
