@@ -39,7 +39,8 @@ def with_gain(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
     x, t = _pair(result, truth)
     energy = np.einsum("hwc,hwc->c", x, x)
     gain = np.divide(np.einsum("hwc,hwc->c", x, t), energy, out=np.ones(3), where=energy > 0)
-    return np.clip(x * gain, 0.0, 1.0)
+    value: np.ndarray = np.clip(x * gain, 0.0, 1.0)
+    return value
 
 
 def with_gain_and_offset(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -55,7 +56,8 @@ def with_gain_and_offset(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
     gain = np.divide(
         np.einsum("hwc,hwc->c", centred, t), variance, out=np.ones(3), where=np.ptp(x, axis=(0, 1)) > 0
     )
-    return np.clip(centred * gain + mean_t, 0.0, 1.0)
+    value: np.ndarray = np.clip(centred * gain + mean_t, 0.0, 1.0)
+    return value
 
 
 def psnr_after_gain(result: np.ndarray, truth: np.ndarray) -> float:
@@ -102,7 +104,8 @@ def lmse(result: np.ndarray, truth: np.ndarray) -> float:
     def window_sums(values: np.ndarray) -> np.ndarray:
         tiles = values[: rows * LMSE_STEP, : columns * LMSE_STEP]
         tiles = tiles.reshape(rows, LMSE_STEP, columns, LMSE_STEP, 3).sum(axis=(1, 3))
-        return tiles[:-1, :-1] + tiles[1:, :-1] + tiles[:-1, 1:] + tiles[1:, 1:]
+        result: np.ndarray = tiles[:-1, :-1] + tiles[1:, :-1] + tiles[:-1, 1:] + tiles[1:, 1:]
+        return result
 
     xx, xt, tt = window_sums(x * x), window_sums(x * t), window_sums(t * t)
     explained = np.divide(xt * xt, xx, out=np.zeros_like(xx), where=xx > 0)

@@ -33,7 +33,7 @@ class Decoded:
     xmp: bytes | None = None
     attributes: dict[str, object] = field(default_factory=dict)
     lossless: bool = True
-    description: Description = Description()
+    description: Description = field(default_factory=Description)
     warnings: list[str] = field(default_factory=list)
 
 

@@ -101,7 +101,8 @@ class StoredRows:
             return np.clip(values, -65504, 65504, out=values)
         np.clip(values, 0, 1, out=values)
         values *= 255 if self.sample_type == "uint8" else 65535
-        return np.rint(values, out=values)
+        result: np.ndarray = np.rint(values, out=values)
+        return result
 
 
 def encode_jpeg(path: Path, rows: StoredRows, quality: int) -> None:
@@ -231,7 +232,8 @@ def _to_rgbe_grid(linear: np.ndarray) -> np.ndarray:
     """Round to what RGBE holds (8 bits below the largest channel's exponent); its writer would truncate."""
     np.maximum(linear, 0, out=linear)
     _, exponent = np.frexp(linear.max(axis=2, keepdims=True))
-    return np.ldexp(np.rint(np.ldexp(linear, 8 - exponent)), exponent - 8)
+    result: np.ndarray = np.ldexp(np.rint(np.ldexp(linear, 8 - exponent)), exponent - 8)
+    return result
 
 
 def _pillow_image(rows: StoredRows) -> Any:

@@ -47,7 +47,7 @@ class Picture:
     lossless: bool = True
     source: Path | None = None
     warnings: tuple[str, ...] = ()
-    description: Description = Description()
+    description: Description = field(default_factory=Description)
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
@@ -69,4 +69,5 @@ def to_8bit(image: np.ndarray) -> np.ndarray:
     """Quantise sRGB in [0, 1] to uint8, rounding to the nearest level; uint8 passes through."""
     if image.dtype == np.uint8:
         return image
-    return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+    result: np.ndarray = np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return result

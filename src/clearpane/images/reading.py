@@ -198,4 +198,5 @@ def _unit(samples: np.ndarray) -> np.ndarray:
     """Integers to float32 in [0, 1]; floats as float32."""
     if samples.dtype.kind == "f":
         return samples.astype(np.float32, copy=False)
-    return np.divide(samples, np.float32(np.iinfo(samples.dtype).max), dtype=np.float32)
+    result: np.ndarray = np.divide(samples, np.float32(np.iinfo(samples.dtype).max), dtype=np.float32)
+    return result

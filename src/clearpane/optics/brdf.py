@@ -25,7 +25,8 @@ _SMALLEST_ALPHA = 1e-3
 
 def base_reflectance(albedo: Array, metallic: Array) -> Array:
     """f0, the reflectance at normal incidence: 0.04 (dielectric) to albedo (metal); [..., 3]."""
-    return DIELECTRIC_F0 * (1 - metallic) + albedo * metallic
+    result: Array = DIELECTRIC_F0 * (1 - metallic) + albedo * metallic
+    return result
 
 
 def schlick_fresnel(f0: Array, cosine: Array) -> Array:
@@ -35,13 +36,15 @@ def schlick_fresnel(f0: Array, cosine: Array) -> Array:
     >>> schlick_fresnel(np.asarray(0.04), np.asarray([1.0, 0.0])).tolist()
     [0.04, 1.0]
     """
-    return f0 + (1 - f0) * (1 - cosine.clip(0.0, 1.0)) ** 5
+    result: Array = f0 + (1 - f0) * (1 - cosine.clip(0.0, 1.0)) ** 5
+    return result
 
 
 def ggx_distribution(half_cosine: Array, roughness: Array) -> Array:
     """The density of microfacets, per steradian: ``alpha^2 / (pi ((n.h)^2 (alpha^2 - 1) + 1)^2)``."""
     square = _alpha(roughness) ** 2
-    return square / (math.pi * ((half_cosine.clip(0.0, 1.0) ** 2) * (square - 1) + 1) ** 2)
+    result: Array = square / (math.pi * ((half_cosine.clip(0.0, 1.0) ** 2) * (square - 1) + 1) ** 2)
+    return result
 
 
 def smith_factor(cosine: Array, roughness: Array) -> Array:
@@ -52,7 +55,8 @@ def smith_factor(cosine: Array, roughness: Array) -> Array:
     xp = array_namespace(cosine)
     square = _alpha(roughness) ** 2
     above = cosine.clip(0.0, 1.0)
-    return 2 * above / (above + xp.sqrt(square + (1 - square) * above**2))
+    result: Array = 2 * above / (above + xp.sqrt(square + (1 - square) * above**2))
+    return result
 
 
 def gltf_brdf(
@@ -73,7 +77,8 @@ def gltf_brdf(
     geometry = smith_factor(to_light, roughness) * smith_factor(to_view, roughness)
     lobe = ggx_distribution(_dot(normal, half), roughness) * geometry
     specular = fresnel * lobe / (4 * (to_light * to_view).clip(1e-9, 1.0))
-    return xp.where((to_light > 0) & (to_view > 0), diffuse + specular, 0.0)
+    result: Array = xp.where((to_light > 0) & (to_view > 0), diffuse + specular, 0.0)
+    return result
 
 
 def ggx_half_vector(samples: Array, view: Array, roughness: Array) -> Array:
@@ -104,23 +109,28 @@ def ggx_half_vector(samples: Array, view: Array, roughness: Array) -> Array:
     along = (1 - share) * xp.sqrt((1 - across**2).clip(0.0, 1.0)) + share * along
     rest = xp.sqrt((1 - across**2 - along**2).clip(0.0, 1.0))
     facet = across * first + along * second + rest * stretched
-    return _unit(xp.concat([facet[..., :2] * alpha, facet[..., 2:].clip(1e-6, 1.0)], axis=-1))
+    result: Array = _unit(xp.concat([facet[..., :2] * alpha, facet[..., 2:].clip(1e-6, 1.0)], axis=-1))
+    return result
 
 
 def _alpha(roughness: Array) -> Array:
-    return (roughness**2).clip(_SMALLEST_ALPHA, 1.0)
+    result: Array = (roughness**2).clip(_SMALLEST_ALPHA, 1.0)
+    return result
 
 
 def _dot(a: Array, b: Array) -> Array:
-    return array_namespace(a).sum(a * b, axis=-1, keepdims=True)
+    result: Array = array_namespace(a).sum(a * b, axis=-1, keepdims=True)
+    return result
 
 
 def _unit(vector: Array) -> Array:
     xp = array_namespace(vector)
-    return vector / xp.sqrt(_dot(vector, vector).clip(1e-18))
+    result: Array = vector / xp.sqrt(_dot(vector, vector).clip(1e-18))
+    return result
 
 
 def _cross(a: Array, b: Array) -> Array:
     xp = array_namespace(a)
     (ax, ay, az), (bx, by, bz) = ([v[..., i] for i in range(3)] for v in (a, b))
-    return xp.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
+    result: Array = xp.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
+    return result

@@ -26,7 +26,8 @@ def srgb_to_linear(srgb: Array) -> Array:
     xp = array_namespace(srgb)
     magnitude = xp.abs(srgb)
     curve = ((magnitude + 0.055) / 1.055) ** 2.4
-    return xp.where(magnitude <= 0.04045, srgb / 12.92, xp.sign(srgb) * curve)
+    result: Array = xp.where(magnitude <= 0.04045, srgb / 12.92, xp.sign(srgb) * curve)
+    return result
 
 
 def linear_to_srgb(linear: Array) -> Array:
@@ -48,4 +49,5 @@ def linear_to_srgb(linear: Array) -> Array:
     magnitude = xp.abs(linear)
     # The lower bound keeps the power's gradient finite at black; those values take the straight branch.
     curve = 1.055 * xp.where(magnitude <= 0.0031308, 0.0031308, magnitude) ** (1 / 2.4) - 0.055
-    return xp.where(magnitude <= 0.0031308, 12.92 * linear, xp.sign(linear) * curve)
+    result: Array = xp.where(magnitude <= 0.0031308, 12.92 * linear, xp.sign(linear) * curve)
+    return result

@@ -35,7 +35,8 @@ def direction_coordinates(directions: Array) -> Array:
     steepest = 1 - float(xp.finfo(y.dtype).eps)
     polar = xp.acos(y.clip(-steepest, steepest)) / math.pi
     v = xp.where(xp.abs(y) < steepest, polar, (1 - xp.sign(y)) / 2)
-    return xp.stack([u - xp.floor(u), v], axis=-1)
+    result: Array = xp.stack([u - xp.floor(u), v], axis=-1)
+    return result
 
 
 def coordinate_directions(coordinates: Array) -> Array:
@@ -47,7 +48,8 @@ def coordinate_directions(coordinates: Array) -> Array:
     xp = array_namespace(coordinates)
     azimuth, polar = 2 * math.pi * coordinates[..., 0], math.pi * coordinates[..., 1]
     level = xp.sin(polar)
-    return xp.stack([level * xp.sin(azimuth), xp.cos(polar), -level * xp.cos(azimuth)], axis=-1)
+    result: Array = xp.stack([level * xp.sin(azimuth), xp.cos(polar), -level * xp.cos(azimuth)], axis=-1)
+    return result
 
 
 def texel_directions(height: int, width: int) -> np.ndarray:
@@ -90,7 +92,8 @@ def _look_up_coordinates(environment: Array, place: Array) -> Array:
     left = left % width
     upper = environment[top, left] * (1 - across) + environment[top, right] * across
     lower = environment[bottom, left] * (1 - across) + environment[bottom, right] * across
-    return upper * (1 - down) + lower * down
+    result: Array = upper * (1 - down) + lower * down
+    return result
 
 
 def halve(environment: Array) -> Array:
@@ -104,7 +107,8 @@ def halve(environment: Array) -> Array:
     rows = like(solid_angles(height, width), environment)[:, None, None]
     weighted = xp.reshape(environment * rows, (height // 2, 2, width // 2, 2, channels))
     total = xp.sum(xp.reshape(rows, (height // 2, 2, 1, 1)), axis=1) * 2
-    return xp.sum(weighted, axis=(1, 3)) / total
+    result: Array = xp.sum(weighted, axis=(1, 3)) / total
+    return result
 
 
 def pyramid(environment: Array) -> list[Array]:
@@ -133,7 +137,8 @@ def look_up_level(levels: Sequence[Array], directions: Array, level: Array) -> A
         total[chosen] = total[chosen] + weight[chosen, None] * _look_up_coordinates(
             environment, place[chosen]
         )
-    return xp.reshape(total, directions.shape)
+    result: Array = xp.reshape(total, directions.shape)
+    return result
 
 
 def light_cells(environment: Array, count: int) -> tuple[Array, Array]:
@@ -215,4 +220,5 @@ def _sides(weight: np.ndarray, top: int, bottom: int, left: int, right: int) -> 
 def like(values: np.ndarray, other: Array) -> Array:
     """NumPy values as an array of another's kind, type and device."""
     xp = array_namespace(other)
-    return xp.asarray(values, dtype=other.dtype, device=getattr(other, "device", None))
+    result: Array = xp.asarray(values, dtype=other.dtype, device=getattr(other, "device", None))
+    return result

@@ -39,7 +39,8 @@ def refract_cosine(cos_theta_i: Array, ior: float | Array) -> Array:
     xp = array_namespace(cos_theta_i)
     square = 1 - (1 - cos_theta_i**2) / ior**2
     # The root's gradient is infinite at zero, and a where() would turn that into NaN.
-    return xp.where(square > 0, xp.sqrt(xp.where(square > 0, square, 1.0)), 0.0)
+    result: Array = xp.where(square > 0, xp.sqrt(xp.where(square > 0, square, 1.0)), 0.0)
+    return result
 
 
 def reflection_amplitudes(cos_theta_i: Array, ior: float | Array) -> tuple[Array, Array]:

@@ -113,7 +113,8 @@ def disk_kernel(radius: Array, half_width: int) -> Array:  # [..., 2 * half_widt
     disk = xp.matmul(rows, xp.matrix_transpose(columns))
     point = xp.astype((pixel == 0) & (pixel[:, 0] == 0), radius.dtype)
     share = (radius / least).clip(None, 1.0)[..., None, None]
-    return point + share * (disk - point)
+    result: Array = point + share * (disk - point)
+    return result
 
 
 def defocus(
@@ -152,7 +153,8 @@ def defocus(
     spectrum = xp.fft.rfftn(linear, axes=(-2, -1))
     kernel = xp.fft.rfftn(disk_kernel(radius, border), s=size, axes=(-2, -1))
     blurred = xp.fft.irfftn(spectrum * kernel, s=size, axes=(-2, -1))
-    return xp.astype(blurred[..., 2 * border :, 2 * border :], linear.dtype)
+    result: Array = xp.astype(blurred[..., 2 * border :, 2 * border :], linear.dtype)
+    return result
 
 
 def channel_focus(focus: float, power_shifts: Sequence[float]) -> list[float]:
@@ -212,7 +214,8 @@ def lateral_chromatic_aberration(
     for index, magnification in enumerate(magnifications):
         channel = _magnify(linear[..., index, :, :], magnification)
         channels.append(xp.matrix_transpose(_magnify(xp.matrix_transpose(channel), magnification)))
-    return xp.stack(channels, axis=-3)
+    result: Array = xp.stack(channels, axis=-3)
+    return result
 
 
 def natural_vignetting(linear: Array, focal_pixels: float | Array) -> Array:
@@ -230,7 +233,8 @@ def natural_vignetting(linear: Array, focal_pixels: float | Array) -> Array:
     >>> natural_vignetting(np.ones((1, 3)), 1.0).tolist()
     [[0.25, 1.0, 0.25]]
     """
-    return linear / (1 + _square_distance(linear) / focal_pixels**2) ** 2
+    result: Array = linear / (1 + _square_distance(linear) / focal_pixels**2) ** 2
+    return result
 
 
 def polynomial_vignetting(linear: Array, coefficients: Sequence[float | Array]) -> Array:
@@ -256,7 +260,8 @@ def polynomial_vignetting(linear: Array, coefficients: Sequence[float | Array]) 
     falloff = 0.0 * square
     for coefficient in reversed(coefficients):
         falloff = (falloff + coefficient) * square
-    return linear * (1 + falloff)
+    result: Array = linear * (1 + falloff)
+    return result
 
 
 def _square_distance(linear: Array) -> Array:  # [H, W]
@@ -266,7 +271,8 @@ def _square_distance(linear: Array) -> Array:  # [H, W]
         xp.arange(size, dtype=linear.dtype, device=device(linear)) - (size - 1) / 2
         for size in linear.shape[-2:]
     )
-    return y[:, None] ** 2 + x**2
+    result: Array = y[:, None] ** 2 + x**2
+    return result
 
 
 def _magnify(plane: Array, magnification: float | Array) -> Array:  # [..., H, W], along H
@@ -286,16 +292,19 @@ def _magnify(plane: Array, magnification: float | Array) -> Array:  # [..., H, W
     )
     first = xp.astype(before, xp.int64)
     terms = [weight * xp.take(plane, (first + step).clip(0, size - 1), axis=-2) for step, weight in taps]
-    return terms[0] + terms[1] + terms[2] + terms[3]
+    result: Array = terms[0] + terms[1] + terms[2] + terms[3]
+    return result
 
 
 def _tent(x: Array) -> Array:
     xp = array_namespace(x)
-    return (1 - xp.abs(x)).clip(0.0)
+    result: Array = (1 - xp.abs(x)).clip(0.0)
+    return result
 
 
 def _tent_integral(x: Array) -> Array:
     """Integral of the tent from 0 to x: ``x (1 - |x| / 2)``, constant outside of [-1, 1]."""
     xp = array_namespace(x)
     inside = x.clip(-1.0, 1.0)
-    return inside * (1 - xp.abs(inside) / 2)
+    result: Array = inside * (1 - xp.abs(inside) / 2)
+    return result

@@ -42,7 +42,8 @@ def filtered_weight(weight_s: Array, weight_p: Array, cos2_psi: float | Array) -
     >>> filtered_weight(np.asarray(0.15), np.asarray(0.0), np.asarray([0.0, 0.5, 1.0])).tolist()
     [0.0, 0.075, 0.15]
     """
-    return weight_p + (weight_s - weight_p) * cos2_psi
+    result: Array = weight_p + (weight_s - weight_p) * cos2_psi
+    return result
 
 
 def filter_alignment(
@@ -79,4 +80,5 @@ def filter_alignment(
     triple = xp.sum(direction * xp.linalg.cross(normal, axis), axis=-1)
     slanted = square_sine > 1e-10  # below, float32 knows no s direction
     alignment = triple**2 / (xp.where(slanted, square_sine, 1.0) * across)
-    return xp.where(slanted, alignment.clip(0.0, 1.0), 0.5)
+    result: Array = xp.where(slanted, alignment.clip(0.0, 1.0), 0.5)
+    return result

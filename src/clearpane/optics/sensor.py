@@ -27,7 +27,8 @@ def expose(linear: Array, stops: float) -> Array:
     >>> expose(np.asarray([0.1, 0.4]), 1).tolist()
     [0.2, 0.8]
     """
-    return linear * 2.0**stops
+    result: Array = linear * 2.0**stops
+    return result
 
 
 def white_balance(linear: Array, gains: Sequence[float], *, axis: int = -1) -> Array:
@@ -50,7 +51,10 @@ def white_balance(linear: Array, gains: Sequence[float], *, axis: int = -1) -> A
     xp = array_namespace(linear)
     shape = [1] * linear.ndim
     shape[axis] = 3
-    return linear * xp.reshape(xp.asarray(gains, dtype=linear.dtype, device=device(linear)), tuple(shape))
+    result: Array = linear * xp.reshape(
+        xp.asarray(gains, dtype=linear.dtype, device=device(linear)), tuple(shape)
+    )
+    return result
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ def noise_variance(linear: Array, noise: SensorNoise) -> Array:
     >>> noise_variance(np.asarray([0.0, 1.0]), SensorNoise(full_well=100.0, read_noise=2.0)).round(6).tolist()
     [0.0004, 0.0104]
     """
-    return linear.clip(0.0) / noise.full_well + (noise.read_noise / noise.full_well) ** 2
+    result: Array = linear.clip(0.0) / noise.full_well + (noise.read_noise / noise.full_well) ** 2
+    return result
 
 
 def add_noise(linear: Array, normal: Array, noise: SensorNoise) -> Array:
@@ -121,7 +126,8 @@ def add_noise(linear: Array, normal: Array, noise: SensorNoise) -> Array:
     if linear.shape != normal.shape:
         raise ValueError(f"one normal number per value: expected {linear.shape}, got {normal.shape}")
     xp = array_namespace(linear, normal)
-    return linear + xp.sqrt(noise_variance(linear, noise)) * normal
+    result: Array = linear + xp.sqrt(noise_variance(linear, noise)) * normal
+    return result
 
 
 def tone_curve(values: Array, contrast: float, pivot: float = 0.18) -> Array:
@@ -154,7 +160,8 @@ def tone_curve(values: Array, contrast: float, pivot: float = 0.18) -> Array:
     low, high = values.clip(None, pivot), values.clip(pivot)
     toe = pivot * low / (low + contrast * (pivot - low))
     shoulder = 1 - (1 - pivot) * (1 - high) / (1 - high + contrast * (high - pivot))
-    return xp.where(values < pivot, toe, shoulder)
+    result: Array = xp.where(values < pivot, toe, shoulder)
+    return result
 
 
 def inverse_tone_curve(values: Array, contrast: float, pivot: float = 0.18) -> Array:

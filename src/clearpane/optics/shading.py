@@ -123,7 +123,8 @@ def shade(
     sampled = lamp_lobe + _sum_over_facets(points, light, samples, f0) * mirrored_visibility
     rough = math.sqrt(_WIDE_LOBE * math.sqrt(4 * math.pi / light.directions.shape[0]))
     share = ((points.roughness / rough - _MIXED) / (1 - _MIXED)).clip(0.0, 1.0)
-    return diffuse + share * lobe + (1 - share) * sampled
+    result: Array = diffuse + share * lobe + (1 - share) * sampled
+    return result
 
 
 def _sum_over_lights(
@@ -144,7 +145,8 @@ def _sum_over_lights(
     weight = xp.where(lit > 0, lit * lobe / (4 * (to_light * to_view).clip(1e-9, 1.0)), 0.0)
 
     def specular(weight: Array, grazing: Array, irradiance: Array) -> Array:
-        return f0 * ((weight * (1 - grazing)) @ irradiance) + (weight * grazing) @ irradiance
+        result: Array = f0 * ((weight * (1 - grazing)) @ irradiance) + (weight * grazing) @ irradiance
+        return result
 
     first = light.directions.shape[0] - light.lamps
     return (
@@ -183,7 +185,8 @@ def _sum_over_facets(
         weight = schlick_fresnel(f0, facing) * smith_factor(mirrored[..., 2:], points.roughness)
         reflected = xp.where(above & (mirrored[..., 2:] > 0), weight * radiance, 0.0)
         total = total + xp.sum(reflected, axis=0)
-    return total / samples
+    result: Array = total / samples
+    return result
 
 
 def hammersley(count: int) -> np.ndarray:

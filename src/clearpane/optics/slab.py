@@ -54,7 +54,8 @@ def crossing_attenuation(
     >>> crossing_attenuation(np.asarray([1.0, 0.8]), 0.01, 50.0).round(4).tolist()
     [0.6065, 0.5353]
     """
-    return array_namespace(cos_theta_t).exp(-(absorption * thickness) / cos_theta_t)
+    result: Array = array_namespace(cos_theta_t).exp(-(absorption * thickness) / cos_theta_t)
+    return result
 
 
 def slab_orders(face: Array, attenuation: float | Array, count: int) -> tuple[list[Array], list[Array]]:
@@ -99,7 +100,8 @@ def slab_reflectance(face: Array, attenuation: float | Array) -> Array:
     [0.0, 0.07692, 1.0]
     """
     bounces = face * attenuation
-    return face + (1 - face) ** 2 * attenuation * bounces / _one_minus_square(bounces)
+    result: Array = face + (1 - face) ** 2 * attenuation * bounces / _one_minus_square(bounces)
+    return result
 
 
 def slab_transmittance(face: Array, attenuation: float | Array) -> Array:
@@ -112,7 +114,8 @@ def slab_transmittance(face: Array, attenuation: float | Array) -> Array:
     >>> slab_transmittance(np.asarray([0.0, 0.04, 1.0]), 1.0).round(5).tolist()
     [1.0, 0.92308, 0.0]
     """
-    return (1 - face) ** 2 * attenuation / _one_minus_square(face * attenuation)
+    result: Array = (1 - face) ** 2 * attenuation / _one_minus_square(face * attenuation)
+    return result
 
 
 def averaging_reflectance(cos_theta_i: Array, ior: float | Array) -> Array:
@@ -131,7 +134,8 @@ def averaging_reflectance(cos_theta_i: Array, ior: float | Array) -> Array:
     [0.0892, 0.04]
     """
     reflectance_s, reflectance_p = dielectric_reflectance(cos_theta_i, ior)
-    return (reflectance_s + reflectance_p) / 2
+    result: Array = (reflectance_s + reflectance_p) / 2
+    return result
 
 
 def crossing_shift(
@@ -158,7 +162,8 @@ def crossing_shift(
     >>> crossing_shift(np.asarray([0.6]), cos_theta_t, 1.5, 0.01).round(5).tolist()
     [0.00436]
     """
-    return tangential * thickness / (ior * cos_theta_t)
+    result: Array = tangential * thickness / (ior * cos_theta_t)
+    return result
 
 
 def order_separation(cos_theta_i: Array, ior: float | Array, thickness: float | Array) -> Array:
@@ -180,7 +185,8 @@ def order_separation(cos_theta_i: Array, ior: float | Array, thickness: float | 
     [0.0, 0.00764, 0.00707]
     """
     cos_theta_t = refract_cosine(cos_theta_i, ior)
-    return crossing_shift(_sine(cos_theta_i), cos_theta_t, ior, thickness) * cos_theta_i * 2
+    result: Array = crossing_shift(_sine(cos_theta_i), cos_theta_t, ior, thickness) * cos_theta_i * 2
+    return result
 
 
 def displacement(cos_theta_i: Array, ior: float | Array, thickness: float | Array) -> Array:
@@ -197,18 +203,21 @@ def displacement(cos_theta_i: Array, ior: float | Array, thickness: float | Arra
     [0.0, 0.00512, 0.01]
     """
     cos_theta_t = refract_cosine(cos_theta_i, ior)
-    return _sine(cos_theta_i) * thickness * (1 - cos_theta_i / (ior * cos_theta_t))
+    result: Array = _sine(cos_theta_i) * thickness * (1 - cos_theta_i / (ior * cos_theta_t))
+    return result
 
 
 def _sine(cosine: Array) -> Array:
     xp = array_namespace(cosine)
     square = (1 - cosine) * (1 + cosine)
     # The root's gradient is infinite at zero, and a where() would turn that into NaN.
-    return xp.where(square > 0, xp.sqrt(xp.where(square > 0, square, 1.0)), 0.0)
+    result: Array = xp.where(square > 0, xp.sqrt(xp.where(square > 0, square, 1.0)), 0.0)
+    return result
 
 
 def _one_minus_square(bounces: Array) -> Array:
     """``1 - (R A)^2``, and 1 where that is zero: no light enters such a pane."""
     xp = array_namespace(bounces)
     rest = (1 - bounces) * (1 + bounces)
-    return xp.where(rest > 0, rest, 1.0)
+    result: Array = xp.where(rest > 0, rest, 1.0)
+    return result

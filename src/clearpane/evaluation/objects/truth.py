@@ -168,7 +168,8 @@ def read_values(path: Path) -> np.ndarray:
         raise ClearpaneError(f"{path}: cannot be read as an array of numbers; get a fresh copy") from error
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3):
         raise ClearpaneError(f"{path}: is an array of {list(values.shape)}, not of a picture's pixels")
-    return np.nan_to_num(values, posinf=0.0, neginf=0.0)
+    result: np.ndarray = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+    return result
 
 
 def shrunk(values: np.ndarray, shape: tuple[int, int], path: Path) -> np.ndarray:

@@ -23,8 +23,9 @@ from clearpane.geometry.mesh import unit
 from clearpane.optics.color import srgb_to_linear
 from clearpane.reconstruction.asset.asset import Asset
 from clearpane.reconstruction.asset.atlas import CHANNELS, Part, cell_side, joined, scaled
+from clearpane.reconstruction.asset.primitives import COLOUR, as_triangles
 
-_MAGIC, _JSON = b"glTF", 0x4E4F534A
+_MAGIC, _JSON, _BINARY = b"glTF", 0x4E4F534A, 0x004E4942
 _HARMLESS = ("KHR_materials_", "KHR_lights_", "EXT_texture_webp", "KHR_texture_transform")
 _FLOATS = 5126
 # A texture transform that changes nothing.
@@ -105,6 +106,11 @@ def _read_document(path: Path) -> tuple[bytes, list[dict[str, Any]]]:
             raise ClearpaneError(f"{path}: is a GLB of version {version}, not 2; export it as glTF 2.0")
         document = json.loads(content[20 : 20 + length])
         problem = _problem(document)
+        rest = content[20 + length :]
+        if problem is None and len(rest) >= 8:
+            binary = as_triangles(document, rest[8 : 8 + struct.unpack_from("<I", rest)[0]])
+            binary += bytes(-len(binary) % 4)
+            rest = struct.pack("<2I", len(binary), _BINARY) + binary
         materials = document.get("materials", [])
         for index, material in enumerate(materials):
             material["name"] = str(index)
@@ -113,7 +119,7 @@ def _read_document(path: Path) -> tuple[bytes, list[dict[str, Any]]]:
     if problem is not None:
         raise ClearpaneError(f"{path}: uses {problem}")
     text = json.dumps(document).encode()
-    rest = content[20 + length :]
+    text += b" " * (-len(text) % 4)
     head = struct.pack("<4s4I", _MAGIC, 2, 20 + len(text) + len(rest), len(text), _JSON)
     return head + text + rest, materials
 
@@ -170,7 +176,8 @@ def _part(geometry: Any, matrix: np.ndarray, surface: Tensor) -> Part:
         coordinates = np.full((len(vertices), 2), 0.5)
     else:
         coordinates = np.stack([coordinates[:, 0], 1 - coordinates[:, 1]], axis=-1).astype(np.float64)
-    colours = _vertex_colours(geometry.visual)
+    colours = geometry.vertex_attributes.get(COLOUR)  # linear, [V, 3]
+    colours = None if colours is None else np.asarray(colours, np.float64)
     # trimesh makes up smooth normals for a mesh without any; those that it has read are in its cache.
     given = "vertex_normals" in geometry._cache
     normals = np.asarray(geometry.vertex_normals) @ np.linalg.inv(matrix[:3, :3]) if given else None
@@ -215,15 +222,3 @@ def _surface(material: Any, said: Mapping[str, Any], largest: int) -> Tensor:
             stack[place] *= float(factor)
     assert len(stack) == CHANNELS
     return stack
-
-
-def _vertex_colours(visual: Any) -> np.ndarray | None:
-    """Linear, [V, 3]; None where there are none."""
-    if visual.kind == "vertex":
-        return np.asarray(visual.vertex_colors, np.float64)[:, :3] / 255
-    colours = getattr(visual, "vertex_attributes", {}).get("color")
-    if colours is None:
-        return None
-    colours = np.asarray(colours)
-    scale = np.iinfo(colours.dtype).max if colours.dtype.kind in "iu" else 1
-    return np.asarray(colours[:, :3] / float(scale))

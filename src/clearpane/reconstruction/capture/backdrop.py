@@ -132,7 +132,8 @@ def _distance(lab: np.ndarray, means: np.ndarray, spreads: np.ndarray) -> np.nda
     for mean, spread in zip(means, spreads, strict=True):
         whitening = np.linalg.cholesky(np.linalg.inv(spread + _NOISE**2 * np.eye(3)))
         nearest = np.minimum(nearest, (((lab - mean) @ whitening) ** 2).sum(-1))
-    return np.sqrt(nearest)
+    result: np.ndarray = np.sqrt(nearest)
+    return result
 
 
 def _is_half(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:

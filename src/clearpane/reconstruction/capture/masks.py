@@ -57,7 +57,8 @@ def given_mask(picture: Picture, mask: Path | None, orientation: int = 1) -> np.
             f"{mask}: the mask is {values.shape[1]} x {values.shape[0]}, but its photograph is "
             f"{width} x {height}; give masks of the photographs' size"
         )
-    return np.clip(values, 0, 1)
+    result: np.ndarray | None = np.clip(values, 0, 1)
+    return result
 
 
 def find_object(pixels: np.ndarray, segmenter: Segmenter, path: Path) -> np.ndarray:

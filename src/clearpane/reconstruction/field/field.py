@@ -109,7 +109,8 @@ class HexaplaneField:
         features = self.features(points) if features is None else features
         offset = torch.tanh(self.heads.distance(features)).to(points.dtype)
         if self.evidence is None:
-            return offset * _SDF_RANGE + points.norm(dim=-1, keepdim=True) - _SPHERE
+            result: Tensor = offset * _SDF_RANGE + points.norm(dim=-1, keepdim=True) - _SPHERE
+            return result
         hull = features[:, -EVIDENCE_CHANNELS, None].to(points.dtype) * HALF_SIZE
         return offset * _HULL_RANGE + hull
 
@@ -146,7 +147,8 @@ class HexaplaneField:
         """``a + B v`` of `directional_colours`: [P, 3]."""
         assert self.directional is not None
         offset, slope = sample_volume(self.directional, points).split([3, 9], dim=-1)
-        return offset + (slope.unflatten(-1, (3, 3)) @ view.to(slope)[..., None])[..., 0]
+        result: Tensor = offset + (slope.unflatten(-1, (3, 3)) @ view.to(slope)[..., None])[..., 0]
+        return result
 
 
 def srgb_mean_to_linear(mean: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def surface_loss(
     change = (normal - F.normalize(near_gradient, dim=-1)).square().sum(-1).mean()
     tie = (1 - (F.normalize(seen.appearance.normal, dim=-1) * normal).sum(-1)).mean()
     eikonal = (gradient.norm(dim=-1) - 1).square().mean()
-    loss = _EIKONAL * eikonal + _CURVATURE * change + _TIE * tie
+    loss: Tensor = _EIKONAL * eikonal + _CURVATURE * change + _TIE * tie
     if lighting is None:
         return loss
     radiance = lighting.light.radiance()
@@ -93,4 +93,5 @@ def surface_loss(
     metallic, roughness = (x / seen.opacity for x in (seen.appearance.metallic, seen.appearance.roughness))
     uneven = metallic.var(correction=0) + roughness.var(correction=0)
     materials = _METALLIC * metallic.mean() + _UNEVEN * uneven
-    return loss + shading + materials + lighting.light.regularity()
+    with_light: Tensor = loss + shading + materials + lighting.light.regularity()
+    return with_light

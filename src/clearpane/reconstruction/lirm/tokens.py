@@ -49,7 +49,8 @@ class ViewTokens(nn.Module):
         tokens = self.picture(self._patches(torch.cat([2 * pictures - 1, rays], dim=-3)))
         around = torch.zeros_like(pictures) if backgrounds is None else backgrounds
         surroundings = torch.cat([(1 - masks) * around, 1 - masks], dim=-3)
-        return tokens + self.background(self._patches(surroundings))
+        result: Tensor = tokens + self.background(self._patches(surroundings))
+        return result
 
     def _patches(self, values: Tensor) -> Tensor:
         """[B, V, C, H, W] -> [B, V H W / patch^2, C patch^2]."""
@@ -81,4 +82,5 @@ class PlaneTokens(nn.Module):
         planes, rows, columns, width = self.shape
         maps = tokens.reshape(-1, rows, columns, width).permute(0, 3, 1, 2)
         up = self.up(maps)
-        return up.reshape(-1, planes, *up.shape[1:])
+        result: Tensor = up.reshape(-1, planes, *up.shape[1:])
+        return result

@@ -52,7 +52,8 @@ class ViewFeatures(nn.Module):
         """[B, V, 3, H, W] and [B, V, 1, H, W] in [0, 1] -> [B, V, C, H / 2, W / 2]."""
         seen = torch.cat([2 * pictures - 1, masks], dim=2)
         made = at_least_float32(self.layers(seen.flatten(0, 1)))
-        return made.unflatten(0, pictures.shape[:2])
+        result: Tensor = made.unflatten(0, pictures.shape[:2])
+        return result
 
 
 def empty_sums(channels: int, side: int, like: Tensor) -> Tensor:

@@ -106,7 +106,8 @@ def on_white(picture: Picture) -> np.ndarray:
     """A picture as a film shows it, sRGB in [0, 1], [H, W, 3]: what is transparent is white."""
     pixels = np.clip(picture.pixels, 0, 1)
     if picture.alpha is None:
-        return pixels
+        result: np.ndarray = pixels
+        return result
     share = picture.alpha[..., None]
     return np.asarray(linear_to_srgb(srgb_to_linear(pixels) * share + 1 - share))
 
