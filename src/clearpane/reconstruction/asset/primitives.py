@@ -1,7 +1,8 @@
 """glTF 2.0 primitives of every kind as the one kind that is read: indexed triangles with a material.
 
-Triangle strips and fans become triangles, points and lines are left out (sections 3.7.2.1 of the specification);
-vertex colours of every type become floats under `COLOUR`; a primitive without a material gets the default one.
+Triangle strips and fans become triangles, points and lines are left out (section 3.7.2.1 of the
+specification); vertex colours of every type become floats under `COLOUR`; a primitive without a material gets
+the default one.
 """
 
 from typing import Any
