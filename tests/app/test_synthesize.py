@@ -147,10 +147,29 @@ def test_an_unreadable_map_is_one_line(
     (tmp_path / "ranges.json").write_text(json.dumps(PLAIN | {"dome_chance": 1}))
     options = [*made_of, "--count", "2", "--environments", str(tmp_path / "hdris"), "--workers", workers]
     assert synthesize(tmp_path / "out", *options) == 1
-    error, kept = capfd.readouterr().err.splitlines()
+    (error,) = capfd.readouterr().err.splitlines()
     assert error.startswith("error: ") and "sky.hdr" in error
-    assert kept == "stopped: 0 of 2 samples are kept; the same command goes on with the rest"
-    assert set(contents(tmp_path / "out")) == {"manifest.json"}
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_backgrounds_are_named_before_the_first_sample(
+    made_of: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = [*made_of, "--count", "2", "--workers", "1"]
+    assert synthesize(tmp_path / "out", *options) == 0
+    before = contents(tmp_path / "out")
+    bad = [tmp_path / "photos" / name for name in ("a.jpg", "b.png")]
+    Image.new("CMYK", (48, 36)).save(bad[0])
+    bad[1].write_bytes((tmp_path / "photos" / "0.png").read_bytes()[:90])
+    capfd.readouterr()
+    for more in ([], ["--overwrite"]):
+        assert synthesize(tmp_path / "out", *options, *more) == 1
+        (error,) = capfd.readouterr().err.splitlines()
+        assert "a.jpg" in error and "b.png" in error and "take it out of" in error
+        assert contents(tmp_path / "out") == before
+    for path in bad:
+        path.unlink()
+    assert synthesize(tmp_path / "out", *options) == 0 and contents(tmp_path / "out") == before
 
 
 def test_nothing_is_removed_for_a_data_set_that_cannot_be_made(

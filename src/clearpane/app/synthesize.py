@@ -117,6 +117,7 @@ def run(options: Synthesize) -> int:
     """
     recipe = _recipe(options)
     sources = Sources.open(options.backgrounds, options.environments)
+    sources.check()  # a bad picture is found before the first sample, not half way
     if options.overwrite:
         SampleMaker(recipe, sources)(0)  # what makes all samples impossible is found before any is removed
     data_set = DataSet.prepare(

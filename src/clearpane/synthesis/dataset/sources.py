@@ -100,6 +100,35 @@ class Pictures:
                         return
                     self._keep(name, stored)
 
+    def check(self) -> None:
+        """Read every picture once, keeping in memory what fits.
+
+        Which samples a data set has depends on the names of all pictures, so a bad one is not skipped.
+
+        Raises:
+            ClearpaneError: pictures that cannot be used; all of them are named, with the reason for the first.
+        """
+        bad: list[str] = []
+        reason = ""
+        with ThreadPoolExecutor(2) as pool:
+            for first in range(0, len(self.names), 16):
+                some = self.names[first : first + 16]
+                for name, found in zip(some, pool.map(self._tried, some), strict=True):
+                    if isinstance(found, ClearpaneError):
+                        bad.append(name)
+                        reason = reason or str(found)
+                    elif self._used + found.nbytes <= self.cache_bytes and name not in self._cache:
+                        self._keep(name, found)
+        if bad:
+            more = f"; so are {len(bad) - 1} others: {', '.join(bad[1:9])}" if len(bad) > 1 else ""
+            raise ClearpaneError(f"a picture cannot be used: {reason}{more}; take it out of {self.folder}")
+
+    def _tried(self, name: str) -> Tensor | ClearpaneError:
+        try:
+            return self._read(name)
+        except ClearpaneError as error:
+            return error
+
     def _read(self, name: str) -> Tensor:
         picture = load_texture(self.folder / name)
         longer = max(picture.shape[-2:])
@@ -147,6 +176,16 @@ class Sources:
             Pictures(backgrounds, PICTURE_SUFFIXES),
             Pictures(environments, ENVIRONMENT_SUFFIXES, longest=2048) if environments else None,
         )
+
+    def check(self) -> None:
+        """Read every picture once.
+
+        Raises:
+            ClearpaneError: see `Pictures.check`.
+        """
+        self.backgrounds.check()
+        if self.environments is not None:
+            self.environments.check()
 
     @property
     def names(self) -> SourceNames:
