@@ -131,7 +131,7 @@ class SolidObject:
 
 
 def smooth_minimum(a: Tensor, b: Tensor, width: float) -> Tensor:
-    """Compute a minimum with a fillet, up to ``width / 4`` lower where values differ by less than ``width``."""
+    """Compute a filleted minimum, up to ``width / 4`` lower where values differ by less than ``width``."""
     near = (width - (a - b).abs()).clamp(min=0) / width
     return torch.minimum(a, b) - near**2 * width / 4
 
