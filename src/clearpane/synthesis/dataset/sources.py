@@ -106,7 +106,7 @@ class Pictures:
         Which samples a data set has depends on the names of all pictures, so a bad one is not skipped.
 
         Raises:
-            ClearpaneError: pictures that cannot be used; all of them are named, with the reason for the first.
+            ClearpaneError: Pictures cannot be used; all are named, with the reason for the first.
         """
         bad: list[str] = []
         reason = ""
