@@ -172,12 +172,16 @@ def _torch() -> dict[str, Any] | None:
         import torch
     except (ImportError, OSError) as error:
         return {"version": _version("torch"), "cuda": [], "mps": False, "error": str(error)}
+    from clearpane.training.precision import bfloat16_speed, has_bfloat16
+
     cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "version": torch.__version__,
         "cuda": cuda,
         "mps": torch.backends.mps.is_available(),
         "error": None,
+        "bfloat16_speed": bfloat16_speed(),
+        "cpu_precision": "bfloat16" if has_bfloat16("cpu") else "float32",
     }
 
 
@@ -254,11 +258,16 @@ def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
 
     devices = facts["devices"]
     torch = devices["torch"]
+    precision = []
     if torch is None:
         pytorch = "not installed (only training needs it)"
     else:
         gpus = torch["cuda"] + ["Apple GPU"] * torch["mps"] or ["no GPU found"]
         pytorch = f"{torch['version']}, {torch['error'] or ', '.join(gpus)}"
+        if torch["error"] is None:
+            speed = torch["bfloat16_speed"]
+            note = f"bfloat16 runs at {speed:.2g} times the speed of float32"
+            precision = [("", f"trains in {torch['cpu_precision']} on the processor ({note})")]
 
     models = []
     for name, model in facts["models"].items():
@@ -276,6 +285,7 @@ def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
             ("memory", _bytes(devices["memory_bytes"])),
             ("ONNX Runtime", ", ".join(devices["onnxruntime_providers"]) or "MISSING"),
             ("PyTorch", pytorch),
+            *precision,
         ],
         "Models": models,
         "Free disk space": [(place, _bytes(free)) for place, free in facts["disk_free_bytes"].items()],

@@ -143,7 +143,8 @@ def _settle_precision(state: TrainingState, accelerator: Accelerator) -> None:
     """Compute as the run was begun, or as the first process measures, in all processes; print which."""
     keep_bfloat16(state.bfloat16)
     if accelerator.is_main_process:
-        print(f"computing in {describe_precision(accelerator.device.type)}", flush=True)
+        described = describe_precision(accelerator.device.type)
+        print(f"computing in {described}, unless the recipe sets another precision", flush=True)
     (state.bfloat16,) = broadcast_object_list([has_bfloat16(accelerator.device.type)])
     keep_bfloat16(state.bfloat16)
 

@@ -30,6 +30,7 @@ from clearpane.training.compact.sources import (
     open_glass_sources,
     room_paths,
 )
+from clearpane.training.curves import Curves
 from clearpane.training.loop import (
     AveragedWeights,
     TrainingState,
@@ -284,15 +285,20 @@ def run(recipe: TrainCompact) -> int:
         generator = step_generator(recipe.seed, step)
         return batch_loss(network, draw_batch(recipe, pictures, one_of(recipe.crops, generator), generator))
 
-    def evaluate(step: int, loss: float, rate: float) -> None:
+    def on_step(step: int, loss: float, rate: float) -> None:
+        writer = curves.add(step, loss, rate)
         if held_out and (step == recipe.steps or step % recipe.evaluate_every == 0):
             averaged.load_state_dict(state.average.weights)
             scores = evaluate_pairs(averaged, held_out)
             append_json_line(recipe.output / SCORES_FILE, {"step": step, **scores})
+            for name, value in scores.items():
+                writer.add_scalar(f"held_out/{name}", value, step)
             print("  ".join(f"{name} {value:.4g}" for name, value in scores.items()), flush=True)
 
     schedule = Schedule(recipe.steps, recipe.learning_rate, 200, checkpoint_every=recipe.checkpoint_every)
-    if not run_steps(state, schedule, recipe.output, loss_of, accelerator, evaluate):
+    with Curves(recipe.output) as curves:
+        finished = run_steps(state, schedule, recipe.output, loss_of, accelerator, on_step)
+    if not finished:
         return 130
     averaged.load_state_dict(state.average.weights)
     print(f"wrote {export_onnx(averaged, recipe.output / 'compact.onnx')}")
