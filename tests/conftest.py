@@ -23,6 +23,39 @@ def base(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture
+def backbone(base):
+    from clearpane.separation.flux.loading import Loading, load_backbone
+
+    return load_backbone(base, Loading("float32", "cpu"))
+
+
+@pytest.fixture
+def task(base):
+    import torch
+
+    from clearpane.separation.flux.loading import encode_text
+
+    return encode_text(base, "please remove the reflection.").to("cpu", torch.float32)
+
+
+@pytest.fixture
+def adapted(backbone, task, tmp_path) -> Path:
+    """A folder with a LoRA of rank 2 that does something, which ``backbone`` has too, and a task."""
+    import torch
+
+    from clearpane.separation.flux.lora import LORA_FILE, add_lora, save_lora
+
+    generator = torch.Generator().manual_seed(0)
+    parameters = add_lora(backbone.transformer, 2, "all")
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    save_lora(tmp_path / LORA_FILE, parameters, backbone.transformer)
+    task.save(tmp_path / "task_embedding.safetensors")
+    return tmp_path
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests marked ``gpu`` where there is no CUDA GPU."""
     marked = [item for item in items if item.get_closest_marker("gpu")]

@@ -18,8 +18,8 @@ from clearpane.evaluation.bootstrap import bootstrap_mean
 from clearpane.evaluation.harm import Harm, harm, summarise_harm
 from clearpane.evaluation.metrics import psnr
 from clearpane.images.picture import to_8bit
+from clearpane.separation.base import Quality
 from clearpane.separation.compact.runtime import CompactSeparator
-from clearpane.separation.options import Quality
 
 _SIZE = 192
 # No training set of the model card has this seed, which decides panes and surroundings.

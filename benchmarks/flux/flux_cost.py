@@ -31,7 +31,7 @@ from clearpane.separation.flux.memory import (
     removal_bytes,
     training_bytes,
 )
-from clearpane.separation.options import Precision
+from clearpane.separation.flux.options import Precision
 
 SIDES = (512, 1024)
 _STEPS, _RANK, _TEXT = 28, 16, 512

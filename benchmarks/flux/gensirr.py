@@ -59,7 +59,7 @@ from clearpane.evaluation.tables import write_text
 from clearpane.files import atomic_path
 from clearpane.images.picture import to_8bit
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.separation.base import load_separator
+from clearpane.separation.base import Separator, load_separator
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.loading import Loading, load_backbone
 from clearpane.separation.flux.sampling import Sampling, sample
@@ -79,7 +79,6 @@ from clearpane.separation.gensirr.separator import (
     GensirrSettings,
     one_step,
 )
-from clearpane.separation.options import Separator
 from clearpane.training.flux.gensirr import EditPair, TrainGensirr, load_glass_edits
 from clearpane.training.flux.gensirr import run as train_kontext
 from clearpane.training.pictures import load_pairs

@@ -18,15 +18,20 @@ if TYPE_CHECKING:
     from clearpane.images.writing import write_picture
     from clearpane.reconstruction.asset.asset import Asset, save_asset
     from clearpane.reconstruction.reconstruct import reconstruct
-    from clearpane.separation.base import load_separator
+    from clearpane.separation.base import Separator, load_separator
+    from clearpane.separation.compact.options import CompactOptions
+    from clearpane.separation.gensirr.options import GensirrOptions
     from clearpane.separation.layers import Layers
-    from clearpane.separation.options import Separator
+    from clearpane.separation.panel.options import PanelOptions
     from clearpane.separation.removal import remove_reflection
 
 __all__ = [
     "Asset",
     "ClearpaneError",
+    "CompactOptions",
+    "GensirrOptions",
     "Layers",
+    "PanelOptions",
     "Picture",
     "Separator",
     "__version__",
@@ -41,7 +46,10 @@ __all__ = [
 # Imported at first use, so that importing the package stays quick and loads no model.
 _HOMES = {
     "Asset": "clearpane.reconstruction.asset.asset",
+    "CompactOptions": "clearpane.separation.compact.options",
+    "GensirrOptions": "clearpane.separation.gensirr.options",
     "Layers": "clearpane.separation.layers",
+    "PanelOptions": "clearpane.separation.panel.options",
     "Picture": "clearpane.images.picture",
     "Separator": "clearpane.separation.base",
     "load_separator": "clearpane.separation.base",

@@ -9,10 +9,15 @@ import tyro
 from PIL import Image
 
 from clearpane.app import evaluate
+from clearpane.app.cli import main
 from clearpane.app.evaluate import Evaluate, run
 from clearpane.errors import ClearpaneError
+from clearpane.separation.base import Quality, SeparatorOptions
+from clearpane.separation.flux.folders import base_fingerprint
+from clearpane.separation.flux.settings import save_settings
+from clearpane.separation.gensirr.separator import GensirrSettings
 from clearpane.separation.layers import Layers
-from clearpane.separation.options import Quality
+from clearpane.separation.panel.separator import PanelSettings
 
 
 class Unveil:
@@ -49,7 +54,7 @@ def results(pairs: Path, tmp_path: Path) -> Path:
 def separator(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     loaded: list[str] = []
 
-    def load(name: str) -> Unveil:
+    def load(name: str, options: SeparatorOptions) -> Unveil:
         loaded.append(name)
         return Unveil()
 
@@ -172,3 +177,37 @@ def test_command_line() -> None:
         judge_answers=(Path("c.csv"),),
         quality="best",
     )
+
+
+@pytest.fixture
+def trained(adapted: Path, base: Path) -> Path:
+    """A folder as both clearpane train panel and train gensirr write it, of the tests' tiny model."""
+    mark = base_fingerprint(base)
+    save_settings(PanelSettings(str(base), mark, 32, 2, 2.5, "three panels"), adapted / "panel.json")
+    save_settings(GensirrSettings(str(base), mark, 32, 2, 2.5, "remove it.", False), adapted / "gensirr.json")
+    return adapted
+
+
+@pytest.mark.parametrize("model", ["panel", "gensirr"])
+def test_a_trained_editor_is_measured(pairs: Path, trained: Path, tmp_path: Path, model: str) -> None:
+    out = tmp_path / "s.json"
+    words = ["--model", model, "--weights", str(trained), "--steps", "1", "--precision", "float32"]
+    assert main(["evaluate", str(pairs), *words, "--json", str(out)]) == 0
+    rows = json.loads(out.read_text())["sets"][0]["rows"]
+    assert rows[0]["name"] == model and np.isfinite(rows[0]["mean"]["psnr"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--model", "panel"], "--model panel needs --weights, the folder that clearpane train panel wrote"),
+        (["--steps", "4"], "--steps goes with --model panel or gensirr, not with compact"),
+        (["--model", "nosuch"], "unknown model 'nosuch'"),
+        (["--results", "x", "--model", "panel"], "--model and its options go without --results"),
+    ],
+)
+def test_options_that_do_not_fit_the_model(
+    pairs: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(["evaluate", str(pairs), *words]) == 2
+    assert said in capsys.readouterr().err

@@ -38,7 +38,7 @@ class Halve:
 @pytest.fixture
 def separator(monkeypatch):
     fake = Halve()
-    monkeypatch.setattr(remove, "load_separator", lambda: fake)
+    monkeypatch.setattr(remove, "load_separator", lambda *chosen: fake)
     return fake
 
 
@@ -570,7 +570,7 @@ def test_a_killed_run_goes_on(number):
         "    def separate(self, image, *, quality, confidence):\n"
         "        time.sleep(0.4)\n"
         "        return Layers(image, image)\n"
-        "remove.load_separator = Slow\n"
+        "remove.load_separator = lambda *chosen: Slow()\n"
         "sys.exit(cli.main(['remove', 'in', '--output', 'out']))\n"
     )
     process = subprocess.Popen(
@@ -634,10 +634,14 @@ def test_what_a_separator_says_of_its_layers_is_passed_on(tmp_path, monkeypatch,
     [
         (["--model", "panel"], "--model panel needs --weights"),
         (["--model", "gensirr"], "--weights, the folder that clearpane train gensirr or convert gensirr"),
-        (["--weights", "x"], "--offload go with --model panel or gensirr"),
-        (["--steps", "4"], "--offload go with --model panel or gensirr"),
-        (["--candidates", "4"], "--depth-model with gensirr"),
-        (["--model", "panel", "--weights", "x", "--candidates", "4"], "go with --model gensirr"),
+        (["--weights", "x"], "--weights goes with --model panel or gensirr, not with compact"),
+        (["--steps", "4"], "--steps goes with --model panel or gensirr"),
+        (["--steps", "28"], "--steps goes with --model panel or gensirr"),
+        (["--seed", "0"], "--seed goes with --model panel or gensirr"),
+        (["--offload"], "--offload goes with --model panel or gensirr"),
+        (["--model", "nosuch"], "unknown model 'nosuch'; known are: compact, panel, gensirr"),
+        (["--candidates", "4"], "--candidates goes with --model gensirr"),
+        (["--model", "panel", "--weights", "x", "--candidates", "4"], "goes with --model gensirr"),
         (["--model", "gensirr", "--weights", "x", "--candidates", "0"], "--candidates 0: give 1 or more"),
         (["--model", "gensirr", "--weights", "x", "--depth-model", "d"], "go with --candidates 2 or more"),
         (

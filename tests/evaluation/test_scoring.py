@@ -23,8 +23,8 @@ from clearpane.evaluation.scoring import (
 )
 from clearpane.evaluation.tables import csv_text, json_text, write_text
 from clearpane.images.picture import to_8bit
+from clearpane.separation.base import Quality, Separator
 from clearpane.separation.layers import Layers
-from clearpane.separation.options import Quality, Separator
 
 ORIGINAL = PROTOCOLS["original"]
 

@@ -24,8 +24,8 @@ from clearpane.app.editor_needs import editor_needs, print_needs
 from clearpane.app.flags import name_flags
 from clearpane.app.inputs import UsageError
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import EMBEDDED, load_separator
-from clearpane.separation.options import Model
+from clearpane.separation.base import MODELS, embedded_models, load_separator, options_class
+from clearpane.separation.flux.options import FluxOptions
 
 DESCRIPTION = """\
 Check that Clearpane works on this computer: the installed packages, the
@@ -55,7 +55,7 @@ class Doctor:
     json: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print everything as one JSON object, for scripts and bug reports."""
 
-    model: Annotated[Model, arg(metavar="NAME", help_behavior_hint="(default: compact)")] = "compact"
+    model: Annotated[str, arg(metavar="NAME", help_behavior_hint="(default: compact)")] = "compact"
     """panel and gensirr say what memory they need here, before their base model is fetched or loaded."""
 
     base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="(default: FLUX.1 Kontext)")] = None
@@ -67,11 +67,16 @@ class Doctor:
 
 def run(options: Doctor) -> int:
     """Print the findings. Returns 0 if photographs can be separated here, else 1."""
-    if options.model == "compact":
+    try:
+        kind = options_class(options.model)
+    except ClearpaneError as error:
+        raise UsageError(str(error)) from error
+    if not issubclass(kind, FluxOptions):
         if (options.base, options.side) != (Doctor.base, Doctor.side):
-            raise UsageError("--base and --side go with --model panel and gensirr")
+            editors = [name for name in MODELS if issubclass(options_class(name), FluxOptions)]
+            raise UsageError(f"--base and --side go with --model {' and '.join(editors)}")
     else:
-        needs = editor_needs(options.model, options.base, options.side)
+        needs = editor_needs(options.model, kind, options.base, options.side)
         print_needs(needs, options.json)
         return 0 if needs["works"] else 1
     facts = examine()
@@ -87,7 +92,7 @@ def examine() -> dict[str, Any]:
         for name, found in packages.items()
         if found is None
     ]
-    models = {name: _try_model(name) for name in EMBEDDED}
+    models = {name: _try_model(name) for name in embedded_models()}
     problems += [
         f"the model {name} does not work: {model['error']}"
         for name, model in models.items()
@@ -203,7 +208,7 @@ def _try_model(name: str) -> dict[str, Any]:
 
 
 def _weights(name: str) -> dict[str, dict[str, Any]]:
-    folder = resources.files(f"clearpane.separation.{name}") / "weights"
+    folder = resources.files(options_class(name).__module__.rpartition(".")[0]) / "weights"
     if not folder.is_dir():
         return {}
     files = sorted((entry for entry in folder.iterdir() if entry.is_file()), key=lambda entry: entry.name)

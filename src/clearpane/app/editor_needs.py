@@ -1,30 +1,29 @@
 """``clearpane doctor --model panel`` and ``gensirr``: what they need here, before they are loaded."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from clearpane.errors import ClearpaneError, MissingExtraError
-from clearpane.separation.options import Precision
-
-Editor = Literal["panel", "gensirr"]
+from clearpane.separation.flux.options import FluxOptions, Precision
 
 # Of the LoRA, where clearpane train is not told another.
 _RANK = 16
 # Of GenSIRR's early branching, as published.
 _CANDIDATES = 4
-_TITLES: dict[Editor, str] = {"panel": "Panel", "gensirr": "GenSIRR"}
 
 
-def editor_needs(model: Editor, base: str | None, side: int) -> dict[str, Any]:
+def editor_needs(model: str, kind: type[FluxOptions], base: str | None, side: int) -> dict[str, Any]:
     """Memory by precision, and what this computer has, as a JSON-ready object.
 
     Args:
-        model: the separator.
+        model: the separator's name.
+        kind: its options class.
         base: directory of a base model; None: FLUX.1 Kontext, which need not be here.
         side: a photograph is seen at ``side * side`` pixels.
 
@@ -55,7 +54,8 @@ def editor_needs(model: Editor, base: str | None, side: int) -> dict[str, Any]:
     gpu = torch.cuda.is_available()
     available = free_bytes(torch.device("cuda" if gpu else "cpu"))
     main_memory = free_bytes(torch.device("cpu"))
-    pictures = 3 if model == "panel" else 1
+    pictures = kind.pictures
+    branches = "candidates" in {field.name for field in fields(kind)}
     rows = []
     for precision in get_args(Precision):
         quantised = precision in ("8bit", "nf4")
@@ -63,7 +63,7 @@ def editor_needs(model: Editor, base: str | None, side: int) -> dict[str, Any]:
             "remove": removal_bytes(size, precision, side, pictures=pictures),
             "train": training_bytes(size, precision, side, _RANK, pictures),
         }
-        if model == "gensirr":
+        if branches:
             needed["remove_branching"] = removal_bytes(
                 size, precision, side, pictures=pictures, candidates=_CANDIDATES
             )
@@ -76,6 +76,8 @@ def editor_needs(model: Editor, base: str | None, side: int) -> dict[str, Any]:
         rows.append({"precision": precision, "bytes": needed, "fits": fits})
     return {
         "model": model,
+        "title": kind.title,
+        "pictures": pictures,
         "base": base or "FLUX.1 Kontext",
         "parameters": size.transformer + size.vae,
         "side": side,
@@ -94,14 +96,12 @@ def print_needs(facts: dict[str, Any], as_json: bool) -> None:
         print(json.dumps(facts))
         return
     console = Console()
-    console.print(
-        f"{_TITLES[facts['model']]} on {facts['base']}, {facts['parameters'] / 1e9:.2f} billion parameters"
-    )
+    console.print(f"{facts['title']} on {facts['base']}, {facts['parameters'] / 1e9:.2f} billion parameters")
     console.print(f"This computer: {facts['device']}, {facts['available_bytes'] / 1e9:.1f} GB free")
-    seen = "three pictures" if facts["model"] == "panel" else "a picture"
+    seen = "a picture" if facts["pictures"] == 1 else f"{facts['pictures']} pictures"
     table = Table(box=box.SIMPLE, title=f"GB needed for {seen} of {facts['side']} x {facts['side']}")
     titles = {"remove": "remove", "remove_offloaded": "remove --offload"}
-    if facts["model"] == "gensirr":
+    if any("remove_branching" in row["bytes"] for row in facts["precisions"]):
         titles["remove_branching"] = f"--candidates {_CANDIDATES}"
     titles["train"] = "train, LoRA"
     for title in ("--precision", *titles.values()):

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -10,8 +10,10 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from clearpane.app.inputs import UsageError
+from clearpane.app.model_choice import ModelChoice
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.judge import INPUT, JudgePage, key_path, read_verdicts
 from clearpane.evaluation.lpips import Lpips
@@ -31,8 +33,7 @@ from clearpane.evaluation.scoring import (
     summarise,
 )
 from clearpane.evaluation.tables import csv_text, json_text, write_text
-from clearpane.separation.base import load_separator
-from clearpane.separation.options import Quality
+from clearpane.separation.base import Quality, load_separator
 
 DESCRIPTION = """\
 Measure results against photographs taken without the glass.
@@ -47,6 +48,7 @@ doing nothing only before the gain corrected the exposure, not the reflection.
 Examples:
   clearpane evaluate pairs
   clearpane evaluate pairs --report report.html --csv scores.csv
+  clearpane evaluate pairs --model panel --weights panel
   clearpane evaluate pairs --results clean other-program
       compares finished pictures, NAME_transmission.* or NAME.* in each folder
   clearpane evaluate pairs --results clean --judge judge.html
@@ -70,11 +72,11 @@ class Evaluate:
     """The size to measure at: original as the files are; multiple-of-32 and long-side-512 shrink input and
     truth first, as some papers do. Figures of different protocols cannot be compared."""
 
-    model: Annotated[str, arg(metavar="NAME", help_behavior_hint="(default: compact)")] = "compact"
-    """The separator to run when there is no --results."""
-
     quality: Annotated[Quality, arg(help_behavior_hint="(default: fast)")] = "fast"
     """best takes the median of four looks at each photograph, up to six times as long."""
+
+    choice: OmitArgPrefixes[Annotated[ModelChoice, arg(name="model")]] = field(default_factory=ModelChoice)
+    """The model that is run when there is no --results, and its options."""
 
     results: Annotated[tuple[Path, ...], arg(metavar="DIR...", help_behavior_hint="")] = ()
     """Folders of finished pictures, of any program, to measure instead of running the separator."""
@@ -117,6 +119,9 @@ def run(options: Evaluate) -> int:
         return 0
     if options.folder is None:
         raise ClearpaneError("name the folder with the pairs, for example: clearpane evaluate pairs")
+    if options.results and options.choice != ModelChoice():
+        raise UsageError("--model and its options go without --results")
+    options.choice.make_options()
     _check_outputs(options)
     protocol = PROTOCOLS[options.protocol]
     pairs = find_pairs(options.folder)
@@ -150,7 +155,9 @@ def run(options: Evaluate) -> int:
 
 def _methods(options: Evaluate, protocol: Protocol) -> list[Method]:
     if not options.results:
-        return [SeparatorMethod(options.model, load_separator(options.model), options.quality)]
+        choice = options.choice
+        separator = load_separator(choice.model, choice.make_options())
+        return [SeparatorMethod(choice.model, separator, options.quality)]
     methods: list[Method] = []
     taken = {*BASELINES, INPUT}
     for folder in options.results:

@@ -5,15 +5,16 @@ import os
 import sys
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from clearpane.app.compare import draw_comparison
 from clearpane.app.inputs import Inputs, UsageError, check_collisions, find_inputs, keep_apart, output_paths
+from clearpane.app.model_choice import ModelChoice, check_confidence
 from clearpane.app.progress import BatchProgress, PictureFacts, describe_unexpected
 from clearpane.errors import ClearpaneError
 from clearpane.images.formats import SUFFIXES
@@ -21,8 +22,7 @@ from clearpane.images.masks import read_mask
 from clearpane.images.picture import Picture
 from clearpane.images.reading import picture_format, read_picture
 from clearpane.images.writing import WriteOptions, losses, output_suffix, write_picture
-from clearpane.separation.base import load_separator
-from clearpane.separation.options import Branching, Model, ModelOptions, Precision, Quality, Separator
+from clearpane.separation.base import Quality, Separator, load_separator
 from clearpane.separation.removal import separate_full_range
 from clearpane.separation.strength import apply_strength, check_mask_size, check_strength
 
@@ -97,38 +97,8 @@ class Remove:
     json: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print one line of JSON for each picture, for scripts."""
 
-    model: Annotated[Model, arg(help_behavior_hint="(default: compact)")] = "compact"
-    """What removes the reflection: compact is embedded; panel and gensirr are image editors that have been
-    taught to (clearpane train panel, train gensirr); they need --weights, mostly a base model, and better a
-    GPU."""
-
-    weights: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder that the panel or gensirr was trained into."""
-
-    base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Their base model, a directory or a name on the model hub. Usually the one they were trained on."""
-
-    steps: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 28)")] = 28
-    """Steps in which they paint; fewer are faster."""
-
-    seed: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 0)")] = 0
-    """Chance in them: the same number gives the same picture."""
-
-    candidates: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 1)")] = 1
-    """With gensirr: how many first steps to take, of which the best goes on."""
-
-    branching: Annotated[Branching, arg(help_behavior_hint="(default: depth)")] = "depth"
-    """Which of them is best: the deepest, the deepest with the fewest edges, or the one in which
-    compact finds the least reflection."""
-
-    depth_model: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Who judges the depth, a directory or a name on the model hub. Usually Depth Anything V2 small."""
-
-    precision: Annotated[Precision, arg(help_behavior_hint="(default: bfloat16)")] = "bfloat16"
-    """Of the base model's weights: 8bit and nf4 (four bits) take less memory and need an NVIDIA GPU."""
-
-    offload: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Keep the base model in main memory, and on the GPU only the block at work: slower."""
+    choice: OmitArgPrefixes[Annotated[ModelChoice, arg(name="model")]] = field(default_factory=ModelChoice)
+    """The model and its options."""
 
     @property
     def kinds(self) -> list[str]:
@@ -176,7 +146,7 @@ def run(options: Remove) -> int:
                     progress.end(PictureFacts(str(found.source), "skipped", _strings(outputs)))
             if todo:
                 _make_folder(options.output)
-                separator = _load(options, progress) if options.needs_layers else None
+                separator = _load(options.choice, progress) if options.needs_layers else None
             for found, outputs in todo:
                 progress.begin(str(found.source))
                 progress.end(_process(found.source, outputs, separator, mask, options))
@@ -207,25 +177,9 @@ def _load_mask(path: Path) -> np.ndarray:
 def _check(options: Remove) -> None:
     if not options.pictures:
         raise UsageError("no pictures named; clearpane remove --help shows how")
-    if options.model == "compact" and _model_options(options) != ModelOptions():
-        raise UsageError(
-            "--weights, --base, --steps, --seed, --precision and --offload go with --model panel or "
-            "gensirr, --candidates, --branching and --depth-model with gensirr"
-        )
-    if options.model != "compact" and options.weights is None:
-        maker = {"panel": "train panel", "gensirr": "train gensirr or convert gensirr"}[options.model]
-        raise UsageError(f"--model {options.model} needs --weights, the folder that clearpane {maker} wrote")
-    if options.model != "compact" and options.confidence:
-        raise UsageError(f"--confidence goes with --model compact; {options.model} has no such map")
-    if options.model == "panel" and _branching(options) != _branching(Remove((), Path())):
-        raise UsageError("--candidates, --branching and --depth-model go with --model gensirr")
-    if options.candidates == 1 and _branching(options) != _branching(Remove((), Path())):
-        raise UsageError("--branching and --depth-model go with --candidates 2 or more")
-    if options.branching == "residual" and options.depth_model:
-        raise UsageError("--depth-model goes with --branching depth and depth-and-edges")
-    for name in ("steps", "candidates"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"--{name} {getattr(options, name)}: give 1 or more")
+    options.choice.make_options()
+    if options.confidence:
+        check_confidence(options.choice.model)
     try:
         check_strength(options.strength)
     except ClearpaneError as error:
@@ -233,24 +187,6 @@ def _check(options: Remove) -> None:
     with contextlib.suppress(OSError):  # said when the folder is made
         if options.output.is_file():
             raise UsageError(f"--output {options.output} is a file; name a folder")
-
-
-def _branching(options: Remove) -> tuple[int, str, str | None]:
-    return options.candidates, options.branching, options.depth_model
-
-
-def _model_options(options: Remove) -> ModelOptions:
-    return ModelOptions(
-        options.weights,
-        options.base,
-        steps=options.steps,
-        seed=options.seed,
-        precision=options.precision,
-        offload=options.offload,
-        candidates=options.candidates,
-        branching=options.branching,
-        depth_model=options.depth_model,
-    )
 
 
 def _suffix(source: Path, options: Remove) -> str:
@@ -263,10 +199,8 @@ def _suffix(source: Path, options: Remove) -> str:
         return output_suffix(SUFFIXES.get(source.suffix.lower(), ""))
 
 
-def _load(options: Remove, progress: BatchProgress) -> Separator:
-    if options.model == "compact":
-        return load_separator()
-    return load_separator(options.model, replace(_model_options(options), on_step=progress.step))
+def _load(choice: ModelChoice, progress: BatchProgress) -> Separator:
+    return load_separator(choice.model, choice.make_options(progress.step))
 
 
 def _make_folder(folder: Path) -> None:

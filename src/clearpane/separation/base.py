@@ -1,42 +1,142 @@
-"""What every separator offers, and how one is found by its name."""
+"""What every separator offers, and the registry that finds a model by its name."""
 
-from typing import get_args
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from importlib import import_module
+from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
+
+import numpy as np
 
 from clearpane.errors import ClearpaneError, MissingExtraError
-from clearpane.separation.options import Model, ModelOptions, Separator
+from clearpane.separation.layers import Layers
 
-SEPARATORS: tuple[Model, ...] = get_args(Model)
-EMBEDDED = ("compact",)
-"""Those whose weights are part of the package."""
+Quality = Literal["fast", "best"]
 
 
-def load_separator(name: str = "compact", options: ModelOptions | None = None) -> Separator:
+@runtime_checkable
+class Separator(Protocol):
+    """Splits a photograph into its layers."""
+
+    def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
+        """Separate ``image`` (H x W x 3 float32, sRGB, clipped to [0, 1]) of any size from 16 x 16 up.
+
+        The layers are arrays of their own, the caller's to change; ``image`` is left as it is.
+        ``quality="best"`` looks several times, up to six times as long.
+        With ``confidence``, ``Layers.confidence`` is filled, which takes a second look at the picture; it is
+        that of quality "fast".
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class SeparatorOptions:
+    """Base class of the models' options; each model adds its fields in a subclass.
+
+    A field without a default must be given. Its metadata may hold "origin": where its value comes from, for
+    the message that asks for it.
+
+    Attributes:
+        maps_confidence: whether the model can fill ``Layers.confidence``.
+    """
+
+    maps_confidence: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """An entry of the registry. Its modules are imported when they are needed.
+
+    Attributes:
+        options: "module:class" of the model's options, importable without PyTorch.
+        loader: "module:function" that takes these options and returns a separator.
+        extra: the extra that the loader's module needs; None: the base install.
+    """
+
+    options: str
+    loader: str
+    extra: str | None = None
+
+
+# A module's name that starts with a dot is relative to clearpane.separation.
+MODELS: dict[str, Model] = {
+    "compact": Model(".compact.options:CompactOptions", ".compact.runtime:load_compact"),
+    "panel": Model(".panel.options:PanelOptions", ".panel.separator:load_panel", "flux"),
+    "gensirr": Model(".gensirr.options:GensirrOptions", ".gensirr.separator:load_gensirr", "flux"),
+}
+
+
+def load_separator(name: str = "compact", options: SeparatorOptions | None = None) -> Separator:
     """Load a separator once, to be used for many pictures.
 
     Args:
-        name: one of `SEPARATORS`.
-        options: for all but the compact one.
+        name: a key of `MODELS`.
+        options: an instance of the model's options class; None: the class's defaults.
 
     Raises:
-        ClearpaneError: there is no separator of that name, or its weights cannot be used.
+        ClearpaneError: there is no such model, the options are another model's, or its weights cannot be
+            used.
         MissingExtraError: it needs packages that are not installed.
     """
-    if name == "compact":
-        if options is not None:
-            raise ClearpaneError("`weights` and the options of other models do not go with `model=compact`")
-        from clearpane.separation.compact.runtime import CompactSeparator
+    kind = options_class(name)
+    if options is None:
+        options = make_options(name, {})
+    elif not isinstance(options, kind):
+        raise ClearpaneError(f"`model={name}` takes {kind.__name__}, not {type(options).__name__}")
+    model = MODELS[name]
+    try:
+        load = _find(model.loader)
+    except ModuleNotFoundError as error:
+        if model.extra is None or (error.name or "").startswith("clearpane"):
+            raise
+        raise MissingExtraError(f"`model={name}`", model.extra) from error
+    return cast(Separator, load(options))
 
-        return CompactSeparator()
-    if name == "panel":
-        try:
-            from clearpane.separation.panel.separator import load_panel
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("`model=panel`", "flux") from error
-        return load_panel(options or ModelOptions())
-    if name == "gensirr":
-        try:
-            from clearpane.separation.gensirr.separator import load_gensirr
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("`model=gensirr`", "flux") from error
-        return load_gensirr(options or ModelOptions())
-    raise ClearpaneError(f"unknown separator {name!r}; known are: {', '.join(SEPARATORS)}")
+
+def options_class(name: str) -> type[SeparatorOptions]:
+    """Return the options class of a model.
+
+    Raises:
+        ClearpaneError: there is no such model.
+    """
+    if name not in MODELS:
+        raise ClearpaneError(f"unknown model {name!r}; known are: {', '.join(MODELS)}")
+    return cast(type[SeparatorOptions], _find(MODELS[name].options))
+
+
+def make_options(name: str, given: Mapping[str, Any]) -> SeparatorOptions:
+    """Make the options of a model.
+
+    Args:
+        name: a key of `MODELS`.
+        given: values by field; the other fields keep their defaults.
+
+    Raises:
+        ClearpaneError: there is no such model, it lacks a field that is given or needs one that is not, or a
+            value is out of range.
+    """
+    kind = options_class(name)
+    own = {field.name for field in fields(kind)}
+    for field_name in given:
+        if field_name not in own:
+            owners = [m for m in MODELS if field_name in {field.name for field in fields(options_class(m))}]
+            where = f"goes with `model={' or '.join(owners)}`" if owners else "goes with no model"
+            raise ClearpaneError(f"`{field_name}` {where}, not with {name}")
+    for field in _required(kind):
+        if field.name not in given:
+            origin = field.metadata.get("origin")
+            raise ClearpaneError(f"`model={name}` needs `{field.name}`" + (f", {origin}" if origin else ""))
+    return kind(**given)
+
+
+def embedded_models() -> list[str]:
+    """List the models that the base install can load without any options."""
+    return [name for name in MODELS if MODELS[name].extra is None and not _required(options_class(name))]
+
+
+def _required(kind: type[SeparatorOptions]) -> list[Any]:
+    return [f for f in fields(kind) if f.init and f.default is MISSING and f.default_factory is MISSING]
+
+
+def _find(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module, "clearpane.separation"), name)

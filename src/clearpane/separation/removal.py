@@ -7,9 +7,8 @@ import numpy as np
 from clearpane.errors import ClearpaneError
 from clearpane.images.tiling import row_bands
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.separation.base import load_separator
+from clearpane.separation.base import Quality, Separator, load_separator
 from clearpane.separation.layers import Layers
-from clearpane.separation.options import Quality, Separator
 
 
 def remove_reflection(
@@ -54,7 +53,7 @@ def separate_full_range(
     Args:
         separator: any separator.
         image: H x W x 3 float32, sRGB, the curve extended beyond 1 and as an odd function below 0.
-        quality, confidence: see :class:`~clearpane.separation.options.Separator`.
+        quality, confidence: see :class:`~clearpane.separation.base.Separator`.
 
     Raises:
         ClearpaneError: the picture holds values that are not finite.

@@ -11,8 +11,8 @@ from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.sampling import Sampling
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.separation.gensirr.checkpoint import convert, read_checkpoint, transformer_config, vae_config
+from clearpane.separation.gensirr.options import GensirrOptions
 from clearpane.separation.gensirr.separator import GensirrSeparator, GensirrSettings
-from clearpane.separation.options import ModelOptions
 
 
 @pytest.fixture
@@ -56,7 +56,9 @@ def test_the_converted_folder_paints_the_very_picture_of_the_model(parts, layout
     photo = np.random.default_rng(0).random((24, 32, 3), dtype=np.float32)
     sampling = Sampling(2, seed=3, guidance=settings.guidance)
     wanted = GensirrSeparator(backbone, task, settings, sampling).separate(photo)
-    converted = ModelOptions(weights=tmp_path / "gensirr", steps=2, seed=3, precision="float32", device="cpu")
+    converted = GensirrOptions(
+        weights=tmp_path / "gensirr", steps=2, seed=3, precision="float32", device="cpu"
+    )
     layers = load_separator("gensirr", converted).separate(photo)
     np.testing.assert_allclose(layers.transmission, wanted.transmission, atol=1e-5)
     assert not list((tmp_path / "gensirr").rglob("*.pt"))

@@ -14,6 +14,7 @@ from clearpane.separation.flux.sampling import Sampling
 from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.separation.gensirr import separator as gensirr
+from clearpane.separation.gensirr.options import GensirrOptions
 from clearpane.separation.gensirr.separator import (
     REFLECTION_NOTE,
     GensirrSeparator,
@@ -22,7 +23,6 @@ from clearpane.separation.gensirr.separator import (
     reflected_light,
     write_index,
 )
-from clearpane.separation.options import ModelOptions
 
 SETTINGS = GensirrSettings("base", "0123", 32, 2, 2.5, "remove it.", one_step=False)
 
@@ -39,8 +39,10 @@ def picture(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
 
 
-def options(folder, **changes) -> ModelOptions:
-    return ModelOptions(**{"weights": folder, "steps": 2, "precision": "float32", "device": "cpu", **changes})
+def options(folder, **changes) -> GensirrOptions:
+    return GensirrOptions(
+        **{"weights": folder, "steps": 2, "precision": "float32", "device": "cpu", **changes}
+    )
 
 
 def rewrite(folder, **changes) -> None:
@@ -183,7 +185,7 @@ def test_where_nothing_was_reflected_there_is_no_light():
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
-        (lambda folder: (folder / "gensirr.json").unlink(), "gensirr.json: missing; --weights names"),
+        (lambda folder: (folder / "gensirr.json").unlink(), "gensirr.json: missing; `weights` names"),
         (lambda folder: (folder / "gensirr.json").write_text("{"), "gensirr.json: damaged"),
         (lambda folder: (folder / "task_embedding.safetensors").write_bytes(b"x"), "not a task embedding"),
         (
@@ -225,11 +227,11 @@ def test_candidates_without_a_scorer_are_refused(backbone, task):
 
 def test_candidates_of_one_step_are_said_to_be_none(trained):
     rewrite(trained, one_step=True)
-    usual = ModelOptions.steps
+    usual = GensirrOptions.steps
     layers = load_separator("gensirr", options(trained, candidates=4, steps=usual)).separate(picture(24, 24))
     assert len(layers.notes) == 1 and "no candidates to choose from" in layers.notes[0]
     layers = load_separator("gensirr", options(trained, steps=4)).separate(picture(24, 24))
-    assert len(layers.notes) == 1 and "takes one step, whatever --steps says" in layers.notes[0]
+    assert len(layers.notes) == 1 and "takes one step, whatever `steps` says" in layers.notes[0]
 
 
 def test_numbers_that_are_not_finite_while_sampling_are_said(trained, monkeypatch):

@@ -13,8 +13,8 @@ from clearpane.separation.flux.keeping import keep_untouched
 from clearpane.separation.flux.lora import LORA_FILE
 from clearpane.separation.flux.sampling import Sampling
 from clearpane.separation.flux.settings import save_settings
-from clearpane.separation.options import ModelOptions
 from clearpane.separation.panel import separator as panel
+from clearpane.separation.panel.options import PanelOptions
 from clearpane.separation.panel.separator import (
     PanelSeparator,
     PanelSettings,
@@ -38,8 +38,8 @@ def picture(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).random((height, width, 3), dtype=np.float32)
 
 
-def options(folder, **changes) -> ModelOptions:
-    return ModelOptions(**{"weights": folder, "steps": 2, "precision": "float32", "device": "cpu", **changes})
+def options(folder, **changes) -> PanelOptions:
+    return PanelOptions(**{"weights": folder, "steps": 2, "precision": "float32", "device": "cpu", **changes})
 
 
 def test_panels_are_cut_where_they_were_joined():
@@ -220,8 +220,8 @@ def test_a_base_that_is_gone_is_named(trained, tmp_path):
 def test_weights_are_asked_for():
     with pytest.raises(ClearpaneError, match="needs `weights`"):
         load_separator("panel")
-    with pytest.raises(ClearpaneError, match="do not go with `model=compact`"):
-        load_separator("compact", ModelOptions())
+    with pytest.raises(ClearpaneError, match="takes CompactOptions, not PanelOptions"):
+        load_separator("compact", PanelOptions("panel"))
 
 
 def test_a_picture_that_is_not_finite_is_refused(trained):

@@ -18,7 +18,7 @@ from clearpane.separation.flux import loading
 from clearpane.separation.flux.folders import TEXT_PARTS
 from clearpane.separation.flux.loading import Loading, encode_text, load_backbone, load_vae
 from clearpane.separation.flux.task_embedding import LearnableTask, load_task_embedding, random_task
-from clearpane.separation.options import ModelOptions
+from clearpane.separation.gensirr.options import GensirrOptions
 from clearpane.training import runner
 from clearpane.training.flux import gensirr as kontext
 from clearpane.training.flux.flow_matching import regression_loss
@@ -37,8 +37,10 @@ def recipe(glass, base, output, **changes) -> TrainGensirr:
     return TrainGensirr(glass, str(base), output, **(settings | changes))
 
 
-def options(folder, **changes) -> ModelOptions:
-    return ModelOptions(**{"weights": folder, "steps": 2, "precision": "float32", "device": "cpu", **changes})
+def options(folder, **changes) -> GensirrOptions:
+    return GensirrOptions(
+        **{"weights": folder, "steps": 2, "precision": "float32", "device": "cpu", **changes}
+    )
 
 
 def losses(folder) -> list[float]:

@@ -18,7 +18,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.separation.base import load_separator
 from clearpane.separation.flux import loading
 from clearpane.separation.flux.task_embedding import load_task_embedding
-from clearpane.separation.options import ModelOptions
+from clearpane.separation.panel.options import PanelOptions
 from clearpane.synthesis.dataset.shards import StoredSample, encode_sample, write_shard
 from clearpane.synthesis.glass.layers import layer_picture
 from clearpane.synthesis.glass.scene import Background, GlassScene, Post, ReflectedWorld
@@ -100,7 +100,7 @@ def test_a_run_writes_what_our_sampler_and_stock_diffusers_load(glass, base, tmp
     output = tmp_path / "run"
     assert run(recipe(glass, base, output)) == 0
     separator = load_separator(
-        "panel", ModelOptions(output, steps=2, precision="float32", device="cpu", base=str(base))
+        "panel", PanelOptions(output, steps=2, precision="float32", device="cpu", base=str(base))
     )
     layers = separator.separate(np.random.default_rng(0).random((24, 24, 3), dtype=np.float32))
     assert np.isfinite(layers.transmission).all()

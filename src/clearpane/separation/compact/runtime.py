@@ -9,9 +9,10 @@ import numpy as np
 import onnxruntime
 
 from clearpane.errors import ClearpaneError
+from clearpane.separation.base import Quality
+from clearpane.separation.compact.options import CompactOptions
 from clearpane.separation.confidence import confidence_map
 from clearpane.separation.layers import Layers
-from clearpane.separation.options import Quality
 from clearpane.separation.resolution import separate_at_resolution, separate_enlarged
 
 WEIGHTS = Path(__file__).parent / "weights" / "compact.onnx"
@@ -54,7 +55,7 @@ class CompactSeparator:
             raise ClearpaneError(f"{weights}: the separator's weights cannot be loaded ({reason})") from error
 
     def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
-        """See :meth:`clearpane.separation.options.Separator.separate`. Values outside [0, 1] are clipped.
+        """See :meth:`clearpane.separation.base.Separator.separate`. Values outside [0, 1] are clipped.
 
         Raises:
             ClearpaneError: the picture is smaller than 16 pixels on a side.
@@ -108,6 +109,15 @@ class CompactSeparator:
         """Separate the mirror image and mirror the layers back."""
         layers = self._network(image[:, ::-1])
         return Layers(layers.transmission[:, ::-1], layers.reflection[:, ::-1])
+
+
+def load_compact(options: CompactOptions) -> CompactSeparator:
+    """Load the embedded separator.
+
+    Raises:
+        ClearpaneError: the weights are missing or damaged.
+    """
+    return CompactSeparator()
 
 
 def _median_of_four(values: list[np.ndarray]) -> np.ndarray:

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
+from clearpane.separation.base import Quality
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.loading import out_of_memory
 from clearpane.separation.flux.sampling import Sampling
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.separation.layers import Layers
-from clearpane.separation.options import Quality
 from clearpane.separation.resolution import shrink, working_size
 
 # Looks that quality "best" takes the mean of.
@@ -51,7 +51,7 @@ class EditorSeparator(ABC):
         self._on_step = on_step
 
     def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
-        """See :meth:`clearpane.separation.options.Separator.separate`; the same seed gives the same layers.
+        """See :meth:`clearpane.separation.base.Separator.separate`; the same seed gives the same layers.
 
         ``quality="best"`` takes the mean over four seeds, at four times the time; there is nothing to be had
         by it where no noise is drawn.

@@ -23,8 +23,8 @@ from clearpane.separation.flux.folders import (
     first_line,
 )
 from clearpane.separation.flux.memory import BackboneSize, removal_bytes
+from clearpane.separation.flux.options import Precision
 from clearpane.separation.flux.task_embedding import TaskEmbedding
-from clearpane.separation.options import Precision
 
 # Tokens that diffusers pads the text of FLUX.1 to; smaller models say less in their tokenizer.
 _TEXT_LENGTH = 512

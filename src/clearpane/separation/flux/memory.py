@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clearpane.errors import ClearpaneError
 from clearpane.separation.flux.folders import TEXT_PARTS, count_parameters, read_object
-from clearpane.separation.options import Precision
+from clearpane.separation.flux.options import Precision
 
 PREDICTION, TRAINING = 20, 34
 """c in a prediction, and in a training step but for one of each block."""

@@ -9,9 +9,10 @@ from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
 from clearpane.errors import ClearpaneError
+from clearpane.separation.base import Separator
 from clearpane.separation.compact.runtime import CompactSeparator
 from clearpane.separation.gensirr.branching import Scorer
-from clearpane.separation.options import ModelOptions, Separator
+from clearpane.separation.gensirr.options import GensirrOptions
 
 DEPTH_MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
 """What GenSIRR asks for depth, on the model hub."""
@@ -109,7 +110,7 @@ def score_by_residual(separator: Separator) -> Scorer:
     return score
 
 
-def choose_scorer(options: ModelOptions, device: torch.device) -> Scorer:
+def choose_scorer(options: GensirrOptions, device: torch.device) -> Scorer:
     """Make the scorer that the options name.
 
     Raises:

@@ -35,9 +35,9 @@ from clearpane.separation.flux.sampling import Sampling, follow, predict_velocit
 from clearpane.separation.flux.settings import check_task, find_trained_base, load_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
 from clearpane.separation.gensirr.branching import Scorer, sample_branches
+from clearpane.separation.gensirr.options import GensirrOptions
 from clearpane.separation.gensirr.scorers import choose_scorer
 from clearpane.separation.layers import Layers
-from clearpane.separation.options import ModelOptions
 
 SETTINGS_FILE, TASK_FILE = "gensirr.json", "task_embedding.safetensors"
 TRANSFORMER_FOLDER, VAE_FOLDER, SCHEDULER_FOLDER = "transformer", "vae", "scheduler"
@@ -175,7 +175,7 @@ def reflected_light(image: np.ndarray, transmission: np.ndarray) -> np.ndarray:
     return reflection
 
 
-def load_gensirr(options: ModelOptions) -> GensirrSeparator:
+def load_gensirr(options: GensirrOptions) -> GensirrSeparator:
     """Load a trained GenSIRR and, if it is a LoRA, the base model it belongs to.
 
     Where the depth estimator cannot be had, branching is off, and every result says so in its notes.
@@ -188,11 +188,6 @@ def load_gensirr(options: ModelOptions) -> GensirrSeparator:
         ClearpaneError: a file is missing or damaged, or does not fit the base model.
     """
     weights = options.weights
-    if weights is None:
-        raise ClearpaneError(
-            "GenSIRR needs `weights`, the output folder of clearpane train gensirr or of clearpane convert "
-            "gensirr"
-        )
     made_by = "clearpane train gensirr or clearpane convert gensirr"
     settings = load_settings(GensirrSettings, weights / SETTINGS_FILE, made_by)
     task = load_task_embedding(weights / TASK_FILE)
@@ -210,7 +205,7 @@ def load_gensirr(options: ModelOptions) -> GensirrSeparator:
     notes: tuple[str, ...] = ()
     if options.candidates > candidates:
         notes = (f"{weights} takes one step, without noise: there are no candidates to choose from",)
-    if settings.one_step and options.steps != ModelOptions.steps:
+    if settings.one_step and options.steps != GensirrOptions.steps:
         notes += (f"{weights} takes one step, whatever `steps` says",)
     if candidates > 1:
         try:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clearpane.errors import ClearpaneError
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.editor import EditorSeparator
 from clearpane.separation.flux.keeping import WINDOW, keep_untouched
@@ -23,7 +22,7 @@ from clearpane.separation.flux.sampling import Sampling, sample
 from clearpane.separation.flux.settings import check_task, find_trained_base, load_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
 from clearpane.separation.layers import Layers
-from clearpane.separation.options import ModelOptions
+from clearpane.separation.panel.options import PanelOptions
 from clearpane.separation.resolution import LocalCorrection
 
 SETTINGS_FILE, TASK_FILE = "panel.json", "task_embedding.safetensors"
@@ -109,7 +108,7 @@ class PanelSeparator(EditorSeparator):
         )
 
 
-def load_panel(options: ModelOptions) -> PanelSeparator:
+def load_panel(options: PanelOptions) -> PanelSeparator:
     """Load a trained panel and the base model it belongs to.
 
     Args:
@@ -120,11 +119,6 @@ def load_panel(options: ModelOptions) -> PanelSeparator:
         ClearpaneError: a file is missing or damaged, or does not fit the base model.
     """
     weights = options.weights
-    if weights is None:
-        raise ClearpaneError(
-            "the panel needs `weights`, the output folder of clearpane train panel; its base model is not "
-            "part of Clearpane either"
-        )
     settings = load_settings(PanelSettings, weights / SETTINGS_FILE, "clearpane train panel")
     task = load_task_embedding(weights / TASK_FILE)
     base = find_trained_base(weights, options.base or settings.base, settings.fingerprint)

@@ -29,6 +29,7 @@ from clearpane.separation.flux.folders import (
 from clearpane.separation.flux.loading import Loading, check_memory, encode_text, load_backbone
 from clearpane.separation.flux.lora import LORA_FILE, add_lora, save_lora, train_in_float32
 from clearpane.separation.flux.memory import backbone_size, full_training_bytes, training_bytes
+from clearpane.separation.flux.options import Precision
 from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import LearnableTask, TaskEmbedding, random_task
 from clearpane.separation.gensirr.separator import (
@@ -41,7 +42,6 @@ from clearpane.separation.gensirr.separator import (
     GensirrSettings,
     write_index,
 )
-from clearpane.separation.options import Precision
 from clearpane.synthesis.draws import uniform
 from clearpane.training.flux.fine_tuning import (
     check_photographs,

@@ -24,10 +24,10 @@ from clearpane.separation.flux.folders import (
 from clearpane.separation.flux.loading import Loading, check_memory, encode_text, load_backbone
 from clearpane.separation.flux.lora import LORA_FILE, add_lora, save_lora, train_in_float32
 from clearpane.separation.flux.memory import backbone_size, training_bytes
+from clearpane.separation.flux.options import Precision
 from clearpane.separation.flux.sampling import Sampling, sample
 from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding
-from clearpane.separation.options import Precision
 from clearpane.separation.panel.separator import SETTINGS_FILE, TASK_FILE, PanelSettings
 from clearpane.synthesis.dataset.shards import PANEL_CAPTION
 from clearpane.synthesis.draws import uniform

@@ -1,0 +1,17 @@
+"""Options of the embedded separator: there are none."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from clearpane.separation.base import SeparatorOptions
+
+
+@dataclass(frozen=True)
+class CompactOptions(SeparatorOptions):
+    """Options of the embedded separator, which has none.
+
+    >>> CompactOptions()
+    CompactOptions()
+    """
+
+    maps_confidence: ClassVar[bool] = True

@@ -1,0 +1,42 @@
+"""Options of GenSIRR."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from clearpane.errors import ClearpaneError
+from clearpane.separation.flux.options import FluxOptions, check_count
+
+Branching = Literal["depth", "depth-and-edges", "residual"]
+
+
+@dataclass(frozen=True)
+class GensirrOptions(FluxOptions):
+    """Options of GenSIRR; ``weights`` is the folder that train gensirr or convert gensirr wrote.
+
+    Attributes:
+        candidates: number of noises to choose from after one step, at least 1.
+        branching: rule of the choice; see `clearpane.separation.gensirr.scorers`.
+        depth_model: directory or hub name of the depth estimator; None: Depth Anything V2 small.
+
+    >>> GensirrOptions(Path("gensirr"), candidates=4).branching
+    'depth'
+    """
+
+    title: ClassVar[str] = "GenSIRR"
+    pictures: ClassVar[int] = 1
+
+    weights: Path = field(
+        metadata={"origin": "the folder that clearpane train gensirr or convert gensirr wrote"}
+    )
+    candidates: int = 1
+    branching: Branching = "depth"
+    depth_model: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("candidates", self.candidates)
+        if self.candidates == 1 and (self.branching != "depth" or self.depth_model):
+            raise ClearpaneError("`branching` and `depth_model` go with `candidates` 2 or more")
+        if self.branching == "residual" and self.depth_model:
+            raise ClearpaneError("`depth_model` goes with `branching=depth` and depth-and-edges")
