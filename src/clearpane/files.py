@@ -16,7 +16,7 @@ from clearpane.errors import ClearpaneError
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary name in the same folder, to be written; it becomes ``path`` at the end, or is removed.
+    """Yield a temporary name in the same folder; it becomes ``path`` at the end, or is removed.
 
     Raises:
         ClearpaneError: ``path`` exists and may not be overwritten, or writing failed.
@@ -48,7 +48,7 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder beside ``path``, to be filled; it takes its place at the end, or is removed.
+    """Yield a temporary folder beside ``path``; it takes its place at the end, or is removed.
 
     Args:
         overwrite: replace a folder that is there, and all that is in it.

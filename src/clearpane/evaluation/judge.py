@@ -93,7 +93,7 @@ def key_path(page: Path) -> Path:
 
 
 def read_verdicts(answers: Sequence[Path], key: Path) -> list[Verdict]:
-    """The success rate of each method, best first, from the answers of one or several people.
+    """Compute the success rate of each method, best first, from the answers of one or several people.
 
     Args:
         answers: the CSV files that the page saved, with the columns ``id`` and ``answer`` (yes or no).

@@ -74,7 +74,7 @@ class Lpips:
         self._heads = [self._tensor(f"lin{i}.model.1.weight") for i in range(5)]
 
     def __call__(self, result: np.ndarray, truth: np.ndarray) -> float:
-        """The distance of two H x W x 3 pictures, uint8 or sRGB in [0, 1].
+        """Return the distance of two H x W x 3 pictures, uint8 or sRGB in [0, 1].
 
         Raises:
             ClearpaneError: they are smaller than 64 x 64 pixels.
@@ -86,7 +86,7 @@ class Lpips:
             return float(self.distances(*both))
 
     def distances(self, result: "torch.Tensor", truth: "torch.Tensor") -> "torch.Tensor":
-        """The distances of B pictures each, B x 3 x H x W, sRGB in [0, 1], through which gradients flow. [B].
+        """Return the distances [B] of pictures [B, 3, H, W], sRGB in [0, 1]; gradients flow through them.
 
         Raises:
             ClearpaneError: they are smaller than 64 x 64 pixels.

@@ -22,7 +22,7 @@ def psnr(result: np.ndarray, truth: np.ndarray) -> float:
 
 
 def psnr_by_channel(result: np.ndarray, truth: np.ndarray) -> float:
-    """The mean of the three channels' own PSNR in dB, as the code of ERRNet, YTMT and DSRNet prints it.
+    """Average the three channels' own PSNR in dB, as the code of ERRNet, YTMT and DSRNet prints it.
 
     Never below :func:`psnr`; about 0.1 dB above it on photographs through glass.
     """
@@ -31,7 +31,7 @@ def psnr_by_channel(result: np.ndarray, truth: np.ndarray) -> float:
 
 
 def with_gain(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """``result`` after the least-squares gain of each channel (float64).
+    """Return ``result`` after the least-squares gain of each channel (float64).
 
     The gain multiplies sRGB values, and what it gives is clipped to [0, 1]:
     g_c = <x_c, t_c> / <x_c, x_c>; a black channel keeps gain 1.
@@ -44,7 +44,7 @@ def with_gain(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def with_gain_and_offset(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """``result`` after the least-squares line a_c x_c + b_c of each channel (float64).
+    """Return ``result`` after the least-squares line a_c x_c + b_c of each channel (float64).
 
     The line is fitted to sRGB values, and what it gives is clipped to [0, 1]. A constant channel keeps
     a_c = 1.

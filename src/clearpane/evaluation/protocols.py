@@ -138,7 +138,7 @@ def read_pair(pair: Pair, protocol: Protocol) -> tuple[np.ndarray, np.ndarray, n
 
 
 def read_result(path: Path, pair: Pair, shape: tuple[int, ...], protocol: Protocol) -> np.ndarray:
-    """A finished picture of another program as uint8 of ``shape``.
+    """Read a finished picture of another program as uint8 of ``shape``.
 
     It may have the size of the input file or the size at which the protocol scores.
 
@@ -158,14 +158,14 @@ def read_result(path: Path, pair: Pair, shape: tuple[int, ...], protocol: Protoc
 
 
 def read_8bit(path: Path) -> np.ndarray:
-    """A picture file as H x W x 3 uint8 sRGB, upright."""
+    """Read a picture file as [H, W, 3] uint8 sRGB, upright."""
     from clearpane.images.reading import read_picture
 
     return to_8bit(read_picture(path).pixels)
 
 
 def resize(image: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """A uint8 picture at the protocol's size; untouched if it has that size."""
+    """Resize a uint8 picture to the protocol's size; untouched if it has that size."""
     height, width = protocol.size(*image.shape[:2])
     if (height, width) == image.shape[:2]:
         return image
@@ -226,7 +226,7 @@ def _scene_pairs(directory: Path, files: dict[str, Path], root: Path) -> Iterato
 
 
 def _set_name(directory: Path) -> str:
-    """The folder's name, also where it was given as ``.`` or ``..``."""
+    """Return the folder's name, also where it was given as ``.`` or ``..``."""
     return directory.resolve().name if directory.name in ("", "..") else directory.name
 
 
@@ -244,7 +244,7 @@ def _sir2_stem(stem: str, layer: Literal["g", "r"]) -> str:
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """A sort key that puts 9 before 10."""
+    """Return a sort key that puts 9 before 10."""
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 

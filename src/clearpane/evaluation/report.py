@@ -52,7 +52,7 @@ class Report:
         self._cards.append((scores, encoded, (width, height)))
 
     def html(self, summaries: Sequence[SetSummary]) -> str:
-        """The whole page."""
+        """Return the whole page."""
         cards = sorted(self._cards, key=lambda card: card[0].gain(self._method))
         numbered = (self._card(i, *card) for i, card in enumerate(cards, 1))
         template = Template(files("clearpane.evaluation").joinpath("assets/report.html").read_text("utf-8"))

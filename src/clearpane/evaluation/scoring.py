@@ -55,9 +55,13 @@ class Method(Interface):
     """Makes a prediction for a pair; ``image`` is its input as uint8 at the protocol's size."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Return the method's name in tables."""
+        ...
 
-    def predict(self, pair: Pair, image: np.ndarray) -> Prediction: ...
+    def predict(self, pair: Pair, image: np.ndarray) -> Prediction:
+        """Return the layers of a pair's 8-bit input."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class SeparatorMethod:
     quality: Quality = "fast"
 
     def predict(self, pair: Pair, image: np.ndarray) -> Prediction:
+        """Separate the input."""
         layers = self.separator.separate(image.astype(np.float32) / 255.0, quality=self.quality)
         return Prediction(to_8bit(layers.transmission), to_8bit(layers.reflection))
 
@@ -86,6 +91,7 @@ class FolderMethod:
     protocol: Protocol
 
     def predict(self, pair: Pair, image: np.ndarray) -> Prediction:
+        """Find the finished pictures of a pair."""
         stems = dict.fromkeys((pair.name, pair.input.stem))
         transmission = self._find(pair, [s for stem in stems for s in (f"{stem}_transmission", stem)])
         if transmission is None:
@@ -201,7 +207,7 @@ class SetSummary:
 
 
 def summarise(scores: Sequence[PictureScores]) -> list[SetSummary]:
-    """A table a set and, for several sets, ``all``: the average weighted by their numbers of pictures."""
+    """Make a table for each set and, for several sets, ``all``: the average weighted by picture counts."""
     sets: dict[str, list[PictureScores]] = {}
     for s in scores:
         sets.setdefault(s.pair.dataset, []).append(s)

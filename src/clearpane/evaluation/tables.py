@@ -36,7 +36,7 @@ def csv_text(scores: Sequence[PictureScores]) -> str:
 
 
 def json_text(protocol: str, summaries: Sequence[SetSummary], scores: Sequence[PictureScores]) -> str:
-    """The tables of all sets with spreads and intervals, and every picture's scores."""
+    """Return the tables of all sets with spreads and intervals, and every picture's scores."""
     document = {
         "protocol": protocol,
         "metrics": {

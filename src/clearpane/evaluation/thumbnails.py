@@ -12,7 +12,7 @@ _HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 
 
 
 def data_uri(image: np.ndarray, long_side: int = 640) -> str:
-    """A uint8 picture as a WebP data URI, shrunk to ``long_side`` pixels where it is larger."""
+    """Encode a uint8 picture as a WebP data URI, shrunk to ``long_side`` pixels where it is larger."""
     picture = Image.fromarray(image)
     picture.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
     out = io.BytesIO()
@@ -21,7 +21,7 @@ def data_uri(image: np.ndarray, long_side: int = 640) -> str:
 
 
 def error_map(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """|result - truth|, mean over the channels, as a heat map (uint8): black is 0, pale yellow >= 0.25."""
+    """Draw |result - truth|, averaged over channels, as a heat map (uint8): black 0, pale yellow >= 0.25."""
     error = np.abs(result.astype(np.float64) - truth).mean(axis=2) / 255.0
     position = np.clip(error / ERROR_WHITE, 0.0, 1.0) * (len(_HEAT) - 1)
     stops = np.arange(len(_HEAT))

@@ -37,7 +37,7 @@ class Cameras:
     width: int
 
     def __getitem__(self, index: int | slice | Tensor | list[int]) -> "Cameras":
-        """Some of the cameras, along the first axis; by a number, one."""
+        """Select some of the cameras along the first axis; a number selects one."""
         return Cameras(self.camera_to_world[index], self.intrinsics[index], self.height, self.width)
 
     @property
@@ -46,7 +46,7 @@ class Cameras:
         return self.camera_to_world[..., :3, 3]
 
     def resized(self, height: int, width: int) -> "Cameras":
-        """The same cameras for pictures of another size."""
+        """Return the same cameras for pictures of another size."""
         scale = self.intrinsics.new_tensor([width / self.width, height / self.height] * 2)
         return Cameras(self.camera_to_world, self.intrinsics * scale, height, width)
 
@@ -88,7 +88,7 @@ def picture_rays(cameras: Cameras) -> tuple[Tensor, Tensor]:
 
 
 def plucker_coordinates(origins: Tensor, directions: Tensor) -> Tensor:
-    """A ray as a line: its direction d and its moment o x d, [..., 6]; the same for each origin on it."""
+    """Return a ray as a line: direction d and moment o x d, [..., 6]; the same for each origin on it."""
     return torch.cat([directions, torch.linalg.cross(origins, directions)], dim=-1)
 
 
@@ -224,7 +224,7 @@ def pixel_at_origin(cameras: Cameras, view: int) -> tuple[int, int]:
 
 
 def spread_order(cameras: Cameras, without: Sequence[int], first: int | None = None) -> list[int]:
-    """The other cameras, each the farthest from those before: the first few see an object from all sides.
+    """Order the other cameras, each the farthest from those before: the first few see all sides.
 
     Args:
         without: which are left out.

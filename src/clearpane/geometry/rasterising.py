@@ -33,7 +33,7 @@ class Fragments(NamedTuple):
 def rasterise(
     mesh: Mesh, camera_to_world: np.ndarray, intrinsics: np.ndarray, height: int, width: int
 ) -> Fragments:
-    """A mesh as a camera sees it, one ray through the middle of each pixel.
+    """Rasterise a mesh as a camera sees it, one ray through the middle of each pixel.
 
     Triangles that reach behind the camera are left out. Both sides are seen.
 

@@ -19,6 +19,7 @@ from clearpane.images.tiff import decode_tiff
 
 
 def decode_jpeg(path: Path, check_size: CheckSize) -> Decoded:
+    """Decode a JPEG file; ``check_size`` may refuse its size before pixels are decoded."""
     from PIL.JpegImagePlugin import JpegImageFile
 
     # the plug-in itself: Image.open has a global size limit of its own, and opens a phone's file as MPO
@@ -45,6 +46,7 @@ def decode_jpeg(path: Path, check_size: CheckSize) -> Decoded:
 
 
 def decode_png(path: Path, check_size: CheckSize) -> Decoded:
+    """Decode a PNG file; ``check_size`` may refuse its size before pixels are decoded."""
     from PIL.PngImagePlugin import PngImageFile
 
     with path.open("rb") as file, PngImageFile(file) as image:
@@ -73,6 +75,7 @@ def decode_png(path: Path, check_size: CheckSize) -> Decoded:
 
 
 def decode_webp(path: Path, check_size: CheckSize) -> Decoded:
+    """Decode a WebP file; ``check_size`` may refuse its size before pixels are decoded."""
     from PIL.WebPImagePlugin import WebPImageFile
 
     with path.open("rb") as file, WebPImageFile(file) as image:
@@ -103,6 +106,7 @@ def decode_hdr(path: Path, check_size: CheckSize) -> Decoded:
 
 
 def decode_heic(path: Path, check_size: CheckSize) -> Decoded:
+    """Decode a HEIC file; ``check_size`` may refuse its size before pixels are decoded."""
     try:
         import pillow_heif
     except ImportError as error:
@@ -203,7 +207,7 @@ def _check_png_chunks(file: BinaryIO) -> None:
 
 
 def _further_images(source: Any) -> list[str]:
-    """A warning where full-size pages follow; thumbnails and smaller copies go without a word."""
+    """Warn where full-size pages follow; thumbnails and smaller copies are ignored silently."""
     index = 1
     while source.seek_subimage(index, 0):
         if not source.spec().get_int_attribute("tiff:subfiletype", 0) & 1:
@@ -234,7 +238,7 @@ def _pillow_samples(image: Any) -> np.ndarray:
 
 
 def _after_first_jpeg(data: bytes) -> bytes:
-    """What follows the end of a JPEG file's first picture."""
+    """Return what follows the end of a JPEG file's first picture."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]

@@ -27,7 +27,7 @@ _SEGMENT_LIMIT = 65533 - 40
 
 
 def nearest_sample_type(kind: str, wanted: SampleType) -> SampleType:
-    """The smallest sample type of a format that holds what is wanted, else its largest."""
+    """Return the smallest sample type of a format that holds what is wanted, else its largest."""
     order: tuple[SampleType, ...] = ("uint8", "half", "uint16", "float") if kind == "exr" else (
         "uint8", "uint16", "half", "float")  # fmt: skip
     wider = [s for s in order[order.index(wanted) :] if s in _HOLDS[kind]]
@@ -106,6 +106,7 @@ class StoredRows:
 
 
 def encode_jpeg(path: Path, rows: StoredRows, quality: int) -> None:
+    """Write rows as JPEG, lossy at ``quality``."""
     image = _pillow_image(rows)
     encoded = io.BytesIO()  # straight to a file, Pillow would take no notice of a disk that fills up
     image.save(
@@ -120,6 +121,7 @@ def encode_jpeg(path: Path, rows: StoredRows, quality: int) -> None:
 
 
 def encode_webp(path: Path, rows: StoredRows, quality: int) -> None:
+    """Write rows as WebP, lossy at ``quality``."""
     image = _pillow_image(rows)
     lossless = rows.picture.lossless
     image.save(
@@ -133,6 +135,7 @@ def encode_webp(path: Path, rows: StoredRows, quality: int) -> None:
 
 
 def encode_png(path: Path, rows: StoredRows, quality: int) -> None:
+    """Write rows as PNG; ``quality`` does not matter."""
     bare = path.with_name(path.stem + "-bare.png")
     try:
         _write_oiio(bare, rows, "png", {"png:compressionLevel": 4})
@@ -143,6 +146,7 @@ def encode_png(path: Path, rows: StoredRows, quality: int) -> None:
 
 
 def encode_tiff(path: Path, rows: StoredRows, quality: int) -> None:
+    """Write rows as TIFF; ``quality`` does not matter."""
     import OpenImageIO as oiio
 
     oiio.attribute("tiff:half", 1)
@@ -154,10 +158,12 @@ def encode_tiff(path: Path, rows: StoredRows, quality: int) -> None:
 
 
 def encode_exr(path: Path, rows: StoredRows, quality: int) -> None:
+    """Write rows as OpenEXR; ``quality`` does not matter."""
     _write_oiio(path, rows, "openexr", {**rows.picture.attributes, "compression": "zip"})
 
 
 def encode_hdr(path: Path, rows: StoredRows, quality: int) -> None:
+    """Write rows as Radiance HDR; ``quality`` does not matter."""
     _write_oiio(path, rows, "hdr", {}, _to_rgbe_grid)
 
 

@@ -69,7 +69,7 @@ def is_picture_name(path: str | Path) -> bool:
 
 
 def sniff(header: bytes, suffix: str) -> str | None:
-    """The format of a file, from its first ``HEADER_SIZE`` bytes; None when it is none that can be read.
+    """Detect the format of a file from its first ``HEADER_SIZE`` bytes; None if it cannot be read.
 
     The suffix only tells RAW files that are TIFF inside from TIFF.
     """
@@ -85,7 +85,7 @@ def sniff(header: bytes, suffix: str) -> str | None:
 
 
 def foreign_kind(header: bytes) -> str | None:
-    """What a file is that cannot be read, in words for the user; None when it is not known."""
+    """Describe a file that cannot be read, in words for the user; None if it is unknown."""
     if header[4:8] == b"ftyp":
         return "an AVIF" if b"avi" in header[8:] else "a film or another kind of media file"
     return next((kind for magic, kind in _FOREIGN if header.startswith(magic)), None)

@@ -17,7 +17,7 @@ DESCRIPTIVE_TAGS = frozenset(
 
 
 def strip_exif_prefix(block: bytes | None) -> bytes | None:
-    """An EXIF block without ``Exif\\0\\0``; None for an empty one."""
+    """Return an EXIF block without its prefix ``Exif`` and two zero bytes; None for an empty one."""
     return (block or b"").removeprefix(b"Exif\0\0") or None
 
 
@@ -56,7 +56,7 @@ def clean_exif(exif: bytes | None) -> tuple[bytes | None, int]:
 
 
 def clean_xmp(xmp: bytes | str | None, *, gain_map_dropped: bool) -> bytes | None:
-    """An XMP packet with tiff:Orientation 1, and without what announces a gain map that is gone."""
+    """Return an XMP packet with tiff:Orientation 1, and without what announces a gain map that is gone."""
     if not xmp:
         return None
     packet = xmp.encode() if isinstance(xmp, str) else bytes(xmp)
@@ -70,7 +70,7 @@ def clean_xmp(xmp: bytes | str | None, *, gain_map_dropped: bool) -> bytes | Non
 
 
 def embedded_extras(trailer: bytes) -> tuple[str | None, bool]:
-    """What follows a JPEG's first picture: a warning for the user, or None, and whether it was a gain map."""
+    """Describe what follows a JPEG's first picture: a warning or None, and whether it is a gain map."""
     if not trailer.count(b"\xff\xd8\xff"):
         return None, False
     gain_map = any(

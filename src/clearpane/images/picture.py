@@ -24,7 +24,7 @@ class Picture:
         sample_type: how the file stored a sample.
         alpha: H x W float32 in [0, 1], or None. The pixels are not multiplied by it.
         is_gray: the file had a single colour channel; the three channels are equal and are written as one.
-        exif: the EXIF block, a TIFF stream without the ``Exif\\0\\0`` prefix. Orientation is 1, the thumbnail
+        exif: the EXIF block, a TIFF stream without the prefix ``Exif`` and zeros. Orientation is 1, thumbnail
             is gone.
         icc_profile: the file's own profile, to which the pixels are converted back on writing; None: sRGB.
         xmp: the XMP packet.
@@ -56,7 +56,7 @@ class Picture:
             raise ValueError(f"alpha: expected {self.pixels.shape[:2]}, got {self.alpha.shape}")
 
     def with_pixels(self, pixels: np.ndarray) -> "Picture":
-        """The same picture, its metadata and alpha kept, with other pixels of the same height and width.
+        """Return the same picture, metadata and alpha kept, with other pixels of the same height and width.
 
         A grey picture stays grey: of pixels whose channels differ, the mean is written.
         """

@@ -12,7 +12,7 @@ INVERTIBLE_TO = 0.02
 
 
 def srgb_profile() -> bytes:
-    """An ICC profile of sRGB."""
+    """Return an ICC profile of sRGB."""
     import imagecodecs
 
     return _undated(imagecodecs.cms_profile("srgb"))
@@ -167,7 +167,7 @@ def _tags(profile: bytes) -> dict[bytes, bytes]:
 
 
 def _table(tag: bytes) -> np.ndarray | None:
-    """A curve's table as float64 in [0, 1], rising; None for a gamma, a formula or a broken tag."""
+    """Return a curve's table as float64 in [0, 1], rising; None for a gamma, a formula or a broken tag."""
     if tag[:4] != b"curv" or len(tag) < 16 or (count := struct.unpack_from(">I", tag, 8)[0]) < 2:
         return None
     curve = np.frombuffer(tag[12 : 12 + 2 * count], ">u2") / 65535.0
@@ -179,7 +179,7 @@ def _xyz(tag: bytes) -> np.ndarray | None:
 
 
 def conversion(profile: bytes | None, channels: int, sample_type: SampleType) -> ProfileConversion | None:
-    """The conversion a profile needs; None when it is sRGB to a tenth of a step of the samples.
+    """Return the conversion a profile needs; None when it is sRGB to a tenth of a step of the samples.
 
     Raises:
         ValueError: the profile is broken or meant for other channels.

@@ -91,7 +91,7 @@ def _decode_repaired(path: Path, kind: str, check_size: CheckSize) -> Decoded | 
 
 
 def picture_format(path: Path) -> str:
-    """What a file is (see `Picture.format`), by its first bytes; its name tells only RAW from TIFF.
+    """Detect the format of a file (see `Picture.format`) by its first bytes; the name tells RAW from TIFF.
 
     Raises:
         ClearpaneError: the file is missing, unreadable, empty or not a picture.

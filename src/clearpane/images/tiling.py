@@ -91,7 +91,7 @@ class TileBlender:
         self._sum[tile.window] += weight[..., None] * values
 
     def result(self) -> np.ndarray:
-        """The picture, H x W x C float32.
+        """Return the picture, [H, W, C] float32.
 
         Raises:
             ValueError: not every tile has been added.

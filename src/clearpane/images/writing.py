@@ -30,7 +30,7 @@ class WriteOptions:
 
 
 def output_suffix(kind: str) -> str:
-    """The file name ending of results of a `Picture.format`: its own; for HEIC and RAW ``.png`` (16 bits).
+    """Return the ending of results of a `Picture.format`: its own; for HEIC and RAW ``.png`` (16 bits).
 
     >>> output_suffix("tiff"), output_suffix("heic")
     ('.tif', '.png')

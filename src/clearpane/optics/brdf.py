@@ -41,7 +41,7 @@ def schlick_fresnel(f0: Array, cosine: Array) -> Array:
 
 
 def ggx_distribution(half_cosine: Array, roughness: Array) -> Array:
-    """The density of microfacets, per steradian: ``alpha^2 / (pi ((n.h)^2 (alpha^2 - 1) + 1)^2)``."""
+    """Compute the density of microfacets, per steradian: ``alpha^2 / (pi ((n.h)^2 (alpha^2 - 1) + 1)^2)``."""
     square = _alpha(roughness) ** 2
     result: Array = square / (math.pi * ((half_cosine.clip(0.0, 1.0) ** 2) * (square - 1) + 1) ** 2)
     return result
@@ -82,7 +82,7 @@ def gltf_brdf(
 
 
 def ggx_half_vector(samples: Array, view: Array, roughness: Array) -> Array:
-    """A microfacet's normal drawn as often as it is seen from v (visible normals), in a frame with n = z.
+    """Draw a microfacet's normal as often as it is seen from v (visible normals), in a frame with n = z.
 
     Its density is ``G1(v) D(h) (v.h) / (n.v)``; mirrored about it, l has that over ``4 (v.h)``, so that the
     weight of a sample, f (n.l) over its density, is ``F G1(l)``.

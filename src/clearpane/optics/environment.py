@@ -40,7 +40,7 @@ def direction_coordinates(directions: Array) -> Array:
 
 
 def coordinate_directions(coordinates: Array) -> Array:
-    """The inverse of `direction_coordinates`: [..., 2] -> unit directions [..., 3].
+    """Undo `direction_coordinates`: [..., 2] -> unit directions [..., 3].
 
     >>> coordinate_directions(np.asarray([0.5, 0.5])).round(6).tolist()
     [0.0, 0.0, 1.0]
@@ -53,13 +53,13 @@ def coordinate_directions(coordinates: Array) -> Array:
 
 
 def texel_directions(height: int, width: int) -> np.ndarray:
-    """The directions of a map's texels, through their middles: [H, W, 3] float64."""
+    """Return the directions of a map's texels, through their middles: [H, W, 3] float64."""
     v, u = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width, indexing="ij")
     return np.asarray(coordinate_directions(np.stack([u, v], axis=-1)))
 
 
 def solid_angles(height: int, width: int) -> np.ndarray:
-    """The solid angle of a texel in each row, steradians: [H] float64; ``W`` times their sum is 4 pi.
+    """Return the solid angle of a texel in each row, steradians: [H] float64; ``W`` times their sum is 4 pi.
 
     ``(2 pi / W) (cos(pi i / H) - cos(pi (i + 1) / H))``.
     """
@@ -97,7 +97,7 @@ def _look_up_coordinates(environment: Array, place: Array) -> Array:
 
 
 def halve(environment: Array) -> Array:
-    """A map of half the height and width with the same light: each texel the mean of four by solid angle.
+    """Halve a map with the same light: each texel is the mean of four, weighted by solid angle.
 
     Args:
         environment: [H, W, 3], H and W even.
@@ -112,7 +112,7 @@ def halve(environment: Array) -> Array:
 
 
 def pyramid(environment: Array) -> list[Array]:
-    """The map and its halves, as long as both sides are even and more than two texels."""
+    """Return the map and its halves, as long as both sides are even and more than two texels."""
     levels = [environment]
     while all(n > 2 and n % 2 == 0 for n in levels[-1].shape[:2]):
         levels.append(halve(levels[-1]))
@@ -142,7 +142,7 @@ def look_up_level(levels: Sequence[Array], directions: Array, level: Array) -> A
 
 
 def light_cells(environment: Array, count: int) -> tuple[Array, Array]:
-    """A few distant lights in the place of a map, where most light comes from.
+    """Replace a map by a few distant lights, where most light comes from.
 
     The map is cut in two along its longer side (by angle), where both halves send the same light; and so
     again, always the cell whose light times its longer side is largest. A cell becomes one light: all its
@@ -211,7 +211,7 @@ class _Cell:
 
 
 def _sides(weight: np.ndarray, top: int, bottom: int, left: int, right: int) -> tuple[float, float]:
-    """The angles that a window is high and wide."""
+    """Return the angles that a window is high and wide."""
     height, width = weight.shape
     middle = math.pi * (top + bottom) / 2 / height
     return math.pi * (bottom - top) / height, 2 * math.pi * (right - left) / width * math.sin(middle)

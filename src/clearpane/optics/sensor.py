@@ -131,7 +131,7 @@ def add_noise(linear: Array, normal: Array, noise: SensorNoise) -> Array:
 
 
 def tone_curve(values: Array, contrast: float, pivot: float = 0.18) -> Array:
-    """An S-shaped tone curve: a toe in the shadows, a shoulder in the highlights, ``pivot`` where it was.
+    """Apply an S-shaped tone curve: a toe in the shadows, a shoulder in the highlights, ``pivot`` fixed.
 
     With t the pivot and s the contrast, ``y = t x / (x + s (t - x))`` below the pivot and
     ``y = 1 - (1 - t) (1 - x) / (1 - x + s (x - t))`` above (Barron, A Convenient Generalization of Schlick's

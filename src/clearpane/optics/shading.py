@@ -159,7 +159,7 @@ def _sum_over_lights(
 def _sum_over_facets(
     points: SurfacePoints[Array], light: EnvironmentLight[Array], samples: int, f0: Array
 ) -> Array:
-    """The specular part of the map without its lamps."""
+    """Compute the specular part of the map without its lamps."""
     xp = array_namespace(points.normal)
     tangent, bitangent = _tangents(points.normal)
     axes = (tangent, bitangent, points.normal)

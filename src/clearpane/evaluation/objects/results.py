@@ -48,7 +48,7 @@ class Result(Protocol):
         """Its surface in the photographs' world."""
 
     def see(self, view: TruthView, size: Size) -> ResultPictures:
-        """What it shows in a view, at so many pixels' height and width."""
+        """Return what the result shows in a view, at a height and width in pixels."""
 
 
 class AssetResult:
@@ -72,9 +72,11 @@ class AssetResult:
 
     @property
     def mesh(self) -> Mesh:
+        """Return the triangles in the photographs' world."""
         return Mesh(self._asset.mesh.vertices @ self._to_asset, self._asset.mesh.faces)
 
     def see(self, view: TruthView, size: Size) -> ResultPictures:
+        """Render what the asset shows in a view."""
         cameras = self._cameras(view, size)
         turn = cameras.camera_to_world[0, :3, :3].numpy()
         environment = self._environment
@@ -126,11 +128,13 @@ class FolderResult:
 
     @property
     def mesh(self) -> Mesh | None:
+        """Return the triangles of the folder's mesh file, None without one."""
         places = (self._folder / name for name in MESH_NAMES)
         place = next((place for place in places if place.is_file()), None)
         return None if place is None else read_mesh(place, self._to_asset)
 
     def see(self, view: TruthView, size: Size) -> ResultPictures:
+        """Read what the folder shows in a view."""
         found = [self._place(kind, view.name) for kind in ("", *_MAPS)]
         colour, albedo, normal, depth = (
             None if place is None else shrunk(read_values(place), size, place) for place in found
@@ -146,7 +150,7 @@ class FolderResult:
 
 
 def read_mesh(path: Path, to_asset: np.ndarray) -> Mesh:
-    """The triangles of a GLB (y up), OBJ or PLY (the photographs' axes), in the photographs' world.
+    """Read the triangles of a GLB (y up), OBJ or PLY (the photographs' axes), in the photographs' world.
 
     Args:
         to_asset: the rotation [3, 3] from that world to glTF's.

@@ -77,7 +77,7 @@ class ObjectScorer:
             yield view.name
 
     def scores(self) -> ObjectScores:
-        """What was measured, with the shape's distance, which takes some seconds.
+        """Return all scores, with the shape's distance, which takes some seconds.
 
         Raises:
             ClearpaneError: there was nothing to compare.
@@ -117,7 +117,7 @@ class ObjectScorer:
 
 
 def mesh_distance(result: Mesh, truth: Mesh) -> float:
-    """The mean of both ways' mean squared distances to the nearest point of the other, times 2000.
+    """Average the mean squared distances to the nearest point of the other, both ways, times 2000.
 
     Of the result 30,000 points on it count; of the truth the vertices, as in the benchmark, whose scans
     are dense, or as many points on it where it has fewer.

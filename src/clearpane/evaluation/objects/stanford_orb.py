@@ -39,7 +39,7 @@ class PictureScores:
 
 
 def eroded(mask: np.ndarray) -> np.ndarray:
-    """The pixels of a mask [H, W] whose 5 x 5 neighbours are all in it, bool; beyond the edge all are."""
+    """Erode a mask [H, W] by 5 x 5 pixels, bool; beyond the edge all pixels count as inside."""
     inside = np.pad(mask > 0.5, _EROSION, constant_values=True)
     return np.asarray(sliding_window_view(inside, (2 * _EROSION + 1,) * 2).all(axis=(2, 3)))
 
@@ -71,7 +71,7 @@ def albedo_psnr(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> floa
 
 
 def normal_error(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
-    """The mean of 1 - cos of the angle between normals [H, W, 3] of any length."""
+    """Average 1 - cos of the angle between normals [H, W, 3] of any length."""
     inside = _checked(result, truth, mask)
 
     def unit(normals: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ def normal_error(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> flo
 def depth_error(
     results: Sequence[np.ndarray], truths: Sequence[np.ndarray], masks: Sequence[np.ndarray]
 ) -> float:
-    """The mean squared error of depths [H, W], over all views of an object after one gain for all of them.
+    """Compute the mean squared error of depths [H, W] over all views of an object, after one common gain.
 
     The mean is over whole pictures, as with colours.
     """
@@ -103,7 +103,7 @@ def depth_error(
 
 
 def channel_gains(result: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The gain of each channel that fits a result to the truth best, [3]; of a black one, that of white."""
+    """Fit the gain of each channel from a result to the truth, [3]; that of white for a black result."""
     pixels, wanted = result[inside].astype(np.float64), truth[inside].astype(np.float64)
     pixels = np.where((pixels**2).sum(0) > 1e-6, pixels, 1.0)
     return np.asarray((pixels * wanted).sum(0) / (pixels**2).sum(0))

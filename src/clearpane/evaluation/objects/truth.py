@@ -88,7 +88,7 @@ class TruthPictures:
 
 
 def find_truth(path: Path) -> ObjectTruth:
-    """The test views of a folder, or of a file of views.
+    """Find the test views of a folder, or of a file of views.
 
     The file is ``transforms.json`` or ``transforms_test.json`` (`clearpane.reconstruction.capture.transforms`
     has its conventions). Of a picture ``FOLDER/NAME.exr``, maps lie in ``FOLDER`` or beside it:
@@ -122,7 +122,7 @@ def find_truth(path: Path) -> ObjectTruth:
 
 
 def read_view(view: TruthView, size: int) -> TruthPictures:
-    """A view's pictures, shrunk so that the longer side is at most ``size``.
+    """Read a view's pictures, shrunk so that the longer side is at most ``size``.
 
     Raises:
         ClearpaneError: one cannot be read, or is of another form than the picture; there is no mask (an alpha

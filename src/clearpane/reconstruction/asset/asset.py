@@ -105,13 +105,13 @@ def check_asset_path(path: Path, overwrite: bool = False) -> None:
 
 
 def _beside_obj(path: Path) -> tuple[Path, Path]:
-    """The material file and the texture of an OBJ; its syntax has no room for spaces in their names."""
+    """Name the material file and the texture of an OBJ; its syntax has no room for spaces in their names."""
     stem = "_".join(path.stem.split())
     return path.with_name(f"{stem}.mtl"), path.with_name(f"{stem}_albedo.png")
 
 
 def _textured(trimesh: Any, asset: Asset, name: str = "object") -> Any:
-    """trimesh's mesh with glTF's material; its texture coordinates count from the lower left corner."""
+    """Make trimesh's mesh with glTF's material; its texture coordinates count from the lower left corner."""
     material = trimesh.visual.material.PBRMaterial(
         name=name,
         baseColorTexture=_image(linear_to_srgb(np.clip(asset.albedo, 0, 1))),
@@ -134,7 +134,7 @@ def _textured(trimesh: Any, asset: Asset, name: str = "object") -> Any:
 
 
 def _coloured(trimesh: Any, asset: Asset) -> Any:
-    """trimesh's mesh with the base colour at its vertices."""
+    """Make trimesh's mesh with the base colour at its vertices."""
     size = len(asset.albedo)
     column, row = np.clip((asset.coordinates * size).astype(np.int64), 0, size - 1).T
     colours = np.asarray(_image(linear_to_srgb(np.clip(asset.albedo, 0, 1))))[row, column]

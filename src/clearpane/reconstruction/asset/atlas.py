@@ -134,14 +134,14 @@ class _Cell:
         return size * max(self.times)
 
     def placed(self, side: int) -> Part:
-        """The part with coordinates in [0, 1] of a cell of so many texels."""
+        """Return the part with coordinates in [0, 1] of a cell with a number of texels."""
         if self.painted:
             return _painted(self.part, min(self.size, side))
         times = np.asarray(self.times)
         return replace(self.part, coordinates=np.clip((self.part.coordinates - self.low) / times, 0, 1))
 
     def draw(self, placed: Part, side: int) -> Tensor:
-        """The cell, [9, side, side]."""
+        """Return the cell, [9, side, side]."""
         if self.painted:
             return scaled(placed.surface, (side, side))
         across, down = (min(n, side) for n in self.times)

@@ -38,7 +38,7 @@ class AssetSettings:
 
 @torch.no_grad()
 def bake_asset(field: Field, settings: AssetSettings) -> Asset:
-    """The asset of a field, in the cube's world.
+    """Bake a field into an asset, in the cube's world.
 
     Raises:
         ClearpaneError: there is no surface.
@@ -82,7 +82,7 @@ def bake_asset(field: Field, settings: AssetSettings) -> Asset:
 
 
 def vertex_normals(mesh: Mesh) -> np.ndarray:
-    """The mean of the normals of a vertex's triangles by their area, of length 1: [V, 3].
+    """Average the normals of each vertex's triangles, weighted by area, to length 1: [V, 3].
 
     Where all of them are without area, and so not to be seen, it is up.
     """
@@ -151,7 +151,7 @@ def _unoccluded(volume: Tensor, start: Tensor, directions: Tensor) -> Tensor:
 
 
 def _surface(field: Field, points: np.ndarray, normals: np.ndarray) -> dict[str, np.ndarray]:
-    """What the field says of points, brought to its surface and seen from straight above."""
+    """Evaluate the field at points moved to its surface and seen from straight above."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in ("albedo", "metallic", "roughness", "normal")}
     place, normal = (torch.from_numpy(x).float() for x in (points, normals))
     for part, up in zip(place.split(_AT_ONCE), normal.split(_AT_ONCE), strict=True):

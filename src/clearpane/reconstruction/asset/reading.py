@@ -45,7 +45,7 @@ _TEXTURES = {
 
 
 def load_asset(path: Path) -> Asset:
-    """The object of a GLB file. Without textures it has some of a single texel.
+    """Read the object of a GLB file. Without textures it gets some of a single texel.
 
     Base colours from factors have trimesh's 8 bits. Colours of vertices are laid into a texture, but not
     where there is a normal map, which would no longer fit.
@@ -88,7 +88,7 @@ def load_asset(path: Path) -> Asset:
 
 
 def _read_document(path: Path) -> tuple[bytes, list[dict[str, Any]]]:
-    """A GLB file whose materials' names are their numbers in it, and its materials.
+    """Return a GLB file whose materials are named by their numbers, and its materials.
 
     Refused is what trimesh would read wrongly, or not say clearly.
     """
@@ -125,7 +125,7 @@ def _read_document(path: Path) -> tuple[bytes, list[dict[str, Any]]]:
 
 
 def _problem(document: dict[str, Any]) -> str | None:
-    """What a file uses and is not read, and what to do about it."""
+    """Describe what a file uses and is not read, and what to do about it."""
     unknown = [str(n) for n in document.get("extensionsRequired", []) if not str(n).startswith(_HARMLESS)]
     if unknown:
         return f"{unknown[0]}, which is not read; export it without compression"
@@ -147,7 +147,7 @@ def _problem(document: dict[str, Any]) -> str | None:
 
 
 def _parts(trimesh: Any, scene: Any, materials: Sequence[Mapping[str, Any]]) -> Iterator[Part]:
-    """The file's meshes where its nodes put them."""
+    """Return the file's meshes where its nodes put them."""
     placed = []
     for node in scene.graph.nodes_geometry:
         matrix, name = scene.graph[node]
@@ -196,7 +196,7 @@ def _part(geometry: Any, matrix: np.ndarray, surface: Tensor) -> Part:
 
 
 def _surface(material: Any, said: Mapping[str, Any], largest: int) -> Tensor:
-    """A material's textures, of one size but not larger than allowed, times its factors: [9, S, S].
+    """Return a material's textures, of one size but not larger than allowed, times its factors: [9, S, S].
 
     Args:
         said: of it in the file, for what trimesh does not read.

@@ -112,7 +112,7 @@ def fill_gaps(texture: np.ndarray, filled: np.ndarray) -> np.ndarray:
 
 
 def _sum_around(values: np.ndarray) -> np.ndarray:
-    """The sum over 3 x 3 texels: [S, S, C] -> the same."""
+    """Sum over 3 x 3 texels: [S, S, C] -> the same."""
     padded = np.pad(values, ((1, 1), (1, 1), (0, 0)))
     result: np.ndarray = sliding_window_view(padded, (3, 3), axis=(0, 1)).sum((-2, -1))
     return result

@@ -38,7 +38,7 @@ _INSTEAD = "give masks, pictures with alpha, or a program that makes masks"
 
 
 def backdrop_segmenter(pixels: np.ndarray) -> np.ndarray:
-    """The mask of what stands before a plain backdrop.
+    """Cut out what stands before a plain backdrop.
 
     The picture's border shows the backdrop: its colours in CIELAB are gathered into four normal
     distributions, of which those that hardly any of the border has are left out. A pixel is as far from the
@@ -145,13 +145,13 @@ def _is_half(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:
 
 
 def _most_around(values: np.ndarray) -> np.ndarray:
-    """The largest value within an edge's width, [H, W]; for a mask: the mask grown."""
+    """Return the largest value within an edge's width, [H, W]; for a mask: the mask grown."""
     tensor = torch.from_numpy(values.astype(np.float32))[None]
     return F.max_pool2d(tensor, 2 * _EDGE + 1, 1, _EDGE)[0].numpy().astype(values.dtype)
 
 
 def _tidied(mask: np.ndarray, distance: np.ndarray, usual: float) -> np.ndarray:
-    """A mask without crumbs and holes, and without lines to the frame: edges of the backdrop's own."""
+    """Clean a mask: no crumbs, no holes, no lines to the frame, which are edges of the backdrop itself."""
     from skimage.measure import label, regionprops
 
     lines = label(mask & ~_most_around(~_most_around(~mask)))
@@ -171,5 +171,5 @@ def _tidied(mask: np.ndarray, distance: np.ndarray, usual: float) -> np.ndarray:
 
 
 def _at_frame(labels: np.ndarray) -> np.ndarray:
-    """The labels [H, W] that reach the picture's frame, 0 among them, in order."""
+    """Return the labels [H, W] that reach the picture's frame, 0 among them, in order."""
     return np.unique(np.concatenate([[0], labels[0], labels[-1], labels[:, 0], labels[:, -1]]))

@@ -26,7 +26,7 @@ _ONE_FOCAL = {"SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL"}
 
 
 def read_colmap(model: Path, pictures: Path) -> PhotographSet:
-    """The photographs of a model; those that are not there are left out with a warning.
+    """Read the photographs of a model; missing ones are left out with a warning.
 
     Args:
         model: folder with cameras, images and points3D, .txt or .bin.
@@ -48,7 +48,7 @@ def read_colmap(model: Path, pictures: Path) -> PhotographSet:
 
 
 def photographs_of(reconstruction: Any, model: Path, pictures: Path) -> PhotographSet:
-    """The photographs of a pycolmap ``Reconstruction`` that have a pose, as `read_colmap`."""
+    """Return the photographs of a pycolmap ``Reconstruction`` that have a pose, as `read_colmap`."""
     photographs, warnings = [], []
     images = [image for image in reconstruction.images.values() if image.has_pose]
     for image in sorted(images, key=lambda i: i.name):
@@ -102,7 +102,7 @@ def _names_in_text(model: Path) -> dict[int, str]:
 
 
 def load_pycolmap(what: str) -> Any:
-    """The module, which is large and optional.
+    """Import the module, which is large and optional.
 
     Raises:
         MissingExtraError: it is not installed; ``what`` needs it.

@@ -28,7 +28,7 @@ _NAMED = 8
 
 
 def given_mask(picture: Picture, mask: Path | None, orientation: int = 1) -> np.ndarray | None:
-    """The mask that comes with a picture, [H, W] in [0, 1]: a file's, or else its alpha, or none.
+    """Return the mask that comes with a picture, [H, W] in [0, 1]: from a file, else its alpha, or None.
 
     A file's mask is its alpha, or the mean of its channels; where its levels are 0 and 1 alone, they stand
     for black and white. Alpha that is 1 everywhere says nothing.
@@ -62,7 +62,7 @@ def given_mask(picture: Picture, mask: Path | None, orientation: int = 1) -> np.
 
 
 def find_object(pixels: np.ndarray, segmenter: Segmenter, path: Path) -> np.ndarray:
-    """What a segmenter says of a picture, checked: [H, W] float32 in [0, 1].
+    """Ask a segmenter for a mask and check it: [H, W] float32 in [0, 1].
 
     Raises:
         ClearpaneError: it failed, or gave something else than a mask; with the picture's name.
@@ -86,7 +86,7 @@ def find_object(pixels: np.ndarray, segmenter: Segmenter, path: Path) -> np.ndar
 
 
 def command_segmenter(template: str) -> Segmenter:
-    """A program that is run once for each picture, without a shell.
+    """Make a segmenter of a program that is run once for each picture, without a shell.
 
     It reads the picture, an 8-bit PNG, and writes its mask, or the picture with the mask as its alpha, at the
     same size.
@@ -129,7 +129,7 @@ def command_segmenter(template: str) -> Segmenter:
 
 
 def find_masks(folder: Path, pictures: Sequence[Path]) -> tuple[list[Path | None], tuple[str, ...]]:
-    """The masks of pictures in a folder, by their names, and a warning if some have none.
+    """Find the masks of pictures in a folder, by their names, and a warning if some have none.
 
     The mask of ``IMG_1.jpg`` is ``IMG_1.jpg.png``, as COLMAP has it, or ``IMG_1`` or ``IMG_1_mask`` of any
     format; in a sub-folder named as the picture's own, or in the folder itself.
@@ -151,7 +151,7 @@ def find_masks(folder: Path, pictures: Sequence[Path]) -> tuple[list[Path | None
 
 
 def with_masks(photographs: PhotographSet, folder: Path) -> PhotographSet:
-    """The same photographs with the masks in a folder; those that have none there keep what they have.
+    """Give photographs the masks in a folder; those that have none there keep what they have.
 
     Raises:
         ClearpaneError: see `find_masks`.
@@ -175,7 +175,7 @@ def named(names: Sequence[str]) -> str:
 
 
 def _spread(picture: Picture) -> np.ndarray:
-    """The mean of the channels; levels of 0 and 1 of an integer file, spread to the range."""
+    """Average the channels; levels of 0 and 1 of an integer file, spread to the range."""
     values = picture.pixels.mean(-1)
     level = {"uint8": 1 / 255, "uint16": 1 / 65535}.get(picture.sample_type)
     if level is not None and 0 < values.max() <= 1.01 * level:

@@ -27,7 +27,7 @@ _MODEL_FOLDERS = ("sparse", "colmap/sparse", "colmap", "distorted/sparse")
 def open_views(
     path: Path, masks: Path | None = None, on_step: Callable[[str], object] = lambda step: None
 ) -> PhotographSet:
-    """The photographs of an object with their cameras, from whatever says so.
+    """Open the photographs of an object with their cameras, from any source of poses.
 
     That is ``transforms.json``, or a folder with it (``transforms_train.json``, as NeRF and Stanford-ORB have
     it, serves as well); a COLMAP model, text or binary, with its pictures in ``images`` beside it or above

@@ -95,7 +95,7 @@ class Photograph:
     orientation: int = 1
 
     def lens_for(self, size: Sequence[int]) -> Lens:
-        """The lens for the same picture at another height and width."""
+        """Return the lens for the same picture at another height and width."""
         return self.lens.scaled(size[1] / self.size[1], size[0] / self.size[0])
 
 
@@ -119,7 +119,7 @@ class PhotographSet:
 
 
 def check_pose(pose: np.ndarray, where: str) -> np.ndarray:
-    """A 4 x 4 pose, its rotation without a scale; of a 3 x 4 one the last row is completed.
+    """Return a 4 x 4 pose, its rotation without a scale; a 3 x 4 one gets its last row.
 
     Raises:
         ClearpaneError: it is none.

@@ -35,7 +35,7 @@ class Placement:
     scale: float
 
     def place_pose(self, camera_to_world: np.ndarray) -> np.ndarray:
-        """A camera's pose in the cube's world, [4, 4]."""
+        """Return a camera's pose in the cube's world, [4, 4]."""
         pose = np.eye(4)
         pose[:3, :3] = self.rotation @ camera_to_world[:3, :3]
         pose[:3, 3] = self.place(camera_to_world[:3, 3])
@@ -47,7 +47,7 @@ class Placement:
 
 
 def axes_meet(poses: Sequence[np.ndarray]) -> np.ndarray:
-    """The point nearest to all cameras' optical axes, by least squares: [3].
+    """Find the point nearest to all cameras' optical axes, by least squares: [3].
 
     ``(sum_i I - d_i d_i^T) c = sum_i (I - d_i d_i^T) o_i``.
 
@@ -65,7 +65,7 @@ def axes_meet(poses: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def upright(poses: Sequence[np.ndarray], up: np.ndarray | None) -> np.ndarray:
-    """A rotation [3, 3] that brings up to +y: the given one, or the mean of what the cameras have for up.
+    """Return a rotation [3, 3] that brings up to +y: the given up, or the mean of the cameras' own.
 
     The world's x stays as near to x as it can: where z is up, ``(x, y, z)`` becomes ``(x, z, -y)``.
     """
@@ -178,7 +178,7 @@ def _within_mask(photograph: Photograph, mask: np.ndarray, points: np.ndarray, r
 
 
 def _dilated(mask: np.ndarray, by: int) -> np.ndarray:
-    """A mask grown by so many pixels along its rows and columns."""
+    """Grow a mask by a number of pixels along its rows and columns."""
     by = min(by, max(mask.shape))  # a point next to the camera would ask for millions
     for axis in range(2):
         sums = np.cumsum(np.moveaxis(mask, axis, 0).astype(np.int64), axis=0)

@@ -137,7 +137,7 @@ def triangulate(photographs: PhotographSet) -> Triangulation:
 
 @contextlib.contextmanager
 def _workplace(pycolmap: Any) -> Iterator[Path]:
-    """A temporary folder for pictures, masks and what COLMAP writes, while it keeps quiet."""
+    """Yield a temporary folder for pictures, masks and COLMAP's files, with COLMAP silenced."""
     with TemporaryDirectory(prefix="clearpane-") as name, quiet(pycolmap):
         for part in ("pictures", "masks"):
             (Path(name) / part).mkdir()
@@ -160,7 +160,7 @@ def _copy_name(index: int) -> str:
 def _write_copy(
     folder: Path, index: int, path: Path, mask: Path | None = None, orientation: int = 1
 ) -> tuple[int, int]:
-    """A picture as COLMAP is to see it: upright, sRGB, 8 bits, not too large, its EXIF kept; and its mask.
+    """Write a picture for COLMAP: upright, sRGB, 8 bits, not too large, its EXIF kept; and its mask.
 
     Returns:
         The picture's own height and width.
@@ -222,7 +222,7 @@ def _registered(model: Any) -> int:
 
 
 def _database(pycolmap: Any, folder: Path, groups: Sequence[Sequence[str]]) -> Path:
-    """A new database with the pictures in their order, those of a group with one camera."""
+    """Make a database with the pictures in their order; those of a group share a camera."""
     path = folder / "database.db"
     path.unlink(missing_ok=True)
     pycolmap.Database.open(str(path)).close()
@@ -268,7 +268,7 @@ def _mapping_options(pycolmap: Any) -> Any:
 
 
 def _posed(pycolmap: Any, database: Path, photographs: PhotographSet) -> Any:
-    """A reconstruction of the cameras alone, which the database takes over."""
+    """Make a reconstruction of the cameras alone, which the database takes over."""
     result = pycolmap.Reconstruction()
     opened = pycolmap.Database.open(str(database))
     for i, photograph in enumerate(photographs.photographs):

@@ -34,7 +34,7 @@ _LENSES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
 
 
 def read_transforms(path: Path) -> PhotographSet:
-    """The photographs that a file names; those that are not there are left out with a warning.
+    """Read the photographs that a file names; missing ones are left out with a warning.
 
     Intrinsics stand at the top or at each frame: ``fl_x``, ``fl_y``, ``cx``, ``cy``, ``k1`` to ``k3``,
     ``p1``, ``p2``, ``w``, ``h``, or ``camera_angle_x``. A name without an ending stands for a picture of any

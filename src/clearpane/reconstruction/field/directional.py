@@ -20,7 +20,7 @@ _LEAST_FACING = 0.05
 
 
 def mirror_directions(view: Tensor, normal: Tensor) -> Tensor:
-    """r = 2 (n.v) n - v: [P, 3], of length 1; the normal is detached.
+    """Compute r = 2 (n.v) n - v: [P, 3], of length 1; the normal is detached.
 
     Args:
         view: towards the viewer, [P, 3], of length 1.
@@ -58,7 +58,7 @@ def sample_panoramas(panoramas: Tensor, number: Tensor, directions: Tensor) -> T
 
 
 def spherical_harmonics(directions: Tensor) -> Tensor:
-    """The real spherical harmonics of degree 0 to 3 at unit directions: [P, 3] -> [P, 16].
+    """Evaluate the real spherical harmonics of degree 0 to 3 at unit directions: [P, 3] -> [P, 16].
 
     Orthonormal over the sphere; without the Condon-Shortley phase.
     """
@@ -89,7 +89,7 @@ def spherical_harmonics(directions: Tensor) -> Tensor:
 
 
 def facing(normal: Tensor, view: Tensor) -> Tensor:
-    """Normals [N, 3] of length 1, those that point away from the viewer turned so that they just do not."""
+    """Normalise normals [N, 3] and turn those that point away from the viewer until they just do not."""
     unit = F.normalize(normal, dim=-1)
     cosine = (unit * view).sum(-1, keepdim=True)
     return F.normalize(unit + (_LEAST_FACING - cosine).clamp(min=0) * view, dim=-1)

@@ -100,7 +100,7 @@ class Sight:
 
     @torch.no_grad()
     def voxels(self, side: int) -> Tensor:
-        """The places, in a grid of ``side``^3 voxels, of those in the hull or next to it: [P] int64."""
+        """Return the indices, in a grid of ``side``^3, of voxels in the hull or next to it: [P] int64."""
         hull = self.hull[None, None]
         if side != hull.shape[-1]:
             hull = F.interpolate(hull, (side,) * 3, mode="trilinear", align_corners=False)
@@ -123,7 +123,7 @@ class Sight:
 
 
 def add_views(evidence: Evidence, pictures: Tensor, masks: Tensor, cameras: Cameras) -> Evidence:
-    """The evidence after these views too: `add_masks`, then `add_colours`."""
+    """Return the evidence with these views added: `add_masks`, then `add_colours`."""
     carved = add_masks(evidence, masks, cameras)
     return add_colours(carved, pictures, masks, Sight.of(carved.hull, cameras))
 
@@ -217,7 +217,7 @@ def look_up(picture: Tensor, place: Tensor, mode: str = "bilinear", padding: str
 
 @torch.no_grad()
 def evidence_features(evidence: Evidence) -> Tensor:
-    """The evidence as a volume to be looked up, [1, 11, G, G, G]; the first channel is in metres.
+    """Return the evidence as a volume to sample, [1, 11, G, G, G]; the first channel is in metres.
 
     It lies in memory as `sample_volume` wants it.
     """
@@ -300,7 +300,7 @@ def hull_normals(distance: Tensor) -> Tensor:
 
 
 def _small(cameras: Cameras) -> Cameras:
-    """The cameras for pictures in which the hull's depth is found."""
+    """Return the cameras of the pictures in which the hull's depth is found."""
     scale = _DEPTH_SIDE / max(cameras.height, cameras.width)
     return cameras.resized(round(cameras.height * scale), round(cameras.width * scale))
 

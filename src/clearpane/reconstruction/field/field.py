@@ -144,7 +144,7 @@ class HexaplaneField:
         )
 
     def _colour_seen_from(self, points: Tensor, view: Tensor) -> Tensor:
-        """``a + B v`` of `directional_colours`: [P, 3]."""
+        """Return ``a + B v`` of `directional_colours`: [P, 3]."""
         assert self.directional is not None
         offset, slope = sample_volume(self.directional, points).split([3, 9], dim=-1)
         result: Tensor = offset + (slope.unflatten(-1, (3, 3)) @ view.to(slope)[..., None])[..., 0]
@@ -152,5 +152,5 @@ class HexaplaneField:
 
 
 def srgb_mean_to_linear(mean: Tensor) -> Tensor:
-    """A first guess at an albedo from a colour: its linear light, kept within (0, 1)."""
+    """Guess an albedo from a colour: its linear light, kept within (0, 1)."""
     return (mean**2.2).clamp(1e-3, 0.99)

@@ -50,7 +50,7 @@ class Field(Protocol):
     """
 
     def features(self, points: Tensor) -> Tensor:
-        """What is known of points: [P, 3] -> [P, F]."""
+        """Return the features of points: [P, 3] -> [P, F]."""
 
     def signed_distance(self, points: Tensor, features: Tensor | None = None) -> Tensor:
         """Below 0 inside: [P, 3] -> [P, 1]."""
@@ -161,7 +161,7 @@ def render_rays(
     occupied: Tensor | None = None,
     generator: Generator | None = None,
 ) -> Rendered:
-    """What rays see: ``sum_i w_i c_i`` with ``w_i = exp(-sum_{j<i} sigma_j d_j) (1 - exp(-sigma_i d_i))``.
+    """Render rays: ``sum_i w_i c_i`` with ``w_i = exp(-sum_{j<i} sigma_j d_j) (1 - exp(-sigma_i d_i))``.
 
     Args:
         origins, directions: [N, 3] each; directions of length 1.
@@ -205,7 +205,7 @@ def render_rays(
 
 @torch.no_grad()
 def render_views(field: Field, cameras: Cameras, options: RenderOptions) -> dict[str, Tensor]:
-    """What V cameras see of a field: [V, C, H, W] each, without gradients.
+    """Render a field for V cameras: [V, C, H, W] each, without gradients.
 
     ``colour`` is on white, sRGB; ``mask`` the opacity; ``albedo``, linear, and ``normal`` are 0 where nothing
     is.

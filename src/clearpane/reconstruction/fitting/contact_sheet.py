@@ -21,7 +21,7 @@ _LEAST_OPACITY = 0.02
 
 
 def render_fitted(refined: Refined, cameras: Cameras) -> dict[str, Tensor]:
-    """What cameras in the cube's world see, on white, sRGB in [0, 1], [V, 3, H, W] each.
+    """Render what cameras in the cube's world see, on white, sRGB in [0, 1], [V, 3, H, W] each.
 
     ``colour`` is the radiance field's, ``lit`` the materials' in the learnt light, ``albedo`` and ``normal``
     (as ``n / 2 + 1/2``) speak for themselves; ``mask`` is [V, 1, H, W].

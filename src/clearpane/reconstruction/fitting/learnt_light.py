@@ -26,7 +26,7 @@ class LearntLight(nn.Module):
         self.logarithm = nn.Parameter(torch.zeros(*LIGHT_SIZE, 3))
 
     def radiance(self) -> Tensor:
-        """The map, linear, [16, 32, 3]."""
+        """Return the map, linear, [16, 32, 3]."""
         return self.logarithm.exp()
 
     def regularity(self) -> Tensor:
@@ -39,7 +39,7 @@ class LearntLight(nn.Module):
 
 
 def fitted_light(environment: Tensor) -> EnvironmentLight[Tensor]:
-    """A coarse map [H, W, 3] to shade with: a light for each texel, none a lamp."""
+    """Make a light of a coarse map [H, W, 3]: a light for each texel, none a lamp."""
     height, width = environment.shape[:2]
     directions = torch.from_numpy(texel_directions(height, width)).to(environment).reshape(-1, 3)
     angles = torch.from_numpy(solid_angles(height, width)).to(environment)
@@ -80,7 +80,7 @@ def shade_rays(
 
 
 def display(linear: Tensor) -> Tensor:
-    """sRGB of linear light, with a gradient everywhere; what is too bright goes on in a straight line."""
+    """Encode linear light as sRGB with a gradient everywhere; values above 1 continue in a straight line."""
     safe = linear.clamp(1e-4, 1)
     curve = 1.055 * safe ** (1 / 2.4) - 0.055
     low, high = 12.92 * linear, 1 + (1.055 / 2.4) * (linear - 1)

@@ -65,7 +65,7 @@ class Lighting:
 def surface_loss(
     field: Field, lighting: Lighting | None, rendered: Rendered, true: TrueRays, generator: Generator
 ) -> Tensor:
-    """What is asked of the surface where some of the rays meet it.
+    """Compute the losses of the surface where some of the rays meet it.
 
     ``(|grad s| - 1)^2``, the change of normals nearby, the angle between the surface's normal and the one
     that is shaded; and with lighting, the absolute error of the shaded colours, the mean of metallic and the

@@ -228,7 +228,7 @@ class _Fit:
         self._optimizer.step()
 
     def state(self) -> list[Tensor]:
-        """A copy of all that is learnt."""
+        """Copy all that is learnt."""
         return [p.detach().clone() for p in self.parameters]
 
     @torch.no_grad()
@@ -238,7 +238,7 @@ class _Fit:
             parameter.copy_(value)
 
     def detached(self) -> HexaplaneField:
-        """The object, its tensors without graphs."""
+        """Return the object, its tensors without graphs."""
         for grid in self._grids:
             grid.requires_grad_(False)
         self.field.heads.requires_grad_(False)
@@ -246,7 +246,7 @@ class _Fit:
 
 
 def object_rays(capture: Capture) -> TrueRays:
-    """The rays of all pixels on and about the object."""
+    """Return the rays of all pixels on and about the object."""
     origins, directions = (x.reshape(-1, 3) for x in picture_rays(capture.cameras))
     colours = capture.pictures.permute(0, 2, 3, 1).reshape(-1, 3)
     reach = capture.cameras.width // 32

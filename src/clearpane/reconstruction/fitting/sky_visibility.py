@@ -60,7 +60,7 @@ def for_lights(visibility: Tensor, height: int, width: int) -> Tensor:
 
 @torch.no_grad()
 def sky_visibility(field: Field) -> SkyVisibility:
-    """What an object hides of the sky, of all places near its surface; others see all of it."""
+    """Compute what an object hides of the sky near its surface; other places see all of it."""
     directions = torch.from_numpy(texel_directions(*SKY)).float().reshape(-1, 3)
     fine = voxel_centres(_DISTANCES, directions)
     parts = [field.signed_distance(part) for part in fine.reshape(-1, 3).split(_AT_ONCE)]

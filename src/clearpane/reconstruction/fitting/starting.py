@@ -27,7 +27,7 @@ _MOST_VIEWS = 8
 def start_from_hull(
     capture: Capture, seed: int = 0, encoding: Encoding = "panoramas", panoramas: int = 2
 ) -> HexaplaneField:
-    """The visual hull with the views' mean colours, and features that say nothing yet.
+    """Start from the visual hull with the views' mean colours and features that are still empty.
 
     Args:
         encoding: of directions for the colour; ``benchmarks/lirm/directional_encodings.py`` compares them.
@@ -56,7 +56,7 @@ def start_from_hull(
 
 @torch.no_grad()
 def start_from_lirm(capture: Capture, lirm: Lirm) -> HexaplaneField:
-    """What LIRM makes of all views, round by round of as many as it was trained with, fit to be fitted."""
+    """Start from what LIRM predicts for all views, in rounds of as many views as it was trained with."""
     side = _LIRM_SIDE
     pictures, masks = (
         F.interpolate(x, (side, side), mode="bilinear", antialias=True).clamp(0, 1)[None]

@@ -45,7 +45,7 @@ class Views:
     backgrounds: Tensor | None = None
 
     def part(self, first: int, last: int) -> "Views":
-        """Views ``first`` to ``last`` - 1 of each object."""
+        """Return views ``first`` to ``last`` - 1 of each object."""
         own = slice(first, last)
         height, width = self.cameras.height, self.cameras.width
         poses, intrinsics = (x[:, own] for x in (self.cameras.camera_to_world, self.cameras.intrinsics))
@@ -190,7 +190,7 @@ class Lirm(nn.Module):
         return Memory(self.norm(tokens[:, : asked.shape[1]]), *self._evidence(views, memory))
 
     def fields(self, memory: Memory) -> list[HexaplaneField]:
-        """The objects as they are known: one field for each."""
+        """Return the objects' current fields, one for each."""
         of_planes = self.planes.positions.shape[0]
         planes = at_least_float32(self.planes(memory.tokens[:, :of_planes]))
         panoramas = None
@@ -217,7 +217,7 @@ class Lirm(nn.Module):
         ]
 
     def forward(self, rounds: list[Views]) -> list[HexaplaneField]:
-        """The objects after some rounds of views."""
+        """Return the objects after some rounds of views."""
         memory = None
         for views in rounds:
             memory = self.observe(views, memory)

@@ -62,7 +62,7 @@ def empty_sums(channels: int, side: int, like: Tensor) -> Tensor:
 
 
 def add_features(sums: Tensor, features: Tensor, sight: Sight) -> Tensor:
-    """The sums with these views' features, weighed by how much their pixels say of a voxel.
+    """Add these views' features to the sums, weighted by how much their pixels tell about a voxel.
 
     The weight is ``exp(-max(b, 0) / 3 cm)``, b being how far the hull blocks the voxel (`Sight.of_points`); 0
     outside of the picture.
@@ -86,7 +86,7 @@ def add_features(sums: Tensor, features: Tensor, sight: Sight) -> Tensor:
 
 
 def agreement(sums: Tensor) -> Tensor:
-    """What views say together: how many they are, the mean of their features, its deviation.
+    """Summarise the views: their number, the mean of their features, its deviation.
 
     ``1 - 1 / n`` with ``n = (sum w)^2 / sum w^2``: a single view agrees with itself, and must not look like
     several. All is 0 where no view says anything.

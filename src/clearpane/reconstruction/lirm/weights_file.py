@@ -18,7 +18,7 @@ LIRM_SMALL_WEIGHTS = Path(__file__).parent / "weights" / "lirm_small.safetensors
 
 
 def weights_file(named: Path) -> Path:
-    """The file that somebody names: of ``lirm-small`` the one that comes with Clearpane, else itself.
+    """Find a weights file: for ``lirm-small`` the one that comes with Clearpane, else the given one.
 
     A file of one's own with that name needs its folder's name too.
     """
@@ -43,7 +43,7 @@ def save_lirm(
 
 
 def trained_environments(path: Path) -> tuple[str, ...]:
-    """The maps that a file's weights were trained under.
+    """Return the maps that a file's weights were trained under.
 
     Raises:
         ClearpaneError: there is no such file, or it is damaged.
@@ -60,7 +60,7 @@ def _facts(path: Path) -> dict[str, str]:
 
 
 def load_lirm(path: Path) -> Lirm:
-    """The model of a file, in float32, ready to be used.
+    """Load the model of a file, in float32, ready to be used.
 
     Raises:
         ClearpaneError: there is no such file, or it is damaged or no LIRM.

@@ -38,7 +38,7 @@ def asset_shapes(asset: Asset) -> dict[str, Any]:
 
 
 def environment_light(environment: Environment) -> dict[str, Any]:
-    """The map as an emitter."""
+    """Return the map as an emitter."""
     import mitsuba as mi
 
     matrix = np.eye(4)

@@ -28,7 +28,7 @@ class Environment:
     to_world: np.ndarray = field(default_factory=lambda: np.eye(3))
 
     def turned(self, degrees: float) -> "Environment":
-        """Turned about the vertical axis, counter-clockwise seen from above."""
+        """Turn the map about the vertical axis, counter-clockwise seen from above."""
         angle = math.radians(degrees)
         sine, cosine = math.sin(angle), math.cos(angle)
         about_y = np.asarray([[cosine, 0, sine], [0, 1, 0], [-sine, 0, cosine]])
@@ -44,7 +44,7 @@ class Environment:
 
 
 def load_environment(path: Path) -> Environment:
-    """An HDR map out of a Radiance (.hdr) or OpenEXR file; maps wider than 4096 are halved.
+    """Read an HDR map from a Radiance (.hdr) or OpenEXR file; maps wider than 4096 are halved.
 
     Raises:
         ClearpaneError: it cannot be read, is no HDR picture or not twice as wide as high, is black

@@ -135,7 +135,7 @@ def _scene(asset: Asset, environment: Environment) -> Any:
 def _path_traced(
     scene: Any, cameras: Cameras, view: int, settings: RelightSettings, on_step: OnStep
 ) -> np.ndarray:
-    """The mean of the passes, [H, W, 4]."""
+    """Average the passes, [H, W, 4]."""
     import mitsuba as mi
 
     camera = sensor(cameras, view)
@@ -174,7 +174,7 @@ def _preview_light(environment: Environment) -> EnvironmentLight[torch.Tensor]:
 def _shaded(
     seen: SurfaceView, light: EnvironmentLight[torch.Tensor], environment: Environment, on_step: OnStep
 ) -> np.ndarray:
-    """The preview's picture, [H, W, 4]: light that the surroundings send, times what occlusion leaves."""
+    """Shade the preview, [H, W, 4]: light from the environment times what occlusion leaves."""
     pixels = (seen.mask > 0).nonzero()
     picture = np.zeros((*seen.mask.shape, 4))
     picture[..., 3] = seen.mask

@@ -63,7 +63,7 @@ def relit_views(
     views: Sequence[int],
     on_step: OnStep | None = None,
 ) -> Iterator[np.ndarray]:
-    """Some of the pictures, one after the other: [S, S, 4] float32, see `relight`.
+    """Render some of the pictures, one after the other: [S, S, 4] float32, see `relight`.
 
     Args:
         views: which, from 0.
@@ -91,7 +91,7 @@ def relit_views(
 
 
 def as_picture(rendered: np.ndarray, kind: PictureKind) -> Picture:
-    """A rendered picture for a file.
+    """Prepare a rendered picture for a file.
 
     Args:
         rendered: linear light times its share of the pixel, and that share, [H, W, 4].
@@ -103,7 +103,7 @@ def as_picture(rendered: np.ndarray, kind: PictureKind) -> Picture:
 
 
 def on_white(picture: Picture) -> np.ndarray:
-    """A picture as a film shows it, sRGB in [0, 1], [H, W, 3]: what is transparent is white."""
+    """Convert a picture for a film, sRGB in [0, 1], [H, W, 3]: transparent pixels become white."""
     pixels = np.clip(picture.pixels, 0, 1)
     if picture.alpha is None:
         result: np.ndarray = pixels
@@ -123,7 +123,7 @@ class RelitFolder:
     name: str
 
     def picture(self, view: int, kind: PictureKind) -> Path:
-        """The file of a view."""
+        """Name the file of a view."""
         return self.folder / f"{self.name}_{view:03d}.{kind}"
 
     @property
@@ -168,7 +168,7 @@ class RelitFolder:
         return self.folder / f"{self.name}.json"
 
     def _record(self) -> dict[str, Any]:
-        """What is known of each kind of file; nothing where the record is not there or cannot be read."""
+        """Read the record of each kind of file; empty where it is missing or damaged."""
         try:
             record = json.loads(self._record_path.read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -51,7 +51,7 @@ class SurfaceViews:
         self._outward = _face_normals(asset)
 
     def see(self, cameras: Cameras, view: int) -> SurfaceView:
-        """What one of the cameras sees."""
+        """Return what one of the cameras sees."""
         scale = max(1, min(_SUPERSAMPLING, _RAYS // max(cameras.height, cameras.width)))
         fine = cameras.resized(cameras.height * scale, cameras.width * scale)
         pose = cameras.camera_to_world[view].double().numpy()
@@ -99,7 +99,7 @@ def _texture_axes(asset: Asset) -> np.ndarray:
 
 
 def _bent(normal: np.ndarray, axes: np.ndarray, bent: np.ndarray) -> np.ndarray:
-    """Normals by the normal map, whose x runs with the texture's columns and y against its rows."""
+    """Apply the normal map, whose x runs with the texture's columns and y against its rows."""
     right, down = axes[:, 0], axes[:, 1]
     across = unit(right - normal * (normal * right).sum(-1, keepdims=True))
     up = np.cross(normal, across)
