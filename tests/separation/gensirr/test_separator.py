@@ -212,7 +212,7 @@ def test_what_is_wrong_with_a_folder_is_said(trained, break_it, said):
 
 
 def test_no_weights_and_no_confidence_are_said(trained):
-    with pytest.raises(ClearpaneError, match="GenSIRR needs `weights`"):
+    with pytest.raises(ClearpaneError, match="`model=gensirr` needs `weights`"):
         load_separator("gensirr")
     with pytest.raises(ClearpaneError, match="no confidence map"):
         load_separator("gensirr", options(trained)).separate(picture(32, 32), confidence=True)

@@ -204,7 +204,7 @@ def sharded(glass, base, output, steps) -> subprocess.Popen:
     command += ["--full", "--shard", "--average", "0", "--sentence", "please remove the reflection."]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.Popen(
-        [*launch, "-m", "clearpane", "train", "kontext", *command],
+        [*launch, "-m", "clearpane", "train", "gensirr", *command],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
