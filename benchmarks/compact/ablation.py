@@ -5,7 +5,7 @@
 What SIRR-LMM leaves out: whether path-traced scenes train better than the blends of the literature. Runs
 train from ImageNet's features on natural pictures alone, without a real pair, and are scored on those of
 real_pairs/train, where choices may hang on the result, and on real_pairs/val. All blends get the same
-backgrounds (half of them with deepened shadows, none with distractors), drawn afresh for every crop; the
+backgrounds (all kinds of scene that the recipe draws, no distractors), drawn afresh for every crop; the
 ranges of the linear-light blend and the brightnesses of the rendered scenes were fitted to the statistics of
 the 71 pairs, those of the literature's blends were not. The loss's term for I = t B + R applies to the
 linear-light blend and the scenes alone. A few hundred scenes are drawn once into the cache, the same ones by

@@ -140,7 +140,7 @@ def _expanded(places: Sequence[Path]) -> Iterator[Path]:
 
 
 def _is_missed(path: Path) -> bool:
-    """Whether a file without a picture's name is a still picture by its content."""
+    """Return True for a still picture, judged by content, whose name has no picture ending."""
     try:
         if not path.is_file():
             return False

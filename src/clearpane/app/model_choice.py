@@ -45,7 +45,7 @@ class ModelChoice:
     candidates: Annotated[
         int | None, arg(metavar="NUMBER", help_behavior_hint=f"(default: {GensirrOptions.candidates})")
     ] = None
-    """With gensirr: how many first steps to take, of which the best goes on."""
+    """With gensirr: how many first steps to take, of which the best is continued."""
 
     branching: Annotated[
         Branching | None,
@@ -54,7 +54,7 @@ class ModelChoice:
             help_behavior_hint=f"(default: {GensirrOptions.branching})",
         ),
     ] = None
-    """Which of them is best: the deepest, the deepest with the fewest edges, or the one in which
+    """Rule that picks the best: the deepest, the deepest with the fewest edges, or the one in which
     compact finds the least reflection."""
 
     depth_model: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")] = None

@@ -42,7 +42,7 @@ class Cameras:
 
     @property
     def centres(self) -> Tensor:
-        """Where they stand: [..., 3]."""
+        """Camera centres [..., 3]."""
         return self.camera_to_world[..., :3, 3]
 
     def resized(self, height: int, width: int) -> "Cameras":
@@ -93,7 +93,7 @@ def plucker_coordinates(origins: Tensor, directions: Tensor) -> Tensor:
 
 
 def project(cameras: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Where points are seen.
+    """Project points into pictures.
 
     Args:
         points: in the world, [..., N, 3], with the cameras' leading axes or none.
@@ -173,7 +173,7 @@ def check_views(pictures: Tensor, masks: Tensor, cameras: Cameras, names: Sequen
 
 
 def reaches_frame(mask: np.ndarray | Tensor) -> bool:
-    """Whether what a mask [H, W] shows touches the picture's frame, and may go on beyond it."""
+    """Return True where the object of a mask [H, W] touches the picture's frame, and may go on beyond it."""
     return any(bool((edge > 0.5).any()) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
 
 
@@ -240,7 +240,7 @@ def spread_order(cameras: Cameras, without: Sequence[int], first: int | None = N
 
 
 def cube_interval(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays enter and leave the cube ``[-R, R]^3``: distances [N, 1] each; equal where they miss it."""
+    """Find where rays enter and leave the cube ``[-R, R]^3``: [N, 1] each; equal where they miss."""
     safe = torch.where(directions.abs() < 1e-9, 1e-9, directions)
     near, far = (-HALF_SIZE - origins) / safe, (HALF_SIZE - origins) / safe
     first = torch.minimum(near, far).amax(-1, keepdim=True).clamp(min=0)

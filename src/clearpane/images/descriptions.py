@@ -1,4 +1,4 @@
-"""What describes a picture beside EXIF and XMP: IPTC records, resolution, comments and texts."""
+"""Descriptive metadata beside EXIF and XMP: IPTC records, resolution, comments and texts."""
 
 import struct
 import zlib
@@ -16,7 +16,7 @@ _MAX_TEXT = 1 << 20
 
 @dataclass(frozen=True)
 class Description:
-    """What is written of a picture, apart from EXIF and XMP.
+    """Descriptive metadata of a picture, apart from EXIF and XMP.
 
     Attributes:
         iptc: IPTC-IIM records, or None.

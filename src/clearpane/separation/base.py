@@ -1,4 +1,4 @@
-"""What every separator offers, and the registry that finds a model by its name."""
+"""The interface of separators, and the registry that finds a model by its name."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields

@@ -46,15 +46,17 @@ def bfloat16_speed() -> float:
 
 def has_bfloat16(device_type: str) -> bool:
     """Tell whether training on a kind of device ("cpu", "cuda", "mps") computes in bfloat16."""
+    if _chosen is not None:
+        return _chosen
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device_type != "cpu":
         return True
-    return bfloat16_speed() >= _WORTH_IT if _chosen is None else _chosen
+    return bfloat16_speed() >= _WORTH_IT
 
 
 def keep_bfloat16(chosen: bool | None) -> None:
-    """Compute on the processor as a run's checkpoint says, whatever this process measures.
+    """Compute in what a run's checkpoint says, whatever this process measures.
 
     A resumed run must compute in what it was begun with, or its weights would differ.
 
@@ -68,10 +70,10 @@ def keep_bfloat16(chosen: bool | None) -> None:
 def describe_precision(device_type: str) -> str:
     """Say in a few words what training on a kind of device computes in, and why."""
     name = "bfloat16" if has_bfloat16(device_type) else "float32"
-    if device_type != "cpu":
-        return name
     if _chosen is not None:
         return f"{name}, as this run was begun"
+    if device_type != "cpu":
+        return name
     return f"{name} (bfloat16 runs at {bfloat16_speed():.2g} times the speed of float32 here)"
 
 

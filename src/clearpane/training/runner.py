@@ -88,7 +88,7 @@ def run_steps(
         state.load(checkpoint)
     _settle_precision(state, accelerator)
     if main:
-        _cut_log(log, state.step)
+        cut_log(log, state.step)
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     started, first = time.monotonic(), state.step
     recent: deque[float] = deque(maxlen=schedule.log_every)
@@ -182,7 +182,7 @@ def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _cut_log(path: Path, step: int) -> None:
+def cut_log(path: Path, step: int) -> None:
     """Drop the lines that a run wrote after its last checkpoint: they are about to be written again."""
     if not path.exists():
         return

@@ -1,4 +1,4 @@
-"""What a step of the embedded separator sees: crops of real pairs, drawn photographs and clean pictures.
+"""Batches for the embedded separator: crops of real pairs, drawn photographs and clean pictures.
 
 Crops are drawn in linear light and photographed by a drawn camera, so that exposure, tone and compression are
 those of photographs; real pairs come as they are.
@@ -44,7 +44,7 @@ FLAT_PANES = SceneRanges(
 
 @dataclass(frozen=True)
 class Shares:
-    """How a step's crops are divided; the rest are blends.
+    """Shares of the kinds of crop in a step; the rest are blends.
 
     Attributes:
         real: crops of real pairs.

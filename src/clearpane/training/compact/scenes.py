@@ -16,7 +16,7 @@ from clearpane.training.pictures import deepen_shadows
 
 @dataclass(frozen=True)
 class SceneLight:
-    """How a scene is lit and what haze there may be before it.
+    """Exposure of a scene, and the haze that may lie in front of it.
 
     Attributes:
         exposure: range of the factor on its linear light, log-uniform.

@@ -1,4 +1,4 @@
-"""What the embedded separator is trained on: which pictures are held out, and how real pairs are aligned."""
+"""Sources of the embedded separator's training: held-out pictures and the alignment of real pairs."""
 
 import hashlib
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _REACH, _EXACT = 4, 0.15
 
 
 def is_held_out(name: str, share: float = HELD_OUT_SHARE) -> bool:
-    """Whether a picture is held out of training: the first 32 bits of its file name's SHA-256 say so."""
+    """Return True for a picture held out of training, by the first 32 bits of its file name's SHA-256."""
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) < share * 2**32
 
 
