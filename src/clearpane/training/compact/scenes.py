@@ -66,7 +66,7 @@ def vary_scene(picture: Tensor, generator: Generator) -> tuple[Tensor, SceneLigh
             picture = lift_blacks(picture, generator)
         return picture, SceneLight((0.7, 1.3), veil_chance=0.2, pale=True)
     if kind < 0.63:
-        return deepen_shadows(picture, generator), SceneLight((0.7, 1.4), veil_chance=0.45)
+        return deepen_shadows(picture, generator), SceneLight((0.7, 1.4), veil_chance=0.65)
     if kind < 0.75:
         return picture, SceneLight((0.7, 1.3), veil_chance=0.25)
-    return picture, SceneLight((0.25, 1.15), veil_chance=0.5)
+    return picture, SceneLight((0.25, 1.15), veil_chance=0.6)
