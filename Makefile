@@ -7,7 +7,7 @@ PINS := requirements/base.txt pyproject.toml
 VALIDATOR := gltf-validator@2.0.0-dev.3.10
 DEMO := demo-output
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint page clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
@@ -27,8 +27,13 @@ lint: $(VENV)/test-installed  ## Check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+page: $(VENV)/test-installed  ## Build the page for browsers into web/dist
+	npm ci --silent --prefix web
+	$(BIN)/python web/export_model.py web/compact-full.onnx
+	cd web && node build.mjs compact-full.onnx && rm compact-full.onnx
+
 clean:  ## Remove .venv and what demo and test made
-	rm -rf $(VENV) $(DEMO) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) web/dist web/node_modules .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # The stamps below are newer than the files they were made from: a second call installs nothing.
 $(BIN)/python:
@@ -43,7 +48,8 @@ $(VENV)/base-installed: $(PINS) | $(BIN)/python
 
 $(VENV)/test-installed: requirements/test.txt $(VENV)/base-installed
 	$(PIP) install --quiet -r requirements/test.txt
-	@# Where there is no npm, the one test that needs Khronos's validator is skipped.
+	@# Where there is no npm, the tests of the page and the one that needs Khronos's validator are skipped.
 	@if command -v npm > /dev/null; then npm install --silent --no-save --prefix $(VENV) $(VALIDATOR) || \
-	echo "npm could not install $(VALIDATOR): the test of glTF files will be skipped" >&2; fi
+	echo "npm could not install $(VALIDATOR): the test of glTF files will be skipped" >&2; \
+	npm ci --silent --prefix web || echo "npm could not install web/: its tests will be skipped" >&2; fi
 	@touch $@
