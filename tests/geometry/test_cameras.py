@@ -17,7 +17,9 @@ from clearpane.geometry.cameras import (
     plucker_coordinates,
     project,
     reaches_frame,
+    spread_order,
 )
+from clearpane.synthesis.objects.samples import fibonacci_sphere
 
 from ..reconstruction.conftest import orbit, sphere_views
 
@@ -146,3 +148,23 @@ def test_bad_views_are_refused_in_one_line(what: str, says: str) -> None:
     with pytest.raises(ClearpaneError, match=says) as error:
         check_views(*_broken(what))
     assert "\n" not in str(error.value)
+
+
+def _at(eyes: torch.Tensor) -> Cameras:
+    return Cameras(look_at(eyes, torch.zeros(3)), pinhole_intrinsics(32, 64, 64).expand(len(eyes), 4), 64, 64)
+
+
+def test_views_come_from_all_sides_none_twice_and_none_that_is_left_out() -> None:
+    cameras = orbit(20)
+    for without in ([], [0, 1, 7], [19], list(range(1, 20))):
+        order = spread_order(cameras, without)
+        assert sorted(order) == [i for i in range(20) if i not in without]
+    # Of each camera its opposite, at another distance, in another place of the list.
+    directions = fibonacci_sphere(5)
+    eyes = torch.cat([2 * directions, -1.5 * directions.flip(0)])
+    assert spread_order(_at(eyes), [])[:2] == [0, 9]
+    assert spread_order(_at(eyes), [0, 1, 5])[:2] == [2, 7]
+    # Of two cameras near each end of each axis, one each before any second.
+    axes = torch.cat([torch.eye(3), -torch.eye(3)])
+    first = spread_order(_at(torch.cat([2 * axes, 2 * axes + 0.2 * axes.roll(1, 0)])), [])[:6]
+    assert sorted(index % 6 for index in first) == list(range(6))

@@ -1,0 +1,10 @@
+"""The account of memory against measured peaks."""
+
+from benchmarks.flux import flux_cost
+
+
+def test_the_account_of_memory_holds_for_a_small_transformer(monkeypatch):
+    monkeypatch.setattr(flux_cost, "SMALL", ((4, 1, 2, 600),))
+    (row,) = flux_cost.measure_peaks()
+    assert 0.8 * flux_cost.PREDICTION < row["prediction"] < flux_cost.PREDICTION
+    assert 0.8 * flux_cost.TRAINING < row["training"] < flux_cost.TRAINING
