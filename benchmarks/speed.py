@@ -12,6 +12,7 @@ from PIL import Image
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, measure, reference_seconds
+from benchmarks.compact import variants
 from benchmarks.compact.peer import WORKER, FastReflectionRemoval
 from benchmarks.compact.variants import SHIPPED
 from clearpane.separation.compact.runtime import CompactSeparator
@@ -47,19 +48,11 @@ def measure_speed(weights: Path, peer: FastReflectionRemoval | None, sizes: tupl
         for size in sizes:
             array, photo = _picture(size, Path(folder))
             row: Section = {"size": size.name, "width": size.width, "height": size.height}
-            command = [
-                sys.executable,
-                ROOT / "benchmarks" / "compact" / "variants.py",
-                array,
-                SHIPPED,
-                weights,
-                str(size.repeats),
-            ]
-            row["separate"] = _several(command, size.repeats)
+            row["separate"] = _several(variants.command(array, SHIPPED, weights, size.repeats))
             row["remove"] = _command(photo, size.repeats)
             if peer is not None and size.peer:
                 command = [peer.python, WORKER, str(peer.threshold), array, str(size.repeats)]
-                row["peer"] = _several(command, size.repeats)
+                row["peer"] = _several(command)
             rows.append(row)
             array.unlink()
             photo.unlink()
@@ -75,7 +68,7 @@ def _picture(size: Size, folder: Path) -> tuple[Path, Path]:
     return array, photo
 
 
-def _several(command: list[str | Path], repeats: int) -> Section:
+def _several(command: list[str | Path]) -> Section:
     """The median over the runs that a worker reports, and its peak memory."""
     reference = reference_seconds()
     run = measure(command)

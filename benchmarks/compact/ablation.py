@@ -31,6 +31,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import interval, table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.glass.sets import copy_pictures, draw_glass_set, run_clearpane
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.bootstrap import bootstrap_mean
@@ -266,7 +267,7 @@ def main(options: Options) -> int:
                     means = (f"{subset} {_values(run, subset, 'psnr').mean():.2f} dB" for subset in _SETS)
                     print(f"{key}: {', '.join(means)} ({len(runs)} of {len(jobs)})", flush=True)
                     write_text(numbers, json.dumps(document, indent=1) + "\n", overwrite=True)
-                    write_text(options.output / "ablation.md", render(document), overwrite=True)
+                    write_page(options.output / "ablation.md", render(document), __spec__.name)
             except BaseException:  # an error or Ctrl-C: runs that have not begun are not begun
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

@@ -24,6 +24,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT
+from benchmarks.common.pages import write_page
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.evaluation.metrics import psnr
 from clearpane.evaluation.protocols import read_8bit
@@ -206,7 +207,7 @@ def main(options: Options) -> int:
         options.output.mkdir(parents=True, exist_ok=True)
         document = json.dumps({"weights": weights, "rows": rows}, indent=1)
         write_text(options.output / "bias.json", document + "\n", overwrite=True)
-        write_text(options.output / "bias.md", f"{text}\n<sub>Weights {weights}.</sub>\n", overwrite=True)
+        write_page(options.output / "bias.md", f"{text}\n<sub>Weights {weights}.</sub>\n", __spec__.name)
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -3,8 +3,8 @@
     python -m benchmarks.compact.curved_glass DATA --planar PLANAR.onnx --mixed MIXED.onnx
 
 SIRR-LMM leaves curved glass open. The two are runs of `clearpane train compact` that differ in --glass and
---seed alone. Both are scored on the rendered scenes of `compact.py --only rendered` (drawn once, into the
-same cache), behind flat, bent and eyeglass panes. It prints its table and writes it to
+--seed alone. Both are scored on the rendered scenes of `benchmarks.compact.measure --only rendered` (drawn
+once, into the same cache), behind flat, bent and eyeglass panes. It prints its table and writes it to
 docs/figures/curved_glass.md, the numbers behind it to curved_glass.json. Needs the extras [train] and
 [synthesis].
 """
@@ -21,6 +21,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import interval, table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.rendered_scenes import SCENE_SETS, draw_scene_sets, score_scenes
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.bootstrap import bootstrap_mean
@@ -97,7 +98,7 @@ def main(options: Options) -> int:
         options.output.mkdir(parents=True, exist_ok=True)
         numbers = options.output / "curved_glass.json"
         write_text(numbers, json.dumps(document, indent=1) + "\n", overwrite=True)
-        write_text(options.output / "curved_glass.md", render(document), overwrite=True)
+        write_page(options.output / "curved_glass.md", render(document), __spec__.name)
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

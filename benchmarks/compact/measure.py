@@ -26,6 +26,7 @@ import tyro
 from tyro.conf import Positional
 
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.rendered_scenes import SCENE_SETS, measure_rendered, rendered_table
 from benchmarks.compact.bright_backgrounds import bright_table, measure_bright
 from benchmarks.compact.confidence import confidence_table, measure_confidence
@@ -154,7 +155,7 @@ def main(options: Options) -> int:
             print(render({name: section}), flush=True)
             document[name] = section
             write_text(numbers, json.dumps(document, indent=1) + "\n", overwrite=True)
-            write_text(options.output / "compact.md", render(document), overwrite=True)
+            write_page(options.output / "compact.md", render(document), __spec__.name)
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

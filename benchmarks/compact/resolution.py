@@ -1,7 +1,6 @@
 """Large pictures: the network in tiles at full resolution, or its correction estimated at a smaller size."""
 
 import json
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common.markdown import interval, table
-from benchmarks.common.measuring import ROOT, measure
+from benchmarks.common.measuring import measure
+from benchmarks.compact import variants
 from benchmarks.compact.drawings import draw
 from benchmarks.compact.variants import SHIPPED, VARIANTS, Separate, guided, residual
 from clearpane.evaluation.bootstrap import bootstrap_mean
@@ -121,17 +121,7 @@ def measure_scenes(weights: Path, cache: Path, scenes: tuple[str, ...], height: 
                 continue
             measured = []
             for photo, truth in files:
-                run = measure(
-                    [
-                        sys.executable,
-                        ROOT / "benchmarks" / "compact" / "variants.py",
-                        photo,
-                        name,
-                        weights,
-                        "1",
-                        result,
-                    ]
-                )
+                run = measure(variants.command(photo, name, weights, 1, result))
                 (seconds,) = json.loads(run.output)
                 quality = _quality(np.load(result), np.load(truth))
                 measured.append({**quality, "seconds": seconds, "peak_bytes": run.peak_bytes})

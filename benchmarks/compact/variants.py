@@ -1,6 +1,6 @@
 """The ways to bring a separation to a large picture, and a process that runs one of them.
 
-    python variants.py PICTURE.npy NAME WEIGHTS REPEATS [RESULT.npy]
+    python benchmarks/compact/variants.py PICTURE.npy NAME WEIGHTS REPEATS [RESULT.npy]
 
 prints the seconds of each run after a warm-up as a JSON list. The picture and the transmission are
 uint8, H x W x 3.
@@ -63,6 +63,14 @@ VARIANTS: dict[str, Variant] = {
     "residual, 1 MP": partial(residual, pixels=1 << 20),
     SHIPPED: lambda image, separate: separate(image),
 }
+
+
+def command(
+    picture: Path, name: str, weights: Path, repeats: int, result: Path | None = None
+) -> list[str | Path]:
+    """The command that runs one of `VARIANTS` in a process of its own, from any folder."""
+    words = [sys.executable, Path(__file__), picture, name, weights, str(repeats)]
+    return words if result is None else [*words, result]
 
 
 def main(picture: str, name: str, weights: str, repeats: str, result: str | None = None) -> None:

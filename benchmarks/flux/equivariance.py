@@ -2,11 +2,10 @@
 
     python -m benchmarks.flux.equivariance DATA [--seeds 1]
 
-Trains the VAE of kontext-small (docs/models/kontext-small.md) with `clearpane train
-equivariant-vae`: by reconstruction alone, with equivariance, and with equivariance to mixtures of light; then
-measures all on held-out pictures. An interrupted run goes on; runs whose scores are known are not trained
-again. Writes docs/figures/equivariance.md and .json.
-Needs the extras [train] and [flux].
+Trains the VAE of kontext-small (docs/models/kontext-small.md) with `clearpane train gensirr-vae`: by
+reconstruction alone, with equivariance, and with equivariance to mixtures of light; then measures all on
+held-out pictures. An interrupted run goes on; runs whose scores are known are not trained again.
+Writes docs/figures/equivariance.md and .json. Needs the extras [train] and [flux].
 """
 
 import hashlib
@@ -27,6 +26,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.runs import finish, finish_runs, known_runs
 from benchmarks.common.several_runs import Run, over_pictures, spread
 from benchmarks.flux.panel_cells import base_digest
@@ -242,7 +242,7 @@ def measure(options: Options) -> str:
         runs[key] = {"name": name, "seed": seed, "scores": scores}
         write_text(numbers, json.dumps(document) + "\n", overwrite=True)
     write_text(numbers, json.dumps(document) + "\n", overwrite=True)
-    write_text(options.output / "equivariance.md", render(document), overwrite=True)
+    write_page(options.output / "equivariance.md", render(document), __spec__.name)
     return render(document)
 
 

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from tyro.conf import Positional
 
 from benchmarks.common.measuring import ROOT, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.rendered_scenes import SCENE_SETS, draw_scene_sets
 from benchmarks.common.runs import finish, finish_runs, known_runs
 from benchmarks.flux.depth_rooms import load_rooms
@@ -395,7 +396,7 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
 def write(options: Options, document: dict[str, Any]) -> None:
     """The numbers and the tables."""
     write_text(options.output / "gensirr.json", json.dumps(document) + "\n", overwrite=True)
-    write_text(options.output / "gensirr.md", render(document), overwrite=True)
+    write_page(options.output / "gensirr.md", render(document), __spec__.name)
     if curve := draw_curve(document):
         write_text(options.output / "gensirr_steps.svg", curve, overwrite=True)
 

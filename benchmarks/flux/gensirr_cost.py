@@ -21,6 +21,7 @@ from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, D
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.flux.flux_cost import new_transformer, predict
 from clearpane.evaluation.tables import write_text
 from clearpane.separation.gensirr.checkpoint import FLUX_VAE
@@ -137,7 +138,7 @@ def main(options: Options) -> int:
     """Work everything out."""
     document = {"parts": count_parts(), "machine": describe_machine()}
     write_text(options.output / "gensirr_cost.json", json.dumps(document, indent=1) + "\n", overwrite=True)
-    write_text(options.output / "gensirr_cost.md", render(document), overwrite=True)
+    write_page(options.output / "gensirr_cost.md", render(document), __spec__.name)
     print(render(document))
     return 0
 

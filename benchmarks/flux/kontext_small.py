@@ -31,6 +31,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.runs import finish
 from benchmarks.flux.edit_scores import (
     CROP,
@@ -365,7 +366,7 @@ def measure(options: Options) -> str:
             temporary, "JPEG", quality=90
         )
     write_text(options.figures / "kontext_small.json", json.dumps(document, indent=1) + "\n", overwrite=True)
-    write_text(options.figures / "kontext_small.md", render(document), overwrite=True)
+    write_page(options.figures / "kontext_small.md", render(document), __spec__.name)
     return render(document)
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from tyro.conf import Positional
 
 from benchmarks.common.measuring import ROOT, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.rendered_scenes import SCENE_SETS, draw_scene_sets
 from benchmarks.common.runs import finish, finish_runs, known_runs
 from benchmarks.flux.edit_scores import edit_pictures, mean_psnr, score_edits
@@ -322,7 +323,7 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
 def write(options: Options, document: dict[str, Any]) -> None:
     """The numbers and the tables."""
     write_text(options.output / "panel.json", json.dumps(document) + "\n", overwrite=True)
-    write_text(options.output / "panel.md", render(document), overwrite=True)
+    write_page(options.output / "panel.md", render(document), __spec__.name)
 
 
 def measure(options: Options) -> str:

@@ -27,6 +27,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.runs import finish
 from benchmarks.flux.depth_rooms import FARTHEST, load_rooms
 from clearpane.errors import ClearpaneError
@@ -206,7 +207,7 @@ def measure(options: Options) -> str:
             temporary, "JPEG", quality=90
         )
     write_text(options.figures / "small_depth.json", json.dumps(document, indent=1) + "\n", overwrite=True)
-    write_text(options.figures / "small_depth.md", render(document), overwrite=True)
+    write_page(options.figures / "small_depth.md", render(document), __spec__.name)
     return render(document)
 
 

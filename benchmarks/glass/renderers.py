@@ -28,6 +28,7 @@ import tyro
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.glass.sheet import AMPLIFIED, draw_sheet
 from benchmarks.glass.traced import traced
 from clearpane.errors import ClearpaneError
@@ -339,7 +340,7 @@ def main(options: Options) -> int:
             print(render({name: section}), flush=True)
             document[name] = section
             write_text(numbers, json.dumps(document, indent=1) + "\n", overwrite=True)
-            write_text(options.output / "glass.md", render(document), overwrite=True)
+            write_page(options.output / "glass.md", render(document), __spec__.name)
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Path-traced layers for `glass.py`: in parts that are kept, so that a run goes on where it was stopped."""
+"""Path-traced layers for `renderers.py`: in parts that are kept, so that a stopped run goes on."""
 
 import hashlib
 import time

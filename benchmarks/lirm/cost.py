@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.peak_memory import PeakMemory
 from clearpane.evaluation.tables import write_text
 from clearpane.geometry.cameras import Cameras
@@ -140,7 +141,7 @@ def main(options: Options) -> int:
         "machine": describe_machine(),
     }
     write_text(options.output / "lirm_cost.json", json.dumps(document, indent=1) + "\n", overwrite=True)
-    write_text(options.output / "lirm_cost.md", render(document), overwrite=True)
+    write_page(options.output / "lirm_cost.md", render(document), __spec__.name)
     print(render(document))
     return 0
 

@@ -22,6 +22,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.runs import finish, finish_runs, known_runs
 from benchmarks.reconstruction.bob_asset import MATERIALS, BobMaterial
 from benchmarks.reconstruction.bob_captures import INPUTS, LIGHTS, as_capture, bob_cameras, bob_pictures
@@ -116,7 +117,7 @@ def measure(options: Options) -> str:
         document["runs"][key] = {"row": row, "material": material, **scores}
         numbers = json.dumps(document, indent=1) + "\n"
         write_text(options.output / "directional_encodings.json", numbers, overwrite=True)
-        write_text(options.output / "directional_encodings.md", render(document), overwrite=True)
+        write_page(options.output / "directional_encodings.md", render(document), __spec__.name)
     return render(document)
 
 

@@ -28,6 +28,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import interval, table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.runs import finish
 from benchmarks.lirm.held_out_environments import split_environments
 from benchmarks.reconstruction.bob import bob_points, load_bob
@@ -339,7 +340,7 @@ def measure(options: Options) -> str:
     with atomic_path(options.output / "lirm.jpg", overwrite=True) as temporary:
         draw_sheet(shown).save(temporary, "JPEG", quality=88)
     write_text(options.output / "lirm.json", json.dumps(document, indent=1) + "\n", overwrite=True)
-    write_text(options.output / "lirm.md", render(document), overwrite=True)
+    write_page(options.output / "lirm.md", render(document), __spec__.name)
     return render(document)
 
 

@@ -25,6 +25,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.runs import finish
 from clearpane.evaluation.tables import write_text
 from clearpane.files import atomic_path
@@ -233,7 +234,7 @@ def measure(options: Options) -> str:
     with atomic_path(options.output / "objects.jpg", overwrite=True) as temporary:
         Image.fromarray(to_8bit(rows.permute(1, 2, 0).numpy())).save(temporary, "JPEG", quality=88)
     write_text(options.output / "objects.json", json.dumps(document, indent=1) + "\n", overwrite=True)
-    write_text(options.output / "objects.md", render(document), overwrite=True)
+    write_page(options.output / "objects.md", render(document), __spec__.name)
     return render(document)
 
 

@@ -24,6 +24,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.runs import finish
 from benchmarks.reconstruction.scores import view_scores
 from benchmarks.reconstruction.view_baselines import hull_views, nearest_views, visual_hull
@@ -184,7 +185,7 @@ def measure(options: Options) -> str:
     with atomic_path(options.output / "lirm_overfit.jpg", overwrite=True) as temporary:
         Image.fromarray(to_8bit(sheet)).save(temporary, "JPEG", quality=88)
     write_text(options.output / "lirm_overfit.json", json.dumps(document, indent=1) + "\n", overwrite=True)
-    write_text(options.output / "lirm_overfit.md", render(document), overwrite=True)
+    write_page(options.output / "lirm_overfit.md", render(document), __spec__.name)
     return render(document)
 
 

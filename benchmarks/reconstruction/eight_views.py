@@ -29,6 +29,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.runs import finish
 from benchmarks.reconstruction.bob import bob_points
 from benchmarks.reconstruction.bob_asset import MATERIALS, BobMaterial, bob_asset
@@ -301,7 +302,7 @@ def measure(options: Options) -> str:
             print(f"{material}, {light}: new {scores[0]['psnr']:.2f}, relit {scores[1]['psnr']:.2f} dB")
             numbers = json.dumps(document, indent=1) + "\n"
             write_text(options.output / "reconstruction.json", numbers, overwrite=True)
-            write_text(options.output / "reconstruction.md", render(document), overwrite=True)
+            write_page(options.output / "reconstruction.md", render(document), __spec__.name)
     sheet = Image.fromarray(to_8bit(torch.cat(rows, dim=-2).permute(1, 2, 0).numpy()))
     with atomic_path(options.output / "reconstruction.jpg", overwrite=True) as temporary:
         sheet.save(temporary, "JPEG", quality=88)

@@ -22,6 +22,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.runs import finish
 from clearpane.evaluation.tables import write_text
 from clearpane.reconstruction.capture.opening import open_views
@@ -107,7 +108,7 @@ def measure(options: Options) -> str:
     }
     text = report(document)
     write_text(options.output / "fox.json", json.dumps(document, indent=1) + "\n", overwrite=True)
-    write_text(options.output / "fox.md", text, overwrite=True)
+    write_page(options.output / "fox.md", text, __spec__.name)
     return text
 
 

@@ -22,6 +22,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.runs import finish
 from benchmarks.reconstruction.bob_asset import MATERIALS, BobMaterial, bob_asset
 from benchmarks.reconstruction.bob_captures import UNSEEN, environment
@@ -123,7 +124,7 @@ def measure(options: Options) -> str:
         "materials": {material: measure_material(options, material) for material in MATERIALS},
     }
     write_text(options.output / "relighting.json", json.dumps(document, indent=1) + "\n", overwrite=True)
-    write_text(options.output / "relighting.md", render(document), overwrite=True)
+    write_page(options.output / "relighting.md", render(document), __spec__.name)
     return render(document)
 
 

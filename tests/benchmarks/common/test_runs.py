@@ -1,7 +1,6 @@
 """Runs of a benchmark: known ones, interruptions, and the end of a script."""
 
 import importlib
-import math
 import multiprocessing
 import os
 import time
@@ -10,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.common import runs
+from benchmarks.common.markdown import table
 from benchmarks.common.runs import finish_runs
 from clearpane.errors import ClearpaneError
 
 
-def test_runs_are_given_as_they_end_and_known_ones_hold_for_their_base_alone(tmp_path, capsys):
-    assert dict(runs.finish_runs(math.sqrt, {"a": (4,), "b": (9,)}, 2)) == {"a": 2, "b": 3}
+def test_runs_are_given_as_they_end_and_known_ones_hold_for_their_base_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a worker finds its module all the same
+    wanted = {"a": ("x", []), "b": ("y", [])}
+    assert dict(runs.finish_runs(table, wanted, 2)) == {"a": table("x", []), "b": table("y", [])}
     numbers = tmp_path / "runs.json"
     assert runs.known_runs(numbers, "one") == {"base": "one", "runs": {}}
     numbers.write_text('{"base": "one", "runs": {"a": 1}}')

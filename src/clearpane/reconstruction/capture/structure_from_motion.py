@@ -165,6 +165,8 @@ def _write_copy(
     Returns:
         The picture's own height and width.
     """
+    # Cropping decodes the photograph a second time: it needs all pixels, which this copy does not have, and a
+    # whole set of decoded photographs (144 MB for 12 megapixels) would not fit in memory during the matching.
     picture = read_as_posed(path, orientation)
     copy = Picture(_shrunk(picture.pixels.clip(0, 1)), "jpeg", "uint8", exif=picture.exif)
     write_picture(folder / "pictures" / _copy_name(index), copy)
