@@ -1,4 +1,4 @@
-"""Confidence intervals."""
+"""Compute confidence intervals."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -11,7 +11,7 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its two-sided confidence interval."""
+    """Hold an estimate with its two-sided confidence interval."""
 
     mean: float
     low: float
@@ -19,12 +19,12 @@ class Interval:
 
 
 def bootstrap_mean(values: np.ndarray, *, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """Percentile bootstrap of a mean over pictures (Efron and Tibshirani 1993), 10,000 seeded resamples.
+    """Bootstrap the mean over pictures: percentile method (Efron and Tibshirani 1993), 10,000 resamples.
 
-    For two methods on the same pictures pass the differences picture by picture: a paired bootstrap.
+    To compare two methods on the same pictures, pass the differences picture by picture: a paired bootstrap.
 
     Args:
-        values: one number a picture, shape (n,), n >= 1.
+        values: One number for each picture [N], N >= 1.
 
     Raises:
         ValueError: ``values`` is empty or not one-dimensional.
@@ -43,12 +43,12 @@ def bootstrap_mean(values: np.ndarray, *, confidence: float = 0.95, seed: int = 
 
 
 def wilson(successes: int, trials: int, *, z: float = 1.959964) -> Interval:
-    """Wilson's score interval of a success rate (Wilson 1927); ``z`` defaults to 95 %. Rates lie in [0, 1].
+    """Compute Wilson's score interval of a success rate (Wilson 1927); ``z`` defaults to 95 %.
 
     centre = (p + z^2 / 2n) / (1 + z^2 / n), half width = z sqrt(p (1 - p) / n + z^2 / 4n^2) / (1 + z^2 / n).
 
     Raises:
-        ValueError: no trials, or more successes than trials.
+        ValueError: There are no trials, or more successes than trials.
     """
     if not 0 <= successes <= trials or trials == 0:
         raise ValueError(f"expected 0 <= successes <= trials and trials > 0, got {successes} of {trials}")

@@ -1,4 +1,4 @@
-"""What a separator does to pictures that need nothing done."""
+"""Measure what a separator does to pictures without reflections."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ _LUMA = np.array([0.2126, 0.7152, 0.0722])
 
 @dataclass(frozen=True)
 class Harm:
-    """The harm done to one clean picture.
+    """Hold the harm done to one clean picture.
 
     Attributes:
-        psnr: of the output against the picture itself, dB, 8 bits; 100 when nothing changed.
-        bright: how many pixels are bright: luma above 0.9 in the picture.
-        darkened: how many of those lost more than 0.05 of luma, as if they were a reflection.
+        psnr: PSNR of the output against the picture itself, dB, 8 bits; 100 for an unchanged picture.
+        bright: Number of bright pixels: luma above 0.9 in the picture.
+        darkened: Number of bright pixels that lost more than 0.05 of luma, as if they were a reflection.
     """
 
     psnr: float
@@ -29,13 +29,13 @@ class Harm:
 
 @dataclass(frozen=True)
 class HarmSummary:
-    """Harm over a set of clean pictures.
+    """Hold the harm over a set of clean pictures.
 
     Attributes:
-        psnr: mean over the pictures, dB.
-        worst_psnr: of the picture that was hurt most, dB.
-        false_removal_rate: darkened over bright pixels, all pictures pooled, in [0, 1]; None if none is
-            bright.
+        psnr: Mean PSNR over the pictures, dB.
+        worst_psnr: Lowest PSNR of a picture, dB.
+        false_removal_rate: Darkened over bright pixels, all pictures pooled, in [0, 1]; None without bright
+            pixels.
     """
 
     psnr: float
@@ -46,7 +46,7 @@ class HarmSummary:
 def harm(output: np.ndarray, clean: np.ndarray) -> Harm:
     """Compare a separator's transmission with the clean picture it was given.
 
-    Both are H x W x 3, floating point, sRGB in [0, 1].
+    Both are [H, W, 3], floating point, sRGB in [0, 1].
 
     Luma is 0.2126 R + 0.7152 G + 0.0722 B of the sRGB values.
     """
@@ -57,7 +57,7 @@ def harm(output: np.ndarray, clean: np.ndarray) -> Harm:
 
 
 def summarise_harm(harms: list[Harm]) -> HarmSummary:
-    """Pool the harm of several pictures; at least one."""
+    """Pool the harm of one or more pictures."""
     values = [h.psnr for h in harms]
     bright = sum(h.bright for h in harms)
     rate = sum(h.darkened for h in harms) / bright if bright else None

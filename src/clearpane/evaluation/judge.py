@@ -1,6 +1,6 @@
-"""Judging by eye: a blind, shuffled yes/no page, and the success rates that its answers give.
+"""Judge by eye: write a blind, shuffled yes/no page, and compute success rates from its answers.
 
-GenSIRR (arXiv 2512.06358) reports such success rates: the share of pictures on which people find the
+GenSIRR (arXiv 2512.06358) reports such success rates: the share of pictures in which people find the
 reflection gone and the scene intact.
 """
 
@@ -28,10 +28,10 @@ _ANSWERS = {"yes": True, "no": False}
 
 @dataclass(frozen=True)
 class Verdict:
-    """How often people said yes to a method.
+    """Count how often people said yes to a method.
 
     Attributes:
-        rate: share of yes answers with Wilson's 95 % interval, in [0, 1].
+        rate: Share of yes answers in [0, 1], with Wilson's 95 % interval.
     """
 
     method: str
@@ -42,17 +42,16 @@ class Verdict:
 
 @dataclass
 class JudgePage:
-    """Collects pictures to be judged: every method's result and, as a control, the input itself.
+    """Collect pictures to be judged: every method's result and, as a control, the input itself.
 
-    The page holds only random identifiers in random order; which method each stands for is in the key,
-    beside it.
+    The page holds only random identifiers in random order; the key, a file beside it, maps them to methods.
     """
 
     _questions: list[tuple[str, str, str]] = field(default_factory=list)
     _key: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def add(self, scores: PictureScores, pictures: Pictures) -> None:
-        """Take in one scored pair."""
+        """Add one scored pair."""
         photograph = data_uri(pictures.input, _LONG_SIDE)
         shown = {name: data_uri(p.transmission, _LONG_SIDE) for name, p in pictures.predictions.items()}
         for method, uri in {INPUT: photograph, **shown}.items():
@@ -68,11 +67,11 @@ class JudgePage:
         """Write the page and its key (see :func:`key_path`).
 
         Raises:
-            ClearpaneError: a file exists and may not be overwritten, or cannot be written.
+            ClearpaneError: A file exists and may not be overwritten, or cannot be written.
         """
         template = Template(files("clearpane.evaluation").joinpath("assets/judge.html").read_text("utf-8"))
         questions = random.SystemRandom().sample(self._questions, len(self._questions))
-        # The photograph is the same for all methods: it is stored once.
+        # The photograph is the same for all methods, so it is stored once.
         photographs = list(dict.fromkeys(photograph for _, photograph, _ in questions))
         number = {photograph: i for i, photograph in enumerate(photographs)}
         data = {
@@ -88,7 +87,7 @@ class JudgePage:
 
 
 def key_path(page: Path) -> Path:
-    """Where the key of a page lies: ``judge.html`` has ``judge.key.json``."""
+    """Return the path of a page's key: ``judge.key.json`` for ``judge.html``."""
     return page.with_suffix(".key.json")
 
 
@@ -96,11 +95,11 @@ def read_verdicts(answers: Sequence[Path], key: Path) -> list[Verdict]:
     """Compute the success rate of each method, best first, from the answers of one or several people.
 
     Args:
-        answers: the CSV files that the page saved, with the columns ``id`` and ``answer`` (yes or no).
-        key: the page's key.
+        answers: CSV files that the page saved, with the columns ``id`` and ``answer`` (yes or no).
+        key: Key of the page.
 
     Raises:
-        ClearpaneError: a file cannot be read, answers belong to another page, or there are none.
+        ClearpaneError: A file cannot be read, answers belong to another page, or there are none.
     """
     methods = _read_key(key)
     counts = {method: [0, 0] for method in dict.fromkeys(methods.values())}

@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al. 2018), with weights that the user brings."""
+"""Compute LPIPS (Zhang et al. 2018) with weights that the user provides."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,19 +30,19 @@ _POOL = {"alex": (3, 2), "vgg": (2, 2)}
 
 
 class Lpips:
-    """Learned perceptual distance, version 0.1, AlexNet or VGG-16: 0 for equal pictures, larger is worse.
+    """Compute the learned perceptual distance, version 0.1, AlexNet or VGG-16: 0 for equal pictures.
 
     d = sum over layers l of the mean over pixels of w_l . (f_l(x) / |f_l(x)| - f_l(t) / |f_l(t)|)^2
 
     Args:
-        weights: a safetensors file with the network's convolutions and the linear heads
-            ``lin0.model.1.weight`` to ``lin4.model.1.weight``. The convolutions are named as in torchvision
-            (``features.0.weight``) or as in the lpips package (``net.slice1.0.weight``), whose state
-            dictionary can be saved as it is. The network is told by its shapes.
+        weights: Safetensors file with the network's convolutions and the linear heads ``lin0.model.1.weight``
+            to ``lin4.model.1.weight``. The convolutions are named as in torchvision (``features.0.weight``)
+            or as in the lpips package (``net.slice1.0.weight``), whose state dictionary can be saved
+            unchanged. The shapes determine the network.
 
     Raises:
         MissingExtraError: PyTorch is not installed.
-        ClearpaneError: the file is not a safetensors file or lacks a tensor.
+        ClearpaneError: The file is not a safetensors file or lacks a tensor.
     """
 
     def __init__(self, weights: Path) -> None:
@@ -74,10 +74,10 @@ class Lpips:
         self._heads = [self._tensor(f"lin{i}.model.1.weight") for i in range(5)]
 
     def __call__(self, result: np.ndarray, truth: np.ndarray) -> float:
-        """Return the distance of two H x W x 3 pictures, uint8 or sRGB in [0, 1].
+        """Return the distance of two pictures [H, W, 3], uint8 or sRGB in [0, 1].
 
         Raises:
-            ClearpaneError: they are smaller than 64 x 64 pixels.
+            ClearpaneError: The pictures are smaller than 64 x 64 pixels.
         """
         import torch
 
@@ -89,7 +89,7 @@ class Lpips:
         """Return the distances [B] of pictures [B, 3, H, W], sRGB in [0, 1]; gradients flow through them.
 
         Raises:
-            ClearpaneError: they are smaller than 64 x 64 pixels.
+            ClearpaneError: The pictures are smaller than 64 x 64 pixels.
         """
         import torch
 
@@ -141,7 +141,7 @@ def _vgg_steps() -> "tuple[str | tuple[int, int, int], ...]":
 
 
 def _torchvision_name(name: str) -> str:
-    """``net.slice2.3.weight`` to ``features.3.weight``, ``lins.0.model...`` to ``lin0.model...``."""
+    """Rename ``net.slice2.3.weight`` to ``features.3.weight``, ``lins.0.model...`` to ``lin0.model...``."""
     parts = name.split(".")
     if parts[0] == "net" and len(parts) == 4:
         return f"features.{parts[2]}.{parts[3]}"

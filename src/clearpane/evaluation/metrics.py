@@ -1,7 +1,7 @@
-"""Full-reference picture metrics.
+"""Compute full-reference picture metrics.
 
-Every function takes ``result`` and ``truth`` as H x W x 3 arrays of the same shape: uint8, or floating point
-sRGB in [0, 1]. Sums run in float64. Published figures are made from 8-bit pictures, so pass uint8 (see
+Every function takes ``result`` and ``truth`` as arrays [H, W, 3] of the same shape: uint8, or floating point
+sRGB in [0, 1]. Sums are in float64. Published figures are computed from 8-bit pictures, so pass uint8 (see
 :func:`to_8bit`).
 """
 
@@ -13,18 +13,18 @@ LMSE_STEP = 10
 
 
 def psnr(result: np.ndarray, truth: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB: 10 log10(1 / MSE), one mean over all pixels and channels.
+    """Compute the peak signal-to-noise ratio, dB: 10 log10(1 / MSE), one mean over all pixels and channels.
 
-    Limited to 100 dB, which identical pictures get, so that means over pictures stay finite.
+    The result is at most 100 dB, the value of identical pictures, so that means over pictures stay finite.
     """
     x, t = _pair(result, truth)
     return _decibel(float(np.mean((x - t) ** 2)))
 
 
 def psnr_by_channel(result: np.ndarray, truth: np.ndarray) -> float:
-    """Average the three channels' own PSNR in dB, as the code of ERRNet, YTMT and DSRNet prints it.
+    """Average the PSNR of the three channels, dB, as the code of ERRNet, YTMT and DSRNet does.
 
-    Never below :func:`psnr`; about 0.1 dB above it on photographs through glass.
+    The result is never below :func:`psnr`; on photographs through glass it is about 0.1 dB higher.
     """
     x, t = _pair(result, truth)
     return float(np.mean([_decibel(float(e)) for e in np.mean((x - t) ** 2, axis=(0, 1))]))
@@ -33,7 +33,7 @@ def psnr_by_channel(result: np.ndarray, truth: np.ndarray) -> float:
 def with_gain(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return ``result`` after the least-squares gain of each channel (float64).
 
-    The gain multiplies sRGB values, and what it gives is clipped to [0, 1]:
+    The gain multiplies sRGB values, and the product is clipped to [0, 1]:
     g_c = <x_c, t_c> / <x_c, x_c>; a black channel keeps gain 1.
     """
     x, t = _pair(result, truth)
@@ -46,7 +46,7 @@ def with_gain(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def with_gain_and_offset(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return ``result`` after the least-squares line a_c x_c + b_c of each channel (float64).
 
-    The line is fitted to sRGB values, and what it gives is clipped to [0, 1]. A constant channel keeps
+    The line is fitted to sRGB values, and its output is clipped to [0, 1]. A constant channel keeps
     a_c = 1.
     """
     x, t = _pair(result, truth)
@@ -61,7 +61,7 @@ def with_gain_and_offset(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def psnr_after_gain(result: np.ndarray, truth: np.ndarray) -> float:
-    """PSNR-G in dB: :func:`psnr` after :func:`with_gain`, so that exposure and haze count for nothing.
+    """Compute PSNR-G, dB: :func:`psnr` after :func:`with_gain`, which ignores exposure and haze.
 
     The picture after the gain is not quantised again.
     """
@@ -69,14 +69,14 @@ def psnr_after_gain(result: np.ndarray, truth: np.ndarray) -> float:
 
 
 def ssim(result: np.ndarray, truth: np.ndarray) -> float:
-    """Structural similarity, in [-1, 1], the mean over the three channels (Wang et al. 2004).
+    """Compute the structural similarity, in [-1, 1], averaged over the three channels (Wang et al. 2004).
 
-    Uniform 7 x 7 windows that lie wholly inside the picture, unbiased (n - 1) variances, K1 = 0.01,
-    K2 = 0.03: what scikit-image's ``structural_similarity`` computes by default and the code of ERRNet, YTMT
-    and DSRNet reports.
+    The windows are uniform, 7 x 7 and wholly inside the picture; variances are unbiased (n - 1), K1 = 0.01,
+    K2 = 0.03. This is what scikit-image's ``structural_similarity`` computes by default and the code of
+    ERRNet, YTMT and DSRNet reports.
 
     Raises:
-        ValueError: a side is shorter than 7 pixels.
+        ValueError: A side is shorter than 7 pixels.
     """
     x, t = _pair(result, truth)
     if min(x.shape[:2]) < SSIM_WINDOW:
@@ -87,14 +87,14 @@ def ssim(result: np.ndarray, truth: np.ndarray) -> float:
 
 
 def lmse(result: np.ndarray, truth: np.ndarray) -> float:
-    """Local mean squared error (Grosse et al. 2009); 0 is perfect, a black result scores 1.
+    """Compute the local mean squared error (Grosse et al. 2009); 0 is perfect, a black result scores 1.
 
-    In every 20 x 20 window, spaced by 10, and each channel, the result may be scaled to fit:
-    sum over windows of min_a |t - a x|^2, divided by the sum of |t|^2. This is the number that the code of
-    ERRNet and DSRNet prints; the paper of SIR2 prints sLMSE = 1 - LMSE.
+    In each channel of every 20 x 20 window, spaced by 10, the result is scaled to fit: sum over windows of
+    min_a |t - a x|^2, divided by the sum of |t|^2. The code of ERRNet and DSRNet prints this number; the
+    paper of SIR2 prints sLMSE = 1 - LMSE.
 
     Raises:
-        ValueError: a side is shorter than 20 pixels.
+        ValueError: A side is shorter than 20 pixels.
     """
     x, t = _pair(result, truth)
     rows, columns = x.shape[0] // LMSE_STEP, x.shape[1] // LMSE_STEP
@@ -114,9 +114,9 @@ def lmse(result: np.ndarray, truth: np.ndarray) -> float:
 
 
 def ncc(result: np.ndarray, truth: np.ndarray) -> float:
-    """Normalised cross-correlation, in [-1, 1]: Pearson's correlation over all pixels and channels at once.
+    """Compute Pearson's correlation over all pixels and channels at once (NCC), in [-1, 1].
 
-    0 when either picture is constant.
+    The result is 0 if either picture is constant.
     """
     x, t = _pair(result, truth)
     if np.ptp(x) == 0 or np.ptp(t) == 0:
@@ -126,7 +126,7 @@ def ncc(result: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _pair(result: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both pictures in float64 and [0, 1]."""
+    """Convert both pictures to float64 in [0, 1]."""
     if result.shape != truth.shape or result.ndim != 3 or result.shape[2] != 3:
         raise ValueError(f"expected two H x W x 3 arrays of one shape, got {result.shape} and {truth.shape}")
     return _unit(result), _unit(truth)
@@ -151,7 +151,7 @@ def _ssim_channel(x: np.ndarray, t: np.ndarray) -> float:
 
 
 def _box_mean(values: np.ndarray) -> np.ndarray:
-    """Means of all SSIM windows inside the picture, by running sums: H x W -> (H - 6) x (W - 6)."""
+    """Average all SSIM windows inside the picture by running sums: [H, W] -> [H - 6, W - 6]."""
     for _ in range(2):
         sums = np.cumsum(values, axis=0)
         sums[SSIM_WINDOW:] -= sums[:-SSIM_WINDOW].copy()

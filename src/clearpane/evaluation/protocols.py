@@ -1,6 +1,6 @@
-"""Published test sets on disk, and the protocols under which papers score them.
+"""Find published test sets on disk, and define the protocols under which papers score them.
 
-Layouts of a test set, found in a folder or any folder below it:
+A test set in a folder, or any folder below it, has one of these layouts:
 
 1. ``NAME_input.*`` with ``NAME_transmission.*`` and perhaps ``NAME_reflection.*``;
 2. twin folders of inputs and truths (:data:`TWIN_FOLDERS`), files paired by their stem: Real20, Nature and
@@ -25,7 +25,7 @@ from clearpane.images.picture import to_8bit
 
 ProtocolName = Literal["original", "multiple-of-32", "long-side-512"]
 
-# The 20 of the Berkeley set (Zhang, Ng, Chen, CVPR 2018) that ERRNet and all papers after it test on.
+# The 20 pictures of the Berkeley set (Zhang, Ng, Chen, CVPR 2018) that ERRNet and all later papers test on.
 REAL20 = frozenset({3, 4, 9, 12, 15, 22, 23, 25, 29, 39, 46, 47, 58, 86, 87, 89, 93, 103, 107, 110})
 TWIN_FOLDERS = {
     "blended": "transmission_layer",
@@ -40,13 +40,13 @@ _SIR2_INPUT = re.compile(r"(?:^|(?<=-))m(?=-|$)")
 
 @dataclass(frozen=True)
 class Pair:
-    """A photograph through glass and its truth.
+    """Name the files of a photograph through glass and its ground truth.
 
     Attributes:
-        name: what results are named after: the input's stem without ``_input``; for scenes of SIR2 as
-            shipped the path below the set, joined by ``-``.
-        dataset: the test set it belongs to.
-        reflection: the truth of the reflection, where the set has one.
+        name: Base name of the results: the input's stem without ``_input``; for scenes in SIR2's original
+            layout, the path below the set, joined by ``-``.
+        dataset: Test set of the pair.
+        reflection: Ground truth of the reflection, or None.
     """
 
     name: str
@@ -58,11 +58,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Protocol:
-    """At which size pictures are scored.
+    """Define the size at which pictures are scored.
 
     Attributes:
-        size: (height, width) of a file to the size it is scored at. Input and truth are both resized to it
-            (bicubic, antialiased, 8 bits, as Pillow does it in the published code) before the method runs.
+        size: Function from (height, width) of a file to the size at which it is scored. Input and truth are
+            both resized to it (bicubic, antialiased, 8 bits, as Pillow does in the published code) before the
+            method runs.
     """
 
     name: ProtocolName
@@ -100,12 +101,13 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def find_pairs(folder: Path) -> list[Pair]:
-    """All pairs in ``folder`` and below, sorted by set and name.
+    """Find all pairs in ``folder`` and below, sorted by set and name.
 
-    Of a set in a folder named ``real20...`` only :data:`REAL20` is taken: some copies hold more.
+    A set in a folder named ``real20...`` is restricted to :data:`REAL20`: some copies hold more pictures.
 
     Raises:
-        ClearpaneError: no such folder, no pair in it, an input without its truth, or two pairs of one name.
+        ClearpaneError: The folder does not exist, holds no pair, has an input without its truth, or has two
+            pairs of one name.
     """
     if not folder.is_dir():
         raise ClearpaneError(f"{folder}: no such folder; name a folder with test pictures")
@@ -123,10 +125,10 @@ def find_pairs(folder: Path) -> list[Pair]:
 
 
 def read_pair(pair: Pair, protocol: Protocol) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Input, transmission and reflection (or None) of a pair as uint8 at the protocol's size.
+    """Read input, transmission and reflection (or None) of a pair, uint8, at the protocol's size.
 
     Raises:
-        ClearpaneError: a file cannot be read, or the files differ in size.
+        ClearpaneError: A file cannot be read, or the files differ in size.
     """
     image, truth = read_8bit(pair.input), read_8bit(pair.transmission)
     reflection = read_8bit(pair.reflection) if pair.reflection else None
@@ -138,12 +140,12 @@ def read_pair(pair: Pair, protocol: Protocol) -> tuple[np.ndarray, np.ndarray, n
 
 
 def read_result(path: Path, pair: Pair, shape: tuple[int, ...], protocol: Protocol) -> np.ndarray:
-    """Read a finished picture of another program as uint8 of ``shape``.
+    """Read a finished picture of another program as a uint8 array of ``shape``.
 
-    It may have the size of the input file or the size at which the protocol scores.
+    It may have the size of the input file or the size at which the protocol scores it.
 
     Raises:
-        ClearpaneError: it cannot be read or has any other size.
+        ClearpaneError: The file cannot be read, or has any other size.
     """
     result = read_8bit(path)
     if result.shape == shape:
@@ -165,7 +167,7 @@ def read_8bit(path: Path) -> np.ndarray:
 
 
 def resize(image: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """Resize a uint8 picture to the protocol's size; untouched if it has that size."""
+    """Resize a uint8 picture to the protocol's size; return it unchanged if it has that size."""
     height, width = protocol.size(*image.shape[:2])
     if (height, width) == image.shape[:2]:
         return image
@@ -173,7 +175,7 @@ def resize(image: np.ndarray, protocol: Protocol) -> np.ndarray:
 
 
 def picture_files(directory: Path) -> dict[str, Path]:
-    """Picture files by their stem; empty where there is no such folder."""
+    """Return picture files by their stem; none if the folder does not exist."""
     if not directory.is_dir():
         return {}
     return {p.stem: p for p in sorted(directory.iterdir()) if is_picture_name(p) and p.is_file()}
@@ -226,7 +228,7 @@ def _scene_pairs(directory: Path, files: dict[str, Path], root: Path) -> Iterato
 
 
 def _set_name(directory: Path) -> str:
-    """Return the folder's name, also where it was given as ``.`` or ``..``."""
+    """Return the folder's name, also for the paths ``.`` and ``..``."""
     return directory.resolve().name if directory.name in ("", "..") else directory.name
 
 
@@ -239,7 +241,7 @@ def _pair(
 
 
 def _sir2_stem(stem: str, layer: Literal["g", "r"]) -> str:
-    """``ab-10-m-3`` to ``ab-10-g-3``; unchanged where there is not exactly one part ``m``."""
+    """Rename ``ab-10-m-3`` to ``ab-10-g-3``; keep stems without exactly one part ``m``."""
     return _SIR2_INPUT.sub(layer, stem) if len(_SIR2_INPUT.findall(stem)) == 1 else stem
 
 

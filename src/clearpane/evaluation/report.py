@@ -1,4 +1,4 @@
-"""The report: one HTML page that needs nothing but a browser, with the pictures side by side, worst first."""
+"""Write the report: one self-contained HTML page, with the pictures side by side, worst first."""
 
 from collections.abc import Sequence
 from html import escape
@@ -21,11 +21,11 @@ _MANY = 100
 
 
 class Report:
-    """Collects scored pictures, then gives the page. Pictures are shrunk and compressed as they come.
+    """Collect scored pictures and make the page. Pictures are shrunk and compressed as they come.
 
     Args:
-        method: the row whose gain in PSNR over doing nothing sorts the pictures, worst first.
-        pictures: how many will come; with more than 100 they are embedded smaller.
+        method: Row that orders the pictures by its gain in PSNR over doing nothing, worst first.
+        pictures: Number of pictures to come; above 100 they are embedded smaller.
     """
 
     def __init__(self, method: str, protocol: Protocol, pictures: int) -> None:
@@ -35,7 +35,7 @@ class Report:
         self._cards: list[tuple[PictureScores, list[tuple[str, str]], tuple[int, int]]] = []
 
     def add(self, scores: PictureScores, pictures: Pictures) -> None:
-        """Take in one scored pair."""
+        """Add one scored pair."""
         shown = [("Input", pictures.input)]
         for name, prediction in pictures.predictions.items():
             shown.append((name, prediction.transmission))

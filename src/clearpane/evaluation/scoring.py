@@ -1,4 +1,4 @@
-"""Scores pairs: every method beside doing nothing and beside what an oracle that knows the truth fits."""
+"""Score pairs: every method beside doing nothing and beside oracle fits that know the ground truth."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ REFLECTION_SUFFIX = ": reflection"
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is printed."""
+    """Describe how a metric is printed."""
 
     title: str
     decimals: int
@@ -45,14 +45,14 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a method made of a picture, uint8; the reflection where it gives one."""
+    """Hold a method's layers for a picture, uint8; the reflection is None if the method gives none."""
 
     transmission: np.ndarray
     reflection: np.ndarray | None = None
 
 
 class Method(Interface):
-    """Makes a prediction for a pair; ``image`` is its input as uint8 at the protocol's size."""
+    """Predict the layers of a pair; ``image`` is its input as uint8 at the protocol's size."""
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ class Method(Interface):
 
 @dataclass(frozen=True)
 class SeparatorMethod:
-    """A separator, run on the 8-bit input."""
+    """Run a separator on the 8-bit input."""
 
     name: str
     separator: Separator
@@ -80,10 +80,10 @@ class SeparatorMethod:
 
 @dataclass(frozen=True)
 class FolderMethod:
-    """Finished pictures of any program.
+    """Read finished pictures of any program.
 
-    They are ``<name>_transmission.*`` or ``<name>.*`` (and ``<name>_reflection.*``), or the same after the
-    input's stem, in the folder's sub-folder named after the set or in the folder itself.
+    They are named ``<name>_transmission.*`` or ``<name>.*`` (and ``<name>_reflection.*``), or the same with
+    the input's stem. They lie in the folder's sub-folder named after the set, or in the folder itself.
     """
 
     name: str
@@ -111,7 +111,7 @@ class FolderMethod:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of one pair, uint8, all of one size."""
+    """Hold the pictures of one pair, uint8, all of one size."""
 
     input: np.ndarray
     transmission: np.ndarray
@@ -121,9 +121,9 @@ class Pictures:
 
 @dataclass(frozen=True)
 class PictureScores:
-    """The scores of one pair: a row a method, then :data:`BASELINES`.
+    """Hold the scores of one pair: a row for each method, then :data:`BASELINES`.
 
-    Where the set has the truth of the reflection, the rows ``<method>: reflection`` score the methods'
+    If the set has the ground truth of the reflection, the rows ``<method>: reflection`` score the methods'
     reflections.
     """
 
@@ -131,12 +131,12 @@ class PictureScores:
     rows: Mapping[str, Scores]
 
     def gain(self, method: str) -> float:
-        """PSNR in dB over doing nothing."""
+        """Return the gain in PSNR over doing nothing, dB."""
         return self.rows[method]["psnr"] - self.rows[NOTHING]["psnr"]
 
 
 def score(result: np.ndarray, truth: np.ndarray, lpips: PictureMetric | None = None) -> Scores:
-    """All metrics of a result, by their keys in :data:`METRICS`; LPIPS only where its network is given."""
+    """Compute all metrics of a result, by their keys in :data:`METRICS`; LPIPS only if it is given."""
     scores = {
         "psnr": metrics.psnr(result, truth),
         "psnr_g": metrics.psnr_after_gain(result, truth),
@@ -156,7 +156,7 @@ def score_pairs(
     """Score the pairs one by one; only one pair's pictures are in memory at a time.
 
     Raises:
-        ClearpaneError: a file is missing, unreadable or of the wrong size.
+        ClearpaneError: A file is missing, unreadable or of the wrong size.
     """
     for pair in pairs:
         image, truth, reflection = read_pair(pair, protocol)
@@ -178,15 +178,15 @@ def score_pairs(
 
 @dataclass(frozen=True)
 class RowSummary:
-    """One method over a set of pictures.
+    """Summarise one method over a set of pictures.
 
     Attributes:
-        pictures: how many have this row.
-        mean: mean over the pictures of each metric.
-        spread: standard deviation over the pictures (n - 1), 0 for a single one.
-        over_nothing: mean difference to doing nothing with its paired 95 % bootstrap interval; None for
+        pictures: Number of pictures with this row.
+        mean: Mean of each metric over the pictures.
+        spread: Standard deviation over the pictures (n - 1), 0 for a single one.
+        over_nothing: Mean difference from doing nothing, with its paired 95 % bootstrap interval; None for
             doing nothing itself and for reflections.
-        better: pictures whose PSNR is above doing nothing's; None likewise.
+        better: Number of pictures with a higher PSNR than doing nothing; None for the same rows.
     """
 
     name: str
@@ -199,7 +199,7 @@ class RowSummary:
 
 @dataclass(frozen=True)
 class SetSummary:
-    """A test set's table."""
+    """Hold the table of a test set."""
 
     name: str
     pictures: int

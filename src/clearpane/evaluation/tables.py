@@ -1,4 +1,4 @@
-"""Scores as files that other programs read."""
+"""Write scores as files for other programs."""
 
 import csv
 import io
@@ -12,17 +12,17 @@ from clearpane.files import atomic_path
 
 
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
-    """Write a text file whole or not at all (UTF-8).
+    """Write a text file completely or not at all (UTF-8).
 
     Raises:
-        ClearpaneError: it exists and may not be overwritten, or cannot be written.
+        ClearpaneError: The file exists and may not be overwritten, or cannot be written.
     """
     with atomic_path(path, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def csv_text(scores: Sequence[PictureScores]) -> str:
-    """One line a picture and row: set, picture, row, then every metric that was computed."""
+    """Write a line for each picture and row: set, picture, row, then every computed metric."""
     keys = [key for key in METRICS if any(key in row for s in scores for row in s.rows.values())]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Small pictures that live inside a page."""
+"""Encode small pictures for embedding in a page."""
 
 import base64
 import io
@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 ERROR_WHITE = 0.25
-# Black, violet, red, orange, pale yellow: dark to light evenly, so it also reads in grey.
+# Black, violet, red, orange, pale yellow: brightness increases evenly, so it also reads in grey.
 _HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float64)
 
 

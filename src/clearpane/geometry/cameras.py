@@ -1,7 +1,8 @@
-"""Pinhole cameras: poses, rays, projection.
+"""Define pinhole cameras: poses, rays, projection.
 
-OpenCV's axes: x to the right, y down, z forward. The middle of pixel (column i, row j) is (i + 1/2, j + 1/2).
-The world is right-handed with y up, as glTF's; an object lies in the cube ``[-HALF_SIZE, HALF_SIZE]^3``.
+Axes are OpenCV's: x to the right, y down, z forward. The centre of pixel (column i, row j) is
+(i + 1/2, j + 1/2). The world is right-handed with y up, as in glTF; an object lies in the cube
+``[-HALF_SIZE, HALF_SIZE]^3``.
 """
 
 import math
@@ -16,19 +17,19 @@ from torch.nn import functional as F
 from clearpane.errors import ClearpaneError
 
 HALF_SIZE = 0.525
-"""R, half the side of the cube that is reconstructed."""
+"""R, half the side of the cube that is reconstructed, metres."""
 OBJECT_HALF_SIZE = 0.5
-"""Half the longest side of an object's box in it."""
+"""Half the longest side of an object's box in the cube, metres."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cameras:
-    """Cameras of pictures of one size.
+    """Hold cameras for pictures of one size.
 
     Attributes:
-        camera_to_world: [..., 4, 4].
-        intrinsics: focal lengths and principal point in pixels, fx, fy, cx, cy: [..., 4].
-        height, width: of the pictures.
+        camera_to_world: Poses [..., 4, 4].
+        intrinsics: Focal lengths and principal points fx, fy, cx, cy, pixels [..., 4].
+        height, width: Size of the pictures, pixels.
     """
 
     camera_to_world: Tensor
@@ -37,12 +38,12 @@ class Cameras:
     width: int
 
     def __getitem__(self, index: int | slice | Tensor | list[int]) -> "Cameras":
-        """Select some of the cameras along the first axis; a number selects one."""
+        """Select some of the cameras along the first axis; an integer selects one."""
         return Cameras(self.camera_to_world[index], self.intrinsics[index], self.height, self.width)
 
     @property
     def centres(self) -> Tensor:
-        """Camera centres [..., 3]."""
+        """Return the camera centres [..., 3]."""
         return self.camera_to_world[..., :3, 3]
 
     def resized(self, height: int, width: int) -> "Cameras":
@@ -51,12 +52,12 @@ class Cameras:
         return Cameras(self.camera_to_world, self.intrinsics * scale, height, width)
 
     def to(self, target: torch.device | torch.dtype | str) -> "Cameras":
-        """On another device, or of another type."""
+        """Return the cameras on another device or with another data type."""
         return Cameras(self.camera_to_world.to(target), self.intrinsics.to(target), self.height, self.width)
 
 
 def pixel_centres(cameras: Cameras) -> Tensor:
-    """All pixels' middles, (x, y) in pixels: [H, W, 2]."""
+    """Return the centres of all pixels, (x, y) in pixels: [H, W, 2]."""
     x, y = (
         torch.arange(count, dtype=cameras.intrinsics.dtype, device=cameras.intrinsics.device) + 0.5
         for count in (cameras.width, cameras.height)
@@ -65,10 +66,10 @@ def pixel_centres(cameras: Cameras) -> Tensor:
 
 
 def pixel_rays(cameras: Cameras, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Rays through points of the pictures.
+    """Compute rays through points of the pictures.
 
     Args:
-        pixels: (x, y) in pixels, [..., N, 2], with the cameras' leading axes or none.
+        pixels: Points (x, y) [..., N, 2], pixels, with the cameras' leading axes or none.
 
     Returns:
         Origins and unit directions in the world, [..., N, 3] each.
@@ -81,14 +82,14 @@ def pixel_rays(cameras: Cameras, pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def picture_rays(cameras: Cameras) -> tuple[Tensor, Tensor]:
-    """Rays through all pixels: origins and unit directions, [..., H, W, 3] each."""
+    """Compute rays through all pixels: origins and unit directions, [..., H, W, 3] each."""
     origins, directions = pixel_rays(cameras, pixel_centres(cameras).flatten(0, 1))
     shape = (*origins.shape[:-2], cameras.height, cameras.width, 3)
     return origins.reshape(shape), directions.reshape(shape)
 
 
 def plucker_coordinates(origins: Tensor, directions: Tensor) -> Tensor:
-    """Return a ray as a line: direction d and moment o x d, [..., 6]; the same for each origin on it."""
+    """Return rays as lines: direction d and moment o x d, [..., 6]; every origin on a line gives the same."""
     return torch.cat([directions, torch.linalg.cross(origins, directions)], dim=-1)
 
 
@@ -96,11 +97,11 @@ def project(cameras: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
     """Project points into pictures.
 
     Args:
-        points: in the world, [..., N, 3], with the cameras' leading axes or none.
+        points: Points in the world [..., N, 3], with the cameras' leading axes or none.
 
     Returns:
-        (x, y) in pixels, [..., N, 2], and depth along the optical axis, [..., N]. Of points that are not in
-        front of the camera (depth <= 0) the place means nothing.
+        Positions (x, y) [..., N, 2], pixels, and depths along the optical axis [..., N]. For points that are
+        not in front of the camera (depth <= 0) the positions are meaningless.
     """
     rotation = cameras.camera_to_world[..., :3, :3].transpose(-1, -2)
     local = _rotate(rotation, points - cameras.centres[..., None, :])
@@ -110,15 +111,15 @@ def project(cameras: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rotate(rotation: Tensor, vectors: Tensor) -> Tensor:
-    """[..., 3, 3] times each of [..., N, 3]; not as a matrix product, which autocast would round to bf16."""
+    """Multiply [..., 3, 3] with each of [..., N, 3]; not by matmul, which autocast rounds to bfloat16."""
     x, y, z = (rotation[..., None, :, i] * vectors[..., i, None] for i in range(3))
     return x + y + z
 
 
 def look_at(eyes: Tensor, target: Tensor, up: tuple[float, float, float] = (0.0, 1.0, 0.0)) -> Tensor:
-    """``camera_to_world`` of cameras that look from ``eyes`` [..., 3] at ``target`` [..., 3]: [..., 4, 4].
+    """Return poses [..., 4, 4] of cameras at ``eyes`` [..., 3] that look at ``target`` [..., 3].
 
-    One that looks along ``up`` is turned about its axis somehow.
+    The rotation of a camera that looks along ``up`` about its own axis is arbitrary.
     """
     forward = F.normalize(target - eyes, dim=-1)
     upright = eyes.new_tensor(up).expand_as(eyes)
@@ -132,23 +133,23 @@ def look_at(eyes: Tensor, target: Tensor, up: tuple[float, float, float] = (0.0,
 
 
 def pinhole_intrinsics(field_of_view: float, height: int, width: int) -> Tensor:
-    """fx, fy, cx, cy of a view of so many degrees along its longer side: [4]."""
+    """Return fx, fy, cx, cy for a field of view in degrees along the picture's longer side: [4]."""
     focal = max(height, width) / 2 / math.tan(math.radians(field_of_view) / 2)
     return torch.tensor([focal, focal, width / 2, height / 2])
 
 
 def check_views(pictures: Tensor, masks: Tensor, cameras: Cameras, names: Sequence[str] = ()) -> None:
-    """Refuse views that nothing can be reconstructed from.
+    """Refuse views from which nothing can be reconstructed.
 
     Args:
-        pictures: [V, 3, H, W].
-        masks: how much of each pixel is the object, [V, 1, H, W] in [0, 1].
-        cameras: V.
-        names: of the views, for errors; without them views are counted from 0.
+        pictures: Pictures [V, 3, H, W].
+        masks: Coverage of the pixels by the object [V, 1, H, W], in [0, 1].
+        cameras: Cameras of the V views.
+        names: Names of the views for messages; without them, views are numbered from 0.
 
     Raises:
-        ClearpaneError: one view; sizes that differ; numbers that are not finite; poses that are none; a
-            camera that does not see the object's cube; a mask that is empty, full or inverted. It names the
+        ClearpaneError: There is a single view; sizes differ; numbers are not finite; a pose is invalid; a
+            camera does not see the object's cube; a mask is empty, full or inverted. The message names the
             view.
     """
     views = len(pictures)
@@ -173,7 +174,7 @@ def check_views(pictures: Tensor, masks: Tensor, cameras: Cameras, names: Sequen
 
 
 def reaches_frame(mask: np.ndarray | Tensor) -> bool:
-    """Return True where the object of a mask [H, W] touches the picture's frame, and may go on beyond it."""
+    """Return True if the object of a mask [H, W] touches the picture's frame, and may extend beyond it."""
     return any(bool((edge > 0.5).any()) for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
 
 
@@ -182,7 +183,7 @@ def _check_camera(cameras: Cameras, view: int, name: str) -> None:
     if not (torch.isfinite(pose).all() and torch.isfinite(intrinsics).all()):
         raise ClearpaneError(f"{name}: the camera has numbers that are not finite; check its pose")
     if (intrinsics[:2] <= 0).any():
-        raise ClearpaneError(f"{name}: focal lengths are above 0, got {intrinsics[:2].tolist()}")
+        raise ClearpaneError(f"{name}: focal lengths are {intrinsics[:2].tolist()}; give values above 0")
     rotation = pose[:3, :3]
     identity = torch.eye(3, dtype=pose.dtype, device=pose.device)
     if (rotation @ rotation.T - identity).abs().max() > 1e-2 or torch.linalg.det(rotation) < 0:
@@ -217,18 +218,18 @@ def _check_mask(mask: Tensor, cameras: Cameras, view: int, name: str) -> None:
 
 
 def pixel_at_origin(cameras: Cameras, view: int) -> tuple[int, int]:
-    """Row and column of the pixel that shows the world's origin, or is nearest to it."""
+    """Return row and column of the pixel that shows the world's origin, or is nearest to it."""
     origin = cameras.camera_to_world.new_zeros(1, 3)
     x, y = project(cameras[[view]], origin)[0][0, 0].tolist()
     return min(max(int(y), 0), cameras.height - 1), min(max(int(x), 0), cameras.width - 1)
 
 
 def spread_order(cameras: Cameras, without: Sequence[int], first: int | None = None) -> list[int]:
-    """Order the other cameras, each the farthest from those before: the first few see all sides.
+    """Order the other cameras, each the farthest from those before, so that the first few see all sides.
 
     Args:
-        without: which are left out.
-        first: which one it begins with; by default the first that is not left out.
+        without: Indices of the cameras to leave out.
+        first: Index of the first camera; by default the first that is not left out.
     """
     directions = F.normalize(cameras.centres, dim=-1)
     order = [next(i for i in range(len(directions)) if i not in without) if first is None else first]

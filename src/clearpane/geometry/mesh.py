@@ -1,4 +1,4 @@
-"""Triangle meshes: extraction from a signed distance, cleaning, simplification, areas and samples."""
+"""Process triangle meshes: extract, clean and simplify surfaces, measure areas and draw samples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ _STEEPNESS = 1.5
 _CRUMB = 0.02
 
 Distance = Callable[[np.ndarray], np.ndarray]
-"""A signed distance: points [P, 3] float32 -> distances [P]."""
+"""Signed distance: a function from points [P, 3] float32 to distances [P]."""
 
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """Triangles, counter-clockwise from outside.
+    """Hold triangles, counter-clockwise from outside.
 
     Attributes:
         vertices: Positions [V, 3], float64.
@@ -33,15 +33,15 @@ class Mesh:
 
 
 def extract_surface(distance: Distance, resolution: int) -> Mesh:
-    """Extract the surface where a distance is zero in the cube; it is closed along the cube's faces.
+    """Extract the zero surface of a signed distance in the cube; it is closed along the cube's faces.
 
-    Marching cubes on a grid of ``resolution`` cells along a side, in blocks of 32 cells. Blocks whose centre
-    is too far from the surface are skipped: memory grows with the surface, not with the cube of the
+    Marching cubes runs on a grid of ``resolution`` cells along a side, in blocks of 32 cells. Blocks whose
+    centre is too far from the surface are skipped: memory grows with the surface, not with the cube of the
     resolution.
 
     Raises:
-        ClearpaneError: there is no surface.
-        MissingExtraError: scikit-image is not installed.
+        ClearpaneError: There is no surface.
+        MissingExtraError: Scikit-image is not installed.
     """
     try:
         from skimage.measure import marching_cubes
@@ -95,7 +95,7 @@ def largest_pieces(mesh: Mesh) -> Mesh:
     """Return the connected pieces with at least 2 % of the largest piece's area.
 
     Raises:
-        MissingExtraError: scipy or trimesh is not installed.
+        MissingExtraError: Scipy or trimesh is not installed.
     """
     try:
         from scipy.sparse import coo_array
@@ -116,7 +116,7 @@ def face_areas(mesh: Mesh) -> np.ndarray:
     """Return the area of each triangle, [F].
 
     Raises:
-        MissingExtraError: trimesh is not installed.
+        MissingExtraError: Trimesh is not installed.
     """
     try:
         from trimesh.triangles import area
@@ -129,8 +129,8 @@ def surface_points(mesh: Mesh, count: int, seed: int = 0) -> np.ndarray:
     """Draw points uniformly from a mesh's surface, [count, 3].
 
     Raises:
-        ClearpaneError: the mesh has no area.
-        MissingExtraError: trimesh is not installed.
+        ClearpaneError: The mesh has no area.
+        MissingExtraError: Trimesh is not installed.
     """
     areas = face_areas(mesh)
     if not areas.sum() > 0:
@@ -151,7 +151,7 @@ def simplify(mesh: Mesh, faces: int) -> Mesh:
     """Reduce a mesh to at most ``faces`` triangles, by quadric error.
 
     Raises:
-        MissingExtraError: fast-simplification is not installed.
+        MissingExtraError: Package fast-simplification is not installed.
     """
     if len(mesh.faces) <= faces:
         return mesh

@@ -1,4 +1,4 @@
-"""Which triangle each pixel of a picture shows, and where in it: a z-buffer, without loops over triangles."""
+"""Rasterise triangles with a z-buffer, without loops over triangles."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,17 +7,17 @@ import numpy as np
 
 from clearpane.geometry.mesh import Mesh
 
-# Pixels looked at together.
+# Pixels processed together.
 _AT_ONCE = 1 << 20
 
 
 class Fragments(NamedTuple):
-    """The pixels of a picture that show something.
+    """List the pixels of a picture that show a triangle.
 
     Attributes:
-        pixel: row * width + column, [P].
-        face: the nearest triangle there, [P].
-        weights: where in it, barycentric, in space, [P, 3].
+        pixel: Pixel indices, row * width + column, [P].
+        face: Nearest triangle at each pixel, [P].
+        weights: Barycentric coordinates in that triangle, perspective-correct, [P, 3].
     """
 
     pixel: np.ndarray
@@ -25,7 +25,7 @@ class Fragments(NamedTuple):
     weights: np.ndarray
 
     def interpolate(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
-        """Values of vertices [V, C] at the pixels, [P, C]."""
+        """Interpolate vertex values [V, C] at the pixels, [P, C]."""
         corners = faces[self.face]
         return np.asarray(sum(values[corners[:, i]] * self.weights[:, i, None] for i in range(3)))
 
@@ -35,11 +35,12 @@ def rasterise(
 ) -> Fragments:
     """Rasterise a mesh as a camera sees it, one ray through the middle of each pixel.
 
-    Triangles that reach behind the camera are left out. Both sides are seen.
+    Triangles that reach behind the camera are left out. Both sides are visible.
 
     Args:
-        camera_to_world: OpenCV's axes, [4, 4].
-        intrinsics: fx, fy, cx, cy for pictures of this size.
+        camera_to_world: Pose [4, 4], OpenCV axes.
+        intrinsics: Focal lengths and principal point fx, fy, cx, cy [4], pixels.
+        height, width: Size of the picture, pixels.
     """
     local = (mesh.vertices - camera_to_world[:3, 3]) @ camera_to_world[:3, :3]
     depth = local[:, 2]
@@ -51,7 +52,7 @@ def rasterise(
         found = seen[which]
         nearness = (weights * inverse[found]).sum(-1)  # 1 / depth is linear in the picture
         better = (nearness > nearest[pixel]).nonzero()[0]
-        better = better[np.argsort(nearness[better])]  # of several for a pixel, the last one stays
+        better = better[np.argsort(nearness[better])]  # for one pixel, the last assignment counts
         nearest[pixel[better]] = nearness[better]
         owner[pixel[better]] = found[better]
     pixel = (owner >= 0).nonzero()[0]
@@ -64,20 +65,20 @@ def rasterise(
 def covered_pixels(
     corners: np.ndarray, height: int, width: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Which pixels' middles lie in which of many triangles, some triangles at a time.
+    """Find the pixels whose centres lie in each of many triangles, some triangles at a time.
 
-    Triangles are taken together by the size of their boxes, small ones first, so that there is no loop over
-    them. A middle on an edge is in both triangles; those without area have none.
+    Triangles are processed together by the size of their boxes, small ones first, so that there is no loop
+    over them. A centre on an edge belongs to both triangles; triangles without area have none.
 
     Args:
-        corners: in pixels from the upper left corner, [F, 3, 2]; they may lie beyond the picture.
+        corners: Corners in pixels from the upper left corner [F, 3, 2]; they may lie outside the picture.
 
     Yields:
-        pixel: row * width + column, [P].
-        face: which triangle, [P].
-        weights: where in it, barycentric in the picture, [P, 3].
+        pixel: Pixel indices, row * width + column, [P].
+        face: Triangle of each pixel, [P].
+        weights: Barycentric coordinates in the picture plane, [P, 3].
     """
-    first = np.maximum(np.ceil(corners.min(1) - 0.5), 0)  # the least and largest middles of pixels
+    first = np.maximum(np.ceil(corners.min(1) - 0.5), 0)  # the smallest and largest pixel centres
     last = np.minimum(np.floor(corners.max(1) - 0.5), [width - 1, height - 1])
     extent = (last - first).max(1) + 1
     remaining, side = (last >= first).all(1).nonzero()[0], 2
@@ -98,7 +99,7 @@ def covered_pixels(
 
 
 def _weights(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Barycentric weights of points [..., 2] in triangles [..., 3, 2]; nan where these have no area."""
+    """Compute barycentric coordinates of points [..., 2] in triangles [..., 3, 2]; NaN without area."""
     a, b, c = (corners[..., i, :] for i in range(3))
     area = _cross(b - a, c - a)
     scale = 1 / np.where(np.abs(area) > 1e-12, area, np.nan)

@@ -1,4 +1,4 @@
-"""What a reconstruction shows in test views: an asset rendered from there, or finished pictures."""
+"""Show a reconstruction in test views: render an asset, or read finished pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from clearpane.reconstruction.relighting.relight import RelightSettings, relight
 from clearpane.reconstruction.relighting.surface_view import SurfaceViews
 
 Size = tuple[int, int]
-# From an environment seen by a camera (its middle straight ahead) to OpenCV's camera axes.
+# Converts an environment as seen by a camera (its middle straight ahead) to OpenCV camera axes.
 _AHEAD = np.diag([-1.0, -1.0, 1.0])
 _TO_OPENGL = np.asarray([1.0, -1.0, -1.0])
 _MAPS = ("albedo", "normal", "depth")
@@ -32,7 +32,7 @@ _MAPS = ("albedo", "normal", "depth")
 
 @dataclass(frozen=True, eq=False)
 class ResultPictures:
-    """What is shown in a view; what is not known is none. See `TruthPictures`."""
+    """Hold what a result shows in a view, None for unknown quantities. See `TruthPictures`."""
 
     colour: np.ndarray | None
     albedo: np.ndarray | None
@@ -41,22 +41,22 @@ class ResultPictures:
 
 
 class Result(Protocol):
-    """A reconstruction that can be looked at."""
+    """Define a reconstruction that can be shown in test views."""
 
     @property
     def mesh(self) -> Mesh | None:
-        """Its surface in the photographs' world."""
+        """Return the surface in the photographs' world, or None."""
 
     def see(self, view: TruthView, size: Size) -> ResultPictures:
         """Return what the result shows in a view, at a height and width in pixels."""
 
 
 class AssetResult:
-    """An asset in the photographs' world with y up, as clearpane reconstruct writes it.
+    """Show an asset in the photographs' world with y up, as clearpane reconstruct writes it.
 
     Args:
-        environment: the light of all views that have none of their own; none: those are not rendered.
-        settings: how they are.
+        environment: Light of all views without their own; None to skip the rendering of those views.
+        settings: Settings of the rendering.
     """
 
     def __init__(
@@ -100,13 +100,13 @@ class AssetResult:
 
 
 class FolderResult:
-    """Finished pictures of any program: NAME.exr (linear) or NAME.png (sRGB) in a folder.
+    """Show finished pictures of any program: NAME.exr (linear) or NAME.png (sRGB) in a folder.
 
-    It may have ``albedo/NAME``, ``normal/NAME``, ``depth/NAME`` and a mesh too, as the truth has them: of
-    each kind those of all views that the truth has them of, or none.
+    The folder may also have ``albedo/NAME``, ``normal/NAME``, ``depth/NAME`` and a mesh, in the layout of the
+    truth: each kind for all views for which the truth has it, or for none.
 
     Raises:
-        ClearpaneError: pictures or maps of some views are missing: a mean of the others would flatter.
+        ClearpaneError: Some views lack pictures or maps: a mean over the others would flatter the result.
     """
 
     def __init__(self, folder: Path, truth: ObjectTruth) -> None:
@@ -123,7 +123,7 @@ class FolderResult:
             missing = [name for name in wanted if self._place(kind, name) is None]
             if missing and len(missing) < len(wanted):
                 raise ClearpaneError(
-                    f"{folder / kind}: has no map of {named(missing)}; give those of all test views, or none"
+                    f"{folder / kind}: has no map of {named(missing)}; add those of all test views, or none"
                 )
 
     @property
@@ -153,11 +153,11 @@ def read_mesh(path: Path, to_asset: np.ndarray) -> Mesh:
     """Read the triangles of a GLB (y up), OBJ or PLY (the photographs' axes), in the photographs' world.
 
     Args:
-        to_asset: the rotation [3, 3] from that world to glTF's.
+        to_asset: Rotation [3, 3] from that world to glTF's.
 
     Raises:
-        ClearpaneError: it cannot be read or has no triangles.
-        MissingExtraError: trimesh is not installed.
+        ClearpaneError: The file cannot be read or has no triangles.
+        MissingExtraError: Trimesh is not installed.
     """
     try:
         import trimesh

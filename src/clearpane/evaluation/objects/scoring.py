@@ -1,4 +1,4 @@
-"""A reconstructed object against the truth, by Stanford-ORB's measures (`stanford_orb`)."""
+"""Score a reconstructed object against the truth with Stanford-ORB's measures (`stanford_orb`)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from clearpane.evaluation.objects.stanford_orb import albedo_psnr, depth_error, 
 from clearpane.evaluation.objects.truth import ObjectTruth, TruthPictures, read_view
 from clearpane.geometry.mesh import Mesh, surface_points
 
-# Points that a surface is compared by, as the benchmark has it.
+# Number of points for comparing surfaces, as in the benchmark.
 _POINTS = 30_000
 
 
 class Measure(NamedTuple):
-    """How a measure is shown."""
+    """Describe how a measure is displayed."""
 
     title: str
     decimals: int
@@ -37,11 +37,11 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """The measures of an object that could be taken.
+    """Hold the measures of an object for which there were data.
 
     Attributes:
-        means: over its views, and what is the object's as a whole; by the names of `MEASURES`.
-        views: of each view by its name.
+        means: Means over the views, and the measures of the whole object, by the names in `MEASURES`.
+        views: Measures of each view by its name.
     """
 
     means: dict[str, float]
@@ -49,10 +49,10 @@ class ObjectScores:
 
 
 class ObjectScorer:
-    """Measures an object view by view.
+    """Measure an object view by view.
 
     Args:
-        size: pixels along the longer side to measure at; larger pictures are shrunk.
+        size: Longer side at which pictures are compared, pixels; larger pictures are shrunk.
     """
 
     def __init__(self, result: Result, truth: ObjectTruth, size: int) -> None:
@@ -61,10 +61,10 @@ class ObjectScorer:
         self._depths: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def score_views(self) -> Iterator[str]:
-        """Measure all views, one after the other; their names.
+        """Measure the views one after the other, and yield their names.
 
         Raises:
-            ClearpaneError: pictures cannot be read or do not fit.
+            ClearpaneError: Pictures cannot be read or do not fit.
         """
         for view in self._truth.views:
             truth = read_view(view, self._size)
@@ -77,10 +77,10 @@ class ObjectScorer:
             yield view.name
 
     def scores(self) -> ObjectScores:
-        """Return all scores, with the shape's distance, which takes some seconds.
+        """Return all scores, including the distance of shapes, which takes some seconds.
 
         Raises:
-            ClearpaneError: there was nothing to compare.
+            ClearpaneError: There was nothing to compare.
         """
         keys = [key for key in MEASURES if any(key in view for view in self._views.values())]
         means = {
@@ -117,17 +117,17 @@ class ObjectScorer:
 
 
 def mesh_distance(result: Mesh, truth: Mesh) -> float:
-    """Average the mean squared distances to the nearest point of the other, both ways, times 2000.
+    """Average the mean squared distances to the nearest point of the other mesh, both ways, times 2000.
 
-    Of the result 30,000 points on it count; of the truth the vertices, as in the benchmark, whose scans
-    are dense, or as many points on it where it has fewer.
+    The result is represented by 30,000 points on it. The truth is represented by its vertices, as in the
+    benchmark, whose scans are dense, or by 30,000 points on it if it has fewer vertices.
 
     Args:
-        result, truth: in the benchmark's units of length.
+        result, truth: Meshes in the benchmark's unit of length.
 
     Raises:
-        ClearpaneError: one of them has no area.
-        MissingExtraError: scipy is not installed.
+        ClearpaneError: One of the meshes has no area.
+        MissingExtraError: Scipy is not installed.
     """
     try:
         from scipy.spatial import KDTree

@@ -1,8 +1,9 @@
-"""The measures of Stanford-ORB for views of reconstructed objects: pictures, albedo, normals, depth.
+"""Compute Stanford-ORB's measures for views of reconstructed objects: pictures, albedo, normals, depth.
 
-Every picture is compared within the truth's mask, eroded by two pixels, after one gain a picture and channel,
-``s_c = sum(x_c t_c) / sum(x_c^2)``: the brightness of light and of albedo cannot be told apart. Outside the
-mask both count as black, and the mean is over the whole picture, so values are higher than within the mask.
+Every picture is compared within the truth's mask, eroded by two pixels, after one gain for each picture and
+channel, ``s_c = sum(x_c t_c) / sum(x_c^2)``: pictures cannot separate the brightness of light and albedo.
+Outside the mask both count as black, and the mean is over the whole picture, so values are higher than within
+the mask.
 
 Source: Z. Kuang et al., Stanford-ORB, NeurIPS 2023, and the evaluation that its authors publish.
 """
@@ -17,7 +18,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb
 
 HDR_LIMIT, LDR_LIMIT = 4.0, 1.0
-"""Brighter is clipped: in linear light, and in what is shown."""
+"""Values at which linear light and displayed pictures are clipped."""
 
 _EROSION = 2
 _SSIM_SIGMA = 1.5
@@ -25,12 +26,12 @@ _SSIM_SIGMA = 1.5
 
 @dataclass(frozen=True)
 class PictureScores:
-    """How a picture of an object compares with the truth.
+    """Hold the comparison of an object's picture with the truth.
 
     Attributes:
-        psnr_hdr: PSNR-H, dB: linear light up to 4, both brought to the mean brightness of the truth in sRGB.
+        psnr_hdr: PSNR-H, dB: linear light up to 4, both scaled to the truth's mean brightness in sRGB.
         psnr_ldr: PSNR-L, dB: sRGB values of light up to 1.
-        ssim: of those.
+        ssim: SSIM of the sRGB values, in [-1, 1].
     """
 
     psnr_hdr: float
@@ -45,14 +46,14 @@ def eroded(mask: np.ndarray) -> np.ndarray:
 
 
 def picture_scores(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> PictureScores:
-    """PSNR-H, PSNR-L and SSIM of linear light.
+    """Compute PSNR-H, PSNR-L and SSIM of linear light.
 
     Args:
-        result, truth: [H, W, 3] linear, 0 or more.
-        mask: of the truth, [H, W].
+        result, truth: Linear light [H, W, 3], 0 or more.
+        mask: Mask of the truth [H, W].
 
     Raises:
-        ClearpaneError: sizes differ, or the mask has nothing in it.
+        ClearpaneError: The sizes differ, or the mask is empty.
     """
     inside = _checked(result, truth, mask)
     result, truth = result * inside[..., None], np.maximum(truth, 0) * inside[..., None]
@@ -64,7 +65,7 @@ def picture_scores(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> P
 
 
 def albedo_psnr(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
-    """PSNR of linear albedo up to 1, dB, after one gain a channel: as `picture_scores`."""
+    """Compute the PSNR of linear albedo up to 1, dB, after one gain for each channel, as `picture_scores`."""
     inside = _checked(result, truth, mask)
     result, truth = result * inside[..., None], np.maximum(truth, 0) * inside[..., None]
     return psnr(result * channel_gains(result, truth, inside), truth, inside, LDR_LIMIT)
@@ -85,10 +86,10 @@ def depth_error(
 ) -> float:
     """Compute the mean squared error of depths [H, W] over all views of an object, after one common gain.
 
-    The mean is over whole pictures, as with colours.
+    The mean is over whole pictures, as for colours.
     """
     insides = [_checked(r, t, m) for r, t, m in zip(results, truths, masks, strict=True)]
-    # What shows nothing at all counts as a plane.
+    # A picture that shows nothing counts as a plane.
     shown = [
         r if (r[i] ** 2).sum() > 1e-6 else np.ones_like(t)
         for r, t, i in zip(results, truths, insides, strict=True)
@@ -103,14 +104,14 @@ def depth_error(
 
 
 def channel_gains(result: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Fit the gain of each channel from a result to the truth, [3]; that of white for a black result."""
+    """Fit the gain of each channel from a result to the truth, [3]; a black result gets the gain of white."""
     pixels, wanted = result[inside].astype(np.float64), truth[inside].astype(np.float64)
     pixels = np.where((pixels**2).sum(0) > 1e-6, pixels, 1.0)
     return np.asarray((pixels * wanted).sum(0) / (pixels**2).sum(0))
 
 
 def psnr(result: np.ndarray, truth: np.ndarray, inside: np.ndarray, limit: float) -> float:
-    """PSNR for a largest value of 1, both clipped at ``limit``; at least that of an even grey of 1/2."""
+    """Compute the PSNR for a peak of 1, both clipped at ``limit``; at least that of a uniform grey of 1/2."""
     result, truth = np.clip(result, 0, limit), np.clip(truth, 0, limit)
     grey = 0.5 * inside[..., None] * np.ones(3)
     least, own = (float(((x - truth) ** 2).mean()) for x in (grey, result))
@@ -118,7 +119,10 @@ def psnr(result: np.ndarray, truth: np.ndarray, inside: np.ndarray, limit: float
 
 
 def ssim(result: np.ndarray, truth: np.ndarray) -> float:
-    """Mean SSIM of pictures [H, W, 3] in [0, 1]: Gaussian windows of 3 x 3, sigma 1.5, mirrored edges."""
+    """Compute the mean SSIM of pictures [H, W, 3] in [0, 1]: Gaussian windows of 3 x 3, sigma 1.5.
+
+    The pictures are mirrored at their edges.
+    """
     first, second = 0.01**2, 0.03**2
     mean_r, mean_t = _blur(result), _blur(truth)
     variance_r, variance_t = _blur(result**2) - mean_r**2, _blur(truth**2) - mean_t**2
@@ -137,7 +141,7 @@ def _blur(picture: np.ndarray) -> np.ndarray:
 
 
 def _display_gain(truth: np.ndarray) -> float:
-    """How much brighter the truth is in the mean when it is shown: linear light is dark in numbers."""
+    """Return the gain that brings linear light to the mean brightness of the truth in sRGB."""
     clipped = np.clip(truth, 0, 1)
     mean = float(clipped.mean())
     return float(np.asarray(linear_to_srgb(clipped)).mean()) / mean if mean > 1e-8 else 1.0

@@ -1,6 +1,6 @@
-"""What is known of an object in test views: pictures with masks, light, albedo, normals, depth, a mesh.
+"""Read the ground truth of an object in test views: pictures with masks, light, albedo, normals, depth, mesh.
 
-The layout is `find_truth`'s. Everything is measured at one size: larger pictures are shrunk by areas, as
+`find_truth` describes the layout. Everything is measured at one size: larger pictures are averaged down, as
 Stanford-ORB shrinks its 2048 pixels to 512.
 """
 
@@ -23,7 +23,7 @@ from clearpane.reconstruction.capture.transforms import read_transforms
 LINEAR_SUFFIXES = (".exr", ".hdr")
 MESH_NAMES = ("mesh.glb", "mesh.obj", "mesh.ply", "mesh_blender/mesh.obj")
 TRANSFORMS = ("transforms.json", "transforms_test.json")
-# Folders of maps: our names, then Stanford-ORB's; and the endings of their files.
+# Folders of maps, by our names and then Stanford-ORB's, and the suffixes of their files.
 _ENVIRONMENTS = (("env_map",), LINEAR_SUFFIXES)
 _ALBEDOS = (("albedo", "pseudo_gt_albedo"), (".exr", ".png"))
 _NORMALS = (("normal", "surface_normal"), (".npy", ".exr"))
@@ -32,13 +32,13 @@ _DEPTHS = (("depth", "z_depth"), (".npy", ".exr"))
 
 @dataclass(frozen=True, eq=False)
 class TruthView:
-    """A test view's files.
+    """List the files of a test view.
 
     Attributes:
-        name: by which results name theirs.
-        photograph: the picture and its camera, in the photographs' world.
-        environment: its surroundings, seen from its camera, if known; so are the others.
-        albedo, normal, depth: of what it shows.
+        name: Name of the view, which results share.
+        photograph: Picture and its camera, in the photographs' world.
+        environment: Surroundings as seen from the view's camera, or None.
+        albedo, normal, depth: Maps of the view, or None.
     """
 
     name: str
@@ -51,13 +51,13 @@ class TruthView:
 
 @dataclass(frozen=True, eq=False)
 class ObjectTruth:
-    """All test views of an object.
+    """List all test views of an object.
 
     Attributes:
-        views: in the order of their names.
-        to_asset: the rotation [3, 3] from the photographs' world to glTF's, whose y is up.
-        mesh: a scan, if there is one.
-        warnings: what the file of views names and is not there.
+        views: Views in the order of their names.
+        to_asset: Rotation [3, 3] from the photographs' world to glTF's, whose y is up.
+        mesh: Scanned mesh, or None.
+        warnings: Messages for the user about files that are listed but missing.
     """
 
     views: tuple[TruthView, ...]
@@ -68,15 +68,15 @@ class ObjectTruth:
 
 @dataclass(frozen=True, eq=False)
 class TruthPictures:
-    """A test view's pictures at the size of measuring.
+    """Hold a test view's pictures at the size of the comparison.
 
     Attributes:
-        colour: linear, [H, W, 3].
-        high_range: whether it is from a file that has light above white.
-        mask: [H, W] in [0, 1].
-        albedo: linear, [H, W, 3], or none.
-        normal: x to the camera's right, y up, z towards it, [H, W, 3], or none.
-        depth: along the camera's axis, [H, W], or none.
+        colour: Linear light [H, W, 3].
+        high_range: True for a file with light above white.
+        mask: Mask of the object [H, W], in [0, 1].
+        albedo: Linear base colour [H, W, 3], or None.
+        normal: Normals [H, W, 3], x to the camera's right, y up, z towards it, or None.
+        depth: Depth along the camera's axis [H, W], or None.
     """
 
     colour: np.ndarray
@@ -88,16 +88,16 @@ class TruthPictures:
 
 
 def find_truth(path: Path) -> ObjectTruth:
-    """Find the test views of a folder, or of a file of views.
+    """Find the test views in a folder, or in a file that lists them.
 
-    The file is ``transforms.json`` or ``transforms_test.json`` (`clearpane.reconstruction.capture.transforms`
-    has its conventions). Of a picture ``FOLDER/NAME.exr``, maps lie in ``FOLDER`` or beside it:
-    ``env_map/NAME``, ``albedo/NAME``, ``normal/NAME``, ``depth/NAME``; so does the mesh, ``mesh.glb`` (y up),
-    ``mesh.obj`` or ``mesh.ply`` (the photographs' axes). Stanford-ORB's own names serve as well, and its
-    ``ground_truth/OBJECT`` beside ``blender_HDR/OBJECT``.
+    The file is ``transforms.json`` or ``transforms_test.json`` (see
+    `clearpane.reconstruction.capture.transforms`). The maps of a picture ``FOLDER/NAME.exr`` lie in
+    ``FOLDER`` or beside it: ``env_map/NAME``, ``albedo/NAME``, ``normal/NAME``, ``depth/NAME``; so does the
+    mesh, ``mesh.glb`` (y up), ``mesh.obj`` or ``mesh.ply`` (the photographs' axes). Stanford-ORB's own names
+    are found as well, and its ``ground_truth/OBJECT`` beside ``blender_HDR/OBJECT``.
 
     Raises:
-        ClearpaneError: there is no such file, or it cannot be used; pictures were not undistorted.
+        ClearpaneError: The file does not exist or cannot be used, or pictures were not undistorted.
     """
     file = path
     if path.is_dir():
@@ -125,8 +125,8 @@ def read_view(view: TruthView, size: int) -> TruthPictures:
     """Read a view's pictures, shrunk so that the longer side is at most ``size``.
 
     Raises:
-        ClearpaneError: one cannot be read, or is of another form than the picture; there is no mask (an alpha
-            of 1 everywhere is none), or it is of another size.
+        ClearpaneError: A file cannot be read or differs in shape from the picture; the mask is missing (an
+            alpha of 1 everywhere does not count), or differs in size.
     """
     path = view.photograph.path
     picture = read_as_posed(path, view.photograph.orientation)
@@ -155,10 +155,10 @@ def read_view(view: TruthView, size: int) -> TruthPictures:
 
 
 def read_values(path: Path) -> np.ndarray:
-    """Numbers of a .npy, or a picture in linear light: [H, W] or [H, W, 3] float32.
+    """Read the numbers of a .npy file, or a picture in linear light: [H, W] or [H, W, 3] float32.
 
     Raises:
-        ClearpaneError: it cannot be read.
+        ClearpaneError: The file cannot be read.
     """
     if path.suffix.lower() != ".npy":
         return np.asarray(srgb_to_linear(read_picture(path).pixels), np.float32)
@@ -173,10 +173,10 @@ def read_values(path: Path) -> np.ndarray:
 
 
 def shrunk(values: np.ndarray, shape: tuple[int, int], path: Path) -> np.ndarray:
-    """Means over areas: [H, W] or [H, W, C] -> of another height and width, not larger.
+    """Average [H, W] or [H, W, C] down to another height and width.
 
     Raises:
-        ClearpaneError: it is of another form, or smaller.
+        ClearpaneError: The aspect ratios differ, or the picture is smaller.
     """
     height, width = values.shape[:2]
     if (height, width) == shape:
@@ -194,7 +194,7 @@ def shrunk(values: np.ndarray, shape: tuple[int, int], path: Path) -> np.ndarray
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """File names without endings; where two are the same, with their folders as far as these differ."""
+    """Return file names without suffixes, with as many parent folders as needed to tell equal names apart."""
     stems = [path.stem for path in paths]
     if len(set(stems)) == len(stems):
         return stems
@@ -203,7 +203,7 @@ def _names(paths: list[Path]) -> list[str]:
 
 
 def _roots(folder: Path) -> list[Path]:
-    """Where a folder's maps may lie: in it, or where Stanford-ORB has them."""
+    """Return the folders that may hold a folder's maps: itself, and where Stanford-ORB has them."""
     whole = folder.absolute()
     if whole.parent.name.startswith("blender"):
         return [folder, whole.parent.parent / "ground_truth" / whole.name]
