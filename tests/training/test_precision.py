@@ -51,7 +51,7 @@ def test_a_resumed_run_computes_as_it_was_begun(chosen: bool, monkeypatch: pytes
     monkeypatch.setattr(precision, "convolution_seconds", seconds(1.0, 2.0 if chosen else 0.5))
     keep_bfloat16(chosen)
     assert has_bfloat16("cpu") == chosen
-    assert describe_precision("cpu").endswith("as this run was begun")
+    assert describe_precision("cpu").endswith("as in the earlier part of this run")
 
 
 def test_the_choice_is_said_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""TensorBoard's curves of a run."""
+"""Write TensorBoard's curves of a run."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -8,10 +8,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class Curves(AbstractContextManager["Curves"]):
-    """The loss and the learning rate of a run's steps, in a folder that TensorBoard opens.
+    """Write the loss and the learning rate of each step to a folder for TensorBoard.
 
-    The file is made with the first step that is added, since only then is it known where the run goes on:
-    what an interrupted run wrote from that step on is dropped.
+    The file is made when the first step is added, since only then the step from which the run resumes is
+    known: what an interrupted run wrote from that step on is dropped.
     """
 
     def __init__(self, folder: Path):
@@ -19,7 +19,7 @@ class Curves(AbstractContextManager["Curves"]):
         self._writer: SummaryWriter | None = None
 
     def add(self, step: int, loss: float, learning_rate: float) -> SummaryWriter:
-        """Add a step; the writer, for what else there is to be shown of it."""
+        """Add a step, and return the writer for anything else to show."""
         if self._writer is None:
             self._writer = SummaryWriter(str(self._folder), purge_step=step)
         self._writer.add_scalar("loss", loss, step)

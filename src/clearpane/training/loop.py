@@ -1,4 +1,4 @@
-"""What all recipes share: averaged weights, learning-rate schedule, checkpoints that a run resumes from."""
+"""Share averaged weights, the learning-rate schedule and checkpoints between all recipes."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from clearpane.files import atomic_path
 
 
 def cosine_learning_rate(step: int, steps: int, peak: float, warmup: int = 200, floor: float = 0.01) -> float:
-    """Linear warm-up to ``peak``, then half a cosine down to ``floor * peak`` at ``steps``."""
+    """Return a linear warm-up to ``peak``, then half a cosine down to ``floor * peak`` at ``steps``."""
     if step < warmup:
         return peak * (step + 1) / warmup
     progress = (step - warmup) / max(1, steps - warmup)
@@ -25,10 +25,10 @@ def cosine_learning_rate(step: int, steps: int, peak: float, warmup: int = 200, 
 
 
 class AveragedWeights:
-    """Exponential moving average (EMA) of a model's state: ``a <- d a + (1 - d) w``.
+    """Average a model's state exponentially (EMA): ``a <- d a + (1 - d) w``.
 
-    The decay starts low, ``d = min(decay, (1 + n) / (10 + n))`` after n updates: the start is forgotten. What
-    counts in whole numbers is not averaged but taken over.
+    The decay starts low, ``d = min(decay, (1 + n) / (10 + n))`` after n updates, so that the initial weights
+    are forgotten. Integer values are copied instead of averaged.
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.999) -> None:
@@ -57,12 +57,12 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 @dataclass
 class TrainingState:
-    """All that a run needs to go on.
+    """Hold everything that a run resumes from.
 
     Attributes:
-        model, average, optimizer: with their weights and moments.
-        step: how many are done.
-        recipe: what the run is made by, as JSON holds it; a checkpoint of another one is not gone on with.
+        model, average, optimizer: Objects whose weights and moments are saved.
+        step: Number of finished steps.
+        recipe: Settings of the run in JSON types; checkpoints with other settings are refused.
         bfloat16: True if the run computes in bfloat16; None until that is measured.
     """
 
@@ -75,22 +75,22 @@ class TrainingState:
 
     @property
     def sharded(self) -> bool:
-        """Whether the weights are spread over several processes; then all of them must call `save`."""
+        """Return True if the weights are sharded over processes; all of them must then call `save`."""
         return any(isinstance(p, DTensor) for p in self.model.parameters())
 
     def save(self, path: Path, write: bool = True) -> None:
         """Write a checkpoint (safetensors), whole or not at all.
 
         Args:
-            write: false in all processes but one, which only give it their shards.
+            write: False in all processes but one; these only contribute their shards.
 
         Raises:
-            ClearpaneError: it cannot be written; the earlier checkpoint stays.
+            ClearpaneError: The checkpoint cannot be written; the earlier one stays.
         """
         tensors: dict[str, Tensor] = {}
 
         def keep(name: str, value: Tensor) -> None:
-            gathered = whole(value)  # one at a time: no device holds more than that beside its shards
+            gathered = whole(value)  # one at a time: no device holds more than one beside its shards
             if write:
                 tensors[name] = gathered.to("cpu", copy=True).contiguous()
 
@@ -113,10 +113,10 @@ class TrainingState:
             save_file(tensors, temporary, facts)
 
     def load(self, path: Path) -> None:
-        """Take everything back from a checkpoint.
+        """Restore the state from a checkpoint.
 
         Raises:
-            ClearpaneError: the checkpoint is damaged, of another network or of another recipe.
+            ClearpaneError: The checkpoint is damaged, or belongs to another network or recipe.
         """
         try:
             with safe_open(path, "pt") as file:
@@ -152,25 +152,25 @@ class TrainingState:
             old, new = there.get(name), self.recipe.get(name)
             if old != new:
                 raise ClearpaneError(
-                    f"{path}: is of another run ({name}: {old} there, {new} asked for); "
+                    f"{path}: belongs to another run ({name}: {old} there, {new} asked for); "
                     "choose another folder, or remove it"
                 )
 
 
 def whole(value: Tensor) -> Tensor:
-    """Gather a tensor that may be spread over several processes; all of them must call this."""
+    """Gather a tensor that may be sharded over several processes; all of them must call this."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def like(value: Tensor, other: Tensor) -> Tensor:
-    """Spread a whole tensor over processes in the same way as ``other``."""
+    """Shard a whole tensor over the processes in the same way as ``other``."""
     if not isinstance(other, DTensor):
         return value
     return distribute_tensor(value.to(other.device), other.device_mesh, other.placements)
 
 
 def _flat(moments: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries, as bitsandbytes has them, as one; keys are joined by dots."""
+    """Flatten nested dictionaries, which bitsandbytes uses; keys are joined by dots."""
     flat = {}
     for key, value in moments.items():
         if isinstance(value, dict):
@@ -181,14 +181,14 @@ def _flat(moments: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _as_moment(value: Tensor, parameter: Tensor) -> Tensor | int:
-    """Convert a stored tensor to what the optimiser holds."""
+    """Convert a stored tensor to the type that the optimiser holds."""
     if value.ndim == 0 and not value.is_floating_point():
-        return int(value)  # bitsandbytes counts its steps in a Python number
+        return int(value)  # bitsandbytes counts its steps in a Python integer
     if value.shape != parameter.shape:
         return value
     if isinstance(parameter, DTensor):
         return like(value, parameter)
-    # Fused optimisers walk memory: moments must lie in it as their parameter does.
+    # Fused optimisers walk memory: moments must have the memory layout of their parameter.
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
@@ -200,10 +200,10 @@ def load_average(model: nn.Module, path: Path, optional: tuple[str, ...] = ()) -
     """Load a checkpoint's averaged weights into ``model``, as the start of another stage.
 
     Args:
-        optional: beginnings of names that the checkpoint may lack; the model keeps its own weights there.
+        optional: Prefixes of names that the checkpoint may lack; the model keeps its own weights there.
 
     Raises:
-        ClearpaneError: the checkpoint is damaged or of another network.
+        ClearpaneError: The checkpoint is damaged or belongs to another network.
     """
     try:
         weights = _part(load_file(path), "average.")

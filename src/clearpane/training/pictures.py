@@ -1,4 +1,4 @@
-"""Training pictures: loaded once into memory, cropped and augmented from a seeded generator."""
+"""Load training pictures into memory, and crop and augment them with a seeded generator."""
 
 import math
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ HELD_OUT_EVERY = 16
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A photograph through glass and its truth, each 3 x H x W uint8."""
+    """Hold a photograph through glass and its ground truth, each [3, H, W] uint8."""
 
     name: str
     input: Tensor
@@ -31,10 +31,10 @@ class Pair:
 
 
 def load_picture(path: Path) -> Tensor:
-    """Read a picture, 3 x H x W uint8.
+    """Read a picture, [3, H, W] uint8.
 
     Raises:
-        ClearpaneError: it cannot be read.
+        ClearpaneError: The file cannot be read.
     """
     try:
         with Image.open(path) as picture:
@@ -45,10 +45,10 @@ def load_picture(path: Path) -> Tensor:
 
 
 def natural_paths(folder: Path, *, held_out: bool = False) -> list[Path]:
-    """List the natural pictures of a folder in order, without the held-out ones, or those alone.
+    """List the natural pictures of a folder in order, without the held-out ones, or only those.
 
     Raises:
-        ClearpaneError: there are none.
+        ClearpaneError: The folder holds none.
     """
     paths = sorted(p for p in folder.glob("*") if p.suffix in {".webp", ".jpg", ".png"})
     if not paths:
@@ -57,7 +57,7 @@ def natural_paths(folder: Path, *, held_out: bool = False) -> list[Path]:
 
 
 def load_natural(folder: Path, *, held_out: bool = False) -> list[Tensor]:
-    """All natural pictures to train on, or those held out, 3 x H x W uint8."""
+    """Load all natural pictures to train on, or those held out, [3, H, W] uint8."""
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(load_picture, natural_paths(folder, held_out=held_out)))
 
@@ -66,7 +66,8 @@ def load_pairs(folder: Path) -> list[Pair]:
     """Read the real pairs ``*_input.jpg`` and ``*_transmission.jpg`` of a folder, ordered by name.
 
     Raises:
-        ClearpaneError: there are none, a file cannot be read, or a pair's pictures differ in size.
+        ClearpaneError: The folder holds none, a file cannot be read, or the pictures of a pair differ in
+            size.
     """
     inputs = sorted(folder.glob("*_input.jpg"))
     if not inputs:
@@ -84,13 +85,14 @@ def _load_pair(path: Path) -> Pair:
 
 @dataclass(frozen=True, eq=False)
 class GlassPictures:
-    """A rendered glass scene.
+    """Hold the pictures of a rendered glass scene.
 
     Attributes:
-        input: I as the camera saved it, 3 x H x W uint8.
-        background: T / t, B where T shows it: glass shifts it by up to some pixels. 3 x H x W uint8.
-        reflection: R, 3 x H x W uint8.
-        transmittance: [3], t, the mean of T over that of B.
+        input: Photograph I as the camera saved it [3, H, W] uint8.
+        background: T / t [3, H, W] uint8: B in the position where T shows it, which glass shifts by some
+            pixels.
+        reflection: Reflection R [3, H, W] uint8.
+        transmittance: Ratio t of the means of T and B [3].
     """
 
     input: Tensor
@@ -100,22 +102,22 @@ class GlassPictures:
 
 
 def load_glass_scenes(folder: Path) -> list[GlassPictures]:
-    """Read the glass scenes in a folder, data sets of ``clearpane synthesize`` with I, T, R and B.
+    """Read the glass scenes in a folder: data sets of ``clearpane synthesize`` with I, T, R and B.
 
-    Those whose camera has a tone curve are left out: I = t B + R does not hold in what it saves.
+    Scenes whose camera has a tone curve are left out: I = t B + R does not hold in their pictures.
 
     Raises:
-        ClearpaneError: there is no such data set, it lacks one of the layers, or a shard cannot be read.
+        ClearpaneError: There is no such data set, it lacks one of the layers, or a shard cannot be read.
     """
     samples = read_glass_sets(folder)
     return [_glass_pictures(folder, sample) for sample in samples if sample.scene.post.contrast == 1]
 
 
 def read_glass_sets(folder: Path) -> Iterator[StoredSample]:
-    """Read the samples of all data sets in a folder and the folders in it.
+    """Read the samples of all data sets in a folder and its sub-folders.
 
     Raises:
-        ClearpaneError: there is no data set, or a shard cannot be read.
+        ClearpaneError: There is no data set, or a shard cannot be read.
     """
     shards = sorted(folder.rglob("shard-*.tar"))
     if not shards:
@@ -124,7 +126,7 @@ def read_glass_sets(folder: Path) -> Iterator[StoredSample]:
 
 
 def stored_pixels(srgb: np.ndarray) -> Tensor:
-    """H x W x 3 sRGB in [0, 1] as 3 x H x W uint8; values beyond are clipped."""
+    """Convert [H, W, 3] sRGB in [0, 1] to [3, H, W] uint8; values outside are clipped."""
     pixels = (srgb.clip(0, 1) * 255).round().astype(np.uint8)
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
@@ -151,8 +153,8 @@ def random_crop(
 ) -> list[Tensor]:
     """Cut the same random window out of several aligned pictures, as float in [0, 1].
 
-    The window is 1 to ``zoom`` times ``size`` (height and width, or one number for both), log-uniform, as
-    far as the picture is large enough, and is shrunk to ``size``; it is flipped left to right half the time.
+    The window is 1 to ``zoom`` times ``size`` (height and width, or one number for both), log-uniform, as far
+    as the picture is large enough. It is shrunk to ``size``, and flipped left to right half the time.
     """
     target = (size, size) if isinstance(size, int) else size
     sides = pictures[0].shape[-2:]
@@ -176,10 +178,10 @@ def random_crop(
 
 
 def jitter(pictures: list[Tensor], generator: Generator) -> list[Tensor]:
-    """Change exposure and white balance of several pictures alike.
+    """Change the exposure and white balance of several pictures by the same factors.
 
-    Exposure by a factor of 0.6 to 1.4 in linear light, white balance by +-15 %; channels are shuffled one
-    time in ten.
+    The exposure changes by a factor of 0.6 to 1.4 in linear light, the white balance by up to 15 %; in one
+    case in ten the channels are shuffled.
     """
     gain = uniform(0.6, 1.4, generator) * (1 + 0.3 * (torch.rand(3, 1, 1, generator=generator) - 0.5))
     order = torch.randperm(3, generator=generator) if uniform(0, 1, generator) < 0.1 else torch.arange(3)
@@ -187,15 +189,16 @@ def jitter(pictures: list[Tensor], generator: Generator) -> list[Tensor]:
 
 
 def remix(photo: Tensor, truth: Tensor, generator: Generator) -> Tensor:
-    """Give a real pair's photograph less or more of what the glass did, in linear light.
+    """Weaken or strengthen what the glass did to a real pair's photograph, in linear light.
 
-    ``I' = clip(B + a (I - B))`` with a drawn from 0.3 to 1.3. Where I = t B + R, that is but for saturated
-    pixels, this is again a photograph through glass, ``I' = (1 - a + a t) B + a R``. GenSIRR (arXiv
-    2512.06358) mixes pictures like this to make its encoder equivariant; here it augments real pairs.
+    The result is ``I' = clip(B + a (I - B))`` with a drawn from 0.3 to 1.3. Where I = t B + R, which is
+    everywhere but in saturated pixels, this is again a photograph through glass, ``I' = (1 - a + a t) B + a
+    R``. GenSIRR (arXiv 2512.06358) mixes pictures like this to make its encoder equivariant; here it augments
+    real pairs.
 
     Args:
-        photo, truth: 3 x H x W, sRGB in [0, 1].
-        generator: all randomness.
+        photo, truth: Pictures [3, H, W], sRGB in [0, 1].
+        generator: Random generator.
     """
     scene = srgb_to_linear(truth)
     mixed = torch.lerp(scene, srgb_to_linear(photo), uniform(0.3, 1.3, generator))
@@ -203,9 +206,9 @@ def remix(photo: Tensor, truth: Tensor, generator: Generator) -> Tensor:
 
 
 def deepen_shadows(picture: Tensor, generator: Generator) -> Tensor:
-    """Raise sRGB values to a power of 1 to 2.5, drawn: shadows sink, bright skies and lamps stay bright.
+    """Raise sRGB values to a random power of 1 to 2.5: shadows get darker, skies and lamps stay bright.
 
-    Without such backgrounds whatever is bright in a dark picture would be a reflection.
+    Without such backgrounds, a network would take whatever is bright in a dark picture for a reflection.
     """
     return picture ** uniform(1.0, 2.5, generator)
 
@@ -213,19 +216,19 @@ def deepen_shadows(picture: Tensor, generator: Generator) -> Tensor:
 def add_distractors(picture: Tensor, generator: Generator) -> Tensor:
     """Paste one to three labels, lamps, lit parts of a wall or skies into a picture, in linear light.
 
-    They stand behind the glass and belong to the scene: negatives against taking whatever is bright, sharp
-    or of another colour for a reflection.
+    They belong to the scene behind the glass: negative examples against taking whatever is bright, sharp or
+    of another colour for a reflection.
 
     Args:
-        picture: 3 x H x W, sRGB in [0, 1].
-        generator: all randomness.
+        picture: Picture [3, H, W], sRGB in [0, 1].
+        generator: Random generator.
     """
     light = srgb_to_linear(picture)
     height, width = picture.shape[-2:]
     size = min(height, width)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     for _ in range(int(torch.randint(1, 4, (), generator=generator))):
-        # Coordinates around a random place, tilted: u to the right, v down, in shorter sides of the picture.
+        # Tilted coordinates around a random point: u to the right, v down, in shorter sides of the picture.
         angle = uniform(-0.35, 0.35, generator)
         x = (columns - uniform(0, width, generator)) / size
         y = (rows - uniform(0, height, generator)) / size
@@ -236,18 +239,18 @@ def add_distractors(picture: Tensor, generator: Generator) -> Tensor:
 
 
 def _rectangle(u: Tensor, v: Tensor, width: float, height: float, edge: float) -> Tensor:
-    """1 inside a rectangle around the origin, 0 outside, with logistic edges of scale ``edge``."""
+    """Return 1 inside a rectangle around the origin and 0 outside, with logistic edges of scale ``edge``."""
     return torch.sigmoid((width / 2 - u.abs()) / edge) * torch.sigmoid((height / 2 - v.abs()) / edge)
 
 
 def add_label(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
-    """Add a card with lines of something like lettering: dark on light, or light on a colour.
+    """Add a card with lines that resemble lettering: dark on light, or light on a colour.
 
     Args:
-        light: 3 x H x W, linear.
-        u, v: H x W, where each pixel is as seen from the thing's place, in shorter sides of the picture.
-        edge: how soft its edges are, in the same unit.
-        generator: all randomness.
+        light: Linear light [3, H, W].
+        u, v: Coordinates of the pixels relative to the object [H, W], in shorter sides of the picture.
+        edge: Softness of the object's edges, in the same unit.
+        generator: Random generator.
     """
     width, height = uniform(0.08, 0.5, generator), uniform(0.05, 0.3, generator)
     light_letters = uniform(0, 1, generator) < 0.4
@@ -264,7 +267,7 @@ def add_label(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Gener
 
 
 def add_lamp(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
-    """Add a bright round or oval lamp, most often a warm one, with its halo; arguments as for a label."""
+    """Add a bright round or oval lamp, usually a warm one, with its halo; arguments as for `add_label`."""
     radius, warmth = uniform(0.01, 0.1, generator), uniform(-0.1, 0.6, generator)
     distance = (u.square() + (uniform(0.6, 1.6, generator) * v).square()).sqrt()
     halo = uniform(0, 0.4, generator) * torch.exp(-(distance - radius).clamp(min=0) / (1.5 * radius))
@@ -273,7 +276,7 @@ def add_lamp(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Genera
 
 
 def light_up(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
-    """Light a part of the scene by a light of its own; arguments as for a label."""
+    """Light a part of the scene with a separate light; arguments as for `add_label`."""
     width, height = uniform(0.2, 1, generator), uniform(0.2, 1, generator)
     tint = 1 + 0.3 * (torch.rand(3, 1, 1, generator=generator) - 0.5)
     gain = uniform(1.5, 5, generator) * tint
@@ -281,7 +284,7 @@ def light_up(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Genera
 
 
 def add_sky(light: Tensor, u: Tensor, v: Tensor, edge: float, generator: Generator) -> Tensor:
-    """Add a blue or white sky above a skyline, with a glow or clouds or none; arguments as for a label."""
+    """Add a blue or white sky above a skyline, plain, glowing or cloudy; arguments as for `add_label`."""
     octaves = 2 ** torch.arange(6)[:, None, None]
     heights = 0.15 * torch.rand(6, 1, 1, generator=generator) / octaves
     phases = 2 * math.pi * torch.rand(6, 1, 1, generator=generator)

@@ -1,4 +1,4 @@
-"""The number format that training computes in: bfloat16 where that is measured to be faster, else float32."""
+"""Choose the number format of training: bfloat16 if it is measured to be faster, else float32."""
 
 import time
 from functools import cache
@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-# bfloat16 must win clearly: near a tie, float32 is exact and another process would decide the same.
+# Factor by which bfloat16 must win: near a tie, float32 is exact, and other processes decide the same.
 _WORTH_IT = 1.15
-# The fastest of so many counts: others are slowed down by other programs.
+# Number of rounds, of which the fastest counts: other programs slow down some.
 _ROUNDS = 8
 
 _chosen: bool | None = None
@@ -30,12 +30,12 @@ def convolution_seconds(bfloat16: bool) -> float:
 def bfloat16_speed() -> float:
     """Return the speed of bfloat16 as a multiple of float32's on this processor, measured once a process.
 
-    A processor's list of features does not tell: some that list ``avx512_bf16`` take 20 times as long.
+    The CPU's list of features is not conclusive: some that list ``avx512_bf16`` take 20 times as long.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # several would wait for each other where other programs run
+    torch.set_num_threads(1)  # several threads would wait for each other beside other programs
     try:
-        # The gradients are thrown away, but must be computed also where the caller computes none.
+        # The gradients are discarded, but must be computed even if the caller disables them.
         with torch.enable_grad():
             rounds = [(convolution_seconds(False), convolution_seconds(True)) for _ in range(_ROUNDS)]
     finally:
@@ -45,7 +45,7 @@ def bfloat16_speed() -> float:
 
 
 def has_bfloat16(device_type: str) -> bool:
-    """Tell whether training on a kind of device ("cpu", "cuda", "mps") computes in bfloat16."""
+    """Return True if training on a type of device ("cpu", "cuda", "mps") computes in bfloat16."""
     if _chosen is not None:
         return _chosen
     if device_type == "cuda":
@@ -56,22 +56,22 @@ def has_bfloat16(device_type: str) -> bool:
 
 
 def keep_bfloat16(chosen: bool | None) -> None:
-    """Compute in what a run's checkpoint says, whatever this process measures.
+    """Keep the precision of a run's checkpoint, whatever this process measures.
 
-    A resumed run must compute in what it was begun with, or its weights would differ.
+    A resumed run must compute in the precision that it started in, or its weights would differ.
 
     Args:
-        chosen: None to go by what this process measures.
+        chosen: True for bfloat16; None to decide by measurement in this process.
     """
     global _chosen
     _chosen = chosen
 
 
 def describe_precision(device_type: str) -> str:
-    """Say in a few words what training on a kind of device computes in, and why."""
+    """Describe the precision of training on a type of device, and the reason for it."""
     name = "bfloat16" if has_bfloat16(device_type) else "float32"
     if _chosen is not None:
-        return f"{name}, as this run was begun"
+        return f"{name}, as in the earlier part of this run"
     if device_type != "cpu":
         return name
     return f"{name} (bfloat16 runs at {bfloat16_speed():.2g} times the speed of float32 here)"
@@ -82,7 +82,7 @@ def mixed_precision(device_type: str, wanted: bool = True, cache_enabled: bool =
 
     Args:
         wanted: False to compute in float32 anyway.
-        cache_enabled: Keep the bfloat16 copies of the weights until the end of the block.
+        cache_enabled: True to keep the bfloat16 copies of the weights until the end of the block.
     """
     enabled = wanted and has_bfloat16(device_type)
     return torch.autocast(device_type, torch.bfloat16, enabled=enabled, cache_enabled=cache_enabled)

@@ -1,4 +1,4 @@
-"""The steps of a run, on one processor or several: gradients, checkpoints, log, progress."""
+"""Run the steps of a training on one or several devices: gradients, checkpoints, log, progress."""
 
 import contextlib
 import json
@@ -27,15 +27,15 @@ CHECKPOINT_FILE, LOG_FILE = "checkpoint.safetensors", "log.jsonl"
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long a run is, and how fast it learns.
+    """Set the length and the learning rate of a run.
 
     Attributes:
-        steps: of the optimiser.
-        learning_rate: at its peak.
-        warmup: steps up to the peak.
-        floor: the last learning rate over the peak; 1 keeps it.
-        checkpoint_every: steps between checkpoints.
-        log_every: steps between lines on the screen; the log has one for each step.
+        steps: Number of optimiser steps.
+        learning_rate: Peak learning rate.
+        warmup: Number of steps up to the peak.
+        floor: Last learning rate relative to the peak; 1 for a constant rate after the warm-up.
+        checkpoint_every: Steps between checkpoints.
+        log_every: Steps between lines on the screen; the log has a line for each step.
     """
 
     steps: int
@@ -47,15 +47,15 @@ class Schedule:
 
 
 def parameter_holder(parameters: dict[str, nn.Parameter]) -> nn.ParameterDict:
-    """Parameters of some model as a module of their own, to be averaged and saved without the rest.
+    """Wrap some parameters of a model in a module, to be averaged and saved without the rest.
 
-    A name's dots, which modules' names may not hold, become slashes.
+    Names of modules may not contain dots, so those become slashes.
     """
     return nn.ParameterDict({name.replace(".", "/"): p for name, p in parameters.items()})
 
 
 def held_parameters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Undo `parameter_holder` for its state dictionary, or an average of it."""
+    """Undo the renaming of `parameter_holder` in its state dictionary, or in an average of it."""
     return {name.replace("/", "."): value for name, value in weights.items()}
 
 
@@ -67,20 +67,22 @@ def run_steps(
     accelerator: Accelerator,
     on_step: Callable[[int, float, float], None] = lambda step, loss, rate: None,
 ) -> bool:
-    """Train up to the schedule's end, from where ``state`` is; a checkpoint in ``folder`` is loaded first.
+    """Train from the current ``state`` to the schedule's end; a checkpoint in ``folder`` is loaded first.
 
     Args:
-        state: its optimiser as the accelerator prepared it.
-        folder: of the run; the checkpoint and the log lie there.
-        loss_of: the loss of a step, by how many were done before.
-        accelerator: the first of its processes saves and logs.
-        on_step: called by that process after each step with how many are done, the loss, the learning rate.
+        state: State of the run, with the optimiser that the accelerator prepared.
+        schedule: Length and learning rate of the run.
+        folder: Folder of the run, with the checkpoint and the log.
+        loss_of: Function from the number of finished steps to the loss of the next step.
+        accelerator: Accelerator of the run; its first process saves and logs.
+        on_step: Called in that process after each step with the number of finished steps, the loss and the
+            learning rate.
 
     Returns:
-        Whether the end was reached; False after Ctrl-C, which waits for the end of a step.
+        True at the schedule's end; False after Ctrl-C, which takes effect at the end of a step.
 
     Raises:
-        ClearpaneError: the checkpoint is of another run, or cannot be written; the loss is not finite.
+        ClearpaneError: The checkpoint belongs to another run or cannot be written, or the loss is not finite.
     """
     checkpoint, log = folder / CHECKPOINT_FILE, folder / LOG_FILE
     main = accelerator.is_main_process
@@ -96,7 +98,7 @@ def run_steps(
         while state.step < schedule.steps:
             if interrupted():
                 accelerator.set_trigger()
-            if accelerator.check_trigger():  # any process's: all stop at the same step
+            if accelerator.check_trigger():  # from any process: all stop at the same step
                 break
             rate = cosine_learning_rate(
                 state.step, schedule.steps, schedule.learning_rate, schedule.warmup, schedule.floor
@@ -127,20 +129,20 @@ def run_steps(
                 state.step == schedule.steps or state.step % schedule.checkpoint_every == 0
             ):
                 state.save(checkpoint, write=main)
-            if main:  # after the checkpoint: what goes wrong here costs no step
+            if main:  # after the checkpoint: an error here loses no step
                 on_step(state.step, recent[-1], rate)
         finished = state.step == schedule.steps
         if (main or state.sharded) and not finished:
             state.save(checkpoint, write=main)
         if main and not finished:
-            print(f"interrupted at step {state.step}; the same command goes on from there")
-        # Who starts several processes ends them all as soon as one is gone.
+            print(f"interrupted at step {state.step}; run the same command to resume")
+        # A launcher of several processes ends them all as soon as one exits.
         accelerator.wait_for_everyone()
     return finished
 
 
 def _settle_precision(state: TrainingState, accelerator: Accelerator) -> None:
-    """Compute as the run was begun, or as the first process measures, in all processes; print which."""
+    """Set the precision of all processes to the run's, or to the first process's choice, and print it."""
     keep_bfloat16(state.bfloat16)
     if accelerator.is_main_process:
         described = describe_precision(accelerator.device.type)
@@ -159,11 +161,10 @@ def _check_finite(what: str, value: Tensor, step: int) -> None:
 
 @contextlib.contextmanager
 def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether an end was asked for, by Ctrl-C or otherwise.
+    """Defer Ctrl-C to the end of a step: yield a function that returns True once an interrupt was requested.
 
     A second Ctrl-C stops at once.
-
-    A step broken off half-way would leave weights and their step number that do not belong together.
+    An interrupt within a step would leave weights that do not match their step number.
     """
     asked: list[int] = []
 
@@ -183,12 +184,12 @@ def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def cut_log(path: Path, step: int) -> None:
-    """Drop the lines that a run wrote after its last checkpoint: they are about to be written again."""
+    """Drop the lines that a run wrote after its last checkpoint, since it will write them again."""
     if not path.exists():
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(ValueError):  # a last line that was not written to its end
+        with contextlib.suppress(ValueError):  # an incomplete last line
             if json.loads(line)["step"] <= step:
                 kept.append(f"{line}\n")
     with atomic_path(path, overwrite=True) as temporary:

@@ -271,8 +271,8 @@ def test_processes_that_share_the_weights_go_on_after_an_interruption(glass, bas
         ({"average": 1.0}, "`average=1`: give 0 or more, less than 1"),
         ({"learning_rate": -1.0}, "`learning_rate=-1`: give more than 0"),
         ({"zoom": 0.5}, "`zoom=0.5`: give 1 or more"),
-        ({"full": True, "precision": "nf4"}, "nf4 goes with a LoRA"),
-        ({"shard": True}, "`shard` goes with `full`"),
+        ({"full": True, "precision": "nf4"}, "nf4 needs a LoRA"),
+        ({"shard": True}, "`shard` needs `full`"),
         ({"shard": True, "full": True, "optimizer": "adamw8bit"}, "`shard` spreads the moments already"),
     ],
 )

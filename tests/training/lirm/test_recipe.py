@@ -186,7 +186,7 @@ def test_the_run_goes_from_coarse_and_soft_to_fine_and_sharp() -> None:
         ({"coarse_share": 1.5}, "`coarse_share=1.5`: give 0 to 1"),
         ({"learning_rate": 0.0}, "`learning_rate=0`: give more than 0"),
         ({"average": 1.0}, "`average=1`: give 0 or more, less than 1"),
-        ({"coarse_side": 60}, "`side=128` `coarse_side=60`: the second is a multiple of 16"),
+        ({"coarse_side": 60}, "`coarse_side=60`: give a multiple of 16 that divides `side=128`"),
         ({"patch": 100}, "`patch=100`: give 8 to 64"),
         ({"validation": -1}, "`validation=-1`: give 0 or more"),
         ({"patch": 7}, "`patch=7`: give 8 to 64"),
@@ -389,7 +389,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     for a, b in zip(there.parameters(), here.parameters(), strict=True):
         assert torch.equal(a, b)
     assert (tmp_path / "broken" / "log.jsonl").read_text() == log
-    with pytest.raises(ClearpaneError, match="is of another run"):
+    with pytest.raises(ClearpaneError, match="belongs to another run"):
         run(small_recipe(tmp_path / "whole", steps=6))
 
 
@@ -457,7 +457,7 @@ def test_a_run_does_not_go_on_under_other_maps(tmp_path: Path, monkeypatch: pyte
         write_picture(tmp_path / name / f"{name}.exr", light)
     recipe = replace(small_recipe(tmp_path / "run", steps=2), objects=0)
     assert run(replace(recipe, environments=tmp_path / "first")) == 0
-    with pytest.raises(ClearpaneError, match="is of another run"):
+    with pytest.raises(ClearpaneError, match="belongs to another run"):
         run(replace(recipe, environments=tmp_path / "second"))
 
 
@@ -587,17 +587,17 @@ def test_a_run_can_begin_with_the_weights_of_another_and_names_the_maps_of_both(
         shipped.setattr("clearpane.reconstruction.lirm.weights_file.LIRM_SMALL_WEIGHTS", first)
         assert run(replace(recipe, output=tmp_path / "named", init=Path("lirm-small"))) == 0
     assert trained_environments(tmp_path / "named" / "lirm.safetensors") == ("a.exr",)
-    with pytest.raises(ClearpaneError, match="is of another run"):
+    with pytest.raises(ClearpaneError, match="belongs to another run"):
         run(replace(recipe, environments=tmp_path / "maps", init=None))
     other = replace(recipe, output=tmp_path / "other")
-    with pytest.raises(ClearpaneError, match="this run would write over it"):
+    with pytest.raises(ClearpaneError, match="this run would overwrite it"):
         run(replace(recipe, init=made))
     with pytest.raises(ClearpaneError, match="cannot be read as safetensors"):
         run(replace(other, init=tmp_path / "missing.safetensors"))
     with pytest.raises(ClearpaneError, match="holds no LIRM"):
         run(replace(other, init=tmp_path / "run" / "checkpoint.safetensors"))
     monkeypatch.setitem(module._SIZES, "small", replace(TINY, width=32))
-    with pytest.raises(ClearpaneError, match="not of the size small"):
+    with pytest.raises(ClearpaneError, match="do not have the size small"):
         run(other)
     assert not (tmp_path / "other").exists()
 

@@ -1,4 +1,4 @@
-"""What the recipes of FLUX.1 Kontext's parts share: bounds, randomness, checkpoints, TensorBoard."""
+"""Share bounds, randomness, checkpoints and TensorBoard between the recipes of FLUX.1 Kontext's parts."""
 
 import json
 import sys
@@ -19,7 +19,7 @@ from clearpane.training.runner import Schedule, held_parameters, run_steps
 
 
 class Recipe(Protocol):
-    """What each of them has, a dataclass."""
+    """Define the settings that all these recipes share, as dataclass fields."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -42,7 +42,7 @@ class Recipe(Protocol):
 
 
 class PhotographRecipe(Recipe, Protocol):
-    """One that learns from glass scenes and real pairs."""
+    """Define the settings of a recipe that learns from glass scenes and real pairs."""
 
     @property
     def real_share(self) -> float: ...
@@ -51,7 +51,7 @@ class PhotographRecipe(Recipe, Protocol):
 
 
 def check_recipe(recipe: Recipe, learning_rate: float) -> None:
-    """Raise ClearpaneError where what all have is out of its bounds."""
+    """Raise ClearpaneError if a shared setting is out of bounds."""
     for name in ("steps", "batch", "side", "rank", "checkpoint_every"):
         if getattr(recipe, name) < 1:
             raise ClearpaneError(f"`{name}={getattr(recipe, name)}`: give 1 or more")
@@ -62,7 +62,7 @@ def check_recipe(recipe: Recipe, learning_rate: float) -> None:
 
 
 def check_photographs(recipe: PhotographRecipe) -> None:
-    """Raise ClearpaneError where how photographs are drawn is out of its bounds."""
+    """Raise ClearpaneError if a setting of the photographs is out of bounds."""
     if not 0 <= recipe.real_share <= 1:
         raise ClearpaneError(f"`real_share={recipe.real_share:g}`: give 0 to 1")
     if recipe.zoom < 1:
@@ -70,14 +70,14 @@ def check_photographs(recipe: PhotographRecipe) -> None:
 
 
 class HasInput(Protocol):
-    """A photograph through glass and what belongs to it."""
+    """Define training data that include a photograph through glass."""
 
     @property
     def input(self) -> Tensor: ...
 
 
 def warn_of_small_pictures(pictures: Sequence[HasInput], side: int) -> None:
-    """Say how many photographs, 3 x H x W, must be enlarged to be seen at ``side * side`` pixels."""
+    """Warn of photographs [3, H, W] that must be enlarged to ``side * side`` pixels."""
     small = sum(min(picture.input.shape[-2:]) < side for picture in pictures)
     if small:
         print(
@@ -99,23 +99,26 @@ def fine_tune(
     accelerator: Accelerator,
     draw: Callable[[SummaryWriter, int], None] = lambda writer, step: None,
 ) -> dict[str, Tensor] | None:
-    """Train up to the recipe's steps, or go on from the run's checkpoint; a warm-up, then a constant rate.
+    """Train up to the recipe's steps, resuming from the run's checkpoint; a warm-up, then a constant rate.
 
     Args:
-        recipe: a dataclass.
-        free: of its settings those that may change while a run is interrupted.
-        facts: what tells runs apart besides the other settings, such as what they started from.
-        held: what is trained, see `parameter_holder`.
-        optimizer: of it, as the accelerator prepared it.
-        loss_of: the loss of a step, by its randomness: every process has its own, and the same again after
-            an interruption.
-        draw: called after each step with TensorBoard's writer and how many are done, by one process.
+        recipe: Dataclass of settings.
+        free: Names of the settings that may change when a run resumes.
+        facts: Facts that identify a run besides the other settings, such as its initial weights.
+        held: Parameters to train, see `parameter_holder`.
+        optimizer: Optimiser of these parameters, as the accelerator prepared it.
+        learning_rate: Peak learning rate.
+        loss_of: Function from a random generator to the loss of a step. Each process has its own generator,
+            and the same one again after an interruption.
+        accelerator: Accelerator of the run.
+        draw: Called by one process after each step with TensorBoard's writer and the number of finished
+            steps.
 
     Returns:
         The averaged weights by their names in the model, on the CPU, in all processes; None after Ctrl-C.
 
     Raises:
-        ClearpaneError: see `run_steps`.
+        ClearpaneError: See `run_steps`.
     """
     own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in free}
     own |= {"processes": accelerator.num_processes} | facts
@@ -138,11 +141,11 @@ def fine_tune(
         if any(f.name == "gradient_checkpointing" for f in fields(recipe)):
             keep = ", and keep `gradient_checkpointing`"
         raise ClearpaneError(
-            f"the memory of {accelerator.device} is not enough; lower `batch`, `side` or `rank`{keep}"
+            f"{accelerator.device} has not enough memory; lower `batch`, `side` or `rank`{keep}"
         ) from error
     if not finished:
         return None
     gathered = {}
-    for name, value in average.weights.items():  # one at a time, away from the device
+    for name, value in average.weights.items():  # one at a time, moved off the device
         gathered[name] = whole(value).cpu()
     return held_parameters(gathered)

@@ -1,4 +1,4 @@
-"""Flow matching: how the noise of a training step is drawn, and the loss."""
+"""Compute the loss of flow matching, and draw its sigmas."""
 
 from typing import Literal
 
@@ -15,11 +15,14 @@ TimestepSampling = Literal["logit-normal", "uniform"]
 def draw_sigma(
     count: int, shift: float, generator: Generator, timesteps: TimestepSampling = "logit-normal"
 ) -> Tensor:
-    """Shares of noise s, shifted as in sampling: ``s = shift u / (1 + (shift - 1) u)``. Returns [count].
+    """Draw sigmas [count], shifted as in sampling: ``sigma = shift u / (1 + (shift - 1) u)``.
 
     Args:
-        timesteps: ``u = sigmoid(n), n ~ N(0, 1)`` (Esser et al. 2024, arXiv 2403.03206, eq. 19), which asks
-            most between noise and picture; or ``u ~ U(0, 1)``.
+        count: Number of sigmas.
+        shift: Shift of the model's schedule.
+        generator: Random generator.
+        timesteps: Distribution of u: ``u = sigmoid(n), n ~ N(0, 1)`` (Esser et al. 2024, arXiv 2403.03206,
+            eq. 19), which favours sigmas between noise and picture; or ``u ~ U(0, 1)``.
     """
     if timesteps == "uniform":
         u = torch.rand(count, generator=generator)
@@ -38,25 +41,25 @@ def flow_matching_loss(
     weight: Tensor | None = None,
     timesteps: TimestepSampling = "logit-normal",
 ) -> Tensor:
-    """Mean squared error of the velocity at one random s for each picture.
+    """Compute the mean squared error of the velocity at one random sigma for each picture.
 
     Args:
-        backbone: whose transformer is trained.
-        latents: B x C x h x w, of the pictures to make.
-        reference: B x C x h' x w', of the pictures to edit.
-        task: what to do, for each picture or for all.
-        guidance: what the transformer is told.
-        generator: draws s and the noise, on the CPU: the same on every device.
-        weight: B x 1 x h x w, or what expands to it; 0 where the picture to make is not known: there the
-            transformer sees noise alone, and nothing is asked of it.
-        timesteps: how s is drawn, see `draw_sigma`.
+        backbone: Model whose transformer is trained.
+        latents: Latents of the target pictures [B, C, h, w].
+        reference: Latents of the pictures to edit [B, C, h', w'].
+        task: Task embedding, one for each picture or one for all.
+        guidance: Guidance scale given to the transformer.
+        generator: Random generator of sigma and noise, on the CPU, so that all devices draw the same.
+        weight: Weight of the error [B, 1, h, w], or broadcastable to it; 0 where the target is not known:
+            there the transformer sees pure noise and contributes no loss.
+        timesteps: Distribution of sigma, see `draw_sigma`.
     """
     count, _, height, width = latents.shape
     sigma = draw_sigma(count, backbone.shift(height * width // 4), generator, timesteps).to(latents)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     noisy = torch.lerp(latents, noise, sigma[:, None, None, None])
     if weight is not None:
-        # What is not known must not be seen either, not even through noise.
+        # An unknown target must not be visible either, not even through noise.
         noisy = torch.where(weight > 0, noisy, noise)
     velocity = backbone.velocity(noisy, reference, sigma, task, guidance)
     error = (velocity.float() - (noise - latents).float()).square()
@@ -69,13 +72,12 @@ def flow_matching_loss(
 def regression_loss(
     backbone: Backbone, latents: Tensor, reference: Tensor, task: TaskEmbedding, guidance: float
 ) -> Tensor:
-    """Mean squared error of one step from the noiseless latents of the picture to edit.
+    """Compute the mean squared error of one step from the noiseless latents of the picture to edit.
 
-    The transformer is given the reference in the place of noisy latents, and told that no noise is left,
-    ``s = 0``; what it predicts is to be ``reference - latents``, so that one step of length 1 ends at the
-    picture to make.
+    The transformer is given the reference instead of noisy latents, and ``sigma = 0``, as if no noise were
+    left. Its target is ``reference - latents``, so that one step of length 1 ends at the target picture.
 
-    Args: as for `flow_matching_loss`.
+    The arguments are those of `flow_matching_loss`.
     """
     sigma = torch.zeros(len(latents), device=latents.device)
     velocity = backbone.velocity(reference, reference, sigma, task, guidance)

@@ -1,4 +1,4 @@
-"""The recipe of GenSIRR (arXiv 2512.06358, stage II): an editor and its task learn to remove reflections."""
+"""Train GenSIRR (arXiv 2512.06358, stage II): an editor and its task embedding remove reflections."""
 
 import shutil
 from collections.abc import Iterable
@@ -56,13 +56,13 @@ from clearpane.training.pictures import load_glass_scenes, load_pairs, random_cr
 from clearpane.training.precision import has_bfloat16, mixed_precision
 from clearpane.training.runner import parameter_holder
 
-# Of a recipe, what may change while a run is interrupted.
+# Settings of a recipe that may change when a run resumes.
 _FREE = {"data", "base", "vae", "real", "output", "cpu", "gradient_checkpointing", "checkpoint_every"}
 
 DESCRIPTION = """\
 Trains the transformer and the task embedding of GenSIRR: FLUX.1 Kontext takes
-the reflection out of a photograph. An interrupted run goes on when the same
-command is given again.
+the reflection out of a photograph. Run the same command again to resume an
+interrupted run.
 
 Examples:
   clearpane synthesize --output glass --layers I,T,R,B --size 768 \\
@@ -80,82 +80,82 @@ class TrainGensirr:
     data: Positional[Path]
     """Folder with data sets of glass scenes, made by clearpane synthesize with --layers I,T,R,B."""
     base: str
-    """The base model: a directory as diffusers stores it, or a name on the model hub."""
+    """Base model: a directory in diffusers' format, or a name on the model hub."""
     output: Path
-    """Folder of the run: what clearpane remove needs; checkpoint and log."""
+    """Folder of the run: the model for clearpane remove, the checkpoint and the log."""
     vae: Path | None = None
-    """Directory of a VAE that clearpane train gensirr-vae made; without it the base's own."""
+    """Directory of a VAE made by clearpane train gensirr-vae; default: the base model's VAE."""
     real: Path | None = None
     """Folder with real pairs (NNN_input.jpg, NNN_transmission.jpg)."""
     real_share: float = 0.3
-    """Share of real pairs, where --real is given; the rest are glass scenes."""
+    """Share of real pairs, if --real is given; the rest are glass scenes."""
     full: bool = False
-    """Train the whole transformer in the place of a LoRA."""
+    """Train the whole transformer instead of a LoRA."""
     rank: int = 16
     """Rank of the LoRA."""
     targets: Literal["attention", "all"] = "all"
-    """The layers it changes: those of attention, or all in the blocks."""
+    """Layers that the LoRA changes: those of attention, or all in the blocks."""
     embedding: Literal["learned", "fixed", "random"] = "learned"
-    """The task embedding: learned from the encoded sentence on, the sentence's own, or learned from random
-    numbers."""
+    """Task embedding: learned from the encoded sentence, fixed to it, or learned from random numbers."""
     sentence: str = REMOVAL_SENTENCE
-    """What the editor is told; encoded once, no text encoder is needed afterwards."""
+    """Instruction for the editor; it is encoded once, so no text encoder is needed afterwards."""
     one_step: bool = False
-    """Learn to take the reflection off in one step, by regression without noise."""
+    """Learn to remove the reflection in one step, by regression without noise."""
     steps: int = 20000
-    """Optimiser steps."""
+    """Number of optimiser steps."""
     batch: int = 1
-    """Photographs a step, on each device; the paper has 32 in all."""
+    """Photographs in a step, on each device; the paper uses 32 in all."""
     side: int = 512
-    """A photograph is seen at about SIDE x SIDE pixels."""
+    """Size of a training photograph: about SIDE x SIDE pixels."""
     zoom: float = 1.8
-    """Windows of a photograph are up to this much wider than that, and are shrunk."""
+    """Largest width of a crop relative to that size; larger crops are shrunk."""
     learning_rate: float | None = None
-    """Peak learning rate of AdamW; 1e-5 for the whole transformer, 1e-4 for a LoRA. Warm-up, then kept."""
+    """Peak learning rate of AdamW; default: 1e-5 for the whole transformer, 1e-4 for a LoRA. It stays
+    constant after a warm-up."""
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
-    """adamw8bit keeps the moments in 8 bits; it needs bitsandbytes."""
+    """Optimiser; adamw8bit stores the moments in 8 bits and needs bitsandbytes."""
     guidance: float = DEFAULT_GUIDANCE
-    """What the distilled guidance is told, in training as in inference."""
+    """Guidance scale given to the distilled model, in training and inference."""
     timesteps: TimestepSampling = "logit-normal"
-    """How the shares of noise are drawn that it learns at, before they are shifted as in sampling."""
+    """Distribution of sigma in training, before it is shifted as in sampling."""
     average: float = 0.99
-    """Decay of the averaged weights (EMA), which are what is saved."""
+    """Decay of the averaged weights (EMA), which are the ones saved."""
     precision: Precision = "bfloat16"
-    """Of the base model's weights; 8bit and nf4 need an NVIDIA GPU and go with a LoRA. What is trained is
+    """Precision of the base model's weights; 8bit and nf4 need an NVIDIA GPU and a LoRA. Trained weights are
     always float32."""
     shard: bool = False
-    """Spread weights, gradients and moments over all devices (FSDP): for --full on several GPUs."""
+    """Shard weights, gradients and moments over all devices (FSDP), for --full on several GPUs."""
     cpu: bool = False
-    """Train on the processor even where there is a GPU."""
+    """Train on the CPU even if there is a GPU."""
     gradient_checkpointing: bool = True
-    """Keep fewer activations and compute them again: less memory, a third more time."""
+    """Store fewer activations and recompute them: less memory, a third more time."""
     checkpoint_every: int = 250
     """Steps between checkpoints."""
     seed: int = 0
-    """Seed of all randomness."""
+    """Random seed."""
 
     @property
     def rate(self) -> float:
-        """The learning rate."""
+        """Return the learning rate."""
         if self.learning_rate is not None:
             return self.learning_rate
         return 1e-5 if self.full else 1e-4
 
 
 def check(recipe: TrainGensirr) -> None:
-    """Raise ClearpaneError where a recipe asks for what cannot be."""
+    """Raise ClearpaneError if the settings of a recipe are invalid."""
     check_recipe(recipe, recipe.rate)
     check_photographs(recipe)
     if recipe.full and recipe.precision in ("8bit", "nf4"):
-        raise ClearpaneError(f"`full` trains the weights themselves; {recipe.precision} goes with a LoRA")
+        raise ClearpaneError(f"`full` trains the weights themselves; {recipe.precision} needs a LoRA")
     if recipe.shard and not recipe.full:
-        raise ClearpaneError("`shard` goes with `full`; a LoRA is small, several GPUs share its batch anyway")
+        raise ClearpaneError("`shard` needs `full`; a LoRA is small, and several GPUs share its batch anyway")
     if recipe.shard and recipe.optimizer == "adamw8bit":
-        raise ClearpaneError("`shard` spreads the moments already; `optimizer=adamw8bit` goes without it")
+        raise ClearpaneError("`shard` spreads the moments already; use it without `optimizer=adamw8bit`")
 
 
 def needed_bytes(recipe: TrainGensirr, base: Path, device_type: str, devices: int) -> int:
-    """Memory of each of the devices that share the training, with gradient checkpointing."""
+    """Estimate the bytes of memory that training needs on each device, with gradient checkpointing."""
     size = backbone_size(base)
     if not recipe.full:
         return training_bytes(size, recipe.precision, recipe.side, recipe.rank, 1, recipe.batch)
@@ -171,21 +171,21 @@ def needed_bytes(recipe: TrainGensirr, base: Path, device_type: str, devices: in
 
 @dataclass(frozen=True, eq=False)
 class EditPair:
-    """A photograph through glass and the scene without it, each 3 x H x W uint8."""
+    """Hold a photograph through glass and the scene without the glass, each [3, H, W] uint8."""
 
     input: Tensor
     truth: Tensor
 
 
 def load_glass_edits(folder: Path) -> list[EditPair]:
-    """Glass scenes with T at the brightness of the scene without the glass; see `load_glass_scenes`."""
+    """Load glass scenes with T at the brightness of the scene without the glass; see `load_glass_scenes`."""
     return [EditPair(scene.input, scene.background) for scene in load_glass_scenes(folder)]
 
 
 def draw_edits(
     recipe: TrainGensirr, glass: list[EditPair], real: list[EditPair], multiple: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw photographs and truths of one step, [B, 3, h, w] in [0, 1]: the same random windows of both."""
+    """Draw photographs and truths of one step, [B, 3, h, w] in [0, 1], from the same random windows."""
     size = draw_size(recipe.side, multiple, generator)
     crops = []
     for _ in range(recipe.batch):
@@ -197,7 +197,7 @@ def draw_edits(
 
 
 class GensirrLoss(nn.Module):
-    """The loss of a step as a module, so that Accelerate can spread it over several devices."""
+    """Compute the loss of a step; a module, so that Accelerate can distribute it over several devices."""
 
     def __init__(self, recipe: TrainGensirr, backbone: Backbone, task: LearnableTask) -> None:
         super().__init__()
@@ -206,7 +206,7 @@ class GensirrLoss(nn.Module):
         self._recipe, self._backbone = recipe, backbone
 
     def forward(self, photos: Tensor, truths: Tensor, generator: Generator) -> Tensor:
-        """Flow matching, or with ``one_step`` regression, from photographs to truths."""
+        """Compute flow matching, or with ``one_step`` regression, from photographs to truths."""
         recipe, backbone = self._recipe, self._backbone
         with torch.no_grad():
             reference, target = (backbone.encode(x) for x in (photos, truths))
@@ -226,9 +226,9 @@ class GensirrLoss(nn.Module):
 
 
 def compute_precision(recipe: TrainGensirr, device_type: str) -> torch.autocast:
-    """bfloat16, unless all is float32; of weights that are trained, where the device computes in it."""
+    """Return autocast to bfloat16, if the recipe and, for fully trained weights, the device allow it."""
     wanted = recipe.precision != "float32"
-    if recipe.full:  # copies of the weights in bfloat16 would be kept for all blocks at once
+    if recipe.full:  # with a cache, bfloat16 copies of the weights of all blocks would stay in memory
         return mixed_precision(device_type, wanted, cache_enabled=False)
     return torch.autocast(device_type, torch.bfloat16, enabled=wanted)
 
@@ -236,9 +236,9 @@ def compute_precision(recipe: TrainGensirr, device_type: str) -> torch.autocast:
 def shard_over_devices(
     transformer: FluxTransformer2DModel, task: nn.Module, device: torch.device, count: int
 ) -> None:
-    """Spread a model over all processes, block by block (FSDP2, torch.distributed.fsdp.fully_shard).
+    """Shard a model over all processes, block by block (FSDP2, torch.distributed.fsdp.fully_shard).
 
-    Not by Accelerate, whose FSDP is for accelerators alone: this one is tested on processors too.
+    Accelerate's FSDP is not used, as it supports GPUs only: this one is tested on CPUs too.
     """
     mesh = init_device_mesh(device.type, (count,))
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
@@ -247,10 +247,10 @@ def shard_over_devices(
 
 
 def new_optimizer(recipe: TrainGensirr, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """AdamW with the moments that the recipe asks for.
+    """Make AdamW with moments of the recipe's precision.
 
     Raises:
-        MissingExtraError: bitsandbytes is missing.
+        MissingExtraError: The package bitsandbytes is missing.
     """
     settings: dict[str, Any] = {"lr": recipe.rate, "betas": (0.9, 0.999), "weight_decay": 1e-2}
     if recipe.optimizer == "adamw":
@@ -266,14 +266,14 @@ def new_optimizer(recipe: TrainGensirr, parameters: Iterable[nn.Parameter]) -> t
 def export(
     recipe: TrainGensirr, base: Path, backbone: Backbone, weights: dict[str, Tensor], task: TaskEmbedding
 ) -> None:
-    """Write what `clearpane remove` needs: settings last, so that a folder that has them is whole.
+    """Write the files for `clearpane remove`: settings last, so that a folder with settings is complete.
 
     Args:
-        weights: of the transformer, all that were trained, by their names in it.
-        task: the task embedding.
+        weights: Trained weights of the transformer, by their names in it.
+        task: Task embedding.
     """
     output, transformer = recipe.output, backbone.transformer
-    (output / SETTINGS_FILE).unlink(missing_ok=True)  # of an earlier run: it would vouch for half of this one
+    (output / SETTINGS_FILE).unlink(missing_ok=True)  # an old one would vouch for incomplete files
     if recipe.full:
         config = FluxTransformer2DModel.load_config(base / "transformer")
         with init_empty_weights():
@@ -308,10 +308,10 @@ def export(
 
 
 def run(recipe: TrainGensirr) -> int:
-    """Train, or go on from the run's checkpoint, and write what was learnt. Returns the exit code.
+    """Train, or resume from the run's checkpoint, and write the result. Return the exit code.
 
     Raises:
-        ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
+        ClearpaneError: The recipe is invalid, or a file cannot be read or written.
     """
     check(recipe)
     base = find_base(recipe.base, (*PICTURE_PARTS, *TEXT_PARTS))
@@ -323,7 +323,7 @@ def run(recipe: TrainGensirr) -> int:
     accelerator = Accelerator(cpu=recipe.cpu)
     device = accelerator.device
     needed = needed_bytes(recipe, base, device.type, accelerator.num_processes)
-    check_memory(needed, device, recipe.side, "lower `batch` or `side`, or take a coarser `precision`")
+    check_memory(needed, device, recipe.side, "lower `batch` or `side`, or choose a coarser `precision`")
     recipe.output.mkdir(parents=True, exist_ok=True)
     text = encode_text(base, recipe.sentence)
     precision: Precision = "float32" if recipe.full else recipe.precision
@@ -363,7 +363,7 @@ def run(recipe: TrainGensirr) -> int:
     weights = fine_tune(recipe, _FREE, facts, held, optimizer, recipe.rate, loss_of, accelerator)
     if weights is None:
         return 130
-    # All processes gather what is spread over them.
+    # Sharded tensors are gathered by all processes together.
     learnt = {name: weights.get(f"task.{name}", whole(value)) for name, value in task.state_dict().items()}
     if accelerator.is_main_process:
         kind = text.prompt_embeds.dtype

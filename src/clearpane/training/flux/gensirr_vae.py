@@ -1,4 +1,4 @@
-"""The recipe of GenSIRR's re-VAE (arXiv 2512.06358, stage I): a VAE becomes equivariant to reflection."""
+"""Train GenSIRR's re-VAE (arXiv 2512.06358, stage I): make a VAE equivariant to reflection."""
 
 import hashlib
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ from clearpane.training.precision import mixed_precision
 from clearpane.training.runner import parameter_holder
 
 ADAPTER_FOLDER, VAE_FOLDER = "adapter", "vae"
-# Of a recipe, what may change while a run is interrupted.
+# Settings of a recipe that may change when a run resumes.
 _FREE = {"data", "base", "lpips", "output", "cpu", "checkpoint_every"}
 
 DESCRIPTION = """\
-Trains the VAE of GenSIRR: a LoRA after which a mixture of two pictures has
-the mixture of their latents. OUTPUT/adapter is the LoRA as peft stores it,
-OUTPUT/vae the whole VAE for clearpane train gensirr and for diffusers. An
-interrupted run goes on when the same command is given again.
+Trains the VAE of GenSIRR: a LoRA with which a mixture of two pictures has the
+mixture of their latents. OUTPUT/adapter is the LoRA in peft's format,
+OUTPUT/vae the whole VAE for clearpane train gensirr and for diffusers. Run
+the same command again to resume an interrupted run.
 
 Example:
   clearpane train gensirr-vae photos --base KONTEXT --output revae
@@ -50,39 +50,39 @@ class TrainGensirrVae:
     data: Positional[Path]
     """Folder of photographs without glass (webp, jpg, png); every sixteenth is held out."""
     base: str
-    """The base model: a directory as diffusers stores it, or a name on the model hub."""
+    """Base model: a directory in diffusers' format, or a name on the model hub."""
     output: Path
     """Folder of the run: adapter, vae, checkpoint and log."""
     rank: int = 8
     """Rank of the LoRA, on convolutions and linear layers."""
     steps: int = 30000
-    """Optimiser steps."""
+    """Number of optimiser steps."""
     batch: int = 16
-    """Mixtures a step, on each device; the paper has 128 in all."""
+    """Mixtures in a step, on each device; the paper uses 128 in all."""
     side: int = 256
-    """Crops of side x side pixels, rounded to what the VAE can take."""
+    """Side of the crops, pixels; rounded to a size that the VAE supports."""
     learning_rate: float = 1e-4
-    """Learning rate of AdamW after a warm-up over 100 steps, then kept."""
+    """Learning rate of AdamW, constant after a warm-up of 100 steps."""
     equivariance: float = 1.0
-    """Weight of the equivariance; 0 trains the reconstruction alone."""
+    """Weight of the equivariance loss; 0 trains the reconstruction alone."""
     lpips: Path | None = None
-    """Weights of LPIPS (safetensors) for the reconstruction; without them it is the squared error alone."""
+    """Weights of LPIPS (safetensors) for the reconstruction loss; default: squared error alone."""
     mixing: MixSpace = "srgb"
-    """Where pictures are mixed: srgb as in the paper, or linear, as light adds up."""
+    """Colour space of the mixtures: srgb as in the paper, or linear, as light adds up."""
     average: float = 0.999
-    """Decay of the averaged weights (EMA), which are what is saved."""
+    """Decay of the averaged weights (EMA), which are the ones saved."""
     precision: Literal["float32", "bfloat16"] = "bfloat16"
-    """What is computed in, where the device can; weights and their averages are always float32."""
+    """Precision of the computation, if the device supports it; weights and averages are always float32."""
     cpu: bool = False
-    """Train on the processor even where there is a GPU."""
+    """Train on the CPU even if there is a GPU."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     seed: int = 0
-    """Seed of all randomness."""
+    """Random seed."""
 
 
 def check(recipe: TrainGensirrVae) -> None:
-    """Raise ClearpaneError where a recipe asks for what cannot be."""
+    """Raise ClearpaneError if the settings of a recipe are invalid."""
     check_recipe(recipe, recipe.learning_rate)
     if recipe.equivariance < 0:
         raise ClearpaneError(f"`equivariance={recipe.equivariance:g}`: give 0 or more")
@@ -91,7 +91,7 @@ def check(recipe: TrainGensirrVae) -> None:
 def draw_pictures(
     pictures: list[Tensor], count: int, side: int, generator: Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Two crops to mix, ``count x 3 x side x side`` each, of different photographs, and alpha ~ U(0, 1)."""
+    """Draw crops of two different photographs, [count, 3, side, side] each, and alpha ~ U(0, 1)."""
     crops = []
     for _ in range(count):
         two = torch.randperm(len(pictures), generator=generator)[:2].tolist()
@@ -101,9 +101,9 @@ def draw_pictures(
 
 
 class EquivariantLoss(nn.Module):
-    """``|D(E(I)) - I|^2 + LPIPS + w |E(I) - ((1 - a) E(B) + a E(R))|^2`` of a step (GenSIRR, stage I).
+    """Compute ``|D(E(I)) - I|^2 + LPIPS + w |E(I) - ((1 - a) E(B) + a E(R))|^2`` (GenSIRR, stage I).
 
-    A module, so that Accelerate can spread it over several devices.
+    The loss is a module, so that Accelerate can distribute it over several devices.
     """
 
     def __init__(self, recipe: TrainGensirrVae, vae: AutoencoderKL) -> None:
@@ -131,22 +131,22 @@ class EquivariantLoss(nn.Module):
 
 
 def run(recipe: TrainGensirrVae) -> int:
-    """Train, or go on from the run's checkpoint, and write the VAE. Returns the exit code.
+    """Train, or resume from the run's checkpoint, and write the VAE. Return the exit code.
 
     Raises:
-        ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
+        ClearpaneError: The recipe is invalid, or a file cannot be read or written.
     """
     check(recipe)
     pictures = load_natural(recipe.data)
     if len(pictures) < 2:
-        raise ClearpaneError(f"{recipe.data}: {len(pictures)} photographs; mixing takes two or more")
+        raise ClearpaneError(f"{recipe.data}: holds too few photographs ({len(pictures)}); mixing needs two")
     accelerator = Accelerator(cpu=recipe.cpu)
     base = find_base(recipe.base, ("vae",))
     vae = load_vae(base).to(accelerator.device)
     multiple = 2 ** (len(vae.config.block_out_channels) - 1)
     side = max(1, round(recipe.side / multiple)) * multiple
     if (smallest := min(min(x.shape[-2:]) for x in pictures)) < side:
-        raise ClearpaneError(f"{recipe.data}: holds a picture of {smallest} pixels; `side` is {side}")
+        raise ClearpaneError(f"{recipe.data}: holds a picture of {smallest} pixels; lower `side` ({side})")
     recipe.output.mkdir(parents=True, exist_ok=True)
 
     torch.manual_seed(recipe.seed)

@@ -1,4 +1,4 @@
-"""The recipe of SIRR-LMM's panel (arXiv 2601.07209): a LoRA teaches an image editor to paint [I : T : R]."""
+"""Train SIRR-LMM's panel (arXiv 2601.07209): a LoRA teaches an image editor to paint [I : T : R]."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,16 +48,16 @@ from clearpane.training.flux.panel_batches import (
 from clearpane.training.loop import step_generator
 from clearpane.training.runner import parameter_holder
 
-# Of a recipe, what may change while a run is interrupted.
+# Settings of a recipe that may change when a run resumes.
 _FREE = {"data", "base", "real", "output", "cpu", "gradient_checkpointing", "draw_every", "checkpoint_every"}
-# Scenes that are drawn while training; they are not trained on.
+# Number of scenes held out of training, whose panels are drawn for TensorBoard.
 _DRAWN = 2
 _DRAWING_STEPS = 12
 
 DESCRIPTION = """\
 Trains the panel of SIRR-LMM: a LoRA with which FLUX.1 Kontext paints the
-photograph, its transmission and its reflection side by side. An interrupted
-run goes on when the same command is given again.
+photograph, its transmission and its reflection side by side. Run the same
+command again to resume an interrupted run.
 
 Examples:
   clearpane synthesize --output glass --layers I,T,R --size 768 \\
@@ -74,52 +74,52 @@ class TrainPanel:
     data: Positional[Path]
     """Folder with data sets of glass scenes, made by clearpane synthesize with --layers I,T,R or more."""
     base: str
-    """The base model: a directory as diffusers stores it, or a name on the model hub."""
+    """Base model: a directory in diffusers' format, or a name on the model hub."""
     output: Path
     """Folder of the run: the LoRA, the encoded caption and panel.json; checkpoint, log and drawings."""
     real: Path | None = None
-    """Folder with real pairs (NNN_input.jpg, NNN_transmission.jpg); their R is not known and left out of the
-    loss."""
+    """Folder with real pairs (NNN_input.jpg, NNN_transmission.jpg); their reflection is not known and not in
+    the loss."""
     real_share: float = 0.2
-    """Share of panels from real pairs, where --real is given."""
+    """Share of panels from real pairs, if --real is given."""
     steps: int = 4000
-    """Optimiser steps."""
+    """Number of optimiser steps."""
     batch: int = 1
-    """Panels a step, on each device."""
+    """Panels in a step, on each device."""
     side: int = 512
-    """Each of the three pictures has about SIDE x SIDE pixels."""
+    """Size of each of the three pictures: about SIDE x SIDE pixels."""
     zoom: float = 1.8
-    """Windows of a photograph are up to this much wider than that, and are shrunk."""
+    """Largest width of a crop relative to that size; larger crops are shrunk."""
     rank: int = 16
     """Rank of the LoRA."""
     targets: Literal["attention", "all"] = "all"
-    """The layers it changes: those of attention, or all in the blocks."""
+    """Layers that the LoRA changes: those of attention, or all in the blocks."""
     learning_rate: float = 1e-4
-    """Peak learning rate of AdamW; warm-up over 100 steps, then kept."""
+    """Peak learning rate of AdamW, constant after a warm-up of 100 steps."""
     guidance: float = DEFAULT_GUIDANCE
-    """What the distilled guidance is told, in training as in inference."""
+    """Guidance scale given to the distilled model, in training and inference."""
     timesteps: TimestepSampling = "logit-normal"
-    """How the shares of noise are drawn that it learns at, before they are shifted as in sampling."""
+    """Distribution of sigma in training, before it is shifted as in sampling."""
     caption: str = PANEL_CAPTION
-    """What the editor is told; encoded once, and saved beside the LoRA."""
+    """Instruction for the editor; it is encoded once and saved beside the LoRA."""
     average: float = 0.99
-    """Decay of the averaged weights (EMA), which are what is saved."""
+    """Decay of the averaged weights (EMA), which are the ones saved."""
     precision: Precision = "bfloat16"
-    """Of the base model's weights; 8bit and nf4 need an NVIDIA GPU. The LoRA is always float32."""
+    """Precision of the base model's weights; 8bit and nf4 need an NVIDIA GPU. The LoRA is always float32."""
     cpu: bool = False
-    """Train on the processor even where there is a GPU."""
+    """Train on the CPU even if there is a GPU."""
     gradient_checkpointing: bool = True
-    """Keep fewer activations and compute them again: less memory, a third more time."""
+    """Store fewer activations and recompute them: less memory, a third more time."""
     draw_every: int = 500
-    """Steps between drawn panels, for TensorBoard; 0: none."""
+    """Steps between drawings of panels for TensorBoard; 0 for none."""
     checkpoint_every: int = 250
     """Steps between checkpoints."""
     seed: int = 0
-    """Seed of all randomness."""
+    """Random seed."""
 
 
 def check(recipe: TrainPanel) -> None:
-    """Raise ClearpaneError where a recipe asks for what cannot be."""
+    """Raise ClearpaneError if the settings of a recipe are invalid."""
     check_recipe(recipe, recipe.learning_rate)
     check_photographs(recipe)
     if recipe.draw_every < 0:
@@ -127,12 +127,12 @@ def check(recipe: TrainPanel) -> None:
 
 
 def compute_precision(recipe: TrainPanel, backbone: Backbone) -> torch.autocast:
-    """bfloat16, unless all is float32."""
+    """Return autocast to bfloat16, unless the recipe is in float32."""
     return torch.autocast(backbone.device.type, torch.bfloat16, enabled=recipe.precision != "float32")
 
 
 class PanelLoss(nn.Module):
-    """The loss of a step as a module, so that Accelerate can spread it over several devices."""
+    """Compute the loss of a step; a module, so that Accelerate can distribute it over several devices."""
 
     def __init__(self, recipe: TrainPanel, backbone: Backbone, task: TaskEmbedding) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class PanelLoss(nn.Module):
         self._recipe, self._backbone, self._task = recipe, backbone, task
 
     def forward(self, pictures: Sequence[PanelPictures], generator: torch.Generator) -> Tensor:
-        """Flow matching on random windows of these pictures."""
+        """Compute flow matching on random windows of these pictures."""
         recipe, backbone = self._recipe, self._backbone
         size = draw_size(recipe.side, backbone.multiple, generator)
         batch = draw_panels(pictures, size, recipe.zoom, generator)
@@ -194,7 +194,7 @@ def export(
 
 @torch.no_grad()
 def draw(recipe: TrainPanel, backbone: Backbone, task: TaskEmbedding, scenes: list[PanelPictures]) -> Tensor:
-    """Draw a sheet [3, H, W]: each scene's painted panel above its true one."""
+    """Draw a sheet [3, H, W]: each scene's painted panel above its ground truth."""
     size = (max(1, recipe.side // backbone.multiple) * backbone.multiple,) * 2
     rows = []
     for scene in scenes:
@@ -208,10 +208,10 @@ def draw(recipe: TrainPanel, backbone: Backbone, task: TaskEmbedding, scenes: li
 
 
 def run(recipe: TrainPanel) -> int:
-    """Train, or go on from the run's checkpoint, and write the LoRA. Returns the exit code.
+    """Train, or resume from the run's checkpoint, and write the LoRA. Return the exit code.
 
     Raises:
-        ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
+        ClearpaneError: The recipe is invalid, or a file cannot be read or written.
     """
     check(recipe)
     base = find_base(recipe.base, (*PICTURE_PARTS, *TEXT_PARTS))
@@ -223,7 +223,7 @@ def run(recipe: TrainPanel) -> int:
     accelerator = Accelerator(cpu=recipe.cpu)
     size = backbone_size(base)
     needed = training_bytes(size, recipe.precision, recipe.side, recipe.rank, batch=recipe.batch)
-    remedy = "lower `batch` or `side`, or take a coarser `precision`"
+    remedy = "lower `batch` or `side`, or choose a coarser `precision`"
     check_memory(needed, accelerator.device, recipe.side, remedy)
     recipe.output.mkdir(parents=True, exist_ok=True)
     text = encode_text(base, recipe.caption)

@@ -1,4 +1,4 @@
-"""The panels [I : T : R] that an editor is trained to paint: rendered scenes, and real pairs without R."""
+"""Make the panels [I : T : R] for training: from rendered scenes, and from real pairs without R."""
 
 import math
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from clearpane.synthesis.draws import uniform
 from clearpane.synthesis.glass.layers import layer_picture
 from clearpane.training.pictures import load_pairs, random_crop, read_glass_sets, stored_pixels
 
-# Height over width of a training picture, drawn between these: upright and across, as wide as screens are.
+# Smallest and largest height over width of a training picture: portrait and landscape, as wide as screens.
 _ASPECTS = (9 / 16, 16 / 9)
 
 
 @dataclass(frozen=True, eq=False)
 class PanelPictures:
-    """One photograph through glass, taken apart; each 3 x H x W uint8.
+    """Hold one photograph through glass and its layers, each [3, H, W] uint8.
 
     Attributes:
-        input: I.
-        transmission: T as dim as the glass makes it; of real pairs B, which is all that is known.
-        reflection: R; None where it is not known.
+        input: Photograph I.
+        transmission: Transmission T, dimmed by the glass; for real pairs B, the only known layer.
+        reflection: Reflection R, or None if not known.
     """
 
     input: Tensor
@@ -37,12 +37,12 @@ class PanelPictures:
 
 @dataclass(frozen=True, eq=False)
 class PanelBatch:
-    """The panels of one step, B x 3 x h x 3 w, sRGB in [0, 1].
+    """Hold the panels of one step, [B, 3, h, 3 w], sRGB in [0, 1].
 
     Attributes:
-        panel: [I : T : R].
-        reference: [I : white : white].
-        known: B x 1 x 1 x 3, 0 where one of the three pictures is not known.
+        panel: Panels [I : T : R].
+        reference: Inputs to the editor [I : white : white].
+        known: Mask [B, 1, 1, 3] over the three pictures; 0 for an unknown one.
     """
 
     panel: Tensor
@@ -54,7 +54,7 @@ def load_glass_panels(folder: Path) -> list[PanelPictures]:
     """Load the scenes of all data sets in a folder that ``clearpane synthesize`` made with I, T and R.
 
     Raises:
-        ClearpaneError: there are none, a shard lacks one of these layers, or cannot be read.
+        ClearpaneError: There are none, a shard lacks one of these layers, or a shard cannot be read.
     """
     return [_panel_pictures(folder, sample) for sample in read_glass_sets(folder)]
 
@@ -65,22 +65,22 @@ def _panel_pictures(folder: Path, sample: StoredSample) -> PanelPictures:
             f"{folder}: training needs the layers I, T and R; make the set with `layers=I,T,R`"
         )
     layers = (torch.from_numpy(sample.layers[letter].astype(np.float32)).permute(2, 0, 1) for letter in "TR")
-    # With the photograph's tone curve: where there is no reflection T is to look as I does.
+    # With the photograph's tone curve: where there is no reflection, T must look like I.
     pictures = [layer_picture(layer, sample.scene.post).permute(1, 2, 0).numpy() for layer in layers]
     return PanelPictures(*(stored_pixels(x) for x in (sample.photograph, *pictures)))
 
 
 def load_real_panels(folder: Path) -> list[PanelPictures]:
-    """Real pairs, whose R is not known.
+    """Load real pairs, whose R is not known.
 
     Raises:
-        ClearpaneError: there are none, or one cannot be read.
+        ClearpaneError: There are none, or one cannot be read.
     """
     return [PanelPictures(pair.input, pair.truth, None) for pair in load_pairs(folder)]
 
 
 def draw_size(side: int, multiple: int, generator: Generator) -> tuple[int, int]:
-    """Height and width of a step's pictures: about ``side * side`` pixels, of an aspect that is drawn."""
+    """Draw the height and width of a step's pictures: about ``side * side`` pixels, random aspect ratio."""
     narrow, wide = _ASPECTS
     aspect = math.exp(uniform(math.log(narrow), math.log(wide), generator))
     height, width = (
@@ -92,11 +92,13 @@ def draw_size(side: int, multiple: int, generator: Generator) -> tuple[int, int]
 def draw_panels(
     pictures: Sequence[PanelPictures], size: tuple[int, int], zoom: float, generator: Generator
 ) -> PanelBatch:
-    """Crop the panels of given pictures: the same random window of each one's layers.
+    """Crop panels from given pictures: the same random window for all layers of a picture.
 
     Args:
-        size: height and width of one of the three pictures.
-        zoom: how much wider than ``size`` the window may be, before it is shrunk.
+        pictures: Pictures to crop.
+        size: Height and width of each of the three pictures, pixels.
+        zoom: Largest width of the window relative to ``size``; larger windows are shrunk.
+        generator: Random generator.
     """
     panels, references, known = [], [], []
     for picture in pictures:

@@ -1,4 +1,4 @@
-"""Objects seen otherwise: turned by quarters about the upright axis, mirrored, in other colours."""
+"""Augment objects: quarter turns about the vertical axis, mirroring, other colours."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from clearpane.synthesis.objects.samples import ObjectSample
 
 
 def augment(sample: ObjectSample, generator: Generator) -> ObjectSample:
-    """One of the eight ways and one of the six orders of the colour channels, at random."""
+    """Apply one of the eight transforms and one of the six orders of colour channels, at random."""
     quarters = int(torch.randint(4, (), generator=generator))
     mirrored = bool(torch.randint(2, (), generator=generator))
     channels = torch.randperm(3, generator=generator)
@@ -18,20 +18,20 @@ def augment(sample: ObjectSample, generator: Generator) -> ObjectSample:
 
 
 def exchange_channels(sample: ObjectSample, channels: Tensor) -> ObjectSample:
-    """Permute the colour channels of an object and of its light, which is as true as the original."""
+    """Permute the colour channels of an object and its light, which stays physically correct."""
     views = sample.views
     exchanged = {name: getattr(views, name)[:, channels] for name in ("colour", "albedo", "background")}
     return replace(sample, views=views._replace(**exchanged))
 
 
 def transform_sample(sample: ObjectSample, quarters: int, mirrored: bool) -> ObjectSample:
-    """Mirror an object (``x -> -x``) if asked to, then turn it by so many quarters about y."""
+    """Mirror an object (``x -> -x``) if asked to, then turn it by ``quarters`` quarter turns about y."""
     turn = torch.linalg.matrix_power(torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]), quarters)
     mirror = torch.diag(torch.tensor([-1.0 if mirrored else 1.0, 1, 1]))
     change = turn @ mirror
     cameras, views = sample.cameras, sample.views
     poses, intrinsics = cameras.camera_to_world.clone(), cameras.intrinsics.clone()
-    # In a mirror a camera's right is left: its pictures are flipped, so that its axes stay right-handed.
+    # A mirror swaps a camera's right and left: its pictures are flipped, so that its axes stay right-handed.
     poses[:, :3, :3] = change @ poses[:, :3, :3] @ mirror
     poses[:, :3, 3] = poses[:, :3, 3] @ change.T
     if mirrored:

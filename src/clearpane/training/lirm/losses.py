@@ -1,9 +1,9 @@
-"""What LIRM learns from: rendered patches against true ones, distances at points.
+"""Compute LIRM's losses: rendered patches against true ones, and distances at points.
 
-Source: LIRM (arXiv 2504.20026), section 3.4. Three things are other than there. LPIPS needs weights that
-cannot be shipped; in its place stand gradients at several scales and SSIM, which are not called LPIPS.
-Random objects have known metallic, roughness, depth and distance, and albedo of a known brightness: they are
-told. And normals weigh 0.2 from the first step on, not 1 later.
+Source: LIRM (arXiv 2504.20026), section 3.4. Three things differ. The weights of LPIPS cannot be shipped, so
+gradients at several scales and SSIM replace it; they are not called LPIPS. Metallic, roughness, depth,
+distance and the brightness of the albedo are supervised, since they are known for random objects. Normals
+have a weight of 0.2 from the first step on, not of 1 later.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from clearpane.reconstruction.field.rendering import Rendered
 from clearpane.training.compact.losses import gradient_loss
 
 _WINDOW = 7
-# Distances beyond are all alike: what matters is near the surface, metres.
+# Clamp on distances, metres: accuracy matters only near the surface.
 _TRUNCATION = 0.05
 WEIGHTS = {
     "colour": 5.0,
@@ -29,16 +29,16 @@ WEIGHTS = {
     "brightness": 1.0,
     "material": 0.2,
     "depth": 0.2,
-    # Pictures alone make the object too small: a ray that misses it tells nothing of how far.
+    # Pictures alone make the object too small: a ray that misses it does not show by how far.
     "distance": 2.0,
 }
-"""Of the parts of the loss."""
-# Of a patch: an object that hardly shows has no brightness to speak of.
+"""Weights of the parts of the loss."""
+# Smallest coverage of a patch for the brightness loss: below it, the brightness means little.
 _LEAST_COVERAGE = 0.01
 
 
 class Patch(NamedTuple):
-    """A window of a true view: as `clearpane.synthesis.objects.rendering.ObjectViews`, [C, h, w] each."""
+    """Hold a window of true `clearpane.synthesis.objects.rendering.ObjectViews`, [C, h, w] each."""
 
     colour: Tensor
     mask: Tensor
@@ -51,31 +51,31 @@ class Patch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PatchLosses:
-    """The parts of a patch's loss, each a number.
+    """Hold the parts of a patch's loss, each a scalar.
 
     Attributes:
-        parts: by name.
+        parts: Losses by name, before weighting.
     """
 
     parts: dict[str, Tensor]
 
     @property
     def weighted(self) -> dict[str, Tensor]:
-        """Each times its weight."""
+        """Return each part times its weight."""
         return {name: WEIGHTS[name] * value for name, value in self.parts.items()}
 
     @property
     def total(self) -> Tensor:
-        """Their weighted sum."""
+        """Return the sum of the weighted parts."""
         return torch.stack(list(self.weighted.values())).sum()
 
 
 def patch_losses(rendered: Rendered, true: Patch) -> PatchLosses:
-    """Compute the losses of a patch whose rays were rendered row by row.
+    """Compute the losses of a patch whose rays are rendered row by row.
 
-    Albedo is compared in linear light after the gain of each channel that fits it best; its brightness, which
-    the gain hides, is ``mean over channels of (sum m (a - a*) / sum m)^2``, a* being true, m the true mask.
-    Materials, normals and depth are compared as they are summed along rays, where the object is.
+    The albedo is compared in linear light after the best-fitting gain of each channel. Its brightness, which
+    the gain hides, has the loss ``mean over channels of (sum m (a - a*) / sum m)^2``; a* is the true albedo,
+    m the true mask. Materials, normals and depth are compared as summed along the rays, within the object.
     """
     height, width = true.colour.shape[-2:]
 
@@ -115,7 +115,7 @@ def channel_gain(result: Tensor, target: Tensor) -> Tensor:
 
 
 def structural_similarity(a: Tensor, b: Tensor) -> Tensor:
-    """Mean SSIM of two pictures [C, H, W] in [0, 1] over even windows of 7 x 7 (Wang et al., 2004)."""
+    """Compute the mean SSIM of pictures [C, H, W] in [0, 1], uniform 7 x 7 windows (Wang et al., 2004)."""
     first, second = 0.01**2, 0.03**2
 
     def mean(values: Tensor) -> Tensor:
@@ -129,8 +129,8 @@ def structural_similarity(a: Tensor, b: Tensor) -> Tensor:
 
 
 def distance_loss(predicted: Tensor, true: Tensor) -> Tensor:
-    """Mean absolute error of distances [P, 1] cut off at 5 cm, in units of that; times its weight."""
+    """Average the absolute error of distances [P, 1] clamped at 5 cm, in units of 5 cm, times its weight."""
     cut = _TRUNCATION
     error = predicted.clamp(-cut, cut) - true.clamp(-cut, cut)
-    # A point beyond on the wrong side would have no gradient once clamped: it keeps a little.
+    # A clamped point on the wrong side would have no gradient: an unclamped term keeps a little.
     return WEIGHTS["distance"] * (error.abs() + 0.1 * (predicted - true).abs()).mean() / cut

@@ -1,4 +1,4 @@
-"""The objects of each step, made or read ahead while the steps before are done."""
+"""Make or read the objects of each step in advance, during the steps before it."""
 
 import signal
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from clearpane.synthesis.objects.samples import ObjectDataset, ObjectSample
 
 @dataclass(frozen=True)
 class ObjectOrder:
-    """Which objects the steps have.
+    """Assign objects to steps.
 
     Attributes:
-        steps: of the run.
-        batch: objects a step, on each device.
-        kept: how many objects there are; 0: each step has new ones.
-        seed: of the order in which kept ones come.
-        process, processes: which of how many devices this is.
+        steps: Number of steps of the run.
+        batch: Objects in a step, on each device.
+        kept: Number of objects that are reused; 0 for new objects in each step.
+        seed: Random seed of the order of reused objects.
+        process, processes: Index of this device, and number of devices.
     """
 
     steps: int
@@ -32,22 +32,22 @@ class ObjectOrder:
     processes: int = 1
 
     def numbers(self, step: int) -> list[int]:
-        """Of the objects of a step."""
+        """Return the numbers of the objects of a step."""
         position = step * self.processes + self.process
         if not self.kept:
             return [position * self.batch + i for i in range(self.batch)]
-        # Not the generator of the step itself: its first number also draws how the object is turned.
+        # Not the step's own generator: its first number also draws the object's augmentation.
         drawn = np.random.default_rng(np.random.SeedSequence([self.seed, 1, position]))
         return [int(n) for n in drawn.integers(self.kept, size=self.batch)]
 
 
 class ObjectQueue:
-    """The objects of each step, made or read ahead by worker processes.
+    """Provide the objects of each step, made or read in advance by worker processes.
 
     Args:
-        data: the objects.
-        order: which of them each step has.
-        workers: processes; 0: this one makes or reads each when it is asked for.
+        data: Objects by number.
+        order: Numbers of the objects of each step.
+        workers: Number of worker processes; 0 to make or read each object on demand in this process.
     """
 
     def __init__(self, data: ObjectDataset, order: ObjectOrder, workers: int) -> None:
@@ -71,7 +71,7 @@ class ObjectQueue:
         self._next = step + 1
         try:
             return next(self._loader)
-        except ClearpaneError as error:  # a worker's comes with its traceback before it
+        except ClearpaneError as error:  # an error from a worker starts with its traceback
             raise ClearpaneError(
                 str(error).strip().splitlines()[-1].partition("Error: ")[2] or str(error)
             ) from error
@@ -79,7 +79,7 @@ class ObjectQueue:
 
 @dataclass(frozen=True)
 class _From:
-    """The numbers of all steps from one on."""
+    """List the object numbers of all steps from a given one on."""
 
     order: ObjectOrder
     step: int
@@ -94,4 +94,4 @@ class _From:
 
 def _begin(worker: int) -> None:
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends the worker

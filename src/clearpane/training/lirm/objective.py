@@ -1,4 +1,4 @@
-"""The loss of LIRM: rounds of views are looked at, target views rendered one at a time."""
+"""Compute the loss of LIRM: observe rounds of views, then render target views one at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,28 +16,28 @@ from clearpane.training.lirm.losses import Patch, distance_loss, patch_losses
 from clearpane.training.precision import mixed_precision
 
 LAST_BETA = 1 / 800
-"""Of the density at the end of training, metres.
+"""Scale beta of the density at the end of training, metres.
 
-True surfaces need a sharper one, but where a surface is known to a centimetre, a soft edge is nearer to the
-truth than a sharp one (docs/lirm.md has the figures).
+A correct surface needs a sharper density. But where a surface is only known to a centimetre, a soft edge is
+closer to the truth than a sharp one (docs/lirm.md has the figures).
 """
-# How the views of a step are shown, each as likely: in one, two or three rounds, with which its cost grows.
+# Rounds of views in a step, equally likely: one, two or three; the cost of a step grows with them.
 ROUNDS = (*[(8,)] * 5, (5,), (4,), (4, 4), (2, 6), (4, 4, 8))
 MOST_SHOWN = max(map(sum, ROUNDS))
-# In one step of so many what surrounds the objects is known; people's captures seldom have it.
+# One step in this many shows the objects' surroundings; users' captures seldom have them.
 _SURROUNDINGS_EVERY = 8
 
 
 @dataclass(frozen=True)
 class Stage:
-    """How a step is done.
+    """Configure a step.
 
     Attributes:
-        side: of the pictures.
-        beta: of the density.
-        rounds: how many views are shown in each.
-        shown: the numbers of all these views, in their order, whatever is rendered; None: others of each
-            object at each step, and none that is rendered.
+        side: Side of the pictures, pixels.
+        beta: Scale of the density, metres.
+        rounds: Number of views in each round.
+        shown: Indices of all these views in order, whatever is rendered; None to draw them anew for each
+            object and step, without the target views.
     """
 
     side: int
@@ -52,12 +52,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class TargetSampling:
-    """What is rendered of each object.
+    """Configure the rendering of each object.
 
     Attributes:
-        targets: views; one at a time is in memory.
-        patch: side of the window of each, pixels.
-        samples: points along a ray.
+        targets: Number of target views; one at a time is in memory.
+        patch: Side of the window of each target view, pixels.
+        samples: Number of samples along a ray.
     """
 
     targets: int
@@ -66,23 +66,23 @@ class TargetSampling:
 
 
 class LirmObjective(nn.Module):
-    """The loss of a step as a module, so that Accelerate can spread it over several devices.
+    """Compute the loss of a step; a module, so that Accelerate can distribute it over several devices.
 
-    Of the rendering, only one target view's graph exists at a time: its gradient with regard to the planes
-    and heads is taken at once and summed; the sum then goes back through the transformer in one sweep.
+    Only one target view's graph exists at a time: its gradient with respect to planes and heads is taken at
+    once and added up. The sum then goes through the transformer in a single backward pass.
     """
 
     def __init__(self, lirm: Lirm, sampling: TargetSampling) -> None:
         super().__init__()
         self.lirm = lirm
         self.parts: dict[str, Tensor] = {}
-        """Of the last step: what its loss on this device is made of, weighted."""
+        """Weighted parts of the last step's loss on this device, by name."""
         self._sampling = sampling
 
     def forward(self, samples: Sequence[ObjectSample], stage: Stage, generator: Generator) -> Tensor:
         """Compute the mean loss over objects, rounds and target views.
 
-        Its gradient is that of the loss; all of it flows through one product of gradients and values.
+        The gradient of the result is that of the loss; it is passed on as a product of gradients and values.
         """
         device = next(self.lirm.parameters()).device
         rounds, targets = stage.rounds, self._sampling.targets
@@ -123,7 +123,7 @@ class LirmObjective(nn.Module):
         """Return the loss of one object's targets, without its graph, and a value that carries its gradient.
 
         Args:
-            share: of this loss in that of the step.
+            share: Share of this loss in the loss of the step.
         """
         flowing = [x for x in (field.planes, field.panoramas, field.volume) if x is not None]
         leaves = [x.detach().requires_grad_() for x in flowing]
@@ -172,10 +172,10 @@ class LirmObjective(nn.Module):
 
 
 def draw_order(cameras: Cameras, targets: int, generator: Generator) -> Tensor:
-    """Draw the order of an object's views: first those that are rendered, then those to be shown.
+    """Draw the order of an object's views: first the target views, then the views to show.
 
-    For half of all objects each that is shown is the farthest from those before: from all sides at once, as
-    models are measured.
+    For half of the objects, each view to show is the farthest from the earlier ones: they cover all sides, as
+    in evaluations.
     """
     order = torch.randperm(len(cameras.camera_to_world), generator=generator)
     if torch.randint(2, (), generator=generator):
@@ -191,7 +191,7 @@ def reduced(sample: ObjectSample, side: int) -> ObjectSample:
     if factor == 1:
         return sample
     views = type(sample.views)(*(F.avg_pool2d(x, factor) for x in sample.views))
-    # A mean depth is that of what is seen; elsewhere it is 0.
+    # The mean depth is that of the covered part; elsewhere it is 0.
     depth = F.avg_pool2d(sample.views.depth * sample.views.mask, factor) / views.mask.clamp(min=1e-6)
     return ObjectSample(
         views._replace(depth=depth), cameras.resized(side, side), sample.points, sample.distances
@@ -204,8 +204,10 @@ def stack_views(
     """Collect some views of each object as the model's input.
 
     Args:
-        chosen: the numbers of each object's views.
-        surroundings: whether what surrounds the objects is known.
+        samples: Objects.
+        chosen: Indices of each object's views.
+        surroundings: True to show the objects' surroundings.
+        device: Device of the result.
     """
     pairs = list(zip(samples, chosen, strict=True))
     cameras = [s.cameras[c] for s, c in pairs]

@@ -1,4 +1,4 @@
-"""The recipe of LIRM (arXiv 2504.20026): random objects, from coarse to fine, one target view at a time."""
+"""Train LIRM (arXiv 2504.20026): random objects, coarse to fine, one target view at a time."""
 
 import copy
 import hashlib
@@ -42,7 +42,7 @@ from clearpane.training.loop import AveragedWeights, TrainingState, step_generat
 from clearpane.training.runner import Schedule, run_steps
 
 WEIGHTS_FILE = "lirm.safetensors"
-# Of a recipe, what may change while a run is interrupted.
+# Settings of a recipe that may change when a run resumes.
 _FREE = {
     "output",
     "environments",
@@ -54,25 +54,25 @@ _FREE = {
     "validation",
     "init",
 }
-# SSIM's windows and the coarsest gradients fit in it.
+# Smallest patch that fits SSIM's windows and the coarsest gradients.
 _LEAST_PATCH = 8
-# 1 / beta, per metre. A model that starts from the visual hull has nothing to find in a fog.
+# First 1 / beta, per metre. A model that starts from the visual hull gains nothing from a fog.
 _FIRST_SHARPNESS = {"small": 800.0, "paper": 20.0}
 _LAST_SHARPNESS = 1 / LAST_BETA
-# The same in all runs, so that they compare.
+# The same in all runs, so that their results are comparable.
 _VALIDATION_SEED = 1_000_000
 _SIZES = {"small": LIRM_SMALL, "paper": LirmConfig()}
 
 DESCRIPTION = """\
 Trains LIRM: a transformer that makes a relightable object from a few views.
-It learns from random objects, which are made while it trains. An interrupted
-run goes on when the same command is given again.
+It learns from random objects, which are made during training. Run the same
+command again to resume an interrupted run.
 
 Examples:
   clearpane train lirm --output run --environments hdris --materials pbr
   clearpane train lirm --output run --objects 2000 --workers 2
-      keeps 2000 objects in run/objects: on a processor, rendering them is
-      what takes longest
+      keeps 2000 objects in run/objects: on a CPU, rendering them takes most of
+          the time
 """
 
 
@@ -83,53 +83,54 @@ class TrainLirm:
     output: Path
     """Folder of the run: the weights, checkpoint and log, and the objects that are kept."""
     environments: Path | None = None
-    """Folder with equirectangular HDR maps to light objects with; without it, drawn skies."""
+    """Folder with equirectangular HDR maps that light the objects; default: synthetic skies."""
     materials: Path | None = None
-    """Folder with a folder for each PBR texture set; without it, procedural materials alone."""
+    """Folder with a sub-folder for each PBR texture set; default: procedural materials alone."""
     size: Literal["small", "paper"] = "small"
-    """The model: lirm-small, or the paper's."""
+    """Size of the model: lirm-small, or the paper's."""
     objects: int = 0
-    """How many objects are kept and shown again, of some 7 MB each; 0: each step has new ones."""
+    """Number of objects that are kept and reused, some 7 MB each; 0 for new objects in each step."""
     side: int = 128
-    """Pictures have SIDE x SIDE pixels."""
+    """Side of the pictures, pixels."""
     coarse_side: int = 64
-    """Their size in the first part of the run."""
+    """Side of the pictures in the first part of the run, pixels."""
     coarse_share: float = 0.6
-    """How much of the run that part is."""
+    """Length of that part as a share of the run."""
     targets: int = 4
-    """Views of each object that are rendered and compared; one at a time is in memory."""
+    """Number of target views rendered for each object; one at a time is in memory."""
     patch: int = 32
-    """Side of the window of a target view that is rendered, pixels."""
+    """Side of the window rendered in a target view, pixels."""
     samples: int = 96
-    """Points along a ray."""
+    """Number of samples along a ray."""
     steps: int = 10_000
-    """Optimiser steps."""
+    """Number of optimiser steps."""
     batch: int = 1
-    """Objects a step, on each device."""
+    """Objects in a step, on each device."""
     learning_rate: float = 4e-4
-    """Peak learning rate of AdamW; then half a cosine down to a twentieth."""
+    """Peak learning rate of AdamW; half a cosine brings it down to a twentieth."""
     average: float = 0.999
-    """Decay of the averaged weights (EMA), which are what is saved."""
+    """Decay of the averaged weights (EMA), which are the ones saved."""
     workers: int = 1
-    """Processes that make or read objects, on the processor; 0: training itself does, on its GPU."""
+    """Number of processes that make or read objects, on the CPU; 0 to do it in the training process, on its
+    GPU."""
     cpu: bool = False
-    """Train on the processor even where there is a GPU."""
+    """Train on the CPU even if there is a GPU."""
     gradient_checkpointing: bool = False
-    """Keep fewer activations and compute them again: less memory, a third more time."""
+    """Store fewer activations and recompute them: less memory, a third more time."""
     checkpoint_every: int = 250
     """Steps between checkpoints."""
     validation: int = 4
-    """Objects of another seed, of which new views are measured after the first step and at each checkpoint,
-    under the run's own maps; 0: none."""
+    """Number of validation objects with another seed, whose new views are scored after the first step and at
+    each checkpoint, under the run's own maps; 0 for none."""
     init: Path | None = None
-    """Weights to begin with: lirm-small, which come with Clearpane, or those of an earlier run; the schedule
-    begins anew."""
+    """Initial weights: lirm-small, which comes with Clearpane, or those of an earlier run; the learning rate
+    starts again."""
     seed: int = 0
-    """Seed of all randomness."""
+    """Random seed."""
 
 
 def check(recipe: TrainLirm) -> None:
-    """Raise ClearpaneError where a recipe asks for what cannot be."""
+    """Raise ClearpaneError if the settings of a recipe are invalid."""
     for name in ("side", "coarse_side", "targets", "patch", "samples", "steps", "batch", "checkpoint_every"):
         if getattr(recipe, name) < 1:
             raise ClearpaneError(f"`{name}={getattr(recipe, name)}`: give 1 or more")
@@ -143,12 +144,12 @@ def check(recipe: TrainLirm) -> None:
     if not 0 < recipe.learning_rate < math.inf:
         raise ClearpaneError(f"`learning_rate={recipe.learning_rate:g}`: give more than 0")
     if recipe.init and recipe.init.resolve() == (recipe.output / WEIGHTS_FILE).resolve():
-        raise ClearpaneError(f"`init={recipe.init}`: this run would write over it; choose another `output`")
+        raise ClearpaneError(f"`init={recipe.init}`: this run would overwrite it; choose another `output`")
     patch = _SIZES[recipe.size].patch
     if recipe.side % recipe.coarse_side or recipe.coarse_side % patch:
         raise ClearpaneError(
-            f"`side={recipe.side}` `coarse_side={recipe.coarse_side}`: the second is a multiple of {patch} "
-            "and divides the first"
+            f"`coarse_side={recipe.coarse_side}`: give a multiple of {patch} that divides "
+            f"`side={recipe.side}`"
         )
     if not _LEAST_PATCH <= recipe.patch <= recipe.coarse_side:
         raise ClearpaneError(
@@ -156,27 +157,27 @@ def check(recipe: TrainLirm) -> None:
         )
     most = ObjectStream().views - MOST_SHOWN
     if recipe.targets > most:
-        raise ClearpaneError(f"`targets={recipe.targets}`: give {most} or less; the other views are shown")
+        raise ClearpaneError(f"`targets={recipe.targets}`: give {most} or less, to leave views to show")
 
 
 def stage_at(recipe: TrainLirm, step: int) -> Stage:
-    """Coarse pictures first; 1 / beta up to that of `LAST_BETA` by the same factor each step; random rounds.
+    """Return a step's settings: coarse pictures first, 1 / beta growing geometrically, random rounds.
 
-    A small model has it throughout. A ray that grazes the object passes enough of the tail of its density to
-    be stopped: at the paper's 200 per metre outlines are 1 to 2 cm too wide, at 800 half a centimetre. A
-    surface that fits them then is as much too small.
+    1 / beta ends at that of `LAST_BETA`; a small model has it throughout. The tail of the density stops rays
+    that graze the object: at the paper's 200 per metre outlines are 1 to 2 cm too wide, at 800 half a
+    centimetre. A surface that fits such outlines is too small by as much.
     """
     progress = step / recipe.steps
     first = _FIRST_SHARPNESS[recipe.size]
     sharpness = first * (_LAST_SHARPNESS / first) ** progress
     side = recipe.coarse_side if progress < recipe.coarse_share else recipe.side
-    # The same on all devices, which wait for each other; a stream of its own, see `ObjectOrder`.
+    # The same draw on all devices, which wait for each other; a separate stream, see `ObjectOrder`.
     drawn = np.random.default_rng(np.random.SeedSequence([recipe.seed, 2, step]))
     return Stage(side, 1 / sharpness, ROUNDS[int(drawn.integers(len(ROUNDS)))])
 
 
 def open_objects(recipe: TrainLirm, device: torch.device) -> ObjectDataset:
-    """Open the objects of a run; without workers they are rendered on a device."""
+    """Open the objects of a run; without workers they are rendered on ``device``."""
     folder = recipe.output / "objects" if recipe.objects else None
     materials = load_materials(recipe.materials) if recipe.materials else ()
     maps = Pictures(recipe.environments, ENVIRONMENT_SUFFIXES) if recipe.environments else None
@@ -189,31 +190,31 @@ def open_objects(recipe: TrainLirm, device: torch.device) -> ObjectDataset:
 
 
 def open_validation(recipe: TrainLirm, objects: ObjectDataset, device: torch.device) -> ObjectDataset:
-    """Open the objects that a run is measured on: other ones of the same kind, kept in its folder."""
+    """Open the validation objects of a run: other objects of the same kind, kept in its folder."""
     stream = replace(objects.stream, seed=_VALIDATION_SEED)
     return ObjectDataset(objects.sources, stream, recipe.output / "validation", device)
 
 
 def first_model(recipe: TrainLirm) -> Lirm:
-    """Make the model that training begins with.
+    """Make the initial model of a training.
 
     Raises:
-        ClearpaneError: the weights to begin with cannot be read, or are of another size.
+        ClearpaneError: The initial weights cannot be read, or have another size.
     """
     config = _SIZES[recipe.size]
     if recipe.init is None:
         return Lirm(config)
     lirm = load_lirm(recipe.init)
     if lirm.config != config:
-        raise ClearpaneError(f"`init={recipe.init}`: these weights are not of the size {recipe.size}")
+        raise ClearpaneError(f"`init={recipe.init}`: these weights do not have the size {recipe.size}")
     return lirm.train()
 
 
 def run(recipe: TrainLirm) -> int:
-    """Train, or go on from the run's checkpoint, and write the weights. Returns the exit code.
+    """Train, or resume from the run's checkpoint, and write the weights. Return the exit code.
 
     Raises:
-        ClearpaneError: the recipe asks for what cannot be, or a file cannot be read or written.
+        ClearpaneError: The recipe is invalid, or a file cannot be read or written.
     """
     if recipe.init:
         recipe = replace(recipe, init=weights_file(recipe.init))
@@ -246,7 +247,7 @@ def run(recipe: TrainLirm) -> int:
     maps = set(objects.sources.facts()["environments"])
     if recipe.init:
         maps |= set(trained_environments(recipe.init))
-    # The others wait. What cannot be drawn is said before hours of steps.
+    # The other processes wait. Data that cannot be drawn are reported before hours of steps.
     with accelerator.main_process_first():
         validation = None
         if recipe.validation and accelerator.is_main_process:
@@ -267,7 +268,7 @@ def run(recipe: TrainLirm) -> int:
         return loss
 
     def export() -> Path:
-        """Write the averaged weights as they are now."""
+        """Write the current averaged weights."""
         path = recipe.output / WEIGHTS_FILE
         save_lirm(path, lirm.config, state.average.weights, tuple(sorted(maps)))
         return path
@@ -276,9 +277,9 @@ def run(recipe: TrainLirm) -> int:
         writer = curves.add(step, loss, rate)
         for name, value in module.parts.items():
             writer.add_scalar(f"loss/{name}", float(value), step)
-        if step % recipe.checkpoint_every == 0:  # what is learnt can be used before the end
+        if step % recipe.checkpoint_every == 0:  # the weights can be used before the end
             export()
-        # After the first step, of the warm-up, it is still what it began with.
+        # After the first step, in the warm-up, the model is nearly the initial one.
         if validation is not None and (step in (1, recipe.steps) or step % recipe.checkpoint_every == 0):
             averaged.load_state_dict(state.average.weights)
             psnr = new_view_psnr(averaged, (validation[number] for number in range(recipe.validation)))

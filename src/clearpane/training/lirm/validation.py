@@ -1,4 +1,4 @@
-"""How well LIRM does while it is trained: new views of objects that it is not trained on."""
+"""Validate LIRM during training: score new views of objects that it is not trained on."""
 
 from collections.abc import Iterable
 
@@ -13,16 +13,16 @@ from clearpane.synthesis.objects.samples import ObjectSample
 from clearpane.training.lirm.objective import LAST_BETA, stack_views
 
 FINAL_RENDERING = RenderOptions(LAST_BETA, samples=128, occupancy=48)
-"""How results are rendered that are measured: finer than in training, where time counts."""
+"""Rendering options of validation: finer than in training, where time matters."""
 # As in `benchmarks/lirm/feed_forward.py`; two new views of each object are enough to rank checkpoints.
 _SHOWN, _NEW = 8, 2
 
 
 @torch.no_grad()
 def new_view_psnr(lirm: Lirm, samples: Iterable[ObjectSample]) -> float:
-    """PSNR of whole pictures on white, dB: the mean over two new views of each object.
+    """Compute the mean PSNR, dB, of whole pictures on white: two new views of each object.
 
-    Eight others are shown in one round, each the farthest from those before.
+    Eight other views are shown in one round, each the farthest from those before.
     """
     device = next(lirm.parameters()).device
     scores = []
