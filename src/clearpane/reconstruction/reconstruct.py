@@ -1,4 +1,4 @@
-"""Reconstruction from photographs to an asset: open, cut out, fit, bake."""
+"""Reconstruct an asset from photographs: open, cut out, fit, bake."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -21,12 +21,12 @@ from clearpane.reconstruction.fitting.starting import start_from_hull, start_fro
 from clearpane.reconstruction.lirm.model import Lirm
 
 Stage = Literal["open", "cut out", "fit", "bake"]
-"""The stages of a reconstruction, in this order."""
+"""Stages of a reconstruction, in order."""
 
 
 @dataclass(frozen=True)
 class ReconstructSettings:
-    """Settings of a reconstruction.
+    """Configure a reconstruction.
 
     Attributes:
         side: Side to which the views are cropped and resized, pixels.
@@ -41,7 +41,7 @@ class ReconstructSettings:
 
 @dataclass(frozen=True, eq=False)
 class StageReport:
-    """The stage that begins, and the results of the stages before it.
+    """Report the stage that begins, and the results of the earlier stages.
 
     Attributes:
         stage: Stage that begins or continues.
@@ -58,7 +58,7 @@ class StageReport:
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """The result of a reconstruction.
+    """Hold the result of a reconstruction.
 
     Attributes:
         asset: Asset in the photographs' world, turned so that +y is up; see `in_photographs_world`.
@@ -96,8 +96,8 @@ def reconstruct(
         on_progress: Called during the stage "fit", as in `clearpane.reconstruction.fitting.refine.refine`.
 
     Raises:
-        ClearpaneError: the photographs cannot be used, or show no object.
-        MissingExtraError: a package of the extra [3d] is not installed.
+        ClearpaneError: The photographs cannot be used, or show no object.
+        MissingExtraError: A package of the extra [3d] is not installed.
     """
     # 1. Open the photographs; find their poses where no file gives them.
     on_stage(StageReport("open", "reading the photographs' list and poses"))
@@ -153,15 +153,15 @@ def make_asset(refined: Refined, capture: Capture, settings: ReconstructSettings
     """Bake a fitted object into triangles and textures.
 
     Raises:
-        ClearpaneError: nothing is left of the object.
-        MissingExtraError: a package of the extra [3d] is not installed.
+        ClearpaneError: Nothing is left of the object.
+        MissingExtraError: A package of the extra [3d] is not installed.
     """
     asset = bake_asset(refined.field, settings.fineness)
     return Reconstruction(in_photographs_world(asset, capture.placement), refined, capture)
 
 
 def in_photographs_world(asset: Asset, placement: Placement) -> Asset:
-    """Move an asset from the cube's world to its place and size in the photographs' world; +y is up.
+    """Move an asset from the cube's world to its position and size in the photographs' world; +y is up.
 
     The rotation stays: ``x / scale + rotation @ centre``. Where the photographs' z is up, that is glTF's
     usual change of axes, ``(x, y, z) -> (x, z, -y)``: programs that undo it agree with the photographs.

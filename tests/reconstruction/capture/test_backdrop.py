@@ -74,7 +74,7 @@ def test_what_cannot_be_told_apart_is_refused() -> None:
     with pytest.raises(ClearpaneError, match="nothing stands out from the backdrop; give masks"):
         backdrop_segmenter(before(BACKDROPS["shaded"], np.zeros_like(BALL), (0.8, 0.2, 0.1)))
     inner = (np.abs(COLUMN - 80) < 78) & (np.abs(ROW - 60) < 58)
-    with pytest.raises(ClearpaneError, match="cannot be told from the backdrop"):
+    with pytest.raises(ClearpaneError, match="cannot be distinguished from the backdrop"):
         backdrop_segmenter(np.where(inner[..., None], [0.9, 0.1, 0.1], 1.0).astype(np.float32))
 
 

@@ -275,7 +275,7 @@ def test_the_axes_of_cameras_meet() -> None:
         pose[:3, 2], pose[:3, 3] = -np.asarray(away), CENTRE + 3 * np.asarray(away)
         poses.append(pose)
     np.testing.assert_allclose(axes_meet(poses), CENTRE)
-    with pytest.raises(ClearpaneError, match="all look the same way"):
+    with pytest.raises(ClearpaneError, match="all point the same way"):
         axes_meet([np.eye(4)] * 3)
 
 

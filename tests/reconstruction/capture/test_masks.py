@@ -87,7 +87,7 @@ def test_a_program_finds_the_object(tmp_path: Path, wanted: str) -> None:
     ("wanted", "says"),
     [
         ("fail", r"failed with status 1: no model is loaded$"),
-        ("nothing", r"ended well but wrote no mask to \{output\}$"),
+        ("nothing", r"succeeded but wrote no mask to \{output\}$"),
         ("small", r"wrote no mask: .*the mask is 8 x 6, but its photograph is 16 x 12"),
         ("text", r"wrote no mask: .*is not a picture that can be read"),
     ],
@@ -100,9 +100,9 @@ def test_a_program_that_fails_is_named(tmp_path: Path, wanted: str, says: str) -
 
 
 def test_commands_that_cannot_be_meant_are_refused() -> None:
-    with pytest.raises(ClearpaneError, match=r"does not say \{output\}"):
+    with pytest.raises(ClearpaneError, match=r"lacks \{output\}"):
         command_segmenter("rembg i {input}")
-    with pytest.raises(ClearpaneError, match=r"does not say \{input\}"):
+    with pytest.raises(ClearpaneError, match=r"lacks \{input\}"):
         command_segmenter("{input} {output}")
     with pytest.raises(ClearpaneError, match="cannot be split into words"):
         command_segmenter("rembg '{input} {output}")
@@ -148,7 +148,7 @@ def test_masks_are_found_by_name(tmp_path: Path) -> None:
 
 def test_a_photograph_is_not_its_own_mask(tmp_path: Path) -> None:
     picture = write(tmp_path / "a.png", "RGB")
-    with pytest.raises(ClearpaneError, match=r"holds no mask of any photograph; name them .* as a\.png"):
+    with pytest.raises(ClearpaneError, match=r"holds no mask of any photograph; name masks .* as a\.png"):
         find_masks(tmp_path, [picture])
     beside = write(tmp_path / "a_mask.png", "L")
     assert find_masks(tmp_path, [picture]) == ([beside], ())

@@ -151,7 +151,7 @@ def test_plain_photographs_get_poses(tmp_path: Path, posed: list[Any], folder: s
 def test_too_few_photographs_are_refused(tmp_path: Path, names: list[str], says: str) -> None:
     write_pictures(tmp_path, *names)
     with pytest.raises(
-        ClearpaneError, match=f"{says}, from which .*name a transforms.json.*at least 3"
+        ClearpaneError, match=f"{says}; name a transforms.json.*at least 3"
     ) as error:
         open_views(tmp_path)
     assert "\n" not in str(error.value)
@@ -159,7 +159,7 @@ def test_too_few_photographs_are_refused(tmp_path: Path, names: list[str], says:
 
 def test_anything_else_is_refused(tmp_path: Path) -> None:
     write_pictures(tmp_path, "a.jpg")
-    with pytest.raises(ClearpaneError, match=r"a\.jpg: is a file, from which no object is known; name a"):
+    with pytest.raises(ClearpaneError, match=r"a\.jpg: is a file that describes no object; name a"):
         open_views(tmp_path / "a.jpg")
     with pytest.raises(ClearpaneError, match=r"none: no such file or folder; name a transforms\.json"):
         open_views(tmp_path / "none")

@@ -189,7 +189,7 @@ def test_on_a_turntable_masks_tell_what_moves(pictures: list[Path], tmp_path: Pa
     Image.fromarray(still).save(turned[-1])
     steps: list[str] = []
     found = find_poses(turned, [*masks, None], steps.append)
-    assert "once more, by what the masks show" in steps
+    assert "matching again within the masks" in steps
     assert found.warnings == ("no pose was found for bare.png; left out",)
     assert [p.mask for p in found.photographs] == masks
     centres = np.stack([p.camera_to_world[:3, 3] for p in found.photographs])

@@ -36,7 +36,7 @@ from ..conftest import TINY, Sphere, orbit, sphere_views
 def few_rays() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clearpane.reconstruction.fitting.refine._RAYS", 256)
-        patch.setattr("clearpane.reconstruction.fitting.refine._LOOKED_AT", 1024)
+        patch.setattr("clearpane.reconstruction.fitting.refine._EVALUATED", 1024)
         yield
 
 

@@ -1,4 +1,4 @@
-"""A textured object and its files: glTF 2.0 (GLB), OBJ and PLY, written by trimesh.
+"""Write textured objects as glTF 2.0 (GLB), OBJ and PLY, with trimesh.
 
 glTF's conventions: y up, metres, texture rows from the top; base colour as sRGB, everything else as plain
 numbers; roughness in the green channel, metallic in the blue one, occlusion in the red one; normals in the
@@ -23,16 +23,17 @@ FORMATS = (".glb", ".obj", ".ply")
 
 @dataclass(frozen=True, eq=False)
 class Asset:
-    """A mesh with its materials as textures, all of one size.
+    """Hold a mesh and its materials as textures, all of one size.
 
     Attributes:
-        mesh: vertices along seams are there once for each chart.
-        coordinates: of its vertices, [V, 2] in [0, 1], from the texture's upper left corner.
-        normals: of its vertices, unit length, [V, 3].
-        albedo: linear, [S, S, 3].
-        metallic, roughness: [S, S].
-        normal_map: in tangent space, unit length, [S, S, 3]; z is away from the surface.
-        occlusion: how much of the sky is not hidden, [S, S].
+        mesh: Triangles; vertices along seams are repeated, once for each chart.
+        coordinates: Texture coordinates of the vertices [V, 2], in [0, 1], from the texture's upper left
+            corner.
+        normals: Unit normals of the vertices [V, 3].
+        albedo: Linear base colour [S, S, 3].
+        metallic, roughness: Material parameters [S, S], in [0, 1].
+        normal_map: Unit normals in tangent space [S, S, 3]; z points away from the surface.
+        occlusion: Unoccluded fraction of the sky [S, S], in [0, 1].
     """
 
     mesh: Mesh
@@ -48,13 +49,13 @@ class Asset:
 def save_asset(asset: Asset, path: Path, overwrite: bool = False) -> None:
     """Write an asset, each file whole or not at all, in the format that the file's name ends in.
 
-    ``duck.glb`` is one file with all textures. The others have no place for all of them: ``duck.obj`` has the
-    base colour beside it, as ``duck.mtl`` and ``duck_albedo.png`` (spaces in these names become ``_``), and
-    ``duck.ply`` has it at its vertices. No folder is ever replaced.
+    ``duck.glb`` is one file with all textures. The other formats cannot hold all of them: ``duck.obj`` has
+    the base colour beside it, as ``duck.mtl`` and ``duck_albedo.png`` (spaces in these names become ``_``),
+    and ``duck.ply`` stores it at the vertices. No folder is ever replaced.
 
     Raises:
-        ClearpaneError: see `check_asset_path`; or a file that cannot be written.
-        MissingExtraError: trimesh is not installed.
+        ClearpaneError: See `check_asset_path`; or a file cannot be written.
+        MissingExtraError: Trimesh is not installed.
     """
     check_asset_path(path, overwrite)
     try:
@@ -87,8 +88,8 @@ def check_asset_path(path: Path, overwrite: bool = False) -> None:
     """Refuse a path that `save_asset` cannot write to, before hours are spent on the asset.
 
     Raises:
-        ClearpaneError: another ending; no folder to write into; a file that would be written is there and
-            may not be overwritten, or is a folder.
+        ClearpaneError: The suffix is not supported; the parent folder is missing; a file that would be
+            written exists and may not be overwritten, or is a folder.
     """
     if path.suffix.lower() not in FORMATS:
         raise ClearpaneError(f"{path}: an asset is written as {', '.join(FORMATS)}")

@@ -1,4 +1,4 @@
-"""Parts of an object, each with its own textures, made one mesh with one texture of each kind."""
+"""Merge the parts of an object, each with its own textures, into one mesh with one texture of each kind."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -13,29 +13,29 @@ from clearpane.geometry.mesh import Mesh
 from clearpane.reconstruction.asset.unwrapping import fill_gaps, find_texels, unwrap
 
 CHANNELS = 9
-"""Of a stack of textures: albedo, metallic, roughness, normal map, occlusion."""
+"""Channels of a stack of textures: albedo, metallic, roughness, normal map, occlusion."""
 _COLOUR, _NORMAL = slice(0, 3), slice(5, 8)
 
 _LARGEST = 4096
-# Texels around a cell that go on as the texture does, for what looks between texels.
+# Texels around a cell that continue its texture, for bilinear filtering.
 _EDGE = 2
-# Texels along a side for each triangle's colours, as far as there is room.
+# Texels along a side for each triangle's colours, where there is enough room.
 _TEXELS_A_TRIANGLE = 4
-# Coordinates so little outside [0, 1] are rounding, not repetition.
+# Coordinates this little outside [0, 1] are rounding, not repetition.
 _ROUNDING = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A mesh with its own textures.
+    """Hold a mesh with its own textures.
 
     Attributes:
-        vertices: [V, 3].
-        faces: [F, 3].
-        normals: of unit length, [V, 3].
-        coordinates: from the texture's upper left corner, [V, 2]; beyond [0, 1] it is repeated.
-        surface: its textures, [9, S, S]; shared by parts of one material.
-        colours: of its vertices, linear, [V, 3], which multiply the albedo; or none.
+        vertices: Positions [V, 3].
+        faces: Vertex indices of the triangles [F, 3].
+        normals: Unit normals of the vertices [V, 3].
+        coordinates: Texture coordinates [V, 2] from the upper left corner; the texture repeats beyond [0, 1].
+        surface: Stack of textures [9, S, S], shared by the parts of one material.
+        colours: Linear vertex colours [V, 3] that multiply the albedo, or None.
     """
 
     vertices: np.ndarray
@@ -47,18 +47,18 @@ class Part:
 
 
 def cell_side(count: int) -> int:
-    """Texels along a side that each of so many textures may have in one of 4096."""
+    """Return the side, in texels, that each of ``count`` textures may have in an atlas of 4096 x 4096."""
     return _LARGEST if count <= 1 else max(1, _LARGEST // math.ceil(math.sqrt(count)) - 2 * _EDGE)
 
 
 def joined(parts: Sequence[Part]) -> tuple[Mesh, np.ndarray, np.ndarray, np.ndarray]:
-    """One mesh, its texture coordinates [V, 2] and normals [V, 3], and its textures [S, S, 9].
+    """Merge parts into one mesh, texture coordinates [V, 2], normals [V, 3] and textures [S, S, 9].
 
-    Parts of different textures get a cell each, all cells of one size; no texture is larger than 4096. Cells
-    are drawn one after the other, at the size that they have.
+    Parts with different textures get a cell each, all cells of one size; no texture is larger than 4096.
+    Cells are drawn one after the other, at their final size.
 
     Raises:
-        MissingExtraError: there are colours of vertices, and xatlas is not installed.
+        MissingExtraError: A part has vertex colours, and xatlas is not installed.
     """
     cells = [_Cell.of(part) for part in parts]
     kinds = {cell.key for cell in cells}
@@ -90,12 +90,12 @@ def joined(parts: Sequence[Part]) -> tuple[Mesh, np.ndarray, np.ndarray, np.ndar
 
 @dataclass(frozen=True, eq=False)
 class _Cell:
-    """What a part shows of its textures.
+    """Describe the piece of texture that a part shows.
 
     Attributes:
-        painted: by colours of its vertices, which get a texture of their own.
-        tint: linear, of all its vertices, where it is not.
-        times: how often the textures are repeated across and down, from ``low`` on.
+        painted: True for a part with several vertex colours, which gets a texture of its own.
+        tint: Linear colour of all vertices, for a part that is not painted.
+        times: Repetitions of the textures across and down, counted from ``low``.
     """
 
     part: Part
@@ -111,7 +111,7 @@ class _Cell:
         if colours is not None:
             if np.ptp(colours, axis=0).max() < 1e-6:
                 tint = tuple(colours[0].tolist())
-            else:  # a normal map would no longer fit
+            else:  # new texture coordinates would break a normal map
                 flat = part.surface.new_tensor([0.0, 0.0, 1.0])[:, None, None]
                 painted = bool((part.surface[_NORMAL] - flat).abs().max() <= 1e-2)
         low = np.floor(part.coordinates.min(0) + _ROUNDING)
@@ -121,12 +121,12 @@ class _Cell:
 
     @property
     def key(self) -> Hashable:
-        """The same of those that look the same."""
+        """Return a key that is equal for cells with equal content."""
         return id(self.part) if self.painted else (id(self.part.surface), self.tint, self.times)
 
     @property
     def size(self) -> int:
-        """Texels along a side that it would have by itself."""
+        """Return the side, in texels, that the cell would have by itself."""
         size = self.part.surface.shape[-1]
         if self.painted:
             wanted = _TEXELS_A_TRIANGLE * math.sqrt(len(self.part.faces))
@@ -134,14 +134,14 @@ class _Cell:
         return size * max(self.times)
 
     def placed(self, side: int) -> Part:
-        """Return the part with coordinates in [0, 1] of a cell with a number of texels."""
+        """Return the part with coordinates in [0, 1] of a cell of ``side`` texels."""
         if self.painted:
             return _painted(self.part, min(self.size, side))
         times = np.asarray(self.times)
         return replace(self.part, coordinates=np.clip((self.part.coordinates - self.low) / times, 0, 1))
 
     def draw(self, placed: Part, side: int) -> Tensor:
-        """Return the cell, [9, side, side]."""
+        """Draw the cell, [9, side, side]."""
         if self.painted:
             return scaled(placed.surface, (side, side))
         across, down = (min(n, side) for n in self.times)
@@ -152,7 +152,7 @@ class _Cell:
 
 
 def _painted(part: Part, size: int) -> Part:
-    """Laid flat anew, with colours of vertices in the albedo."""
+    """Unwrap the part anew, with its vertex colours multiplied into the albedo."""
     assert part.colours is not None
     laid = unwrap(Mesh(part.vertices, part.faces), size)
     texels = find_texels(laid, size)
@@ -173,14 +173,14 @@ def _painted(part: Part, size: int) -> Part:
 
 
 def _sampled(surface: Tensor, coordinates: np.ndarray) -> np.ndarray:
-    """Textures at points, between texels: [P, 2] -> [P, 9]."""
+    """Sample textures bilinearly at points: [P, 2] -> [P, 9]."""
     place = torch.from_numpy(2 * coordinates - 1).float()[None, None]
     found = F.grid_sample(surface[None], place, padding_mode="border", align_corners=False)
     return found[0, :, 0].T.double().numpy()
 
 
 def scaled(textures: Tensor, size: tuple[int, int]) -> Tensor:
-    """Textures [C, H, W] of another height and width; where it is smaller, of means."""
+    """Resize textures [C, H, W]; where they shrink, average the texels."""
     if textures.shape[1:] == size:
         return textures
     smaller = any(new < old for new, old in zip(size, textures.shape[1:], strict=True))

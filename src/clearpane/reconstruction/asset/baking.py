@@ -1,4 +1,4 @@
-"""From a fitted object to an asset: its surface as triangles, and textures that show what the field says."""
+"""Bake a fitted object into an asset: triangles of its surface, and textures sampled from the field."""
 
 from dataclasses import dataclass
 
@@ -14,21 +14,21 @@ from clearpane.reconstruction.field.evidence import sample_volume, voxel_centres
 from clearpane.reconstruction.field.rendering import Field
 
 _AT_ONCE = 1 << 16
-# A texel of a simplified triangle is brought to the surface it stands for, no farther than this, metres.
+# A texel of a simplified triangle is moved to the field's surface, but no farther than this, metres.
 _PULLS, _FARTHEST_PULL = 2, 0.02
 _OCCLUSION_GRID, _OCCLUSION_RAYS, _OCCLUSION_STEPS = 96, 64, 32
-# Rays start so far above the surface and look at least so far, metres.
+# Height above the surface at which occlusion rays start, and their length, metres.
 _OCCLUSION_OFFSET, _OCCLUSION_REACH = 0.02, 1.0
 
 
 @dataclass(frozen=True)
 class AssetSettings:
-    """How fine an asset is.
+    """Set the resolution of an asset.
 
     Attributes:
-        resolution: cells along a side of the grid in which the surface is looked for.
-        faces: the most triangles.
-        texture: the textures' side, pixels.
+        resolution: Cells along a side of the grid for surface extraction.
+        faces: Largest number of triangles.
+        texture: Side of the textures, pixels.
     """
 
     resolution: int = 192
@@ -41,8 +41,8 @@ def bake_asset(field: Field, settings: AssetSettings) -> Asset:
     """Bake a field into an asset, in the cube's world.
 
     Raises:
-        ClearpaneError: there is no surface.
-        MissingExtraError: a package of the extra [3d] is not installed.
+        ClearpaneError: The field has no surface.
+        MissingExtraError: A package of the extra [3d] is not installed.
     """
 
     def distance(points: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def bake_asset(field: Field, settings: AssetSettings) -> Asset:
     surface = _surface(field, texels.interpolate(unwrapped.mesh.vertices, faces), of_texels)
     frame = tangent_frames(unwrapped, normals[unwrapped.source], texels)
     local = np.einsum("tij,tj->ti", frame, surface["normal"])
-    # A normal that looks below its own triangle could not be shown.
+    # A normal below its own triangle could not be represented.
     local = unit(np.concatenate([local[:, :2], np.maximum(local[:, 2:], 0.1)], axis=-1))
     bare = texels.interpolate(occlusion[unwrapped.source, None], faces)
 
@@ -84,7 +84,7 @@ def bake_asset(field: Field, settings: AssetSettings) -> Asset:
 def vertex_normals(mesh: Mesh) -> np.ndarray:
     """Average the normals of each vertex's triangles, weighted by area, to length 1: [V, 3].
 
-    Where all of them are without area, and so not to be seen, it is up.
+    A vertex whose triangles all have no area, and so are invisible, gets the up direction.
     """
     a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
     weighted = np.cross(b - a, c - a)
@@ -96,15 +96,16 @@ def vertex_normals(mesh: Mesh) -> np.ndarray:
 
 
 def tangent_frames(unwrapped: UnwrappedMesh, normals: np.ndarray, texels: Texels) -> np.ndarray:
-    """Tangent, bitangent and normal of each texel as rows, [T, 3, 3], as glTF's viewers find them.
+    """Return tangent, bitangent and normal of each texel as rows, [T, 3, 3], as glTF viewers compute them.
 
-    The tangent is where u grows, ``dP / du``, the bitangent is upwards in the texture, against v.
+    The tangent is the direction in which u grows, ``dP / du``; the bitangent points up in the texture,
+    against v.
     """
     faces = unwrapped.mesh.faces
     corners, flat = unwrapped.mesh.vertices[faces], unwrapped.coordinates[faces]
     edges, (first, second) = corners[:, 1:] - corners[:, :1], (flat[:, i] - flat[:, 0] for i in (1, 2))
     area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
-    # Its length does not matter: times the area's sign, it is dP / du times that area.
+    # The length does not matter: times the sign of the area, this is dP / du times the area.
     tangent = (edges[:, 0] * second[:, 1:] - edges[:, 1] * first[:, 1:]) * np.sign(area)[:, None]
     total = np.zeros_like(unwrapped.mesh.vertices)
     for corner in range(3):
@@ -112,15 +113,15 @@ def tangent_frames(unwrapped: UnwrappedMesh, normals: np.ndarray, texels: Texels
     normal = unit(texels.interpolate(normals, faces))
     along = texels.interpolate(unit(total), faces)
     along = unit(along - (along * normal).sum(-1, keepdims=True) * normal)
-    # In a texture whose v points down, a chart that is not mirrored turns the other way round.
+    # In a texture whose v points down, a chart that is not mirrored has the opposite orientation.
     mirrored = np.where(area[texels.face] > 0, -1.0, 1.0)[:, None]
     return np.stack([along, mirrored * np.cross(normal, along), normal], axis=1)
 
 
 def ambient_occlusion(field: Field, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """How much of the sky points of the surface see, weighed by its cosine: [P] in [0, 1].
+    """Compute the cosine-weighted fraction of the sky that surface points see: [P], in [0, 1].
 
-    64 directions each, along which the distance is followed on a coarse grid.
+    Each point casts 64 rays, traced through the distance on a coarse grid.
     """
     grid = voxel_centres(_OCCLUSION_GRID, torch.zeros(()))
     distances = torch.cat([field.signed_distance(part) for part in grid.reshape(-1, 3).split(_AT_ONCE)])
@@ -129,7 +130,7 @@ def ambient_occlusion(field: Field, points: np.ndarray, normals: np.ndarray) -> 
     start = place + _OCCLUSION_OFFSET * normal
     seen = torch.zeros(len(place))
     for index in range(_OCCLUSION_RAYS):
-        # A point of the unit sphere added to the normal is distributed as the cosine.
+        # The normal plus a point of the unit sphere is distributed as the cosine.
         height = 1 - 2 * (index + 0.5) / _OCCLUSION_RAYS
         azimuth = index * torch.pi * (3 - 5**0.5)
         level = (1 - height**2) ** 0.5
@@ -139,7 +140,7 @@ def ambient_occlusion(field: Field, points: np.ndarray, normals: np.ndarray) -> 
 
 
 def _unoccluded(volume: Tensor, start: Tensor, directions: Tensor) -> Tensor:
-    """1 for rays that leave without meeting the surface, else 0: [P]."""
+    """Return 1 for rays that leave without meeting the surface, else 0: [P]."""
     step = _OCCLUSION_REACH / _OCCLUSION_STEPS
     free = torch.ones(len(start), dtype=torch.bool)
     along = torch.zeros(len(start), 1)

@@ -1,4 +1,4 @@
-"""glTF 2.0 primitives of every kind as the one kind that is read: indexed triangles with a material.
+"""Convert glTF 2.0 primitives of every kind to the one kind that is read: indexed triangles with a material.
 
 Triangle strips and fans become triangles, points and lines are left out (section 3.7.2.1 of the
 specification); vertex colours of every type become floats under `COLOUR`; a primitive without a material gets
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 COLOUR = "_CLEARPANE_COLOR"
-"""Attribute that carries linear vertex colours as floats; trimesh hands unknown ones through unchanged."""
+"""Attribute with linear vertex colours as floats; trimesh passes unknown attributes through unchanged."""
 
 _TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
@@ -19,10 +19,10 @@ _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 
 
 def as_triangles(document: dict[str, Any], binary: bytes) -> bytes:
-    """Rewrite the primitives of a document in place, and return the binary chunk with what they now need.
+    """Rewrite the primitives of a document in place, and return the binary chunk with the data they now need.
 
     Raises:
-        ValueError, KeyError, IndexError, TypeError: the document contradicts itself.
+        ValueError, KeyError, IndexError, TypeError: The document contradicts itself.
     """
     data = bytearray(binary)
     for mesh in document.get("meshes", []):
@@ -49,7 +49,7 @@ def as_triangles(document: dict[str, Any], binary: bytes) -> bytes:
 def triangles(order: np.ndarray, mode: int) -> np.ndarray:
     """Return the triangles [T, 3] of a strip (mode 5) or fan (mode 6), without those of no area.
 
-    Of a strip they are ``v_i, v_(i + 1 + i % 2), v_(i + 2 - i % 2)``; of a fan ``v_(i + 1), v_(i + 2), v_0``.
+    A strip gives ``v_i, v_(i + 1 + i % 2), v_(i + 2 - i % 2)``; a fan ``v_(i + 1), v_(i + 2), v_0``.
 
     >>> triangles(np.arange(4), 5).tolist(), triangles(np.arange(4), 6).tolist()
     ([[0, 1, 2], [1, 3, 2]], [[1, 2, 0], [2, 3, 0]])

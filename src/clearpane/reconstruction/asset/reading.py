@@ -1,9 +1,10 @@
-"""Assets out of GLB files: ours, and other programs' metallic-roughness ones, by trimesh.
+"""Read assets from GLB files: ours, and metallic-roughness ones of other programs, with trimesh.
 
-An `Asset` has one mesh and one texture of each kind; a file may have many. All meshes are moved to where the
-file's nodes put them and merged into one, and their textures become the cells of one
-(`clearpane.reconstruction.asset.atlas`). What a file leaves out takes glTF 2.0's defaults: white, metallic 1,
-roughness 1, flat triangles. Transparency, emission and animations are dropped; textures are taken to repeat.
+An `Asset` has one mesh and one texture of each kind; a file may have many. All meshes are transformed by the
+file's nodes and merged into one, and their textures become the cells of an atlas
+(`clearpane.reconstruction.asset.atlas`). Missing properties take glTF 2.0's defaults: white, metallic 1,
+roughness 1, flat triangles. Transparency, emission and animations are dropped; textures are assumed to
+repeat.
 """
 
 import json
@@ -30,10 +31,10 @@ _HARMLESS = ("KHR_materials_", "KHR_lights_", "EXT_texture_webp", "KHR_texture_t
 _FLOATS = 5126
 # A texture transform that changes nothing.
 _STILL = {"offset": [0, 0], "rotation": 0, "scale": [1, 1]}
-# Kinds of textures, the place of their channels in a stack of them, and a texel of a missing one.
+# Channels of each kind of texture in a stack, and the value of a texel whose texture is missing.
 _ALBEDO, _METALLIC, _ROUGHNESS, _NORMAL, _OCCLUSION = slice(0, 3), 3, 4, slice(5, 8), 8
 _BLANK = (1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0)
-# What the 256 levels of a file stand for, and which channels go to which place of the stack as what.
+# Decoding of a file's 256 levels, and the channels of the stack that each channel of a file fills.
 _PLAIN = np.arange(256, dtype=np.float32) / 255
 _LIGHT, _SIGNED = np.asarray(srgb_to_linear(_PLAIN)), 2 * _PLAIN - 1
 _TEXTURES = {
@@ -45,16 +46,15 @@ _TEXTURES = {
 
 
 def load_asset(path: Path) -> Asset:
-    """Read the object of a GLB file. Without textures it gets some of a single texel.
+    """Read the object of a GLB file. An object without textures gets textures of a single texel.
 
-    Base colours from factors have trimesh's 8 bits. Colours of vertices are laid into a texture, but not
-    where there is a normal map, which would no longer fit.
+    Base colour factors are read at trimesh's 8 bits. Vertex colours are baked into a texture, except where
+    there is a normal map, which would no longer fit.
 
     Raises:
-        ClearpaneError: there is no such file; it is no GLB, is damaged, has no triangles, or uses an
-            extension without which it cannot be read, a texture transform, or a second set of texture
-            coordinates.
-        MissingExtraError: trimesh, or xatlas for colours of vertices, is not installed.
+        ClearpaneError: The file does not exist, is no GLB, is damaged or has no triangles; it requires an
+            unknown extension, or uses a texture transform or a second set of texture coordinates.
+        MissingExtraError: Trimesh is not installed, or xatlas, which vertex colours need.
     """
     try:
         import trimesh
@@ -90,7 +90,7 @@ def load_asset(path: Path) -> Asset:
 def _read_document(path: Path) -> tuple[bytes, list[dict[str, Any]]]:
     """Return a GLB file whose materials are named by their numbers, and its materials.
 
-    Refused is what trimesh would read wrongly, or not say clearly.
+    A file that trimesh would read wrongly, or refuse with an unclear message, is refused here.
     """
     try:
         content = path.read_bytes()
@@ -125,7 +125,7 @@ def _read_document(path: Path) -> tuple[bytes, list[dict[str, Any]]]:
 
 
 def _problem(document: dict[str, Any]) -> str | None:
-    """Describe what a file uses and is not read, and what to do about it."""
+    """Describe a feature of the file that is not supported, and the remedy; None if there is none."""
     unknown = [str(n) for n in document.get("extensionsRequired", []) if not str(n).startswith(_HARMLESS)]
     if unknown:
         return f"{unknown[0]}, which is not read; export it without compression"
@@ -147,7 +147,7 @@ def _problem(document: dict[str, Any]) -> str | None:
 
 
 def _parts(trimesh: Any, scene: Any, materials: Sequence[Mapping[str, Any]]) -> Iterator[Part]:
-    """Return the file's meshes where its nodes put them."""
+    """Yield the file's meshes, transformed by its nodes."""
     placed = []
     for node in scene.graph.nodes_geometry:
         matrix, name = scene.graph[node]
@@ -156,7 +156,7 @@ def _parts(trimesh: Any, scene: Any, materials: Sequence[Mapping[str, Any]]) -> 
             continue  # lines and points
         matrix = np.asarray(matrix, np.float64)
         if abs(np.linalg.det(matrix[:3, :3])) < 1e-30:
-            continue  # scaled to nothing: how some programs hide a thing
+            continue  # scaled to nothing: some programs hide objects this way
         placed.append((geometry, matrix, getattr(geometry.visual, "material", None)))
     used = {getattr(material, "name", None): material for _, _, material in placed}
     largest = cell_side(len(used))
@@ -178,10 +178,10 @@ def _part(geometry: Any, matrix: np.ndarray, surface: Tensor) -> Part:
         coordinates = np.stack([coordinates[:, 0], 1 - coordinates[:, 1]], axis=-1).astype(np.float64)
     colours = geometry.vertex_attributes.get(COLOUR)  # linear, [V, 3]
     colours = None if colours is None else np.asarray(colours, np.float64)
-    # trimesh makes up smooth normals for a mesh without any; those that it has read are in its cache.
+    # trimesh invents smooth normals for a mesh without any; those that it has read are in its cache.
     given = "vertex_normals" in geometry._cache
     normals = np.asarray(geometry.vertex_normals) @ np.linalg.inv(matrix[:3, :3]) if given else None
-    if np.linalg.det(matrix[:3, :3]) < 0:  # mirrored: what was outside is again
+    if np.linalg.det(matrix[:3, :3]) < 0:  # mirrored: reverse the winding so that outside stays outside
         faces = faces[:, ::-1]
     lengths = np.linalg.norm(normals, axis=-1, keepdims=True) if normals is not None else np.zeros(1)
     if normals is None or not np.isfinite(lengths).all() or lengths.min() < 1e-12:
@@ -196,10 +196,10 @@ def _part(geometry: Any, matrix: np.ndarray, surface: Tensor) -> Part:
 
 
 def _surface(material: Any, said: Mapping[str, Any], largest: int) -> Tensor:
-    """Return a material's textures, of one size but not larger than allowed, times its factors: [9, S, S].
+    """Return a material's textures times its factors, of one size and at most ``largest``: [9, S, S].
 
     Args:
-        said: of it in the file, for what trimesh does not read.
+        said: Material as the file states it, for properties that trimesh does not read.
     """
     images = {name: getattr(material, name, None) for name in _TEXTURES}
     given = {name: image for name, image in images.items() if isinstance(image, Image.Image)}

@@ -1,4 +1,4 @@
-"""A mesh laid flat: texture coordinates by xatlas, and which point of the surface each texel shows."""
+"""Unwrap meshes: texture coordinates by xatlas, and the surface point that each texel shows."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,19 @@ from clearpane.errors import MissingExtraError
 from clearpane.geometry.mesh import Mesh
 from clearpane.geometry.rasterising import covered_pixels
 
-# Texels between charts, and rings of texels about each that are its own.
+# Texels between charts, and rings of texels around each chart that belong to it.
 _PADDING = 4
 
 
 @dataclass(frozen=True, eq=False)
 class UnwrappedMesh:
-    """A mesh with texture coordinates; vertices on a seam are there more than once.
+    """Hold a mesh with texture coordinates; vertices on a seam are repeated.
 
     Attributes:
-        mesh: its vertices doubled along seams.
-        coordinates: [V, 2] in [0, 1], u to the right, v down from the texture's first row.
-        source: which vertex of the mesh before each one was, [V].
+        mesh: Triangles with the vertices repeated along seams.
+        coordinates: Texture coordinates [V, 2], in [0, 1]; u to the right, v down from the texture's first
+            row.
+        source: Index of each vertex in the mesh before unwrapping, [V].
     """
 
     mesh: Mesh
@@ -30,13 +31,13 @@ class UnwrappedMesh:
 
 @dataclass(frozen=True, eq=False)
 class Texels:
-    """The texels of a texture that show something.
+    """Hold the texels of a texture that show the surface.
 
     Attributes:
-        size: of the texture, pixels along a side.
-        index: of each texel, row * size + column, [T].
-        face: which triangle it shows, [T].
-        weights: where in it, barycentric, [T, 3].
+        size: Side of the texture, pixels.
+        index: Texel indices, row * size + column, [T].
+        face: Triangle that each texel shows, [T].
+        weights: Barycentric coordinates of the texel centres in their triangles, [T, 3].
     """
 
     size: int
@@ -45,15 +46,15 @@ class Texels:
     weights: np.ndarray
 
     def interpolate(self, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
-        """Values of vertices [V, C] at the texels, [T, C]."""
+        """Interpolate vertex values [V, C] at the texels, [T, C]."""
         return np.asarray((values[faces[self.face]] * self.weights[..., None]).sum(1))
 
 
 def unwrap(mesh: Mesh, size: int) -> UnwrappedMesh:
-    """Texture coordinates for a square texture of so many pixels along a side.
+    """Compute texture coordinates for a square texture of ``size`` x ``size`` pixels.
 
     Raises:
-        MissingExtraError: xatlas is not installed.
+        MissingExtraError: Xatlas is not installed.
     """
     try:
         import xatlas
@@ -73,24 +74,24 @@ def unwrap(mesh: Mesh, size: int) -> UnwrappedMesh:
 
 
 def find_texels(unwrapped: UnwrappedMesh, size: int) -> Texels:
-    """Which texels' middles lie in which triangle."""
+    """Find the texels whose centres lie in a triangle."""
     corners = unwrapped.coordinates[unwrapped.mesh.faces] * size
     none = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3)))
     found = [none, *covered_pixels(corners, size, size)]
     index, face, weights = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    _, unique = np.unique(index, return_index=True)  # on an edge two triangles claim a texel
+    _, unique = np.unique(index, return_index=True)  # two triangles claim a texel on their common edge
     return Texels(size, index[unique], face[unique], weights[unique])
 
 
 def fill_gaps(texture: np.ndarray, filled: np.ndarray) -> np.ndarray:
-    """Texels that show nothing take the mean of those next to them that do, until none is left.
+    """Fill empty texels with the mean of their filled neighbours, until none is left.
 
-    So no edge of a chart shows what is beside it: next to it by its own texels' means, ring by ring; farther
-    away by coarser and coarser means, for a viewer's coarser levels.
+    So the colour next to a chart never shows at its edge: close to the chart, rings of texels take the mean
+    of their neighbours; farther away, coarser and coarser means serve a viewer's mipmaps.
 
     Args:
-        texture: [S, S, C].
-        filled: which texels show something, [S, S] bool.
+        texture: Texture [S, S, C].
+        filled: True for the texels that show the surface, [S, S] bool.
     """
     texture, weight = np.where(filled[..., None], texture, 0.0), filled.astype(np.float64)
     if not filled.any():
@@ -100,7 +101,7 @@ def fill_gaps(texture: np.ndarray, filled: np.ndarray) -> np.ndarray:
         ring = (weight == 0) & (count[..., 0] > 0)
         texture[ring] = sums[ring] / count[ring]
         weight[ring] = 1
-    # Down by halves until nothing is empty, then up: a gap takes the finest level that has something.
+    # Halve until no texel is empty, then go back up: a gap takes the finest level that has a value.
     levels = [(texture, weight)]
     while (levels[-1][1] == 0).any() and len(levels[-1][1]) > 1:
         levels.append(_halved(*levels[-1]))
@@ -112,7 +113,7 @@ def fill_gaps(texture: np.ndarray, filled: np.ndarray) -> np.ndarray:
 
 
 def _sum_around(values: np.ndarray) -> np.ndarray:
-    """Sum over 3 x 3 texels: [S, S, C] -> the same."""
+    """Sum over 3 x 3 texels: [S, S, C] -> [S, S, C]."""
     padded = np.pad(values, ((1, 1), (1, 1), (0, 0)))
     result: np.ndarray = sliding_window_view(padded, (3, 3), axis=(0, 1)).sum((-2, -1))
     return result

@@ -1,4 +1,4 @@
-"""Cutting an object out of a photograph whose backdrop is plain, without any network."""
+"""Cut an object out of a photograph with a plain backdrop, without a neural network."""
 
 import numpy as np
 import torch
@@ -6,59 +6,59 @@ from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError, MissingExtraError
 
-# The picture is looked at no larger than this along its longer side.
+# Longer side, in pixels, to which the picture is shrunk for the search.
 _SIDE = 1536
-# Width of the border that shows the backdrop, in shares of the shorter side.
+# Width of the border that shows the backdrop, as a fraction of the shorter side.
 _BORDER = 0.03
-# Colours that a backdrop is made of: two, and what lies between where one shades into the other.
+# Number of backdrop colours: two, and the mixtures where one shades into the other.
 _COLOURS = 4
 _ROUNDS = 15
-# Pixels of the border that are enough to find them in.
+# Number of border pixels that are enough to find the colours.
 _SAMPLES = 4000
-# Of the border, a colour with less than this share is the object's, which reaches out of the picture there.
+# A colour with less than this fraction of the border belongs to an object that crosses the picture's edge.
 _RARE = 0.1
-# The root mean square difference of colours in CIELAB up to which a border is plain. With four colours, of
-# ten ordinary photographs about one stays below, and is mostly of something before a plain backdrop.
+# Largest root mean square difference of CIELAB colours in a plain border. With four colours, about one in
+# ten ordinary photographs stays below it, mostly of something in front of a plain backdrop.
 _PLAIN = 4.0
-# Noise of a colour in CIELAB that a clean picture is thought to have at least.
+# Smallest noise of a colour in CIELAB, assumed even for a clean picture.
 _NOISE = 1.5
-# Of a colour's deviations, how far from the backdrop is never the object, and is always: Otsu's threshold
-# alone would lose the bright half of a black and light grey thing before white.
+# Distances from the backdrop, in deviations, that are never and always the object: Otsu's threshold alone
+# would lose the bright half of a black and light grey object in front of white.
 _LEAST_DEVIATIONS, _MOST_DEVIATIONS = 3.0, 8.0
-# Of the largest piece, what a piece has at least; of the whole, what a hole has that is not filled.
+# Smallest piece, relative to the largest piece; largest hole that is filled, relative to the whole.
 _PIECE, _HOLE = 0.05, 0.01
-# As many deviations farther off than the border, half of a large hole may be for it to show the backdrop.
+# A large hole shows the backdrop if its median is at most this many deviations farther than the border.
 _EXACT = 0.5
-# Pixels on either side of an edge in which the object's colour goes over into the backdrop's.
+# Pixels on either side of an edge in which the object's colour blends into the backdrop's.
 _EDGE = 2
-# Of the picture, what an object covers at least and at most; what covers more is a picture in a frame.
+# Smallest and largest coverage of the picture; an object that covers more is a picture in a frame.
 _LEAST, _MOST = 0.001, 0.8
 
 _INSTEAD = "give masks, pictures with alpha, or a program that makes masks"
 
 
 def backdrop_segmenter(pixels: np.ndarray) -> np.ndarray:
-    """Cut out what stands before a plain backdrop.
+    """Cut out the object in front of a plain backdrop.
 
-    The picture's border shows the backdrop: its colours in CIELAB are gathered into four normal
-    distributions, of which those that hardly any of the border has are left out. A pixel is as far from the
-    backdrop as from the nearest of them,
+    The picture's border shows the backdrop: its colours in CIELAB are fitted with four normal distributions;
+    those that cover hardly any of the border are dropped. A pixel's distance from the backdrop is its
+    distance from the nearest of them,
 
         d^2 = min_k (c - m_k)^T (S_k + s^2 I)^-1 (c - m_k),
 
-    and the object's if ``log(1 + d)`` is beyond Otsu's threshold (at most 8 deviations), and farther than the
-    border. Small pieces are left out and holes filled, except large ones through which exactly the backdrop
-    is seen (a handle's). Shadows darker than all of the backdrop's border count as object.
+    and it belongs to the object if ``log(1 + d)`` exceeds Otsu's threshold (at most 8 deviations) and the
+    distances of the border. Small pieces are dropped and holes filled, except large ones that show the
+    backdrop itself, as in a handle. Shadows darker than the whole border count as object.
 
     Args:
-        pixels: sRGB in [0, 1], [H, W, 3].
+        pixels: Photograph [H, W, 3], sRGB in [0, 1].
 
     Returns:
-        [H, W] in [0, 1], soft by a pixel at the edge.
+        Mask [H, W], in [0, 1], soft by one pixel at the edge.
 
     Raises:
-        ClearpaneError: the border is not plain; nothing stands out from it, or nearly everything.
-        MissingExtraError: scikit-image is not installed.
+        ClearpaneError: The border is not plain, or nothing or nearly everything stands out from it.
+        MissingExtraError: Scikit-image is not installed.
     """
     try:
         from skimage.color import rgb2lab
@@ -72,7 +72,7 @@ def backdrop_segmenter(pixels: np.ndarray) -> np.ndarray:
     means, spreads = _backdrop(lab[border])
     distance = _distance(lab, means, spreads)
     own = distance[border]
-    usual = own[own <= np.quantile(own, 1 - 2 * _RARE)]  # without what of the object reaches out
+    usual = own[own <= np.quantile(own, 1 - 2 * _RARE)]  # without the object's part of the border
     apart = float(np.expm1(threshold_otsu(np.log1p(distance))))
     threshold = max(min(apart, _MOST_DEVIATIONS), _LEAST_DEVIATIONS, 2 * float(usual.max()))
     mask = _tidied(distance > threshold, distance, float(np.median(usual)))
@@ -80,14 +80,14 @@ def backdrop_segmenter(pixels: np.ndarray) -> np.ndarray:
     if mask.mean() < _LEAST:
         raise ClearpaneError(f"nothing stands out from the backdrop; {_INSTEAD}")
     if mask.mean() > _MOST:
-        raise ClearpaneError(f"the object cannot be told from the backdrop; {_INSTEAD}")
+        raise ClearpaneError(f"the object cannot be distinguished from the backdrop; {_INSTEAD}")
     return np.asarray(
         _resized(gaussian(mask.astype(np.float32), sigma=0.7)[..., None], pixels.shape[:2])[..., 0]
     )
 
 
 def _resized(values: np.ndarray, size: list[int] | tuple[int, ...]) -> np.ndarray:
-    """[H, W, C] at another size; shrunk, the mean of what a pixel covers."""
+    """Resize [H, W, C]; shrinking averages the pixels."""
     tensor = torch.from_numpy(np.ascontiguousarray(values, np.float32)).permute(2, 0, 1)[None]
     if tuple(size) == values.shape[:2]:
         return values
@@ -96,7 +96,7 @@ def _resized(values: np.ndarray, size: list[int] | tuple[int, ...]) -> np.ndarra
 
 
 def _border(size: tuple[int, ...]) -> np.ndarray:
-    """Where a picture of so many rows and columns shows the backdrop, [H, W]."""
+    """Return True for the pixels of a picture of this height and width that show the backdrop, [H, W]."""
     width = max(2, round(_BORDER * min(size)))
     border = np.ones(size, bool)
     border[width:-width, width:-width] = False
@@ -104,14 +104,14 @@ def _border(size: tuple[int, ...]) -> np.ndarray:
 
 
 def _backdrop(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means [K, 3] and covariances [K, 3, 3] of the colours [N, 3] of a border.
+    """Fit the border's colours [N, 3]: means [K, 3] and covariances [K, 3, 3].
 
     Raises:
-        ClearpaneError: they are too many.
+        ClearpaneError: The border has too many colours.
     """
     colours = colours[:: max(1, len(colours) // _SAMPLES)]
     means = np.median(colours, axis=0)[None]
-    for _ in range(_COLOURS - 1):  # one after the other, far from those there are, but not a stray one
+    for _ in range(_COLOURS - 1):  # each far from the earlier ones, but not an outlier
         away = ((colours[:, None] - means) ** 2).sum(-1).min(1)
         means = np.concatenate([means, colours[[np.argsort(away)[int(0.98 * len(away))]]]])
     for _ in range(_ROUNDS):
@@ -127,7 +127,7 @@ def _backdrop(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _distance(lab: np.ndarray, means: np.ndarray, spreads: np.ndarray) -> np.ndarray:
-    """How far colours [H, W, 3] are from the nearest distribution, in its deviations: [H, W]."""
+    """Return the distance of colours [H, W, 3] from the nearest distribution, in deviations: [H, W]."""
     nearest = np.full(lab.shape[:2], np.inf)
     for mean, spread in zip(means, spreads, strict=True):
         whitening = np.linalg.cholesky(np.linalg.inv(spread + _NOISE**2 * np.eye(3)))
@@ -137,21 +137,21 @@ def _distance(lab: np.ndarray, means: np.ndarray, spreads: np.ndarray) -> np.nda
 
 
 def _is_half(mask: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Whether a pixel near a mask's edge is at least half as far from the backdrop as the object next to it.
+    """Return True for a pixel near a mask's edge at least half as far from the backdrop as the object.
 
-    A pixel that is mostly backdrop is still far from it, by a low threshold; inside the mask all are.
+    A pixel that is mostly backdrop still exceeds a low threshold; inside the mask, every pixel counts.
     """
     return ~_most_around(~mask) | (distance > 0.5 * _most_around(distance))
 
 
 def _most_around(values: np.ndarray) -> np.ndarray:
-    """Return the largest value within an edge's width, [H, W]; for a mask: the mask grown."""
+    """Return the largest value within an edge's width, [H, W]; this dilates a mask."""
     tensor = torch.from_numpy(values.astype(np.float32))[None]
     return F.max_pool2d(tensor, 2 * _EDGE + 1, 1, _EDGE)[0].numpy().astype(values.dtype)
 
 
 def _tidied(mask: np.ndarray, distance: np.ndarray, usual: float) -> np.ndarray:
-    """Clean a mask: no crumbs, no holes, no lines to the frame, which are edges of the backdrop itself."""
+    """Remove small pieces, holes, and lines along the frame, which are edges of the backdrop itself."""
     from skimage.measure import label, regionprops
 
     lines = label(mask & ~_most_around(~_most_around(~mask)))

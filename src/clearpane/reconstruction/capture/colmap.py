@@ -1,4 +1,4 @@
-"""COLMAP's models, text or binary, read by pycolmap."""
+"""Read COLMAP models, text or binary, with pycolmap."""
 
 import contextlib
 import shutil
@@ -13,7 +13,7 @@ from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.reconstruction.capture.orientation import camera_orientation
 from clearpane.reconstruction.capture.photographs import Lens, Photograph, PhotographSet
 
-# Of each kind of lens that is known, where its parameters go: f or fx, fy, then cx, cy, then the rest.
+# Order of the parameters of each supported camera model: f or fx, fy, then cx, cy, then distortion.
 _MODELS: dict[str, tuple[str, ...]] = {
     "SIMPLE_PINHOLE": (),
     "PINHOLE": (),
@@ -26,15 +26,15 @@ _ONE_FOCAL = {"SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL"}
 
 
 def read_colmap(model: Path, pictures: Path) -> PhotographSet:
-    """Read the photographs of a model; missing ones are left out with a warning.
+    """Read the photographs of a model; skip missing ones with a warning.
 
     Args:
-        model: folder with cameras, images and points3D, .txt or .bin.
-        pictures: folder of the pictures, by the names that the model has.
+        model: Folder with cameras, images and points3D, .txt or .bin.
+        pictures: Folder of the pictures, which have the names in the model.
 
     Raises:
-        ClearpaneError: there is no model, or none of its pictures.
-        MissingExtraError: pycolmap is not installed.
+        ClearpaneError: The folder holds no model, or none of its pictures exists.
+        MissingExtraError: Pycolmap is not installed.
     """
     pycolmap = load_pycolmap("reading COLMAP's models")
     try:
@@ -48,7 +48,7 @@ def read_colmap(model: Path, pictures: Path) -> PhotographSet:
 
 
 def photographs_of(reconstruction: Any, model: Path, pictures: Path) -> PhotographSet:
-    """Return the photographs of a pycolmap ``Reconstruction`` that have a pose, as `read_colmap`."""
+    """Return the photographs of a pycolmap ``Reconstruction`` that have a pose, as `read_colmap` does."""
     photographs, warnings = [], []
     images = [image for image in reconstruction.images.values() if image.has_pose]
     for image in sorted(images, key=lambda i: i.name):
@@ -72,7 +72,7 @@ def photographs_of(reconstruction: Any, model: Path, pictures: Path) -> Photogra
 
 
 def _reconstruction(pycolmap: Any, model: Path) -> Any:
-    """Read a model; where its points are missing, as it is without any: the cameras do not need them."""
+    """Read a model, also one whose points are missing: the cameras do not need them."""
     end = ".bin" if _is_binary(model) else ".txt"
     if (model / f"points3D{end}").is_file():
         return pycolmap.Reconstruction(str(model))
@@ -90,7 +90,7 @@ def _is_binary(model: Path) -> bool:
 
 
 def _names_in_text(model: Path) -> dict[int, str]:
-    """Read the pictures' names of a text model by their numbers; pycolmap ends them at the first space."""
+    """Read the picture names of a text model by their numbers; pycolmap cuts them at the first space."""
     if _is_binary(model):
         return {}
     lines = (model / "images.txt").read_text(encoding="utf-8").splitlines()
@@ -102,13 +102,13 @@ def _names_in_text(model: Path) -> dict[int, str]:
 
 
 def load_pycolmap(what: str) -> Any:
-    """Import the module, which is large and optional.
+    """Import pycolmap, which is large and optional.
 
     Raises:
-        MissingExtraError: it is not installed; ``what`` needs it.
+        MissingExtraError: Pycolmap is not installed; ``what`` needs it.
     """
-    # Python's zlib first: pycolmap brings one of its own, and where it is the first to load the system's,
-    # the two are mixed up and the next PNG written ends the process.
+    # Python's zlib first: pycolmap brings its own, and if that one loads the system's first, the two are
+    # mixed up and the next PNG written crashes the process.
     import zlib  # noqa: F401
 
     try:
@@ -120,7 +120,7 @@ def load_pycolmap(what: str) -> Any:
 
 @contextlib.contextmanager
 def quiet(pycolmap: Any) -> Iterator[None]:
-    """COLMAP's own report, hundreds of lines, is not printed meanwhile."""
+    """Suppress COLMAP's own log, hundreds of lines."""
     before = pycolmap.logging.minloglevel
     pycolmap.logging.minloglevel = int(pycolmap.logging.Level.FATAL)
     try:

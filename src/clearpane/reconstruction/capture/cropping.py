@@ -1,4 +1,4 @@
-"""Cropping of photographs for reconstruction: square pinhole views of one size, in the cube's world."""
+"""Crop photographs for reconstruction: square pinhole views of one size, in the cube's world."""
 
 import math
 import zlib
@@ -37,7 +37,7 @@ _KEPT_BYTES = 1 << 30
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """Views of an object, ready for reconstruction.
+    """Hold the views of an object, ready for reconstruction.
 
     Attributes:
         pictures: Views on white [V, 3, S, S], sRGB in [0, 1].
@@ -65,8 +65,8 @@ def load_capture(photographs: PhotographSet, side: int, segmenter: Segmenter = b
         segmenter: Finds the object in photographs that have neither a mask file nor alpha.
 
     Raises:
-        ClearpaneError: a picture or mask cannot be read, differs in shape from its camera, or shows no
-            object; the object is not found; fewer than two photographs.
+        ClearpaneError: A picture or mask cannot be read, differs in shape from its camera, or shows no
+            object; the object is not found; fewer than two photographs are given.
     """
     if len(photographs.photographs) < 2:
         raise ClearpaneError("reconstruction needs at least two photographs; eight are better")
@@ -101,10 +101,10 @@ def load_photograph(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read a photograph's pixels [H, W, 3] and mask [H, W], both in [0, 1].
 
-    The mask is the mask file's, or the photograph's alpha, or else the segmenter's.
+    The mask comes from the mask file, or else from the photograph's alpha, or else from the segmenter.
 
     Raises:
-        ClearpaneError: see `load_capture`.
+        ClearpaneError: See `load_capture`.
     """
     picture = _read(photograph)
     _check_form(photograph, picture.pixels)
@@ -138,7 +138,7 @@ def cut_out(
         side: Side of the view, pixels.
 
     Raises:
-        ClearpaneError: the camera stands within the object's box.
+        ClearpaneError: The camera stands within the object's box.
     """
     inside = mask[..., None]
     pose = placement.place_pose(photograph.camera_to_world)
@@ -198,7 +198,7 @@ def _check_form(photograph: Photograph, pixels: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class _PackedMask:
-    """A mask as compressed bytes, so that those of a hundred large photographs fit in memory."""
+    """Compress a mask, so that the masks of a hundred large photographs fit in memory."""
 
     data: bytes
     shape: tuple[int, ...]

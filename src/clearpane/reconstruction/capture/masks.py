@@ -1,4 +1,4 @@
-"""Where the masks of photographs come from: files, the pictures' alpha, a program of the user's own."""
+"""Find the masks of photographs: in files, in the pictures' alpha, or with the user's own program."""
 
 import shlex
 import subprocess
@@ -18,29 +18,29 @@ from clearpane.reconstruction.capture.orientation import as_stored, stored_shape
 from clearpane.reconstruction.capture.photographs import PhotographSet
 
 Segmenter = Callable[[np.ndarray], np.ndarray]
-"""Finds the object: sRGB in [0, 1], [H, W, 3] -> how much of each pixel is the object, [H, W] in [0, 1].
+"""Function from a photograph [H, W, 3], sRGB in [0, 1], to the object's coverage [H, W], in [0, 1].
 
-It raises ClearpaneError, without the picture's name, where it cannot.
+It raises ClearpaneError, without the picture's name, where it finds no object.
 """
 
-# Of names, as many are said in one line.
+# Largest number of names in one message.
 _NAMED = 8
 
 
 def given_mask(picture: Picture, mask: Path | None, orientation: int = 1) -> np.ndarray | None:
     """Return the mask that comes with a picture, [H, W] in [0, 1]: from a file, else its alpha, or None.
 
-    A file's mask is its alpha, or the mean of its channels; where its levels are 0 and 1 alone, they stand
-    for black and white. Alpha that is 1 everywhere says nothing.
+    The mask of a file is its alpha, or the mean of its channels; where its only levels are 0 and 1, they
+    stand for black and white. Alpha that is 1 everywhere is ignored.
 
     Args:
-        picture: Photograph, turned as its camera sees it.
+        picture: Photograph, oriented as its camera describes it.
         mask: File of the mask, or None.
         orientation: EXIF orientation that was undone on reading the photograph; undone for a mask that has it
             in its own file, and for one of the upright photograph's size.
 
     Raises:
-        ClearpaneError: the file cannot be read or is of another size.
+        ClearpaneError: The file cannot be read or differs in size.
     """
     if mask is None:
         return _alpha(picture)
@@ -62,10 +62,10 @@ def given_mask(picture: Picture, mask: Path | None, orientation: int = 1) -> np.
 
 
 def find_object(pixels: np.ndarray, segmenter: Segmenter, path: Path) -> np.ndarray:
-    """Ask a segmenter for a mask and check it: [H, W] float32 in [0, 1].
+    """Call a segmenter and check its mask: [H, W] float32 in [0, 1].
 
     Raises:
-        ClearpaneError: it failed, or gave something else than a mask; with the picture's name.
+        ClearpaneError: The segmenter failed, or its result is not a mask; the message names the picture.
     """
     try:
         answer = segmenter(pixels)
@@ -86,16 +86,16 @@ def find_object(pixels: np.ndarray, segmenter: Segmenter, path: Path) -> np.ndar
 
 
 def command_segmenter(template: str) -> Segmenter:
-    """Make a segmenter of a program that is run once for each picture, without a shell.
+    """Make a segmenter from a program that is run once for each picture, without a shell.
 
     It reads the picture, an 8-bit PNG, and writes its mask, or the picture with the mask as its alpha, at the
     same size.
 
     Args:
-        template: the command, in which ``{input}`` and ``{output}`` stand for the two files' paths.
+        template: Command in which ``{input}`` and ``{output}`` stand for the paths of the two files.
 
     Raises:
-        ClearpaneError: the command cannot be understood.
+        ClearpaneError: The command cannot be parsed.
 
     >>> segment = command_segmenter("rembg i {input} {output}")
     """
@@ -106,7 +106,7 @@ def command_segmenter(template: str) -> Segmenter:
     for place in ("{input}", "{output}"):
         if not any(place in word for word in words[1:]):
             raise ClearpaneError(
-                f"the command {template!r} does not say {place}; as in: rembg i {{input}} {{output}}"
+                f"the command {template!r} lacks {place}; write it as in: rembg i {{input}} {{output}}"
             )
 
     def segment(pixels: np.ndarray) -> np.ndarray:
@@ -117,7 +117,7 @@ def command_segmenter(template: str) -> Segmenter:
             places = {"{input}": str(source), "{output}": str(result)}
             _run([_filled(word, places) for word in words])
             if not result.is_file():
-                raise ClearpaneError(f"the program {words[0]} ended well but wrote no mask to {{output}}")
+                raise ClearpaneError(f"the program {words[0]} succeeded but wrote no mask to {{output}}")
             try:
                 mask = given_mask(picture, result)
             except ClearpaneError as error:
@@ -129,13 +129,13 @@ def command_segmenter(template: str) -> Segmenter:
 
 
 def find_masks(folder: Path, pictures: Sequence[Path]) -> tuple[list[Path | None], tuple[str, ...]]:
-    """Find the masks of pictures in a folder, by their names, and a warning if some have none.
+    """Find the masks of pictures in a folder by name, and return a warning if some have none.
 
-    The mask of ``IMG_1.jpg`` is ``IMG_1.jpg.png``, as COLMAP has it, or ``IMG_1`` or ``IMG_1_mask`` of any
-    format; in a sub-folder named as the picture's own, or in the folder itself.
+    The mask of ``IMG_1.jpg`` is ``IMG_1.jpg.png``, as in COLMAP, or ``IMG_1`` or ``IMG_1_mask`` in any
+    format, in a sub-folder named as the picture's own, or in the folder itself.
 
     Raises:
-        ClearpaneError: there is no such folder, or it has no mask of any of the pictures.
+        ClearpaneError: The folder does not exist, or holds no mask of any of the pictures.
     """
     if not folder.is_dir():
         raise ClearpaneError(f"{folder}: is not a folder of masks; name one")
@@ -143,7 +143,7 @@ def find_masks(folder: Path, pictures: Sequence[Path]) -> tuple[list[Path | None
     missing = [picture.name for picture, mask in zip(pictures, found, strict=True) if mask is None]
     if pictures and len(missing) == len(pictures):
         raise ClearpaneError(
-            f"{folder}: holds no mask of any photograph; name them as the photographs, as "
+            f"{folder}: holds no mask of any photograph; name masks after their photographs, such as "
             f"{pictures[0].stem}.png"
         )
     warning = f"{folder} holds no mask of {named(missing)}"
@@ -151,10 +151,10 @@ def find_masks(folder: Path, pictures: Sequence[Path]) -> tuple[list[Path | None
 
 
 def with_masks(photographs: PhotographSet, folder: Path) -> PhotographSet:
-    """Give photographs the masks in a folder; those that have none there keep what they have.
+    """Give photographs the masks in a folder; those without one there keep their mask.
 
     Raises:
-        ClearpaneError: see `find_masks`.
+        ClearpaneError: See `find_masks`.
     """
     found, warnings = find_masks(folder, [p.path for p in photographs.photographs])
     masked = tuple(
@@ -165,7 +165,7 @@ def with_masks(photographs: PhotographSet, folder: Path) -> PhotographSet:
 
 
 def named(names: Sequence[str]) -> str:
-    """Names in one line, not too many of them.
+    """List names in one line, abbreviated where there are many.
 
     >>> named(["a.jpg", "b.jpg"]), named([str(n) for n in range(10)])
     ('a.jpg, b.jpg', '0, 1, 2, 3, 4, 5, 6, 7 and 2 more')
@@ -175,7 +175,7 @@ def named(names: Sequence[str]) -> str:
 
 
 def _spread(picture: Picture) -> np.ndarray:
-    """Average the channels; levels of 0 and 1 of an integer file, spread to the range."""
+    """Average the channels; stretch the levels 0 and 1 of an integer file to the full range."""
     values = picture.pixels.mean(-1)
     level = {"uint8": 1 / 255, "uint16": 1 / 65535}.get(picture.sample_type)
     if level is not None and 0 < values.max() <= 1.01 * level:

@@ -1,4 +1,4 @@
-"""What a user has of an object, opened: poses by NeRF's files, COLMAP's models, or plain photographs."""
+"""Open a user's photographs of an object: poses from NeRF's files, COLMAP's models, or plain photographs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ _ACCEPTED = (
 )
 
 
-# Names of the pictures' folder: COLMAP's, and 3D Gaussian Splatting's for pictures as they were taken.
+# Names of the picture folder: COLMAP's, and the one that 3D Gaussian Splatting uses for original pictures.
 _PICTURE_FOLDERS = ("images", "input")
 # Folders of models: COLMAP's, Nerfstudio's, and 3D Gaussian Splatting's.
 _MODEL_FOLDERS = ("sparse", "colmap/sparse", "colmap", "distorted/sparse")
@@ -29,24 +29,24 @@ def open_views(
 ) -> PhotographSet:
     """Open the photographs of an object with their cameras, from any source of poses.
 
-    That is ``transforms.json``, or a folder with it (``transforms_train.json``, as NeRF and Stanford-ORB have
-    it, serves as well); a COLMAP model, text or binary, with its pictures in ``images`` beside it or above
-    it, or in its own folder; a folder that has such a model in ``sparse``; or a folder of photographs, or
-    with them in ``images``, whose poses are then found (``poses_found``; `write_transforms` keeps them).
+    ``path`` is ``transforms.json``, or a folder with it (or with ``transforms_train.json``, as in NeRF and
+    Stanford-ORB); a COLMAP model, text or binary, with its pictures in ``images`` beside or above it, or in
+    its own folder; a folder with such a model in ``sparse``; or a folder of photographs, or with them in
+    ``images``, whose poses are then computed (``poses_found``; `write_transforms` stores them).
 
     Args:
-        masks: folder of masks (see `find_masks`); by default ``masks`` in the same folder, where there is
-            one and the file of poses names none.
-        on_step: told what is done where poses have to be found, which takes minutes.
+        masks: Folder of masks (see `find_masks`). Default: ``masks`` in the same folder, if it exists and the
+            file of poses names no masks.
+        on_step: Called with a description of each step where poses have to be computed, which takes minutes.
 
     Raises:
-        ClearpaneError: it is none of these, or one that cannot be used.
-        MissingExtraError: pycolmap is needed and not installed.
+        ClearpaneError: The path is none of these, or cannot be used.
+        MissingExtraError: Pycolmap is needed and not installed.
     """
     try:
         if path.is_file():
             if path.suffix.lower() != ".json":
-                raise ClearpaneError(f"{path}: is a file, from which no object is known; {_ACCEPTED}")
+                raise ClearpaneError(f"{path}: is a file that describes no object; {_ACCEPTED}")
             return _masked(read_transforms(path), masks, path.parent)
         if not path.is_dir():
             raise ClearpaneError(f"{path}: no such file or folder; {_ACCEPTED}")
@@ -79,7 +79,7 @@ def _is_model(folder: Path) -> bool:
 
 
 def _find_model(path: Path) -> Path | None:
-    """Find a model in the folder, its ``sparse`` or ``colmap/sparse``; of several, the largest."""
+    """Find a model in the folder, its ``sparse`` or ``colmap/sparse``; of several, return the largest."""
     candidates = [path]
     for name in _MODEL_FOLDERS:
         sparse = path / name
@@ -93,7 +93,7 @@ def _images_size(model: Path) -> int:
 
 
 def _pictures_of(model: Path) -> Path:
-    """``images`` or ``input`` beside a model or above it, or else the nearest folder with pictures."""
+    """Return ``images`` or ``input`` beside a model or above it, or else the nearest folder with pictures."""
     above = (model, *model.resolve().parents[:3])
     for folder in above:
         for name in _PICTURE_FOLDERS:
@@ -106,7 +106,7 @@ def _pictures_of(model: Path) -> Path:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    """Photographs, by name; masks that lie beside them are none."""
+    """List the photographs of a folder by name, without the masks that lie beside them."""
     found = sorted(
         p for p in folder.iterdir() if is_picture_name(p) and not p.name.startswith(".") and p.is_file()
     )
@@ -122,7 +122,7 @@ def _plain(path: Path, masks: Path | None, on_step: Callable[[str], object]) -> 
         count = {0: "no photograph", 1: "a single photograph"}.get(
             len(pictures), f"{len(pictures)} photographs"
         )
-        raise ClearpaneError(f"{path}: holds {count}, from which no object is known; {_ACCEPTED}")
+        raise ClearpaneError(f"{path}: holds {count}; {_ACCEPTED}")
     folder = _masks_folder(masks, path)
     found, warnings = ([], ()) if folder is None else find_masks(folder, pictures)
     posed = find_poses(pictures, found, on_step)

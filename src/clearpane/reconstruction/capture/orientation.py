@@ -1,8 +1,8 @@
-"""EXIF orientation against given poses: which turn of a photograph its camera describes.
+"""Match EXIF orientation with given poses: find the orientation of a photograph that its camera describes.
 
 `read_picture` turns a photograph upright. COLMAP and most other tools do not: their cameras describe the
-pixels as they are stored. Where the turn swaps width and height, the camera's size tells the two apart, or
-else its principal point; otherwise the camera is taken to be for the stored pixels.
+stored pixels. Where the rotation swaps width and height, the camera's size decides, or else its principal
+point; otherwise the camera is assumed to describe the stored pixels.
 """
 
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ import numpy as np
 from clearpane.images.picture import Picture
 from clearpane.images.reading import picture_format, read_picture
 
-# Formats whose readers turn the pixels themselves: every tool sees them upright.
+# Formats whose readers rotate the pixels themselves: every tool sees them upright.
 _ALWAYS_UPRIGHT = ("heic", "raw")
 # Largest relative difference between a picture's aspect ratio and its camera's.
 _ASPECT = 0.01
 _SWAPPED = 5
-"""Orientations from this one on swap width and height."""
+"""First of the orientations that swap width and height."""
 
 
 def stored_shape(path: Path) -> tuple[tuple[int, int], int]:
     """Return the height and width of the pixels as stored, and the EXIF orientation (1 to 8).
 
     Raises:
-        ClearpaneError: the file is missing or is not a picture.
+        ClearpaneError: The file is missing or is not a picture.
     """
     import OpenImageIO as oiio
 
@@ -49,11 +49,11 @@ def camera_orientation(
     Args:
         path: Photograph.
         size: Height and width that the camera states, or None.
-        principal: Principal point (x, y) in pixels, where it is stated; tells where the size does not.
+        principal: Principal point (x, y) in pixels, if stated; it decides where the size does not.
 
     Returns:
-        Height and width, and the EXIF orientation that the camera's pixels are still subject to; 1 where the
-        camera is for the upright picture.
+        Height and width, and the EXIF orientation that still applies to the camera's pixels; 1 if the
+        camera describes the upright picture.
     """
     if size is not None and picture_format(path) in _ALWAYS_UPRIGHT:
         return (int(size[0]), int(size[1])), 1
@@ -74,10 +74,10 @@ def _centred(principal: Sequence[float], size: Sequence[int]) -> float:
 
 
 def read_as_posed(path: Path, orientation: int) -> Picture:
-    """Read a photograph turned as its camera sees it: with an orientation undone.
+    """Read a photograph as its camera describes it, with an orientation undone.
 
     Raises:
-        ClearpaneError: see `read_picture`.
+        ClearpaneError: See `read_picture`.
     """
     picture = read_picture(path)
     if orientation == 1:

@@ -1,4 +1,4 @@
-"""Posed photographs as their files describe them, before anything is cut out or resized."""
+"""Describe posed photographs as their files do, before anything is cut out or resized."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from clearpane.errors import ClearpaneError
 
 @dataclass(frozen=True)
 class Lens:
-    """A pinhole with OpenCV's radial and tangential distortion.
+    """Model a pinhole camera with OpenCV's radial and tangential distortion.
 
-    Of a direction with ``x = X / Z``, ``y = Y / Z`` and ``r^2 = x^2 + y^2`` the picture has, in pixels,
+    A direction with ``x = X / Z``, ``y = Y / Z`` and ``r^2 = x^2 + y^2`` is projected, in pixels, to
 
         fx (x d + 2 p1 x y + p2 (r^2 + 2 x^2)) + cx,    d = 1 + k1 r^2 + k2 r^4 + k3 r^6,
 
-    and likewise in y with ``p1 (r^2 + 2 y^2) + 2 p2 x y``.
+    and in y correspondingly, with ``p1 (r^2 + 2 y^2) + 2 p2 x y``.
 
     Attributes:
-        focal: fx, fy in pixels.
-        principal: cx, cy in pixels; the middle of the first pixel is (1/2, 1/2).
-        radial: k1, k2, k3.
-        tangential: p1, p2.
+        focal: Focal lengths fx, fy, pixels.
+        principal: Principal point cx, cy, pixels; the centre of the first pixel is (1/2, 1/2).
+        radial: Radial coefficients k1, k2, k3.
+        tangential: Tangential coefficients p1, p2.
     """
 
     focal: tuple[float, float]
@@ -32,7 +32,7 @@ class Lens:
     tangential: tuple[float, float] = (0.0, 0.0)
 
     def distort(self, plane: np.ndarray) -> np.ndarray:
-        """From the undistorted plane z = 1 to the distorted one: [..., 2] -> [..., 2]."""
+        """Map the undistorted plane z = 1 to the distorted one: [..., 2] -> [..., 2]."""
         x, y = plane[..., 0], plane[..., 1]
         square = x * x + y * y
         k1, k2, k3 = self.radial
@@ -47,14 +47,14 @@ class Lens:
         )
 
     def project(self, plane: np.ndarray) -> np.ndarray:
-        """From the undistorted plane z = 1 to pixels: [..., 2] -> [..., 2]."""
+        """Map the undistorted plane z = 1 to pixels: [..., 2] -> [..., 2]."""
         return np.asarray(self.distort(plane) * self.focal + self.principal)
 
     def sees(self, plane: np.ndarray) -> np.ndarray:
-        """Whether the formula holds at points of the undistorted plane: [..., 2] -> bool, [...].
+        """Return True for points of the undistorted plane where the formula holds: [..., 2] -> bool, [...].
 
-        It does up to the radius at which ``r d(r)`` stops growing; beyond it, points would fall back onto
-        what is seen nearer to the axis, where no light from them arrives.
+        It holds up to the radius at which ``r d(r)`` stops growing. Points beyond would be projected back
+        onto points nearer to the axis, where no light from them arrives.
         """
         k1, k2, k3 = self.radial
         # d/dr (r d(r)) as a polynomial in r^2
@@ -63,7 +63,7 @@ class Lens:
         return np.asarray((plane**2).sum(-1) < squares.min(initial=np.inf))
 
     def scaled(self, horizontal: float, vertical: float) -> "Lens":
-        """For pictures so many times as wide and high."""
+        """Scale the lens to pictures that are wider and higher by these factors."""
         (fx, fy), (cx, cy) = self.focal, self.principal
         return Lens(
             (fx * horizontal, fy * vertical),
@@ -75,16 +75,16 @@ class Lens:
 
 @dataclass(frozen=True, eq=False)
 class Photograph:
-    """A photograph and the camera it was taken with.
+    """Describe a photograph and the camera it was taken with.
 
     Attributes:
-        path: the picture.
-        camera_to_world: OpenCV's axes, [4, 4].
-        lens: for pictures of ``size``.
-        size: height and width that the lens is for.
-        mask: a picture that is white where the object is, if there is one.
-        orientation: EXIF orientation of the file that the camera does not include, 1 to 8: the camera
-            describes the pixels as stored. 1: it describes the upright picture.
+        path: Picture file.
+        camera_to_world: Pose [4, 4], OpenCV axes.
+        lens: Lens for pictures of ``size``.
+        size: Height and width that the lens is for, pixels.
+        mask: Picture that is white on the object, or None.
+        orientation: EXIF orientation, 1 to 8, that the camera does not include: the camera describes the
+            stored pixels. 1: the camera describes the upright picture.
     """
 
     path: Path
@@ -101,14 +101,14 @@ class Photograph:
 
 @dataclass(frozen=True, eq=False)
 class PhotographSet:
-    """What a folder says of its photographs.
+    """Collect the photographs that a folder describes.
 
     Attributes:
-        photographs: in the order of their names.
-        points: of the scene, where it is known, [P, 3]; or nothing.
-        up: where up is in the scene's world, [3], if that is known.
-        warnings: for the user: what was left out.
-        poses_found: no file had the poses; they were found in the photographs, which takes minutes.
+        photographs: Photographs in the order of their names.
+        points: Points of the scene [P, 3]; empty if not known.
+        up: Up direction in the scene's world [3], or None if not known.
+        warnings: Messages for the user about photographs that were left out.
+        poses_found: True if no file had the poses and they were computed from the photographs.
     """
 
     photographs: tuple[Photograph, ...]
@@ -119,10 +119,10 @@ class PhotographSet:
 
 
 def check_pose(pose: np.ndarray, where: str) -> np.ndarray:
-    """Return a 4 x 4 pose, its rotation without a scale; a 3 x 4 one gets its last row.
+    """Return a 4 x 4 pose with the scale removed from its rotation; a 3 x 4 pose gets its last row.
 
     Raises:
-        ClearpaneError: it is none.
+        ClearpaneError: The matrix is not a pose.
     """
     if pose.shape == (3, 4):
         pose = np.vstack([pose, [0.0, 0.0, 0.0, 1.0]])

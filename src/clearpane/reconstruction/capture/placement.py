@@ -1,4 +1,4 @@
-"""Where the object is in the photographs' world, and how that becomes the cube which is reconstructed."""
+"""Locate the object in the photographs' world, and map its box to the cube that is reconstructed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from clearpane.reconstruction.capture.structure_from_motion import triangulate
 
 _GRID = 40
 _ROUNDS = 4
-# Of a box's half size, what is looked at in the next round, so that a hull cut off by it is noticed.
+# Growth of the box from one round to the next, so that a hull cut off by the box is noticed.
 _ROOM = 1.3
-# Of points, what is left out at either end as stray.
+# Percentage of the points dropped at either end as outliers.
 _STRAY = 2.0
-# Points that tell where an object is.
+# Smallest number of points that locate an object.
 _LEAST_POINTS = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """A similarity from the photographs' world to the cube: ``scale * rotation @ (x - centre)``.
+    """Map the photographs' world to the cube by a similarity: ``scale * rotation @ (x - centre)``.
 
     Attributes:
-        centre: of the object's box, [3].
-        rotation: [3, 3]; up becomes +y.
-        scale: so that the box's longest side is 1.
+        centre: Centre of the object's box [3].
+        rotation: Rotation [3, 3] that maps up to +y.
+        scale: Factor that makes the box's longest side 1.
     """
 
     centre: np.ndarray
@@ -42,7 +42,7 @@ class Placement:
         return pose
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Points [..., 3] in the cube's world."""
+        """Map points [..., 3] to the cube's world."""
         return np.asarray(self.scale * (points - self.centre) @ self.rotation.T)
 
 
@@ -52,7 +52,7 @@ def axes_meet(poses: Sequence[np.ndarray]) -> np.ndarray:
     ``(sum_i I - d_i d_i^T) c = sum_i (I - d_i d_i^T) o_i``.
 
     Raises:
-        ClearpaneError: the axes are parallel.
+        ClearpaneError: The axes are parallel.
     """
     matrix, side = np.zeros((3, 3)), np.zeros(3)
     for pose in poses:
@@ -60,7 +60,7 @@ def axes_meet(poses: Sequence[np.ndarray]) -> np.ndarray:
         matrix += away
         side += away @ pose[:3, 3]
     if np.linalg.cond(matrix) > 1e6:
-        raise ClearpaneError("the cameras all look the same way; photographs from all around are needed")
+        raise ClearpaneError("the cameras all point the same way; photographs from all around are needed")
     return np.linalg.solve(matrix, side)
 
 
@@ -80,17 +80,17 @@ def upright(poses: Sequence[np.ndarray], up: np.ndarray | None) -> np.ndarray:
 
 
 def place_object(photographs: PhotographSet, masks: Sequence[np.ndarray]) -> Placement:
-    """From the visual hull; where the frame cuts the object off in every view, from the scene's points on it.
+    """Place an object by its visual hull; where every view cuts it off, by the scene's points on it.
 
-    No hull says how far an object reaches that no view shows whole; the points that all masks allow do, as
-    far as anything was seen. Where the photographs come without points, they are triangulated, which takes a
-    minute, if pycolmap is installed.
+    The hull cannot bound an object that no view shows whole. The points that all masks allow can, as far as
+    the photographs show it. If no points are given, they are triangulated, which takes a minute, provided
+    that pycolmap is installed.
 
     Args:
-        masks: of each photograph, [h, w] of its form but any size, in [0, 1].
+        masks: Mask of each photograph [h, w], in [0, 1], of its aspect ratio but any size.
 
     Raises:
-        ClearpaneError: the masks have no point of space in common; a picture cannot be read.
+        ClearpaneError: The masks have no point of space in common, or a picture cannot be read.
     """
     posed = photographs.photographs
     if all(reaches_frame(mask) for mask in masks):
@@ -103,7 +103,7 @@ def place_object(photographs: PhotographSet, masks: Sequence[np.ndarray]) -> Pla
 
 
 def _triangulated(photographs: PhotographSet) -> np.ndarray:
-    """Points of the scene, [P, 3]; none without pycolmap."""
+    """Triangulate points of the scene, [P, 3]; return none without pycolmap."""
     try:
         return triangulate(photographs).points
     except MissingExtraError:
@@ -113,20 +113,20 @@ def _triangulated(photographs: PhotographSet) -> np.ndarray:
 def place_by_masks(
     photographs: Sequence[Photograph], masks: Sequence[np.ndarray], up: np.ndarray | None
 ) -> Placement:
-    """From the visual hull: its box, found on a grid that closes in on it.
+    """Place an object by its visual hull, whose box is found on a grid that closes in on it.
 
     Args:
-        masks: of each photograph, [h, w] of its form but any size, in [0, 1].
+        masks: Mask of each photograph [h, w], in [0, 1], of its aspect ratio but any size.
 
     Raises:
-        ClearpaneError: the masks have no point of space in common.
+        ClearpaneError: The masks have no point of space in common.
     """
     poses = [p.camera_to_world for p in photographs]
     rotation = upright(poses, up)
     centre = axes_meet(poses)
     half = np.full(3, 0.7 * min(float(np.linalg.norm(pose[:3, 3] - centre)) for pose in poses))
     for _ in range(_ROUNDS):
-        # Something thinner than the grid is not to fall between its points.
+        # An object thinner than the grid must not fall between its points.
         reach = float(half.max()) / _GRID
         axis = (np.arange(_GRID) + 0.5) / _GRID * 2 - 1
         grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3) * half
@@ -147,7 +147,7 @@ def place_by_masks(
 
 
 def place_by_points(points: np.ndarray, poses: Sequence[np.ndarray], up: np.ndarray | None) -> Placement:
-    """From points of the object, [P, 3]: the box of all but the stray ones."""
+    """Place an object by points on it, [P, 3]: the box of all but the outliers."""
     rotation = upright(poses, up)
     turned = points @ rotation.T
     low, high = np.percentile(turned, [_STRAY, 100 - _STRAY], axis=0)
@@ -155,9 +155,9 @@ def place_by_points(points: np.ndarray, poses: Sequence[np.ndarray], up: np.ndar
 
 
 def _within_mask(photograph: Photograph, mask: np.ndarray, points: np.ndarray, reach: float) -> np.ndarray:
-    """Which points a photograph's mask allows, or has something of within ``reach``.
+    """Return True for points within ``reach`` of a photograph's mask.
 
-    What is out of its frame it does not allow, unless the mask is cut off by the frame: then nobody knows.
+    Points outside the frame are not allowed, unless the frame cuts the mask off: then they may be the object.
     """
     pose = photograph.camera_to_world
     local = (points - pose[:3, 3]) @ pose[:3, :3]
@@ -179,7 +179,7 @@ def _within_mask(photograph: Photograph, mask: np.ndarray, points: np.ndarray, r
 
 def _dilated(mask: np.ndarray, by: int) -> np.ndarray:
     """Grow a mask by a number of pixels along its rows and columns."""
-    by = min(by, max(mask.shape))  # a point next to the camera would ask for millions
+    by = min(by, max(mask.shape))  # a point next to the camera would need millions
     for axis in range(2):
         sums = np.cumsum(np.moveaxis(mask, axis, 0).astype(np.int64), axis=0)
         padded = np.concatenate(

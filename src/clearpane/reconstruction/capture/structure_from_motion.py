@@ -1,4 +1,4 @@
-"""Poses of plain photographs, and how well known poses agree with the pictures: both by COLMAP."""
+"""Find the poses of plain photographs, and measure how well known poses fit the pictures, with COLMAP."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,26 +20,25 @@ from clearpane.reconstruction.capture.orientation import read_as_posed
 from clearpane.reconstruction.capture.photographs import PhotographSet
 
 LEAST_PHOTOGRAPHS = 3
-"""Fewer photographs have no poses that could be checked."""
+"""Smallest number of photographs whose poses can be checked."""
 
-# Features are looked for in copies no larger than this along the longer side.
+# Longer side, in pixels, of the copies in which features are detected.
 _SIDE = 2000
 _ADVICE = (
-    "photograph with more overlap and more texture, if only of what the object stands on; what moves between "
-    "the photographs masks have to leave out"
+    "photograph with more overlap and more texture, if only below the object; mask out whatever "
+    "moves between the photographs"
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Triangulation:
-    """What known poses make of the pictures' features.
+    """Hold points triangulated from known poses.
 
     Attributes:
-        points: [P, 3], in the photographs' world.
-        error: mean distance between a point's projection and the feature, over all points' features, in
-            pixels of pictures no larger than 2000; NaN without points. Features farther than 4 pixels off are
-            not a point's.
-        seen: how many points each photograph sees, [V].
+        points: Points [P, 3], in the photographs' world.
+        error: Mean reprojection error over all points' features, in pixels of pictures no larger than 2000;
+            NaN without points. Features more than 4 pixels off are not assigned to a point.
+        seen: Number of points that each photograph sees, [V].
     """
 
     points: np.ndarray
@@ -52,24 +51,24 @@ def find_poses(
     masks: Sequence[Path | None] = (),
     on_step: Callable[[str], object] = lambda step: None,
 ) -> PhotographSet:
-    """Photographs of a still scene with the poses and lenses that incremental structure from motion finds.
+    """Find the poses and lenses of photographs of a still scene by incremental structure from motion.
 
-    Pictures of one size and focal length (EXIF) have one lens between them, a pinhole with one radial term.
-    Where fewer than half of the pictures fit together as a whole, only what the masks show is looked at, as
-    for an object on a turntable, and pictures without a mask are left out. Without up and scale: COLMAP's
-    world has none. The same pictures give the same poses.
+    Pictures of one size and focal length (EXIF) share one lens, a pinhole with one radial term. Where fewer
+    than half of the pictures fit together, only the masked object is matched, as for an object on a
+    turntable, and pictures without a mask are left out. Up and scale remain unknown: COLMAP does not
+    determine them. The same pictures give the same poses.
 
     Args:
-        masks: of each picture, or none; alpha serves as well.
-        on_step: told what is done, as it begins.
+        masks: Mask file of each picture, or None; alpha serves as well.
+        on_step: Called with a description at the beginning of each step.
 
     Returns:
-        The photographs in the order given; those without a pose are left out, and a warning names them.
+        The photographs in the given order; those without a pose are left out, and a warning names them.
 
     Raises:
-        ClearpaneError: fewer than three pictures, or fewer than half of them (at least three) fit together;
-            a picture cannot be read.
-        MissingExtraError: pycolmap is not installed.
+        ClearpaneError: Fewer than three pictures are given, fewer than half of them (at least three) fit
+            together, or a picture cannot be read.
+        MissingExtraError: Pycolmap is not installed.
     """
     if len(pictures) < LEAST_PHOTOGRAPHS:
         raise ClearpaneError(
@@ -84,7 +83,7 @@ def find_poses(
         sizes = [_write_copy(folder, i, *pair) for i, pair in enumerate(zip(pictures, given, strict=True))]
         model = _largest_model(pycolmap, folder, sizes, on_step)
         if _registered(model) < needed and any((folder / "masks").iterdir()):
-            on_step("once more, by what the masks show")
+            on_step("matching again within the masks")
             masked = _largest_model(pycolmap, folder, sizes, on_step, folder / "masks")
             model = max(model, masked, key=_registered)
         if _registered(model) < LEAST_PHOTOGRAPHS:
@@ -105,14 +104,14 @@ def find_poses(
 
 
 def triangulate(photographs: PhotographSet) -> Triangulation:
-    """Points of the scene by the poses that are known: whether they are right, and where something is.
+    """Triangulate points of the scene from known poses, to check the poses and to locate objects.
 
-    Poses that are right leave an error below a pixel and hundreds of points to each photograph; of wrong ones
-    hardly a point is left, or none.
+    Correct poses give an error below a pixel and hundreds of points for each photograph; wrong ones give
+    hardly any points, or none.
 
     Raises:
-        ClearpaneError: a picture cannot be read.
-        MissingExtraError: pycolmap is not installed.
+        ClearpaneError: A picture cannot be read.
+        MissingExtraError: Pycolmap is not installed.
     """
     pycolmap = load_pycolmap("triangulating points")
     with _workplace(pycolmap) as folder:
@@ -160,10 +159,10 @@ def _copy_name(index: int) -> str:
 def _write_copy(
     folder: Path, index: int, path: Path, mask: Path | None = None, orientation: int = 1
 ) -> tuple[int, int]:
-    """Write a picture for COLMAP: upright, sRGB, 8 bits, not too large, its EXIF kept; and its mask.
+    """Write a picture for COLMAP: upright, sRGB, 8 bits, not too large, with its EXIF; and its mask.
 
     Returns:
-        The picture's own height and width.
+        Height and width of the original picture.
     """
     # Cropping decodes the photograph a second time: it needs all pixels, which this copy does not have, and a
     # whole set of decoded photographs (144 MB for 12 megapixels) would not fit in memory during the matching.
@@ -180,7 +179,7 @@ def _write_copy(
 
 
 def _shrunk(pixels: np.ndarray) -> np.ndarray:
-    """[H, W, C] in [0, 1] at the size at which features are looked for."""
+    """Shrink [H, W, C], in [0, 1], to the size at which features are detected."""
     scale = _SIDE / max(pixels.shape[:2])
     if scale >= 1:
         return pixels
@@ -197,10 +196,10 @@ def _largest_model(
     on_step: Callable[[str], object],
     masks: Path | None = None,
 ) -> Any:
-    """Of the models that fit together, that with the most pictures; None where nothing does.
+    """Return the model with the most pictures, or None if no pictures fit together.
 
     Args:
-        sizes: of the pictures themselves.
+        sizes: Height and width of each original picture.
     """
     count = len(sizes)
     names = [_copy_name(i) for i in range(count)]
@@ -224,7 +223,7 @@ def _registered(model: Any) -> int:
 
 
 def _database(pycolmap: Any, folder: Path, groups: Sequence[Sequence[str]]) -> Path:
-    """Make a database with the pictures in their order; those of a group share a camera."""
+    """Make a database with the pictures in order; pictures of one group share a camera."""
     path = folder / "database.db"
     path.unlink(missing_ok=True)
     pycolmap.Database.open(str(path)).close()
@@ -242,7 +241,7 @@ def _database(pycolmap: Any, folder: Path, groups: Sequence[Sequence[str]]) -> P
 def _match(
     pycolmap: Any, folder: Path, database: Path, names: Sequence[str], masks: Path | None = None
 ) -> None:
-    """Features of all pictures, and those of each pair that a common motion explains."""
+    """Detect features in all pictures, and match those of each pair that a common motion explains."""
     reading = pycolmap.ImageReaderOptions()
     if masks is not None:
         reading.mask_path = str(masks)
@@ -264,13 +263,13 @@ def _match(
 def _mapping_options(pycolmap: Any) -> Any:
     options = pycolmap.IncrementalPipelineOptions()
     options.min_model_size = LEAST_PHOTOGRAPHS
-    # Threads would add up the same numbers in another order each time.
+    # Several threads would sum the same numbers in a different order each time.
     options.random_seed, options.num_threads = 0, 1
     return options
 
 
 def _posed(pycolmap: Any, database: Path, photographs: PhotographSet) -> Any:
-    """Make a reconstruction of the cameras alone, which the database takes over."""
+    """Make a reconstruction from the cameras alone, to be filled from the database."""
     result = pycolmap.Reconstruction()
     opened = pycolmap.Database.open(str(database))
     for i, photograph in enumerate(photographs.photographs):

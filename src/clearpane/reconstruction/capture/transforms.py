@@ -1,8 +1,8 @@
-"""``transforms.json`` as NeRF, instant-ngp and Stanford-ORB write it.
+"""Read and write ``transforms.json`` as NeRF, instant-ngp and Stanford-ORB do.
 
-Its poses have OpenGL's axes (x to the right, y up, z backward), and the world's z is up, unless ``up`` says
-otherwise. Lengths are the scene's own: instant-ngp's ``scale`` and ``offset`` are for its own cube and do not
-matter here.
+Poses have OpenGL axes (x to the right, y up, z backward), and the world's z is up, unless ``up`` says
+otherwise. Lengths are in the scene's own unit: instant-ngp's ``scale`` and ``offset`` concern its own cube
+and are ignored.
 """
 
 import json
@@ -22,29 +22,29 @@ from clearpane.reconstruction.capture.photographs import Lens, Photograph, Photo
 from clearpane.reconstruction.capture.placement import upright
 
 TRANSFORMS_FILES = ("transforms.json", "transforms_train.json")
-"""What the file is called in its folder; NeRF and Stanford-ORB have one for training and one for testing."""
+"""File names in a folder; NeRF and Stanford-ORB have one file for training and one for testing."""
 
 TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
-"""What the file's poses are multiplied with to have OpenCV's axes; its own inverse."""
+"""Matrix that converts the file's poses to OpenCV axes; its own inverse."""
 
 _UPRIGHT = "exif_orientation_applied"
-"""Entry of the files that this program writes: cameras are for upright pictures, whatever their EXIF says."""
+"""Entry of files that this program writes: cameras describe upright pictures, whatever their EXIF says."""
 
 _LENSES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
 
 
 def read_transforms(path: Path) -> PhotographSet:
-    """Read the photographs that a file names; missing ones are left out with a warning.
+    """Read the photographs that a file names; skip missing ones with a warning.
 
-    Intrinsics stand at the top or at each frame: ``fl_x``, ``fl_y``, ``cx``, ``cy``, ``k1`` to ``k3``,
-    ``p1``, ``p2``, ``w``, ``h``, or ``camera_angle_x``. A name without an ending stands for a picture of any
-    format. A mask is named by ``mask_path``, or lies in a folder beside the picture's, ending in ``_mask``.
-    ``up`` at the top is a vector of the world. Cameras are for the pixels as stored, whatever the EXIF
-    orientation, unless their size shows otherwise (see `camera_orientation`) or the file says
-    ``exif_orientation_applied``.
+    Intrinsics stand at the top level or in each frame: ``fl_x``, ``fl_y``, ``cx``, ``cy``, ``k1`` to ``k3``,
+    ``p1``, ``p2``, ``w``, ``h``, or ``camera_angle_x``. A name without a suffix matches a picture of any
+    format. A mask is named by ``mask_path``, or lies in the folder beside the picture's that is named after
+    it and ends in ``_mask``. ``up`` at the top level is a vector of the world. Cameras describe the stored
+    pixels, whatever the EXIF orientation, unless their size shows otherwise (see `camera_orientation`) or the
+    file has ``exif_orientation_applied``.
 
     Raises:
-        ClearpaneError: the file cannot be read or holds no camera that can be used.
+        ClearpaneError: The file cannot be read, or holds no usable camera.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))  # with or without a byte-order mark
@@ -74,7 +74,7 @@ def names_frames(path: Path) -> bool:
     try:
         return bool(json.loads(path.read_text(encoding="utf-8-sig"))["frames"])
     except (OSError, ValueError, KeyError, TypeError):
-        return True  # `read_transforms` says what is wrong with it
+        return True  # `read_transforms` reports the error
 
 
 def _up(content: dict[str, Any], path: Path) -> np.ndarray:
@@ -88,7 +88,7 @@ def _up(content: dict[str, Any], path: Path) -> np.ndarray:
 
 
 def _named_picture(folder: Path, name: str) -> Path | None:
-    """Find a picture by its name in the file; a backslash separates folders where no name holds one."""
+    """Find a picture by its name in the file; a backslash separates folders unless a name contains it."""
     found = _find_picture(folder / name)
     return _find_picture(folder / _slashed(name)) if found is None and "\\" in name else found
 
@@ -119,7 +119,7 @@ def _photograph(picture: Path, frame: dict[str, Any], folder: Path, where: str) 
 
 
 def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int], int]:
-    """Return the lens, the height and width it is for, and the orientation that it does not include."""
+    """Return the lens, the height and width that it is for, and the orientation that it does not include."""
 
     def number(name: str, otherwise: float) -> float:
         value = float(frame.get(name, otherwise))
@@ -133,7 +133,7 @@ def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int], 
     if "w" in frame and "h" in frame:
         width, height = int(frame["w"]), int(frame["h"])
         if min(width, height) < 1:
-            raise ValueError(f"w and h are {width} and {height}; they are above 0")
+            raise ValueError(f"w and h are {width} and {height}; give numbers above 0")
         stated = (height, width)
     principal = (number("cx", 0), number("cy", 0)) if "cx" in frame and "cy" in frame else None
     (height, width), orientation = camera_orientation(picture, stated, principal)
@@ -144,11 +144,11 @@ def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int], 
     else:
         angle = float(frame["camera_angle_x"])
         if not 0 < angle < math.pi:
-            raise ValueError(f"camera_angle_x is {angle:g}, an angle between 0 and pi")
+            raise ValueError(f"camera_angle_x is {angle:g}; give an angle between 0 and pi")
         focal = width / 2 / math.tan(angle / 2)
     vertical = number("fl_y", focal)
     if min(focal, vertical) <= 0:
-        raise ValueError("focal lengths are above 0")
+        raise ValueError("give focal lengths above 0")
     lens = Lens(
         (focal, vertical),
         (number("cx", width / 2), number("cy", height / 2)),
@@ -161,7 +161,7 @@ def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int], 
 def _find_mask(picture: Path, frame: dict[str, Any], folder: Path, where: str) -> Path | None:
     if "mask_path" in frame:
         text = str(frame["mask_path"])
-        # As seen from the file that names it, or from some folder that the picture is in.
+        # Relative to the file that names it, or to some folder above the picture.
         for parent in (folder, *picture.parents):
             for named in dict.fromkeys((text, _slashed(text))):
                 if (parent / named).is_file():
@@ -172,15 +172,15 @@ def _find_mask(picture: Path, frame: dict[str, Any], folder: Path, where: str) -
 
 
 def write_transforms(photographs: PhotographSet, path: Path, overwrite: bool = False) -> None:
-    """Write what is known of the cameras, so that it need not be found again.
+    """Write the known cameras to a file, so that they need not be computed again.
 
-    Intrinsics that all photographs share stand at the top, others at their frames. Pictures and masks are
-    named as seen from the file's folder. ``up``, as instant-ngp has it, says where up is in the file's world,
-    which is not turned: where up is not known, the mean of what the cameras have for up, which is what
-    `place_object` would take. Points and warnings are not kept.
+    Intrinsics that all photographs share stand at the top level, others in their frames. Paths of pictures
+    and masks are relative to the file's folder. ``up``, as in instant-ngp, is the up direction in the file's
+    world, which is not rotated; if it is not known, it is the mean of the cameras' up directions, as
+    `place_object` would assume. Points and warnings are not stored.
 
     Raises:
-        ClearpaneError: the file is there and may not be overwritten, or cannot be written.
+        ClearpaneError: The file exists and may not be overwritten, or cannot be written.
     """
     posed = photographs.photographs
     cameras = [_camera(photograph) for photograph in posed]

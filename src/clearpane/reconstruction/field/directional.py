@@ -1,7 +1,7 @@
-"""How the radiance field knows directions: panoramas of features (NDE), spherical harmonics, or not at all.
+"""Encode view directions for the radiance field: by panoramas of features (NDE) or spherical harmonics.
 
-A glossy surface shows what lies in the mirror direction, r = 2 (n.v) n - v: so that is what is encoded, about
-a normal that gets no gradient from it.
+A glossy surface shows what lies in the mirror direction, r = 2 (n.v) n - v. So that direction is encoded,
+about a normal that receives no gradient from it.
 
 Source: LIRM (arXiv 2504.20026), section 3.2, after L. Wu et al., Neural directional encoding, 2024.
 """
@@ -15,34 +15,34 @@ from torch.nn import functional as F
 
 Encoding = Literal["panoramas", "harmonics", "none"]
 HARMONICS = 16
-# The cosine to the viewer that a normal has at least: one along a ray's mean may point away from it.
+# Smallest cosine between normal and view: the mean normal along a ray may point away from the viewer.
 _LEAST_FACING = 0.05
 
 
 def mirror_directions(view: Tensor, normal: Tensor) -> Tensor:
-    """Compute r = 2 (n.v) n - v: [P, 3], of length 1; the normal is detached.
+    """Compute the mirror directions r = 2 (n.v) n - v: [P, 3], of length 1; the normal is detached.
 
     Args:
-        view: towards the viewer, [P, 3], of length 1.
-        normal: [P, 3], of any length above 0.
+        view: Unit directions towards the viewer [P, 3].
+        normal: Normals [P, 3] of any length above 0.
     """
     unit = F.normalize(normal.detach(), dim=-1)
     return 2 * (unit * view).sum(-1, keepdim=True) * unit - view
 
 
 def sample_panoramas(panoramas: Tensor, number: Tensor, directions: Tensor) -> Tensor:
-    """Features from panoramas: trilinear in the number, the azimuth (around) and the height.
+    """Sample panoramas of features, trilinearly in the panorama's number, the azimuth and the height.
 
     A panorama's columns are ``u = atan2(d_x, -d_z) / 2 pi`` (modulo 1), its rows ``(1 - d_y) / 2``: equal
     steps in height are equal areas of the sphere.
 
     Args:
-        panoramas: [K, C, H, W].
-        number: which, [P, 1] in [0, 1] from the first to the last.
-        directions: [P, 3], of length 1.
+        panoramas: Panoramas [K, C, H, W].
+        number: Position among the panoramas [P, 1], in [0, 1] from the first to the last.
+        directions: Unit directions [P, 3].
 
     Returns:
-        [P, C].
+        Features [P, C].
     """
     width = panoramas.shape[-1]
     wrapped = torch.cat([panoramas[..., -1:], panoramas, panoramas[..., :1]], dim=-1)
@@ -50,7 +50,7 @@ def sample_panoramas(panoramas: Tensor, number: Tensor, directions: Tensor) -> T
     column = (azimuth.remainder(2.0) - 1) * width / (width + 2)
     place = torch.cat([column, -directions[:, 1:2], 2 * number - 1], dim=-1)
     depth = panoramas.shape[0]
-    # Rows and columns are texels with area, panoramas are points: the ends of [0, 1] are their very own.
+    # Rows and columns are texels with an area, panoramas are points: 0 and 1 are exactly the first and last.
     scaled = torch.cat([place[:, :2], place[:, 2:] * (depth - 1) / depth], dim=-1)
     volume = wrapped.transpose(0, 1)[None]
     sampled = F.grid_sample(volume, scaled[None, None, None], padding_mode="border", align_corners=False)
@@ -60,7 +60,7 @@ def sample_panoramas(panoramas: Tensor, number: Tensor, directions: Tensor) -> T
 def spherical_harmonics(directions: Tensor) -> Tensor:
     """Evaluate the real spherical harmonics of degree 0 to 3 at unit directions: [P, 3] -> [P, 16].
 
-    Orthonormal over the sphere; without the Condon-Shortley phase.
+    The basis is orthonormal over the sphere, without the Condon-Shortley phase.
     """
     x, y, z = directions.unbind(-1)
     xx, yy, zz = x * x, y * y, z * z
@@ -89,7 +89,7 @@ def spherical_harmonics(directions: Tensor) -> Tensor:
 
 
 def facing(normal: Tensor, view: Tensor) -> Tensor:
-    """Normalise normals [N, 3] and turn those that point away from the viewer until they just do not."""
+    """Normalise normals [N, 3] and turn those that face away from the viewer until they just face it."""
     unit = F.normalize(normal, dim=-1)
     cosine = (unit * view).sum(-1, keepdim=True)
     return F.normalize(unit + (_LEAST_FACING - cosine).clamp(min=0) * view, dim=-1)

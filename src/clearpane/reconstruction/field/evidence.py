@@ -1,10 +1,10 @@
-"""What the pixels say of each point in space before any network: the visual hull, its distance, its colours.
+"""Accumulate what the pixels show of each point in space: the visual hull, its distance, and colours.
 
-A network as small as `lirm-small` cannot learn from a few thousand objects how rays meet. So it is told: a
-grid over the cube accumulates over the views, of each voxel's middle, whether the masks allow it, the colours
-of the views that are not blocked by the hull, and how these change with direction. It is as large after ten
-rounds of views as after one, and does not depend on their order within a round. LIRM at the paper's size does
-without it.
+A network as small as `lirm-small` cannot learn from a few thousand objects how rays meet, so it is given the
+result: a grid over the cube accumulates, for each voxel centre and over the views, whether the masks allow
+it, the colours in the views that the hull does not block, and how these colours change with direction. Its
+size is the same after ten rounds of views as after one, and the order of views within a round does not
+matter. LIRM at the paper's size does without it.
 """
 
 from dataclasses import dataclass, replace
@@ -20,36 +20,35 @@ VOLUME_CHANNELS = 16
 """Channels of the volume that LIRM's evidence network makes of the evidence."""
 
 EVIDENCE_CHANNELS = 11
-"""Distance to the hull, its edge, mean of the masks, mean colour (3), its deviation, how much is seen, the
-hull's normal (3)."""
+"""Distance to the hull, its edge, mean mask, mean colour (3), its deviation, visibility, hull normal (3)."""
 
-# Of the hull's depth, in voxels: a colour is a voxel's own if it is no farther behind.
+# Depth behind the hull's front, in voxels, up to which a colour belongs to the voxel.
 _DEPTH_MARGIN = 1.5
-# Metres beyond which distances to the hull are all alike; a surface is never changed by more than 0.3.
+# Metres at which distances to the hull are clamped; a surface is never moved by more than 0.3.
 _REACH = 0.4
-# The least hull value at which there may be something, and how many voxels around it get colours.
+# Smallest hull value of a voxel that may be occupied, and the number of voxels around it that get colours.
 _POSSIBLE, _DILATION = 0.1, 2
 _BLOCKED_WEIGHT = 0.01
-# How many views' worth of directions all around hold back the slopes of colours over directions.
+# Weight of the ridge that limits the slopes of colours over directions, in views spread all around.
 _RIDGE = 1.0
-# Texels of the pictures in which the hull's depth is found, along the longer side.
+# Longer side, in pixels, of the pictures in which the hull's depth is computed.
 _DEPTH_SIDE = 96
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Sums over views, on a grid over the cube, (z, y, x).
+    """Hold sums over views on a grid over the cube, ordered (z, y, x).
 
     Attributes:
-        hull: the least mask value over the views that can tell, [G, G, G].
-        distance: to the hull, metres, below 0 inside, [G, G, G]: the largest over the views of how far a
-            point is from the cone of rays through the mask. True next to a face of the hull, hardly more
-            than true elsewhere; without steps, and the same whatever G is.
-        masks: the sum of masks, and how many views can tell: [2, G, G, G].
-        colours: sums over views, the blocked ones counting little: of weights, of colours (3), of colours'
-            mean squares: [5, G, G, G].
-        directions: with the same weights, of directions to the cameras (3), of their products (9), and of
-            their products with colours (3 x 3, a row a colour): [21, G, G, G].
+        hull: Smallest mask value over the views that show the voxel [G, G, G].
+        distance: Distance to the hull [G, G, G], metres, below 0 inside: the largest distance, over the
+            views, from the cone of rays through the mask. Exact next to a face of the hull and hardly too
+            large elsewhere; without steps, and the same for every G.
+        masks: Sum of the masks, and number of views that show the voxel [2, G, G, G].
+        colours: Weighted sums over views, blocked ones counting little: weights, colours (3), mean squared
+            colours [5, G, G, G].
+        directions: Sums with the same weights: directions to the cameras (3), products of their components
+            (9), and products of colours and directions (3 x 3, a row for each colour) [21, G, G, G].
     """
 
     hull: Tensor
@@ -60,7 +59,7 @@ class Evidence:
 
     @classmethod
     def empty(cls, side: int, like: Tensor) -> "Evidence":
-        """Before the first view."""
+        """Return the sums before the first view."""
         grid = (side, side, side)
         return cls(
             like.new_ones(grid),
@@ -72,7 +71,7 @@ class Evidence:
 
 
 def voxel_centres(side: int, like: Tensor) -> Tensor:
-    """[G, G, G, 3], ordered (z, y, x), holding (x, y, z)."""
+    """Return the voxel centres (x, y, z) [G, G, G, 3], ordered (z, y, x)."""
     axis = ((torch.arange(side, dtype=like.dtype, device=like.device) + 0.5) / side * 2 - 1) * HALF_SIZE
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     return torch.stack([x, y, z], dim=-1)
@@ -80,12 +79,12 @@ def voxel_centres(side: int, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """What views can see past the hull.
+    """Describe what the hull hides from each view.
 
     Attributes:
-        hull: [G, G, G].
-        depths: how far along its rays it begins for each view, [V, h, w]; 0 where rays miss it.
-        cameras: V, of any size of pictures.
+        hull: Values of the hull [G, G, G].
+        depths: Distance along each pixel's ray to the hull's front [V, h, w]; 0 where the ray misses it.
+        cameras: Cameras of V views, of any picture size.
     """
 
     hull: Tensor
@@ -95,7 +94,7 @@ class Sight:
     @classmethod
     @torch.no_grad()
     def of(cls, hull: Tensor, cameras: Cameras) -> "Sight":
-        """Of some cameras on a hull."""
+        """Compute the hull's depth for some cameras."""
         return cls(hull, hull_depth(hull, _small(cameras)), cameras)
 
     @torch.no_grad()
@@ -109,11 +108,11 @@ class Sight:
 
     @torch.no_grad()
     def of_points(self, view: int, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where points are in one view, whether they are in its picture, and how far the hull blocks them.
+        """Project points into one view, and compute how far the hull blocks them.
 
         Returns:
-            Places, [P, 2] in [-1, 1]; [P] bool; how much farther than 1.5 voxels the point lies behind the
-            hull's front, metres, [P]: 0 or less where the view sees it.
+            Positions [P, 2], in [-1, 1]; True for those in the picture, [P] bool; depth behind the hull's
+            front less 1.5 voxels, metres [P]: 0 or less where the view sees the point.
         """
         place, within = _places(self.cameras[view], points)
         first = look_up(self.depths[view : view + 1], place, "nearest")[0]
@@ -130,12 +129,13 @@ def add_views(evidence: Evidence, pictures: Tensor, masks: Tensor, cameras: Came
 
 @torch.no_grad()
 def add_masks(evidence: Evidence, masks: Tensor, cameras: Cameras) -> Evidence:
-    """With the hull cut by these views' masks too.
+    """Return the evidence with the hull also cut by these views' masks.
 
-    A view whose mask keeps clear of its edges shows the whole object: beyond them there is nothing.
+    A view whose mask does not touch the frame shows the whole object: there is nothing outside the frame.
 
     Args:
-        masks: [V, 1, H, W], cameras: [V].
+        masks: Masks [V, 1, H, W] of the views.
+        cameras: Cameras of the V views.
     """
     centres = voxel_centres(evidence.hull.shape[-1], evidence.hull).reshape(-1, 3)
     hull, distance, counts = evidence.hull.flatten(), evidence.distance.flatten(), evidence.masks.flatten(1)
@@ -148,7 +148,7 @@ def add_masks(evidence: Evidence, masks: Tensor, cameras: Cameras) -> Evidence:
         mask = look_up(masks[view], place)[0] * within
         hull = torch.minimum(hull, torch.where(known, mask, 1.0))
         counts = counts + torch.stack([mask, known.to(mask)])
-        # Beyond the frame: the frame's, and how far that is.
+        # Beyond the frame: the distance at the frame, plus the distance to it.
         size = pixels.new_tensor([camera.width, camera.height])
         inside = torch.minimum(pixels.clamp(min=0), size)
         from_outline = look_up(outlines[view], 2 * inside / size - 1, padding="border")[0]
@@ -164,12 +164,14 @@ def add_masks(evidence: Evidence, masks: Tensor, cameras: Cameras) -> Evidence:
 
 @torch.no_grad()
 def add_colours(evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sight) -> Evidence:
-    """With the colours of these views too, next to the hull and within: elsewhere nobody asks for them.
+    """Return the evidence with these views' colours added, in the hull and next to it, where they are used.
 
-    Colours are those of the object alone, the white behind it taken away: ``c m = p - (1 - m)``.
+    The colours are those of the object alone, with the white background removed: ``c m = p - (1 - m)``.
 
     Args:
-        pictures: on white, [V, 3, H, W], masks: [V, 1, H, W].
+        pictures: Pictures on white [V, 3, H, W], sRGB in [0, 1].
+        masks: Masks [V, 1, H, W].
+        sight: Visibility from the V views.
     """
     side = evidence.hull.shape[-1]
     index = sight.voxels(side)
@@ -177,8 +179,7 @@ def add_colours(evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sigh
     colours, directions = (x.flatten(1).clone() for x in (evidence.colours, evidence.directions))
     for view in range(len(masks)):
         place, within, behind = sight.of_points(view, points)
-        # Where nobody looks, colours that are blocked are the best guess there is. Faded like the views'
-        # features, they gained on one object and lost on another (taken once by hand, on three).
+        # Where every view is blocked, blocked colours are the best guess there is (docs/lirm.md).
         weight = within * torch.where(behind <= 0, 1.0, _BLOCKED_WEIGHT)
         mask = look_up(masks[view], place)[0]
         of_object = (look_up(pictures[view], place) - (1 - mask)).clamp(min=0)
@@ -197,18 +198,18 @@ def add_colours(evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sigh
 
 
 def _places(camera: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Where points are in one camera's picture, [P, 2] in [-1, 1], and whether they are in it at all."""
+    """Project points into one picture: positions [P, 2], in [-1, 1], and True for those within it."""
     return _in_picture(camera, *project(camera, points))
 
 
 def _in_picture(camera: Cameras, pixels: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
-    """As `_places`, of points that are projected."""
+    """Convert projected points to the result of `_places`."""
     place = 2 * pixels / pixels.new_tensor([camera.width, camera.height]) - 1
     return place, (place.abs() <= 1).all(-1) & (depth > 0)
 
 
 def look_up(picture: Tensor, place: Tensor, mode: str = "bilinear", padding: str = "zeros") -> Tensor:
-    """[C, H, W] at places [P, 2]: [C, P]."""
+    """Sample a picture [C, H, W] at positions [P, 2], in [-1, 1]: [C, P]."""
     found = F.grid_sample(
         picture[None], place[None, None].to(picture), mode=mode, padding_mode=padding, align_corners=False
     )
@@ -219,7 +220,7 @@ def look_up(picture: Tensor, place: Tensor, mode: str = "bilinear", padding: str
 def evidence_features(evidence: Evidence) -> Tensor:
     """Return the evidence as a volume to sample, [1, 11, G, G, G]; the first channel is in metres.
 
-    It lies in memory as `sample_volume` wants it.
+    The memory layout is the one that `sample_volume` needs.
     """
     seen = evidence.masks[1:]
     weight = evidence.colours[:1]
@@ -241,15 +242,15 @@ def evidence_features(evidence: Evidence) -> Tensor:
 
 @torch.no_grad()
 def directional_colours(evidence: Evidence) -> Tensor:
-    """How the colours that views have of a voxel change with the direction to the viewer.
+    """Fit how the colour of a voxel changes with the direction to the viewer.
 
-    The ridge regression ``c(v) = a + B v`` over the views' colours c and directions d, which are taken less
-    their means for B: ``B = sum w c d^T (sum w d d^T + 1)^-1``, ``a = c_mean - B d_mean``. A single view
-    gives its colour, views all around the best plane through theirs.
+    The fit is the ridge regression ``c(v) = a + B v`` over the views' colours c and directions d, both
+    centred for B: ``B = sum w c d^T (sum w d d^T + 1)^-1``, ``a = c_mean - B d_mean``. A single view gives
+    its colour; views from all around give the best plane through their colours.
 
     Returns:
-        a and then the rows of B, [1, 12, G, G, G]; 0 where there are no colours. It lies in memory as
-        `sample_volume` wants it.
+        Coefficients a, then the rows of B, [1, 12, G, G, G]; 0 where there are no colours. The memory layout
+        is the one that `sample_volume` needs.
     """
     table = evidence.colours.new_zeros(12, evidence.hull.numel())
     known = (evidence.colours[0].flatten() > 1e-3).nonzero()[:, 0]
@@ -268,14 +269,14 @@ def directional_colours(evidence: Evidence) -> Tensor:
 
 
 def sample_volume(volume: Tensor, points: Tensor) -> Tensor:
-    """Trilinear: [1, C, G, G, G], [P, 3] -> [P, C]; beyond the grid, as at its edge.
+    """Sample a volume trilinearly: [1, C, G, G, G], [P, 3] -> [P, C]; points outside take the edge's value.
 
-    As PyTorch's ``grid_sample``, but for volumes in ``torch.channels_last_3d``, where all channels of a voxel
-    lie side by side in memory, several times faster on a processor, and more so backwards. Volumes that do
-    not are copied.
+    The result is that of PyTorch's ``grid_sample``. Volumes in ``torch.channels_last_3d``, where all channels
+    of a voxel lie side by side in memory, are sampled several times faster on a CPU, and more so in the
+    backward pass. Other volumes are copied.
     """
     side = volume.shape[-1]
-    # Not [0]: its gradient would fill a second volume with zeros.
+    # Not [0], whose gradient would fill a second volume with zeros.
     table = volume.squeeze(0).permute(1, 2, 3, 0).reshape(side**3, -1)
     place = ((points / HALF_SIZE + 1) / 2 * side - 0.5).clamp(0, side - 1).to(table)
     low = place.detach().floor().clamp(max=side - 2)
@@ -290,9 +291,9 @@ def sample_volume(volume: Tensor, points: Tensor) -> Tensor:
 
 
 def hull_normals(distance: Tensor) -> Tensor:
-    """Where a distance [G, G, G] grows, of length 1 or, where it does not, 0: [3, G, G, G].
+    """Compute the unit gradient of a distance [G, G, G], 0 where it is constant: [3, G, G, G].
 
-    Of a mean over 3 voxels: the hull has edges that the object has not.
+    The distance is first averaged over 3 voxels: the hull has edges that the object does not have.
     """
     smooth = F.avg_pool3d(F.pad(distance[None, None], (1,) * 6, mode="replicate"), 3, 1)[0, 0]
     along_z, along_y, along_x = torch.gradient(smooth)
@@ -300,13 +301,13 @@ def hull_normals(distance: Tensor) -> Tensor:
 
 
 def _small(cameras: Cameras) -> Cameras:
-    """Return the cameras of the pictures in which the hull's depth is found."""
+    """Return the cameras of the pictures in which the hull's depth is computed."""
     scale = _DEPTH_SIDE / max(cameras.height, cameras.width)
     return cameras.resized(round(cameras.height * scale), round(cameras.width * scale))
 
 
 def hull_depth(hull: Tensor, cameras: Cameras) -> Tensor:
-    """How far along each pixel's ray the hull begins: [V, H, W]; 0 where the ray misses it."""
+    """Compute the distance along each pixel's ray to the hull: [V, H, W]; 0 where the ray misses it."""
     origins, directions = (x.reshape(-1, 3) for x in picture_rays(cameras))
     near, far = cube_interval(origins, directions)
     side = hull.shape[-1]

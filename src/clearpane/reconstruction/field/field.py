@@ -1,4 +1,4 @@
-"""From features at a point to its distance, material, normal and colour: the heads, and the field they make.
+"""Map features at a point to distance, material, normal and colour: the heads, and the field they form.
 
 Source: LIRM (arXiv 2504.20026), section 3.1; the number of layers of each head is the paper's.
 """
@@ -25,14 +25,14 @@ from clearpane.reconstruction.field.rendering import Appearance
 _HIDDEN = 32
 # SDF = tanh(mlp) SDF_RANGE + the distance to a small sphere, |x| - 0.1 R.
 _SDF_RANGE, _SPHERE = 1.732 * 1.5 * HALF_SIZE, 0.1 * HALF_SIZE
-# What becomes a metallic of 5 %.
+# Logit of a metallic of 5 %.
 _DIELECTRIC = -3.0
-# How far a surface may be from the visual hull's; concave objects need most.
+# Largest distance between the surface and the visual hull, metres; concave objects need most.
 _HULL_RANGE = 0.3
 
 
 def mlp(inputs: int, outputs: int, layers: int) -> nn.Sequential:
-    """So many linear layers, 32 wide, with ReLU between."""
+    """Make an MLP of ``layers`` linear layers, 32 wide, with ReLU between them."""
     widths = [inputs, *[_HIDDEN] * (layers - 1), outputs]
     parts: list[nn.Module] = []
     for before, after in pairwise(widths):
@@ -41,12 +41,12 @@ def mlp(inputs: int, outputs: int, layers: int) -> nn.Sequential:
 
 
 class Heads(nn.Module):
-    """The networks that read features.
+    """Decode features into distance, material, normal and colour.
 
     Args:
-        channels: of one plane.
-        encoding: how colour knows directions.
-        evidence: whether points come with the evidence of the pixels.
+        channels: Channels of one plane.
+        encoding: Encoding of the view direction for the colour.
+        evidence: True if the features include the evidence of the pixels.
     """
 
     def __init__(self, channels: int, encoding: Encoding, evidence: bool) -> None:
@@ -59,9 +59,9 @@ class Heads(nn.Module):
         self.metallic_roughness = mlp(features, 2, 2)
         self.normal = mlp(features, 3, 3)
         self.colour = mlp(features + directional + (encoding != "none"), 3, 3)
-        # Which panorama: a rough surface wants another than a smooth one.
+        # Position among the panoramas: a rough surface needs another one than a smooth surface.
         self.number = mlp(features, 1, 2) if encoding == "panoramas" else None
-        if evidence:  # the first guess is the hull, its normals and its colours themselves, of no metal
+        if evidence:  # the initial output is the hull, its normals and colours, with a metallic of 5 %
             for head in (self.distance, self.colour, self.albedo, self.normal, self.metallic_roughness):
                 last = head[-1]
                 assert isinstance(last, nn.Linear)
@@ -73,16 +73,16 @@ class Heads(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class HexaplaneField:
-    """One object: its features and the heads that read them. It can be rendered.
+    """Combine the features of one object and the heads that decode them into a renderable field.
 
     Attributes:
-        planes: [6, C, N, N].
-        panoramas: [K, C, H, W], or None.
-        evidence: [1, 11, G, G, G], or None.
-        volume: what is seen in the evidence around each voxel, [1, 16, S, S, S], or None without it.
-        directional: how its colours change with direction, as `directional_colours` says, [1, 12, G, G, G],
-            or None: then colours start as their mean.
-        heads: who reads them.
+        planes: Hexa-plane [6, C, N, N].
+        panoramas: Panoramas of features [K, C, H, W], or None.
+        evidence: Evidence of the pixels [1, 11, G, G, G], or None.
+        volume: Output of the evidence network [1, 16, S, S, S], or None without evidence.
+        directional: Coefficients of `directional_colours` [1, 12, G, G, G], or None: then colours start from
+            their mean.
+        heads: Networks that decode the features.
     """
 
     planes: Tensor
@@ -93,7 +93,7 @@ class HexaplaneField:
     heads: Heads
 
     def features(self, points: Tensor) -> Tensor:
-        """[P, 3] -> [P, F]."""
+        """Return the features of points: [P, 3] -> [P, F]."""
         sampled = sample_hexaplane(self.planes, points)
         if self.evidence is None or self.volume is None:
             return sampled
@@ -102,9 +102,9 @@ class HexaplaneField:
         return torch.cat([sampled, around, seen[:, :1] / HALF_SIZE, seen[:, 1:]], dim=-1)
 
     def signed_distance(self, points: Tensor, features: Tensor | None = None) -> Tensor:
-        """``tanh(mlp) 1.732 * 1.5 R + |x| - 0.1 R``, with evidence ``tanh(mlp) 0.3 + d_hull``; metres.
+        """Compute ``tanh(mlp) 1.732 * 1.5 R + |x| - 0.1 R``, with evidence ``tanh(mlp) 0.3 + d_hull``.
 
-        [P, 3] -> [P, 1]; ``features`` of the points, if they are known.
+        Metres: [P, 3] -> [P, 1]. ``features`` saves computing the points' features again.
         """
         features = self.features(points) if features is None else features
         offset = torch.tanh(self.heads.distance(features)).to(points.dtype)
@@ -115,7 +115,7 @@ class HexaplaneField:
         return offset * _HULL_RANGE + hull
 
     def appearance(self, points: Tensor, view: Tensor, features: Tensor | None = None) -> Appearance:
-        """Of points seen from ``view`` [P, 3]; ``features`` of the points, if they are known."""
+        """Decode points seen from ``view`` [P, 3]; ``features`` saves computing their features again."""
         heads = self.heads
         features = self.features(points) if features is None else features
         normal = heads.normal(features)
@@ -134,7 +134,7 @@ class HexaplaneField:
         colour = heads.colour(torch.cat(directional, dim=-1))
         albedo = heads.albedo(features)
         material = torch.sigmoid(heads.metallic_roughness(features))
-        if self.evidence is not None:  # about the colours that the views have of the point
+        if self.evidence is not None:  # relative to the point's colours in the views
             mean = features[:, -EVIDENCE_CHANNELS + 3 : -EVIDENCE_CHANNELS + 6]
             seen = mean if self.directional is None else self._colour_seen_from(points, view)
             colour = colour + torch.logit(seen.clamp(0.01, 0.99))
@@ -152,5 +152,5 @@ class HexaplaneField:
 
 
 def srgb_mean_to_linear(mean: Tensor) -> Tensor:
-    """Guess an albedo from a colour: its linear light, kept within (0, 1)."""
+    """Guess an albedo from a mean colour: its linear light, kept within (0, 1)."""
     return (mean**2.2).clamp(1e-3, 0.99)

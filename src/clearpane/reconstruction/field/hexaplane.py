@@ -1,11 +1,11 @@
-"""A volume of features on six planes: three pairs, one half of each pair for either side of the volume.
+"""Sample a volume of features stored on six planes: three pairs, one plane of a pair for either side.
 
-Of a tri-plane's axis pairs, (x, y), (y, z) and (z, x), each has two planes here; the sign of the third axis
-picks one. So opposite faces of an object, which a tri-plane's plane must share, have their own.
+Each axis pair of a tri-plane, (x, y), (y, z) and (z, x), has two planes here; the sign of the third axis
+selects one. So opposite faces of an object, which share a plane in a tri-plane, have one each.
 
-Where the sign changes, the two halves are mixed over a band: features, and with them the signed distance,
-are continuous. LIRM puts the halves of a pair side by side on one plane of double length, whose bilinear
-look-ups leak across the edge that they share; six separate planes do not.
+Where the sign changes, the two planes are blended over a band, so that features, and with them the signed
+distance, are continuous. LIRM puts the halves of a pair side by side on one plane of double length, whose
+bilinear look-ups leak across the shared edge; six separate planes do not.
 
 Source: LIRM (arXiv 2504.20026), section 3.1.
 """
@@ -17,25 +17,25 @@ from torch.nn import functional as F
 from clearpane.geometry.cameras import HALF_SIZE
 
 PAIRS = ((0, 1, 2), (1, 2, 0), (2, 0, 1))
-"""Of each pair of planes: the two axes it spans (columns, rows), and the one whose sign picks the half."""
+"""Axes of each pair of planes: the two it spans (columns, rows), and the one whose sign selects the plane."""
 
 BAND = 0.02
-"""Half the width of the band in which halves are mixed, in shares of R."""
+"""Half the width of the band in which the planes are blended, as a fraction of R."""
 
 
 def sample_hexaplane(planes: Tensor, points: Tensor) -> Tensor:
-    """Features at points: of each pair the mixed halves, bilinear on each plane; 0 beyond the cube.
+    """Sample features at points, bilinearly on each plane and blended within each pair; 0 outside the cube.
 
     ``f = w f_plus + (1 - w) f_minus`` with ``w = clip(1/2 + x_3 / (2 BAND R), 0, 1)``.
 
     Args:
-        planes: [6, C, N, N]; of pair k, plane 2 k is for x_3 >= 0 and 2 k + 1 for x_3 < 0.
-        points: [P, 3] in ``[-R, R]^3``.
+        planes: Hexa-plane [6, C, N, N]; for pair k, plane 2 k is for x_3 >= 0 and plane 2 k + 1 for x_3 < 0.
+        points: Points [P, 3] in ``[-R, R]^3``.
 
     Returns:
-        [P, 3 C].
+        Features [P, 3 C].
     """
-    # All halves one below the other, a row of zeros under each: one look-up for all, one more for the band.
+    # Stack all planes, a row of zeros under each: one look-up samples all, one more the band.
     tall = F.pad(planes.transpose(0, 1), (0, 0, 0, 1)).flatten(1, 2)
     unit = (points / HALF_SIZE).T
     column, row, third = (unit[list(axes)].flatten() for axes in zip(*PAIRS, strict=True))
@@ -50,14 +50,14 @@ def sample_hexaplane(planes: Tensor, points: Tensor) -> Tensor:
 
 
 def _look_up(tall: Tensor, column: Tensor, row: Tensor, half: Tensor) -> Tensor:
-    """Bilinear look-ups in halves of [C, 6 (N + 1), N], at places in [-1, 1]: [P, C]."""
+    """Sample planes stacked in [C, 6 (N + 1), N] bilinearly, at positions in [-1, 1]: [P, C]."""
     height, side = tall.shape[1:]
     down = (row + 1) / 2 * side + half * (side + 1)
     place = torch.stack([column, 2 * down / height - 1], dim=-1)
     sampled = F.grid_sample(tall[None], place[None, None], align_corners=False)[0, :, 0].T
-    return sampled * (row.abs() < 1 + 1 / side)[:, None]  # farther out lies another half
+    return sampled * (row.abs() < 1 + 1 / side)[:, None]  # rows farther out belong to another plane
 
 
 def sample_triplane(planes: Tensor, points: Tensor) -> Tensor:
-    """Features at points from three planes, for comparison: [3, C, N, N], [P, 3] -> [P, 3 C]."""
+    """Sample features from three planes, for comparison: [3, C, N, N], [P, 3] -> [P, 3 C]."""
     return sample_hexaplane(planes.repeat_interleave(2, dim=0), points)

@@ -1,22 +1,22 @@
-"""How far a pixel is from an object's outline: masks as signed distances, finer than a pixel."""
+"""Compute signed distances, in fractions of a pixel, from an object's outline in a mask."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Near their outlines masks up to so many pixels wide are looked at twice as fine; far away all are looked at
-# so much coarser.
+# Masks up to this side are sampled twice as finely near their outline; farther away, all masks are sampled
+# this many times more coarsely.
 _SMALL, _COARSE = 256, 4
-# As far as that from an outline it is the fine one's distance, pixels.
+# Distance from the outline, in pixels, up to which the fine result is used.
 _NEAR = 10.0
 
 
 @torch.no_grad()
 def outline_distance(masks: Tensor) -> Tensor:
-    """Signed distance to where masks pass one half, in pixels, below 0 inside: [V, 1, H, W] -> [V, 1, h, w].
+    """Compute the distance to masks' 0.5 level, in pixels, below 0 inside: [V, 1, H, W] -> [V, 1, h, w].
 
-    The result is finer than small masks, to be looked up between its pixels. Off by less than half a pixel,
-    by a few pixels beyond 10; of an empty mask nearly as large as the picture.
+    The result has more pixels than a small mask, to be sampled between pixel centres. Its error is below half
+    a pixel, and a few pixels at distances above 10. For an empty mask it is nearly as large as the picture.
     """
     finer = 2 if max(masks.shape[-2:]) <= _SMALL else 1
     fine = F.interpolate(masks, scale_factor=finer, mode="bilinear", align_corners=False)
@@ -34,9 +34,9 @@ def _signed(masks: Tensor, reach: float) -> Tensor:
 
 
 def region_distance(region: Tensor, reach: int) -> Tensor:
-    """Euclidean distance to the nearest pixel of a region, [..., H, W] bool, in pixels, at most ``reach``.
+    """Compute the distance to the nearest pixel of a region [..., H, W] bool, in pixels, at most ``reach``.
 
-    The squares of both axes add up: one pass along each finds the least sum.
+    The squared distances of both axes add up: one pass along each axis finds the smallest sum.
     """
     square = torch.where(region, 0.0, float(reach**2))
     for axis in (-1, -2):

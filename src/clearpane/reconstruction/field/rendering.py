@@ -1,4 +1,4 @@
-"""Volume rendering of a signed distance field: VolSDF's density, samples only where there is something.
+"""Render signed distance fields as volumes: VolSDF's density, sampled only where there may be a surface.
 
 Source: L. Yariv et al., Volume rendering of neural implicit surfaces (VolSDF), 2021.
 """
@@ -13,27 +13,27 @@ from torch import Generator, Tensor
 
 from clearpane.geometry.cameras import HALF_SIZE, Cameras, cube_interval, picture_rays
 
-# Steps along a ray at which the occupancy is looked up.
+# Steps along a ray at which the occupancy is sampled.
 _LOOK_UPS = 192
-# A signed distance that is learnt may change so much faster than a true one.
+# Largest gradient of a learnt distance, where a true one has 1.
 _STEEPNESS = 1.5
-# Beyond so many betas from the surface there is no density to speak of.
+# Distance from the surface, in betas, beyond which the density is negligible.
 _BETAS = 8.0
-# Rays of whole views that are rendered at a time: as many times the samples are in memory.
+# Rays rendered at once for whole views: their samples must fit into memory.
 _RAYS = 4096
-# Points that weigh less than this share of what is even on their ray are not asked how they look; nor are
-# those of rays as good as empty.
+# Samples below this fraction of their ray's mean weight are not decoded, nor are those of nearly empty
+# rays.
 _LEAST_SHARE, _LEAST_OPACITY = 0.01, 1e-3
 
 
 class Appearance(NamedTuple):
-    """How points look, or what a ray sees.
+    """Hold the appearance of points, or its mean along rays.
 
     Attributes:
-        colour: sRGB towards the viewer, [P, 3].
-        albedo: linear, [P, 3].
-        metallic, roughness: [P, 1] in [0, 1].
-        normal: [P, 3], of length 1 at a point, at most 1 along a ray.
+        colour: Colour towards the viewer [P, 3], sRGB.
+        albedo: Linear base colour [P, 3].
+        metallic, roughness: Material parameters [P, 1], in [0, 1].
+        normal: Normal [P, 3], of length 1 at a point, at most 1 along a ray.
     """
 
     colour: Tensor
@@ -44,29 +44,29 @@ class Appearance(NamedTuple):
 
 
 class Field(Protocol):
-    """What can be rendered: a surface and how it looks.
+    """Define a field that can be rendered: a surface and its appearance.
 
-    Both are read from the points' features. Who asks for both gives ``features(points)``.
+    Both are decoded from the points' features. A caller that needs both passes ``features(points)``.
     """
 
     def features(self, points: Tensor) -> Tensor:
         """Return the features of points: [P, 3] -> [P, F]."""
 
     def signed_distance(self, points: Tensor, features: Tensor | None = None) -> Tensor:
-        """Below 0 inside: [P, 3] -> [P, 1]."""
+        """Return the signed distance of points, below 0 inside: [P, 3] -> [P, 1]."""
 
     def appearance(self, points: Tensor, view: Tensor, features: Tensor | None = None) -> Appearance:
-        """Of points seen from where ``view`` [P, 3] points to."""
+        """Return the appearance of points seen from the directions ``view`` [P, 3]."""
 
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """How rays are rendered.
+    """Configure how rays are rendered.
 
     Attributes:
-        beta: of the density, in metres: the width of the surface.
-        samples: along a ray.
-        occupancy: cells along a side of the grid by which empty space is left out; 0 leaves out nothing.
+        beta: Scale of the density, metres: the width of the surface.
+        samples: Number of samples along a ray.
+        occupancy: Cells along a side of the grid that marks empty space; 0 to sample everywhere.
     """
 
     beta: float
@@ -75,12 +75,12 @@ class RenderOptions:
 
 
 class Rendered(NamedTuple):
-    """What rays see.
+    """Hold the result of rendering rays.
 
     Attributes:
-        opacity: [N, 1].
-        depth: the mean distance along the ray of what is seen, [N, 1]; 0 where nothing is.
-        appearance: the sum of all points' times their weights; colours before white, all else before 0.
+        opacity: Opacity [N, 1].
+        depth: Mean distance along the ray [N, 1]; 0 where the ray hits nothing.
+        appearance: Weighted sum of the samples' appearances; colours on white, everything else on 0.
     """
 
     opacity: Tensor
@@ -88,25 +88,25 @@ class Rendered(NamedTuple):
     appearance: Appearance
 
     def of(self, rays: Tensor) -> "Rendered":
-        """Of some of the rays."""
+        """Select some of the rays."""
         return Rendered(
             self.opacity[rays], self.depth[rays], Appearance(*(value[rays] for value in self.appearance))
         )
 
 
 def volsdf_density(signed_distance: Tensor, beta: float) -> Tensor:
-    """``sigma = Psi(-s) / beta``, Psi being the distribution function of Laplace(0, beta); per metre."""
+    """Compute ``sigma = Psi(-s) / beta``, per metre; Psi is the distribution function of Laplace(0, beta)."""
     tail = 0.5 * torch.exp(-signed_distance.abs() / beta)
     return torch.where(signed_distance > 0, tail, 1 - tail) / beta
 
 
 @torch.no_grad()
 def occupied_cells(field: Field, options: RenderOptions, like: Tensor) -> Tensor | None:
-    """Cells of the cube that the surface may pass through: bool [G, G, G] (z, y, x), or None for all.
+    """Mark the cells that the surface may cross: bool [G, G, G], ordered (z, y, x), or None for all.
 
-    A cell is left out if the distance at its middle is more than from there to its corners, with room for
-    the density's width and for a learnt distance's steepness. Space deep inside is left out too: whatever
-    gets there has passed the surface.
+    A cell is skipped if the distance at its centre exceeds the distance to its corners, with a margin for the
+    density's width and for the steepness of a learnt distance. Cells deep inside are skipped too: a ray that
+    reaches them has passed the surface.
     """
     if not options.occupancy:
         return None
@@ -125,10 +125,10 @@ def sample_rays(
     occupied: Tensor | None,
     generator: Generator | None,
 ) -> tuple[Tensor, Tensor]:
-    """Distances of samples along rays and the length that each stands for: [N, S] and [N, 1].
+    """Place samples along rays: their distances [N, S], and the length that each represents [N, 1].
 
-    The part of a ray in occupied cells is cut into S equal lengths; a sample is in the middle of each, or
-    anywhere in it with a generator. The length is 0 for a ray that meets none.
+    The part of a ray in occupied cells is divided into S equal lengths. A sample is in the middle of its
+    length, or with a generator at a random point of it. The length is 0 for a ray without occupied cells.
     """
     near, far = cube_interval(origins, directions)
     rays, samples = len(origins), options.samples
@@ -147,7 +147,7 @@ def sample_rays(
     total = inside.cumsum(-1)
     wanted = places.expand(rays, samples) * total[:, -1:]
     step = torch.searchsorted(total, wanted, right=True).clamp(max=_LOOK_UPS - 1)
-    # How far into that step: what is wanted beyond all before it.
+    # Distance into that step: the wanted length minus the length of all earlier steps.
     before = total.gather(1, step) - inside.gather(1, step)
     distance = near + (far - near) * (step + (wanted - before).clamp(0, 1)) / _LOOK_UPS
     return distance, total[:, -1:] * (far - near) / _LOOK_UPS / samples
@@ -164,9 +164,9 @@ def render_rays(
     """Render rays: ``sum_i w_i c_i`` with ``w_i = exp(-sum_{j<i} sigma_j d_j) (1 - exp(-sigma_i d_i))``.
 
     Args:
-        origins, directions: [N, 3] each; directions of length 1.
-        occupied: as `occupied_cells` gives it.
-        generator: moves samples within their lengths, as training wants it; none, they are in the middle.
+        origins, directions: Origins and unit directions [N, 3].
+        occupied: Occupied cells, see `occupied_cells`.
+        generator: Random generator that jitters the samples, for training; None to place them in the middle.
     """
     distance, length = sample_rays(origins, directions, options, occupied, generator)
     hits = (length[:, 0] > 0).nonzero()[:, 0]
@@ -191,7 +191,7 @@ def render_rays(
 
     opacity = weights.new_zeros(rays, 1).index_add(0, hits, weights.sum(-1, keepdim=True))
     depth = weights.new_zeros(rays, 1).index_add(0, hits, (weights * distance).sum(-1, keepdim=True))
-    # Weights too small to be asked after look like the others of their ray.
+    # Samples that are not decoded take the mean appearance of their ray.
     known = gather(torch.ones_like(appearance.albedo[:, :1]))
     share = torch.where(known > 0, opacity / known.clamp(min=1e-6), 0.0)
     summed = Appearance(*(gather(value) * share for value in appearance))
@@ -205,13 +205,13 @@ def render_rays(
 
 @torch.no_grad()
 def render_views(field: Field, cameras: Cameras, options: RenderOptions) -> dict[str, Tensor]:
-    """Render a field for V cameras: [V, C, H, W] each, without gradients.
+    """Render the pictures of V cameras, without gradients: [V, C, H, W] by name.
 
-    ``colour`` is on white, sRGB; ``mask`` the opacity; ``albedo``, linear, and ``normal`` are 0 where nothing
-    is.
+    ``colour`` is sRGB on white, ``mask`` the opacity; ``albedo`` (linear) and ``normal`` are 0 where there is
+    no object.
     """
 
-    def look(rendered: Rendered, origins: Tensor, directions: Tensor) -> dict[str, Tensor]:
+    def channels(rendered: Rendered, origins: Tensor, directions: Tensor) -> dict[str, Tensor]:
         seen = rendered.appearance
         return {
             "colour": seen.colour,
@@ -220,7 +220,7 @@ def render_views(field: Field, cameras: Cameras, options: RenderOptions) -> dict
             "normal": seen.normal,
         }
 
-    return render_pictures(field, cameras, options, look)
+    return render_pictures(field, cameras, options, channels)
 
 
 @torch.no_grad()
@@ -228,17 +228,17 @@ def render_pictures(
     field: Field,
     cameras: Cameras,
     options: RenderOptions,
-    look: Callable[[Rendered, Tensor, Tensor], dict[str, Tensor]],
+    channels: Callable[[Rendered, Tensor, Tensor], dict[str, Tensor]],
 ) -> dict[str, Tensor]:
-    """Whole views of V cameras, some thousand rays at a time: [V, C, H, W] by name, without gradients.
+    """Render whole pictures of V cameras in chunks of rays, without gradients: [V, C, H, W] by name.
 
     Args:
-        look: what becomes of N rays, given what they see, their origins and directions: [N, C] by name.
+        channels: Function from N rendered rays, their origins and directions to pixel values [N, C] by name.
     """
     origins, directions = (x.reshape(-1, 3) for x in picture_rays(cameras))
     occupied = occupied_cells(field, options, origins)
     parts = [
-        look(render_rays(field, o, d, options, occupied), o, d)
+        channels(render_rays(field, o, d, options, occupied), o, d)
         for o, d in zip(origins.split(_RAYS), directions.split(_RAYS), strict=True)
     ]
     shape = (len(cameras.camera_to_world), cameras.height, cameras.width, -1)

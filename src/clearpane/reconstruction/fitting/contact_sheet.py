@@ -1,4 +1,4 @@
-"""Pictures of a fitted object: as it radiates, as its materials look in light, and what it is made of."""
+"""Render a fitted object: its radiance, its materials under the learnt light, albedo and normals."""
 
 from functools import partial
 
@@ -16,23 +16,23 @@ from clearpane.reconstruction.fitting.refine import LAST_BETA, Refined
 
 _OPTIONS = RenderOptions(LAST_BETA, samples=96, occupancy=48)
 _SHEET_VIEWS = 4
-# Rays that see less than this of the object are not shaded.
+# Rays with a smaller opacity are not shaded.
 _LEAST_OPACITY = 0.02
 
 
 def render_fitted(refined: Refined, cameras: Cameras) -> dict[str, Tensor]:
-    """Render what cameras in the cube's world see, on white, sRGB in [0, 1], [V, 3, H, W] each.
+    """Render the views of cameras in the cube's world, on white, sRGB in [0, 1], [V, 3, H, W] each.
 
-    ``colour`` is the radiance field's, ``lit`` the materials' in the learnt light, ``albedo`` and ``normal``
-    (as ``n / 2 + 1/2``) speak for themselves; ``mask`` is [V, 1, H, W].
+    ``colour`` is the radiance field's, ``lit`` shows the materials under the learnt light, ``albedo`` the
+    base colour and ``normal`` the normals as ``n / 2 + 1/2``; ``mask`` is [V, 1, H, W].
     """
-    return render_pictures(refined.field, cameras, _OPTIONS, partial(_look, refined))
+    return render_pictures(refined.field, cameras, _OPTIONS, partial(_channels, refined))
 
 
 def contact_sheet(capture: Capture, refined: Refined, side: int) -> np.ndarray:
-    """Up to four views, below them what the fitted object looks like from there, its base colour and normals.
+    """Arrange up to four views and, below each, the fitted object from there, its base colour and normals.
 
-    sRGB in [0, 1], [4 side, V side, 3].
+    The sheet is [4 side, V side, 3], sRGB in [0, 1].
     """
     count = min(_SHEET_VIEWS, len(capture.names))
     chosen = np.linspace(0, len(capture.names) - 1, count).round().astype(int).tolist()
@@ -43,7 +43,7 @@ def contact_sheet(capture: Capture, refined: Refined, side: int) -> np.ndarray:
     return np.asarray(sheet.permute(1, 2, 0).numpy())
 
 
-def _look(refined: Refined, rendered: Rendered, origins: Tensor, directions: Tensor) -> dict[str, Tensor]:
+def _channels(refined: Refined, rendered: Rendered, origins: Tensor, directions: Tensor) -> dict[str, Tensor]:
     white = 1 - rendered.opacity
     hit = (rendered.opacity[:, 0] > _LEAST_OPACITY).nonzero()[:, 0]
     seen = rendered.of(hit)

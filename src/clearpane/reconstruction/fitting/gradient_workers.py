@@ -1,4 +1,4 @@
-"""Gradients of one step's loss, computed in parallel by threads.
+"""Compute the gradients of one step's loss in parallel threads.
 
 Operations on a few thousand numbers are too small to be split over cores; instead, each thread computes a
 separate part of the step on one core.
@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 Gradients = Callable[[Callable[[Generator], Tensor], Sequence[Tensor]], list[Tensor | None]]
 
-# Python starts one operation at a time: with more threads, they would wait for each other.
+# Python starts one operation at a time: more threads would wait for each other.
 _MOST_THREADS = 4
 
 

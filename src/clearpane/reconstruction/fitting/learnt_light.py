@@ -1,4 +1,4 @@
-"""The light around an object, learnt from its pictures; and how what rays see looks in it."""
+"""Learn the light around an object from its pictures, and shade rays under it."""
 
 import torch
 from torch import Tensor, nn
@@ -10,27 +10,27 @@ from clearpane.reconstruction.field.rendering import Rendered
 from clearpane.reconstruction.fitting.sky_visibility import SkyVisibility, directed, for_lights
 
 LIGHT_SIZE = (16, 32)
-"""Texels of the map that is learnt: finer is not to be seen on anything but a mirror."""
+"""Rows and columns of the learnt map: finer detail shows in nothing but a mirror."""
 
 _FACETS = 4
-# A texel is 11 degrees wide: a smoother surface would show its edges.
+# A texel is 11 degrees wide: a smoother surface would show the edges of texels.
 _LEAST_ROUGHNESS = 0.08
 _COLOUR_WEIGHT, _SMOOTHNESS_WEIGHT = 0.02, 0.01
 
 
 class LearntLight(nn.Module):
-    """An environment whose radiance is ``exp`` of what is learnt: [16, 32, 3], first 1 everywhere."""
+    """Learn an environment with radiance ``exp(parameters)``: [16, 32, 3], 1 everywhere at first."""
 
     def __init__(self) -> None:
         super().__init__()
         self.logarithm = nn.Parameter(torch.zeros(*LIGHT_SIZE, 3))
 
     def radiance(self) -> Tensor:
-        """Return the map, linear, [16, 32, 3]."""
+        """Return the linear radiance [16, 32, 3]."""
         return self.logarithm.exp()
 
     def regularity(self) -> Tensor:
-        """How coloured and how uneven it is: light and albedo cannot be told apart by pictures alone."""
+        """Penalise coloured and uneven light: pictures alone cannot separate light from albedo."""
         chroma = self.logarithm - self.logarithm.mean(-1, keepdim=True)
         around = self.logarithm - self.logarithm.roll(1, dims=1)
         down = self.logarithm[1:] - self.logarithm[:-1]
@@ -39,7 +39,7 @@ class LearntLight(nn.Module):
 
 
 def fitted_light(environment: Tensor) -> EnvironmentLight[Tensor]:
-    """Make a light of a coarse map [H, W, 3]: a light for each texel, none a lamp."""
+    """Make a light from a coarse map [H, W, 3]: one light for each texel, none treated as a lamp."""
     height, width = environment.shape[:2]
     directions = torch.from_numpy(texel_directions(height, width)).to(environment).reshape(-1, 3)
     angles = torch.from_numpy(solid_angles(height, width)).to(environment)
@@ -54,13 +54,13 @@ def shade_rays(
     environment: Tensor,
     sky: SkyVisibility | None = None,
 ) -> Tensor:
-    """Linear light of what rays see, each as one surface of the mean of its materials: [N, 3].
+    """Shade what rays see, each ray as one surface with its mean material: linear light [N, 3].
 
     Args:
-        rendered: of rays that see something.
-        origins, directions: of the rays, [N, 3] each.
-        environment: the light, linear, [16, 32, 3] or another multiple of 8 x 16.
-        sky: what the object hides of it; nothing, if not given.
+        rendered: Rendered rays that hit the object.
+        origins, directions: Origins and unit directions of the rays [N, 3].
+        environment: Radiance, linear, [16, 32, 3] or another multiple of 8 x 16.
+        sky: Visibility of the environment past the object; None for an unoccluded environment.
     """
     opacity = rendered.opacity.clamp(min=1e-4)
     appearance = rendered.appearance

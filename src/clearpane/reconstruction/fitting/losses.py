@@ -1,4 +1,4 @@
-"""What an object is fitted to: colours of rays, as it radiates and as it is lit; a surface that is one."""
+"""Define the losses of a fit: colours of rays, as radiance and as shaded materials; a regular surface."""
 
 from dataclasses import dataclass
 
@@ -12,23 +12,23 @@ from clearpane.reconstruction.fitting.learnt_light import LearntLight, display, 
 from clearpane.reconstruction.fitting.sky_visibility import SkyVisibility
 
 _MASK, _SHADING = 0.5, 0.5
-# The gradient of a distance is 1 long; the surface is smooth; the normals that are shaded are the surface's.
+# Weights: gradients of the distance have length 1; the surface is smooth; shading normals match it.
 _EIKONAL, _CURVATURE, _TIE = 0.02, 0.01, 0.05
-# Most things are no metals, and of few materials.
+# Weights of priors: most objects are not metallic, and consist of few materials.
 _METALLIC, _UNEVEN = 0.003, 0.05
 _MOST_SHADED = 256
-# Normals are compared with those of neighbours so far away, metres.
+# Distance to the neighbours whose normals are compared, metres.
 _NEIGHBOURHOOD = 0.02
 
 
 @dataclass(frozen=True, eq=False)
 class TrueRays:
-    """Pixels of photographs.
+    """Hold pixels of photographs as rays.
 
     Attributes:
-        origins, directions: [N, 3].
-        colours: sRGB on white, [N, 3].
-        masks: how much of each is the object, [N, 1].
+        origins, directions: Origins and unit directions [N, 3].
+        colours: Colours on white [N, 3], sRGB.
+        masks: Coverage of the pixels by the object [N, 1], in [0, 1].
     """
 
     origins: Tensor
@@ -44,18 +44,18 @@ class TrueRays:
 
 
 def ray_loss(rendered: Rendered, true: TrueRays) -> Tensor:
-    """Absolute error of colours, squared error of masks."""
+    """Sum the absolute error of colours and the squared error of masks."""
     colour = (rendered.appearance.colour - true.colours).abs().mean()
     return colour + _MASK * F.mse_loss(rendered.opacity, true.masks)
 
 
 @dataclass(frozen=True, eq=False)
 class Lighting:
-    """What materials are fitted in.
+    """Hold the light that materials are fitted under.
 
     Attributes:
-        light: the environment.
-        sky: what the object hid of it when that was last looked at.
+        light: Learnt environment.
+        sky: Visibility of the sky past the object, as last computed.
     """
 
     light: LearntLight
@@ -67,9 +67,9 @@ def surface_loss(
 ) -> Tensor:
     """Compute the losses of the surface where some of the rays meet it.
 
-    ``(|grad s| - 1)^2``, the change of normals nearby, the angle between the surface's normal and the one
-    that is shaded; and with lighting, the absolute error of the shaded colours, the mean of metallic and the
-    variances of metallic and roughness.
+    The losses are ``(|grad s| - 1)^2``, the change of normals over a short distance, and the angle between
+    the surface normal and the shading normal; with lighting, also the absolute error of shaded colours, the
+    mean metallic, and the variances of metallic and roughness.
     """
     hit = ((rendered.opacity > 0.5) & (true.masks > 0.5))[:, 0].nonzero()[:, 0]
     hit = hit[torch.randperm(len(hit), generator=generator)[:_MOST_SHADED]]
@@ -88,7 +88,7 @@ def surface_loss(
         return loss
     radiance = lighting.light.radiance()
     shaded = display(shade_rays(seen, rays.origins, rays.directions, radiance, lighting.sky))
-    lit = shaded * rays.masks + 1 - rays.masks  # what is behind a pixel at the rim is white
+    lit = shaded * rays.masks + 1 - rays.masks  # the background of a pixel at the outline is white
     shading = _SHADING * (lit - rays.colours).abs().mean()
     metallic, roughness = (x / seen.opacity for x in (seen.appearance.metallic, seen.appearance.roughness))
     uneven = metallic.var(correction=0) + roughness.var(correction=0)

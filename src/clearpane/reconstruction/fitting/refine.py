@@ -1,7 +1,7 @@
-"""Fitting one object to its views by differentiable rendering: planes, heads, and the light around it.
+"""Fit one object to its views by differentiable rendering: planes, heads, and the light around it.
 
-Each ray is compared with its photograph twice: as the radiance field shows it, which says where the surface
-is, and as the materials look in the light that is learnt beside them, which makes the result relightable.
+Each ray is compared with its photograph twice: as the radiance field shows it, which determines the surface,
+and as the materials look under the learnt light, which makes the result relightable.
 """
 
 import copy
@@ -24,33 +24,33 @@ from clearpane.reconstruction.fitting.losses import Lighting, TrueRays, ray_loss
 from clearpane.reconstruction.fitting.sky_visibility import SkyVisibility, sky_visibility
 
 LAST_BETA = 1 / 300
-"""The width of a fitted surface, metres, of an object a metre long."""
+"""Width (beta) of a fitted surface, metres, for an object a metre long."""
 
-_FIRST_BETA, _SHARP_AT = 1 / 60, 0.7  # the last width is reached at this share of the time
-# Materials are fitted once the surface is about where it belongs.
+_FIRST_BETA, _SHARP_AT = 1 / 60, 0.7  # the last width is reached at this fraction of the time
+# Materials are fitted once the surface is roughly in position.
 _MATERIALS_FROM = 0.1
-# How often it is looked what the object hides of the sky.
+# How many times sky visibility is recomputed.
 _SKIES = 6
-# Of each thread.
+# Rays, and samples along a ray, of each thread.
 _RAYS, _SAMPLES = 512, 24
 _OCCUPANCY, _OCCUPANCY_EVERY = 40, 25
 _GRID_RATE, _HEAD_RATE, _LIGHT_RATE, _LAST_RATE = 0.03, 0.01, 0.06, 0.05
-# It is looked so often whether anything improves, in dB; it ends when nothing did so many times. While the
-# surface is still wide, nothing may for long.
-_LOOKS, _PATIENCE, _IMPROVEMENT = 20, 8, 0.02
-_LOOKED_AT, _LOOK_SAMPLES = 4096, 64
-# Rays that see less of the object are not shaded.
+# Number of evaluations; the fit ends after this many in a row without an improvement, in dB. While the
+# surface is still wide, the PSNR may not improve for long.
+_EVALUATIONS, _PATIENCE, _IMPROVEMENT = 20, 8, 0.02
+_EVALUATED, _EVALUATION_SAMPLES = 4096, 64
+# Rays with a smaller opacity are not shaded.
 _LEAST_OPACITY = 0.02
 
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """How an object is fitted.
+    """Configure how an object is fitted.
 
     Attributes:
-        seconds: the time there is; rates and widths follow it.
-        seed: of all randomness. How many steps fit into the time depends on the machine, and on its cores how
-            many rays a step has.
+        seconds: Time limit; learning rates and surface width follow it.
+        seed: Random seed. The number of steps within the time depends on the machine, the number of rays in a
+            step on its cores.
     """
 
     seconds: float
@@ -59,17 +59,17 @@ class RefineSettings:
 
 @dataclass(frozen=True, eq=False)
 class Refined:
-    """An object and the light that its photographs were taken in.
+    """Hold a fitted object and the light in its photographs.
 
     Attributes:
-        field: the object.
-        environment: radiance from all around up to a factor, linear, [16, 32, 3], in the cube's world.
-        sky: what the object hides of it.
-        psnr: of the views' own pixels on and about the object, dB: of both, what the radiance field shows
-            and what the materials look like in the light.
-        started_psnr: what that was at the start.
-        steps: how many were done, with those that were forgotten because a gradient was no number.
-        interrupted: whether it was ended early by Ctrl-C.
+        field: Fitted object.
+        environment: Linear radiance [16, 32, 3] in the cube's world, up to a factor.
+        sky: Visibility of the sky past the object.
+        psnr: PSNR, dB, of the views' pixels on and around the object, over both the radiance field's colours
+            and the shaded materials.
+        started_psnr: PSNR before the fit, dB.
+        steps: Number of steps, including those skipped because a gradient was not finite.
+        interrupted: True if Ctrl-C ended the fit early.
     """
 
     field: HexaplaneField
@@ -90,23 +90,23 @@ def refine(
 ) -> Refined:
     """Fit an object to its views.
 
-    It ends when the time is over, when nothing has improved for four tenths of it, or at Ctrl-C. What comes
-    back is the best that was looked at, by the PSNR of pixels drawn once and for all; so it is not worse than
+    The fit ends when the time is over, when nothing has improved for four tenths of it, or at Ctrl-C. The
+    result is the best evaluated state by the PSNR of pixels drawn once at the start, so it is not worse than
     the start.
 
     Args:
-        start: as `clearpane.reconstruction.fitting.starting` gives it; it is not changed.
-        on_progress: called with the share of the time that is over and the best PSNR, after each look.
-        clock: in seconds; tests have their own.
+        start: Initial field (see `clearpane.reconstruction.fitting.starting`); it is not changed.
+        on_progress: Called after each evaluation with the elapsed fraction of the time and the best PSNR.
+        clock: Clock in seconds; tests pass their own.
     """
     generator = Generator().manual_seed(settings.seed)
     fit = _Fit(start)
     rays = object_rays(capture)
-    looked_at = rays[torch.randint(len(rays), (min(_LOOKED_AT, len(rays)),), generator=generator)]
+    evaluated = rays[torch.randint(len(rays), (min(_EVALUATED, len(rays)),), generator=generator)]
     sky = sky_visibility(fit.field)
-    started = _psnr(fit, looked_at, sky)
+    started = _psnr(fit, evaluated, sky)
     best = _Best(started, fit.state())
-    looks, skies, step, interrupted = 0, 0, 0, False
+    evaluations, skies, step, interrupted = 0, 0, 0, False
     lighting: Lighting | None = None
     began = clock()
     occupied = None
@@ -124,12 +124,12 @@ def refine(
                 objective = _Objective(fit.field, rays, options, occupied, lighting)
                 fit.descend(gradients(objective, fit.parameters), share)
                 step += 1
-                if share * _LOOKS >= looks + 1:
-                    looks = int(share * _LOOKS)
-                    best.look(_psnr(fit, looked_at, sky), fit)
+                if share * _EVALUATIONS >= evaluations + 1:
+                    evaluations = int(share * _EVALUATIONS)
+                    best.update(_psnr(fit, evaluated, sky), fit)
                     if on_progress is not None:
                         on_progress(share, best.psnr)
-        best.look(_psnr(fit, looked_at, sky), fit)
+        best.update(_psnr(fit, evaluated, sky), fit)
     except KeyboardInterrupt:
         interrupted = True
     fit.restore(best.state)
@@ -140,7 +140,7 @@ def refine(
 
 @dataclass(frozen=True, eq=False)
 class _Objective:
-    """The loss of rays drawn at random, at one step."""
+    """Compute the loss of randomly drawn rays at one step."""
 
     field: HexaplaneField
     rays: TrueRays
@@ -157,7 +157,7 @@ class _Objective:
 
 
 class _Best:
-    """The best state so far, and since when nothing has improved."""
+    """Track the best state so far, and the number of evaluations without an improvement."""
 
     def __init__(self, psnr: float, state: list[Tensor]) -> None:
         self.psnr, self.state = psnr, state
@@ -165,10 +165,10 @@ class _Best:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing has improved for long."""
+        """Return True if nothing has improved for long."""
         return self._waited >= _PATIENCE
 
-    def look(self, psnr: float, fit: "_Fit") -> None:
+    def update(self, psnr: float, fit: "_Fit") -> None:
         """Keep a state if it is better. Small gains count once they have added up."""
         if psnr > self.psnr:
             self.psnr, self.state = psnr, fit.state()
@@ -178,7 +178,7 @@ class _Best:
 
 
 class _Fit:
-    """What is learnt: a copy of the start, and the light."""
+    """Hold what is fitted: a copy of the initial field, and the light."""
 
     def __init__(self, start: HexaplaneField) -> None:
         grids = {
@@ -203,21 +203,21 @@ class _Fit:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """All that is learnt."""
+        """Return all fitted parameters."""
         return [p for _, parameters in self._groups for p in parameters]
 
     @torch.no_grad()
     def begin_materials(self) -> None:
-        """Metallic begins at a half if nothing is known of it: begun as a dielectric, a metal is painted."""
+        """Start metallic at one half if nothing is known of it: as a dielectric, a metal gets painted."""
         last = self.field.heads.metallic_roughness[-1]
         assert isinstance(last, nn.Linear)
         if not last.weight.any():
             last.bias[0] = 0
 
     def descend(self, gradients: list[Tensor | None], share: float) -> None:
-        """One step of Adam; its rates fall with half a cosine.
+        """Take one step of Adam; its learning rates fall with half a cosine.
 
-        None if a gradient is no number: what is mirrored from straight above has no azimuth.
+        Skip the step if a gradient is not finite: a mirror direction straight up has no azimuth.
         """
         if not all(gradient is None or gradient.sum().isfinite() for gradient in gradients):
             return
@@ -228,17 +228,17 @@ class _Fit:
         self._optimizer.step()
 
     def state(self) -> list[Tensor]:
-        """Copy all that is learnt."""
+        """Copy all fitted parameters."""
         return [p.detach().clone() for p in self.parameters]
 
     @torch.no_grad()
     def restore(self, state: list[Tensor]) -> None:
-        """Back to an earlier `state`."""
+        """Return to an earlier `state`."""
         for parameter, value in zip(self.parameters, state, strict=True):
             parameter.copy_(value)
 
     def detached(self) -> HexaplaneField:
-        """Return the object, its tensors without graphs."""
+        """Return the object with its tensors detached."""
         for grid in self._grids:
             grid.requires_grad_(False)
         self.field.heads.requires_grad_(False)
@@ -246,7 +246,7 @@ class _Fit:
 
 
 def object_rays(capture: Capture) -> TrueRays:
-    """Return the rays of all pixels on and about the object."""
+    """Return the rays of all pixels on and around the object."""
     origins, directions = (x.reshape(-1, 3) for x in picture_rays(capture.cameras))
     colours = capture.pictures.permute(0, 2, 3, 1).reshape(-1, 3)
     reach = capture.cameras.width // 32
@@ -260,8 +260,8 @@ def _beta_at(share: float) -> float:
 
 @torch.no_grad()
 def _psnr(fit: _Fit, rays: TrueRays, sky: SkyVisibility) -> float:
-    """Of the radiance field's colours and of the shaded materials, at the surface's last width."""
-    options = RenderOptions(LAST_BETA, _LOOK_SAMPLES, _OCCUPANCY)
+    """Compute the PSNR of radiance field and shaded materials together, at the last surface width."""
+    options = RenderOptions(LAST_BETA, _EVALUATION_SAMPLES, _OCCUPANCY)
     occupied = occupied_cells(fit.field, options, rays.origins)
     rendered = render_rays(fit.field, rays.origins, rays.directions, options, occupied)
     hit = (rendered.opacity[:, 0] > _LEAST_OPACITY).nonzero()[:, 0]

@@ -1,7 +1,7 @@
-"""Which part of the sky an object leaves each place on its surface: its own shadows, coarse and soft.
+"""Compute the part of the sky that each surface point sees past the object: coarse and soft shadows.
 
-Without it, light that does not get into a hollow would be taken for a dark colour there. On a coarse grid,
-each place near the surface is followed into 128 directions; the surface looks it up between grid points.
+Without it, light that does not reach a hollow would be fitted as a dark colour there. Points of a coarse grid
+near the surface are traced in 128 directions; the surface interpolates between grid points.
 """
 
 from dataclasses import dataclass
@@ -17,33 +17,33 @@ from clearpane.reconstruction.field.rendering import Field
 from clearpane.reconstruction.field.surface_gradient import distance_gradient
 
 SKY = (8, 16)
-"""Directions: the texels of a map of so many rows and columns."""
+"""Directions: the texels of a map with this many rows and columns."""
 
 _GRID, _DISTANCES = 24, 64
-# Places up to so many voxels from the surface are asked; they are moved to so far above it, metres.
+# Points within this many voxels of the surface are traced, from this height above it, metres.
 _NEAR, _LIFTED = 2.5, 0.025
-# Along a ray: steps, at least so long, metres.
+# Steps along a ray, and the smallest step, metres.
 _STEPS, _LEAST_STEP = 28, 0.04
 _AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
 class SkyVisibility:
-    """What is seen of the sky from places in the cube.
+    """Hold the visibility of the sky from points in the cube.
 
     Attributes:
-        volume: 1 where a direction is free, [1, 128, G, G, G].
+        volume: Visibility of each direction [1, 128, G, G, G]; 1 where it is free.
     """
 
     volume: Tensor
 
     def from_points(self, points: Tensor) -> Tensor:
-        """How free each direction is, [P, 3] -> [P, 128] in [0, 1]."""
+        """Sample the visibility of all directions at points: [P, 3] -> [P, 128], in [0, 1]."""
         return sample_volume(self.volume, points)
 
 
 def directed(visibility: Tensor, directions: Tensor) -> Tensor:
-    """Of each point's visibility [P, 128] that of a direction of its own [P, 3]: [P, 1]."""
+    """Sample each point's visibility [P, 128] in one direction [P, 3]: [P, 1]."""
     place = direction_coordinates(directions)
     rows, columns = SKY
     column = (place[:, 0] * columns).long().clamp(0, columns - 1)
@@ -52,7 +52,7 @@ def directed(visibility: Tensor, directions: Tensor) -> Tensor:
 
 
 def for_lights(visibility: Tensor, height: int, width: int) -> Tensor:
-    """[P, 128] for the texels of a finer map, row by row: [P, H W]."""
+    """Resample visibility [P, 128] to the texels of a finer map, row by row: [P, H W]."""
     rows, columns = SKY
     finer = visibility.reshape(-1, rows, columns).repeat_interleave(height // rows, 1)
     return finer.repeat_interleave(width // columns, 2).flatten(1)
@@ -60,7 +60,7 @@ def for_lights(visibility: Tensor, height: int, width: int) -> Tensor:
 
 @torch.no_grad()
 def sky_visibility(field: Field) -> SkyVisibility:
-    """Compute what an object hides of the sky near its surface; other places see all of it."""
+    """Compute which directions an object hides near its surface; other points see all of the sky."""
     directions = torch.from_numpy(texel_directions(*SKY)).float().reshape(-1, 3)
     fine = voxel_centres(_DISTANCES, directions)
     parts = [field.signed_distance(part) for part in fine.reshape(-1, 3).split(_AT_ONCE)]
@@ -77,7 +77,7 @@ def sky_visibility(field: Field) -> SkyVisibility:
 
 
 def _free(distances: Tensor, start: Tensor, directions: Tensor) -> Tensor:
-    """Whether rays from all of [P, 3] into all of [K, 3] leave without meeting the surface: [P K]."""
+    """Return True for rays from all of [P, 3] in all directions [K, 3] that miss the surface: [P K]."""
     count = len(directions)
     free = torch.ones(len(start) * count)
     going = torch.arange(len(free))

@@ -1,4 +1,4 @@
-"""Where fitting an object to its views begins: at their visual hull, or at what LIRM makes of them."""
+"""Make the initial field of a fit: from the views' visual hull, or from LIRM's prediction."""
 
 import copy
 from dataclasses import replace
@@ -14,24 +14,25 @@ from clearpane.reconstruction.field.field import Heads, HexaplaneField
 from clearpane.reconstruction.lirm.model import Lirm, Views
 
 EVIDENCE_SIDE = 128
-"""Voxels along a side of the hull that a fit starts from; LIRM has as many as it was trained with."""
+"""Voxels along a side of the initial hull of a fit; LIRM's grid has the size it was trained with."""
 
 _CHANNELS, _PLANE_SIDE, _VOLUME_SIDE = 8, 160, 48
 _PANORAMA_SIZE = (32, 64)
 _NOISE = 0.05
 _LIRM_SIDE = 128
-# Of a round; training shows it no more at once.
+# Views in a round; training shows no more at once.
 _MOST_VIEWS = 8
 
 
 def start_from_hull(
     capture: Capture, seed: int = 0, encoding: Encoding = "panoramas", panoramas: int = 2
 ) -> HexaplaneField:
-    """Start from the visual hull with the views' mean colours and features that are still empty.
+    """Start from the visual hull with the views' mean colours, and random planes.
 
     Args:
-        encoding: of directions for the colour; ``benchmarks/lirm/directional_encodings.py`` compares them.
-        panoramas: how many, if by these.
+        encoding: Encoding of the view direction for the colour; ``benchmarks/lirm/directional_encodings.py``
+            compares them.
+        panoramas: Number of panoramas for the encoding "panoramas".
     """
     generator = torch.Generator().manual_seed(seed)
     evidence = add_views(
@@ -49,14 +50,14 @@ def start_from_hull(
         noise(panoramas, _CHANNELS, *_PANORAMA_SIZE) if encoding == "panoramas" else None,
         evidence_features(evidence),
         noise(1, VOLUME_CHANNELS, *(_VOLUME_SIDE,) * 3).contiguous(memory_format=torch.channels_last_3d),
-        None,  # fits of 8 views that began with it ended 0.4 dB worse, taken once by hand on 4 objects
+        None,  # fits that start from directional colours end worse (docs/lirm.md)
         heads,
     )
 
 
 @torch.no_grad()
 def start_from_lirm(capture: Capture, lirm: Lirm) -> HexaplaneField:
-    """Start from what LIRM predicts for all views, in rounds of as many views as it was trained with."""
+    """Start from LIRM's prediction for all views, in rounds of as many views as it was trained with."""
     side = _LIRM_SIDE
     pictures, masks = (
         F.interpolate(x, (side, side), mode="bilinear", antialias=True).clamp(0, 1)[None]

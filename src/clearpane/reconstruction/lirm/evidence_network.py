@@ -1,8 +1,8 @@
-"""What the evidence around a point says of it: a small U-Net over the evidence grid.
+"""Interpret the evidence around each point with a small U-Net over the evidence grid.
 
-The heads see one point at a time, and the planes hold what the transformer thinks of the whole. Whether a
-voxel of the hull is empty after all is best seen from what the views say around it: where they agree there is
-a surface.
+The heads see one point at a time, and the planes hold what the transformer predicts for the whole object. The
+surroundings of a voxel show best whether a voxel of the hull is empty after all: where the views agree, there
+is a surface.
 """
 
 import torch
@@ -17,11 +17,11 @@ _GROUPS = 4
 
 
 class EvidenceNetwork(nn.Module):
-    """Three resolutions down and up again; wide where it is coarse and layers cost little.
+    """Apply a U-Net with three resolutions, wide where the grid is coarse and layers are cheap.
 
     Args:
-        side: voxels along a side of its grid, a multiple of 4; the evidence is brought to it.
-        features: channels of what the views' features say (`view_features.agreement`).
+        side: Voxels along a side of the grid, a multiple of 4; the evidence is resampled to it.
+        features: Channels of the views' agreement (`view_features.agreement`).
     """
 
     def __init__(self, side: int, features: int) -> None:
@@ -41,13 +41,13 @@ class EvidenceNetwork(nn.Module):
         self.out = nn.Conv3d(fine, VOLUME_CHANNELS, 1)
 
     def forward(self, evidence: Tensor, features: Tensor) -> Tensor:
-        """[B, 11, G, G, G], as `evidence_features` gives it, and [B, F, S, S, S] -> [B, 16, S, S, S]."""
+        """Map [B, 11, G, G, G], from `evidence_features`, and [B, F, S, S, S] to [B, 16, S, S, S]."""
         if evidence.shape[-1] > self.side:
             evidence = F.adaptive_avg_pool3d(evidence, self.side)
         elif evidence.shape[-1] < self.side:
             evidence = F.interpolate(evidence, (self.side,) * 3, mode="trilinear", align_corners=False)
         scaled = torch.cat([evidence[:, :1] / HALF_SIZE, evidence[:, 1:], features], dim=1)
-        # Not in bfloat16: on processors the gradient of three-dimensional convolutions is NaN there at times.
+        # Not in bfloat16: on CPUs the gradient of 3D convolutions is sometimes NaN in it.
         with torch.autocast(evidence.device.type, enabled=False):
             fine = self.fine(self.enter(scaled))
             middle = self.middle(fine)
@@ -59,7 +59,7 @@ class EvidenceNetwork(nn.Module):
 
 
 class _Residual(nn.Module):
-    """What a layer says is added to what it is told."""
+    """Add a layer's output to its input."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""More views, round by round: what is remembered does not grow with them.
+"""Process views round by round with a memory that does not grow.
 
 Source: LIRM (arXiv 2504.20026), section 3.3.
 """
@@ -13,12 +13,12 @@ from clearpane.reconstruction.field.evidence import Evidence
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """What is kept of all views so far.
+    """Hold what is kept of all views so far.
 
     Attributes:
-        tokens: the last round's, of planes and panoramas, [B, N, width].
-        evidence: one for each object, or nothing.
-        features: sums of the views' features for each object, [2 + 2 C, S, S, S], or nothing.
+        tokens: Tokens of planes and panoramas after the last round [B, N, width].
+        evidence: Evidence of each object; empty without evidence.
+        features: Sums of the views' features for each object [2 + 2 C, S, S, S]; empty without evidence.
     """
 
     tokens: Tensor
@@ -27,10 +27,10 @@ class Memory:
 
 
 class Fuse(nn.Module):
-    """Where a round begins: ``P = PE + MLP(concat(T, PE))`` of the last round's tokens T, 0 before the first.
+    """Compute the initial tokens of a round: ``P = PE + MLP(concat(T, PE))``; T, the last tokens, start as 0.
 
     Args:
-        width: of a token.
+        width: Width of a token.
     """
 
     def __init__(self, width: int) -> None:
@@ -38,7 +38,7 @@ class Fuse(nn.Module):
         self.layers = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Linear(width, width))
 
     def forward(self, previous: Tensor | None, positions: Tensor, batch: int) -> Tensor:
-        """[B, N, width], of positions [N, width]."""
+        """Fuse the previous tokens with the positions [N, width]: [B, N, width]."""
         positions = positions.expand(batch, -1, -1)
         remembered = torch.zeros_like(positions) if previous is None else previous
         fused: Tensor = positions + self.layers(torch.cat([remembered, positions], dim=-1))

@@ -1,4 +1,4 @@
-"""LIRM: views in, planes of features out, by self-attention over all tokens at once.
+"""Predict planes of features from views by self-attention over all tokens at once: LIRM.
 
 Source: LIRM (arXiv 2504.20026), section 3.
 """
@@ -30,13 +30,13 @@ from clearpane.reconstruction.lirm.view_features import ViewFeatures, add_featur
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Pictures of B objects from V cameras each.
+    """Hold pictures of B objects, each from V cameras.
 
     Attributes:
-        pictures: the object on white, sRGB in [0, 1], [B, V, 3, H, W].
-        masks: how much of a pixel is the object, [B, V, 1, H, W].
-        cameras: [B, V].
-        backgrounds: what surrounds the object, like the pictures, or None where nothing is known of it.
+        pictures: Objects on white [B, V, 3, H, W], sRGB in [0, 1].
+        masks: Coverage of the pixels by the object [B, V, 1, H, W], in [0, 1].
+        cameras: Cameras [B, V].
+        backgrounds: Surroundings of the objects [B, V, 3, H, W], or None where they are not known.
     """
 
     pictures: Tensor
@@ -59,22 +59,23 @@ class Views:
 
 @dataclass(frozen=True)
 class LirmConfig:
-    """The sizes of a LIRM; the values it starts with are the paper's.
+    """Configure the size of a LIRM; the defaults are the paper's.
 
     Attributes:
-        blocks: of self-attention.
-        width: of a token.
-        heads: of each block's attention.
-        patch: the side of a picture's token, pixels.
-        plane_side: tokens along a side of each of the six planes.
-        plane_stride: texels along a side of each of those.
-        channels: of planes and panoramas.
-        encoding: how colour knows directions.
-        panoramas: how many, 1, 2 or 4; the map they are cut from is square for 1 and 4, twice as wide for 2.
-        panorama_side: tokens along a side of each panorama.
-        evidence: voxels along a side of the evidence grid; 0 does without it.
-        volume: voxels along a side of what a network makes of it, a multiple of 4.
-        view_features: channels of what a network sees in each view and the evidence is joined by.
+        blocks: Number of self-attention blocks.
+        width: Width of a token.
+        heads: Attention heads of each block.
+        patch: Side of the patch of a picture's token, pixels.
+        plane_side: Tokens along a side of each of the six planes.
+        plane_stride: Texels along a side of each plane token.
+        channels: Channels of planes and panoramas.
+        encoding: Encoding of the view direction for the colour.
+        panoramas: Number of panoramas, 1, 2 or 4; they are cut from a map that is square for 1 and 4, and
+            twice as wide as high for 2.
+        panorama_side: Tokens along a side of each panorama.
+        evidence: Voxels along a side of the evidence grid; 0 to do without evidence.
+        volume: Voxels along a side of the evidence network's grid, a multiple of 4.
+        view_features: Channels of the learnt features of each view that complement the evidence.
     """
 
     blocks: int = 24
@@ -105,19 +106,19 @@ LIRM_SMALL = LirmConfig(
     evidence=48,
     volume=48,
 )
-"""At most 8 M parameters, for two cores."""
+"""Configuration with at most 8 M parameters, for two cores."""
 
 
 def attention_heads(values: Tensor, heads: int) -> Tensor:
-    """[B, N, width] -> [B, heads, N, width / heads]."""
+    """Split tokens into attention heads: [B, N, width] -> [B, heads, N, width / heads]."""
     batch, count, width = values.shape
     return values.reshape(batch, count, heads, width // heads).transpose(1, 2)
 
 
 class Block(nn.Module):
-    """Self-attention, then an MLP four times as wide, each on normed tokens and added to them.
+    """Apply self-attention, then an MLP four times as wide, each with pre-normalisation and a residual.
 
-    Queries and keys are normed too: bf16 keeps its head then.
+    Queries and keys are normalised too, which keeps bfloat16 stable.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -130,7 +131,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[B, N, width] -> the same."""
+        """Apply the block: [B, N, width] -> [B, N, width]."""
         mixed = self.mixing(self.first(tokens)).chunk(3, dim=-1)
         query, key, value = (attention_heads(x, self.heads) for x in mixed)
         query = self.query_norm(at_least_float32(query)).to(value)
@@ -142,10 +143,10 @@ class Block(nn.Module):
 
 
 class Lirm(nn.Module):
-    """The large inverse rendering model.
+    """Predict relightable objects from views: the large inverse rendering model.
 
     Args:
-        config: its sizes.
+        config: Sizes of the model.
     """
 
     def __init__(self, config: LirmConfig) -> None:
@@ -170,13 +171,13 @@ class Lirm(nn.Module):
         self.gradient_checkpointing = False
 
     def observe(self, views: Views, memory: Memory | None = None) -> Memory:
-        """Look at a round of views: what is known after it.
+        """Take in a round of views, and return the memory after it.
 
-        The order of the views makes no difference (but for rounding).
+        The order of the views makes no difference, except for rounding.
 
         Args:
-            views: [B, V]; sizes that are multiples of the patch.
-            memory: of the rounds before; none, it is the first.
+            views: Views [B, V] whose picture sides are multiples of the patch.
+            memory: Memory after the earlier rounds; None in the first round.
         """
         batch = len(views.pictures)
         seen = self.views(views.pictures, views.masks, views.backgrounds, views.cameras)
@@ -190,7 +191,7 @@ class Lirm(nn.Module):
         return Memory(self.norm(tokens[:, : asked.shape[1]]), *self._evidence(views, memory))
 
     def fields(self, memory: Memory) -> list[HexaplaneField]:
-        """Return the objects' current fields, one for each."""
+        """Return the current field of each object."""
         of_planes = self.planes.positions.shape[0]
         planes = at_least_float32(self.planes(memory.tokens[:, :of_planes]))
         panoramas = None
@@ -203,7 +204,7 @@ class Lirm(nn.Module):
         if self.evidence_network:
             features = torch.stack([agreement(sums) for sums in memory.features])
             made = at_least_float32(self.evidence_network(torch.cat(evidence), features))
-            volume = made.contiguous(memory_format=torch.channels_last_3d)  # quick to look up
+            volume = made.contiguous(memory_format=torch.channels_last_3d)  # fast to sample
         return [
             HexaplaneField(
                 planes[i],
@@ -217,7 +218,7 @@ class Lirm(nn.Module):
         ]
 
     def forward(self, rounds: list[Views]) -> list[HexaplaneField]:
-        """Return the objects after some rounds of views."""
+        """Return the fields of the objects after some rounds of views."""
         memory = None
         for views in rounds:
             memory = self.observe(views, memory)
@@ -233,7 +234,7 @@ class Lirm(nn.Module):
     def _evidence(
         self, views: Views, memory: Memory | None
     ) -> tuple[tuple[Evidence, ...], tuple[Tensor, ...]]:
-        """Of each object, and the sums of the views' features."""
+        """Return the evidence of each object, and the sums of the views' features."""
         if self.view_features is None:
             return (), ()
         batch, like, config = len(views.pictures), views.pictures, self.config

@@ -1,4 +1,4 @@
-"""Pictures and rays to tokens, tokens to planes and panoramas.
+"""Convert pictures and rays to tokens, and tokens to planes and panoramas.
 
 Source: LIRM (arXiv 2504.20026), section 3.
 """
@@ -11,14 +11,14 @@ from clearpane.geometry.cameras import Cameras, picture_rays, plucker_coordinate
 
 
 class ViewTokens(nn.Module):
-    """A token for each patch of each view: its pixels and their rays through one linear layer.
+    """Make a token from each patch of each view: a linear layer of its pixels and their rays.
 
-    What surrounds the object, and where the object is, goes through another, which starts at zero, and is
-    added: the network begins as one that sees objects on white alone.
+    The surroundings and the mask go through a second layer, which starts at zero, and is added: the network
+    starts as one that sees objects on white only.
 
     Args:
-        patch: the side of a patch, pixels.
-        width: of a token.
+        patch: Side of a patch, pixels.
+        width: Width of a token.
     """
 
     def __init__(self, patch: int, width: int) -> None:
@@ -31,16 +31,16 @@ class ViewTokens(nn.Module):
     def forward(
         self, pictures: Tensor, masks: Tensor, backgrounds: Tensor | None, cameras: Cameras
     ) -> Tensor:
-        """Tokens of views, [B, V N, width]; views carry no number: their rays tell them apart.
+        """Make the tokens of views, [B, V N, width]; views have no number, their rays distinguish them.
 
         Args:
-            pictures: the object on white, sRGB in [0, 1], [B, V, 3, H, W].
-            masks: [B, V, 1, H, W].
-            backgrounds: what surrounds the object, likewise, or None where nothing is known of it.
-            cameras: [B, V].
+            pictures: Objects on white [B, V, 3, H, W], sRGB in [0, 1].
+            masks: Coverage by the object [B, V, 1, H, W], in [0, 1].
+            backgrounds: Surroundings of the objects [B, V, 3, H, W], or None where they are not known.
+            cameras: Cameras [B, V].
 
         Raises:
-            ClearpaneError: patches do not fit the pictures.
+            ClearpaneError: The pictures' sides are not multiples of the patch.
         """
         height, width = pictures.shape[-2:]
         if height % self.patch or width % self.patch:
@@ -53,7 +53,7 @@ class ViewTokens(nn.Module):
         return result
 
     def _patches(self, values: Tensor) -> Tensor:
-        """[B, V, C, H, W] -> [B, V H W / patch^2, C patch^2]."""
+        """Cut pictures into patches: [B, V, C, H, W] -> [B, V H W / patch^2, C patch^2]."""
         batch, views, channels, height, width = values.shape
         rows, columns = height // self.patch, width // self.patch
         cut = values.reshape(batch, views, channels, rows, self.patch, columns, self.patch)
@@ -61,14 +61,14 @@ class ViewTokens(nn.Module):
 
 
 class PlaneTokens(nn.Module):
-    """Learnt tokens of some planes, and how planes of features are made from tokens.
+    """Hold the learnt tokens of some planes, and convert tokens to planes of features.
 
     Args:
-        planes: how many.
-        side: tokens along a side of each.
-        width: of a token.
-        stride: texels that a token becomes, along a side.
-        channels: of a texel.
+        planes: Number of planes.
+        side: Tokens along a side of each plane.
+        width: Width of a token.
+        stride: Texels along a side of each token.
+        channels: Channels of a texel.
     """
 
     def __init__(self, planes: int, side: int, width: int, stride: int, channels: int) -> None:
@@ -78,7 +78,7 @@ class PlaneTokens(nn.Module):
         self.up = nn.ConvTranspose2d(width, channels, stride, stride)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[B, planes side^2, width] -> [B, planes, channels, side stride, side stride]."""
+        """Convert [B, planes side^2, width] to [B, planes, channels, side stride, side stride]."""
         planes, rows, columns, width = self.shape
         maps = tokens.reshape(-1, rows, columns, width).permute(0, 3, 1, 2)
         up = self.up(maps)

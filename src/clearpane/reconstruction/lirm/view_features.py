@@ -1,8 +1,8 @@
-"""What a small network sees in each view, gathered in space: how far the views agree about a place.
+"""Learn features of each view and gather them in space, to measure how far the views agree about a point.
 
-Colours of single pixels say little of whether views see the same piece of a surface; features of a pixel's
-surroundings, learnt for it, say more. As in networks for multi-view stereo (Y. Yao et al., MVSNet, 2018) they
-are looked up where each voxel is in each view, and their mean and deviation over the views are what counts.
+Single colours hardly show whether views see the same piece of a surface; learnt features of a pixel's
+neighbourhood show it better. As in networks for multi-view stereo (Y. Yao et al., MVSNet, 2018), they are
+sampled where each voxel projects into each view, and summarised by their mean and deviation over the views.
 The sums grow with neither views nor rounds.
 """
 
@@ -13,20 +13,20 @@ from clearpane.reconstruction.field.evidence import Sight, look_up, voxel_centre
 from clearpane.reconstruction.lirm.precision import at_least_float32
 
 _WIDTH = 32
-# Under the root of the variance: its slope at 0 is infinite.
+# Added under the square root of the variance, whose slope at 0 is infinite.
 _LEAST_VARIANCE = 1e-4
-# Metres in which the weight of a view that the hull blocks falls to 1 / e. A surface in a hollow is blocked
-# from all sides: were all alike, the views from behind would drown the agreement of those that look into it.
+# Metres over which the weight of a view that the hull blocks falls to 1 / e. A surface in a hollow is blocked
+# from all sides: with equal weights, the views from behind would outweigh those that see into the hollow.
 _FADE = 0.03
-# So that deep inside, where all views are blocked far more, sums are not lost to rounding.
+# Keeps the sums from rounding to zero deep inside, where all views are blocked far more.
 _LEAST_WEIGHT = 1e-5
 
 
 class ViewFeatures(nn.Module):
-    """Four convolutions, from pictures to features at half their size.
+    """Compute features at half the pictures' size with four convolutions.
 
     Args:
-        channels: of the features.
+        channels: Channels of the features.
     """
 
     def __init__(self, channels: int) -> None:
@@ -40,8 +40,8 @@ class ViewFeatures(nn.Module):
             nn.ReLU(),
             nn.Conv2d(_WIDTH, channels, 3, 1, 1),
         )
-        # Features as large as the evidence's other channels from the start: with PyTorch's usual weights they
-        # were 0.03, their variance over views 0.00002, and short runs made nothing of them.
+        # Features as large as the evidence's other channels from the start: with PyTorch's defaults they were
+        # 0.03, their variance over views 0.00002, and short runs did not learn to use them.
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -49,7 +49,7 @@ class ViewFeatures(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, pictures: Tensor, masks: Tensor) -> Tensor:
-        """[B, V, 3, H, W] and [B, V, 1, H, W] in [0, 1] -> [B, V, C, H / 2, W / 2]."""
+        """Map [B, V, 3, H, W] and [B, V, 1, H, W], in [0, 1], to [B, V, C, H / 2, W / 2]."""
         seen = torch.cat([2 * pictures - 1, masks], dim=2)
         made = at_least_float32(self.layers(seen.flatten(0, 1)))
         result: Tensor = made.unflatten(0, pictures.shape[:2])
@@ -57,20 +57,20 @@ class ViewFeatures(nn.Module):
 
 
 def empty_sums(channels: int, side: int, like: Tensor) -> Tensor:
-    """Before the first view: weights, their squares, features, squares of features, [2 + 2 C, S, S, S]."""
+    """Return zero sums: weights, squared weights, features, squared features, [2 + 2 C, S, S, S]."""
     return like.new_zeros(2 + 2 * channels, side, side, side)
 
 
 def add_features(sums: Tensor, features: Tensor, sight: Sight) -> Tensor:
-    """Add these views' features to the sums, weighted by how much their pixels tell about a voxel.
+    """Add these views' features to the sums, weighted by how well their pixels show a voxel.
 
-    The weight is ``exp(-max(b, 0) / 3 cm)``, b being how far the hull blocks the voxel (`Sight.of_points`); 0
-    outside of the picture.
+    The weight is ``exp(-max(b, 0) / 3 cm)``, b being the distance by which the hull blocks the voxel
+    (`Sight.of_points`); it is 0 outside the picture.
 
     Args:
-        sums: [2 + 2 C, S, S, S].
-        features: [V, C, h, w].
-        sight: of the same V views.
+        sums: Sums [2 + 2 C, S, S, S].
+        features: Features of the views [V, C, h, w].
+        sight: Visibility from the same V views.
     """
     side = sums.shape[-1]
     index = sight.voxels(side)
@@ -86,16 +86,16 @@ def add_features(sums: Tensor, features: Tensor, sight: Sight) -> Tensor:
 
 
 def agreement(sums: Tensor) -> Tensor:
-    """Summarise the views: their number, the mean of their features, its deviation.
+    """Summarise the views: their number, and the mean and deviation of their features.
 
-    ``1 - 1 / n`` with ``n = (sum w)^2 / sum w^2``: a single view agrees with itself, and must not look like
-    several. All is 0 where no view says anything.
+    The number enters as ``1 - 1 / n`` with ``n = (sum w)^2 / sum w^2``: a single view always agrees with
+    itself and must not pass for several. All channels are 0 where no view shows anything.
 
     Args:
-        sums: [2 + 2 C, S, S, S].
+        sums: Sums [2 + 2 C, S, S, S].
 
     Returns:
-        [1 + 2 C, S, S, S].
+        Summary [1 + 2 C, S, S, S].
     """
     weight, squares, features, squared = sums.split([1, 1, *[len(sums) // 2 - 1] * 2])
     total = weight.clamp(min=_LEAST_WEIGHT)

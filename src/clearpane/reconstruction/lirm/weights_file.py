@@ -1,4 +1,4 @@
-"""LIRM's weights in a file: safetensors, 16 bits, with the configuration in its head."""
+"""Store LIRM's weights in a file: safetensors, 16 bits, with the configuration in its metadata."""
 
 import json
 from dataclasses import asdict
@@ -14,13 +14,13 @@ from clearpane.files import atomic_path
 from clearpane.reconstruction.lirm.model import Lirm, LirmConfig
 
 LIRM_SMALL_WEIGHTS = Path(__file__).parent / "weights" / "lirm_small.safetensors"
-"""What comes with Clearpane; docs/models/lirm-small.md is its card."""
+"""Weights that come with Clearpane; docs/models/lirm-small.md is their model card."""
 
 
 def weights_file(named: Path) -> Path:
-    """Find a weights file: for ``lirm-small`` the one that comes with Clearpane, else the given one.
+    """Return the path of a weights file: for ``lirm-small`` the one that comes with Clearpane.
 
-    A file of one's own with that name needs its folder's name too.
+    A file of the user's own with that name must be given with its folder.
     """
     return LIRM_SMALL_WEIGHTS if str(named) == "lirm-small" else named
 
@@ -28,13 +28,13 @@ def weights_file(named: Path) -> Path:
 def save_lirm(
     path: Path, config: LirmConfig, weights: dict[str, Tensor], environments: tuple[str, ...] = ()
 ) -> None:
-    """Write weights by their names in the model, whole or not at all.
+    """Write weights by their names in the model, completely or not at all.
 
     Args:
-        environments: the maps that they were trained under, so that nobody measures them under one of these.
+        environments: Names of the environment maps in training, so that evaluations can avoid them.
 
     Raises:
-        ClearpaneError: they cannot be written.
+        ClearpaneError: The file cannot be written.
     """
     stored = {name: value.to("cpu", torch.float16).contiguous() for name, value in weights.items()}
     with atomic_path(path, overwrite=True) as temporary:
@@ -43,10 +43,10 @@ def save_lirm(
 
 
 def trained_environments(path: Path) -> tuple[str, ...]:
-    """Return the maps that a file's weights were trained under.
+    """Return the names of the maps that a file's weights were trained under.
 
     Raises:
-        ClearpaneError: there is no such file, or it is damaged.
+        ClearpaneError: The file does not exist or is damaged.
     """
     return tuple(json.loads(_facts(path).get("environments", "[]")))
 
@@ -60,10 +60,10 @@ def _facts(path: Path) -> dict[str, str]:
 
 
 def load_lirm(path: Path) -> Lirm:
-    """Load the model of a file, in float32, ready to be used.
+    """Load the model of a file, in float32, in evaluation mode.
 
     Raises:
-        ClearpaneError: there is no such file, or it is damaged or no LIRM.
+        ClearpaneError: The file does not exist, is damaged, or holds no LIRM.
     """
     facts = _facts(path)
     try:

@@ -1,8 +1,7 @@
-"""An asset in Mitsuba's terms: its mesh with glTF's material, an HDR map around it, cameras.
+"""Convert an asset to a Mitsuba scene: its mesh with glTF's material, an HDR map around it, cameras.
 
-Mitsuba is imported when a function is called, and must have its variant set by then
-(`clearpane.mitsuba_variant.use_variant`). Its texture coordinates count from the upper left corner, as
-ours do.
+Mitsuba is imported when a function is called; by then its variant must be set
+(`clearpane.mitsuba_variant.use_variant`). Its texture coordinates start in the upper left corner, as ours do.
 """
 
 from typing import Any
@@ -15,15 +14,15 @@ from clearpane.reconstruction.relighting.lighting import Environment
 
 # Mitsuba's camera has x to the left and y up.
 _TURNED = np.diag([-1.0, -1.0, 1.0, 1.0])
-# Normal maps that are nowhere further from flat than 8 bits can tell.
+# Normal maps that differ less than this from flat everywhere are treated as flat: 8 bits cannot show more.
 _FLAT = 0.01
 
 
 def asset_shapes(asset: Asset) -> dict[str, Any]:
-    """Its triangles.
+    """Return the asset's triangles as Mitsuba shapes.
 
-    A normal map's y goes up the texture's picture. Mitsuba makes it from the normal and the texture's x, so
-    triangles on which the texture is mirrored get a map of their own.
+    A normal map's y points up in the texture. Mitsuba derives y from the normal and the texture's x, so
+    triangles with a mirrored texture get a normal map of their own.
     """
     bent = np.abs(asset.normal_map - [0.0, 0.0, 1.0]).max() > _FLAT
     if not bent:
@@ -38,7 +37,7 @@ def asset_shapes(asset: Asset) -> dict[str, Any]:
 
 
 def environment_light(environment: Environment) -> dict[str, Any]:
-    """Return the map as an emitter."""
+    """Return the map as a Mitsuba emitter."""
     import mitsuba as mi
 
     matrix = np.eye(4)
@@ -51,7 +50,7 @@ def environment_light(environment: Environment) -> dict[str, Any]:
 
 
 def sensor(cameras: Cameras, view: int) -> Any:
-    """One camera: a pinhole of square pixels."""
+    """Return one camera as a pinhole with square pixels."""
     import mitsuba as mi
 
     fx, _, cx, cy = cameras.intrinsics[view].double().tolist()
@@ -80,10 +79,10 @@ def sensor(cameras: Cameras, view: int) -> Any:
 
 
 def _mirrored(asset: Asset) -> np.ndarray:
-    """Triangles whose texture is seen mirrored from outside, [F] bool."""
+    """Return True for triangles whose texture appears mirrored from outside, [F] bool."""
     a, b, c = (asset.coordinates[asset.mesh.faces[:, i]] for i in range(3))
     (ux, uy), (vx, vy) = (b - a).T, (c - a).T
-    # Rows count downwards: counter-clockwise from outside is clockwise in numbers.
+    # Rows count downwards: triangles counter-clockwise from outside are clockwise in these coordinates.
     return np.asarray(ux * vy - uy * vx > 0)
 
 
@@ -95,11 +94,11 @@ def _material(asset: Asset, normal_map: np.ndarray | None) -> Any:
         "base_color": _texture(asset.albedo),
         "metallic": _texture(asset.metallic[..., None]),
         "roughness": _texture(asset.roughness[..., None]),
-        "specular": 0.5,  # an index of 1.5, F0 = 0.04
+        "specular": 0.5,  # an index of refraction of 1.5, F0 = 0.04
     }
     if normal_map is not None:
         bsdf = {"type": "normalmap", "normalmap": _texture(normal_map / 2 + 0.5), "bsdf": bsdf}
-    # Open meshes are seen from behind as well.
+    # Open meshes are visible from behind as well.
     return mi.load_dict({"type": "twosided", "bsdf": bsdf})
 
 

@@ -1,4 +1,4 @@
-"""The light that an asset is put under: an HDR map, and how it is turned."""
+"""Load an HDR map and orient it as the light of an asset."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -11,17 +11,17 @@ from clearpane.images.reading import picture_format, read_picture
 from clearpane.optics.color import srgb_to_linear
 from clearpane.optics.environment import halve, look_up
 
-# Wider maps are halved: behind an object nobody sees more.
+# Wider maps are halved: behind an object, more detail does not show.
 _WIDEST = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class Environment:
-    """Light from all around.
+    """Hold distant light from all directions.
 
     Attributes:
-        radiance: an equirectangular map, linear, [H, W, 3] float32 (`clearpane.optics.environment`).
-        to_world: a rotation [3, 3] from the map's axes to the world's.
+        radiance: Equirectangular map [H, W, 3] float32, linear (`clearpane.optics.environment`).
+        to_world: Rotation [3, 3] from the map's axes to the world's.
     """
 
     radiance: np.ndarray
@@ -35,11 +35,11 @@ class Environment:
         return replace(self, to_world=about_y @ self.to_world)
 
     def exposed(self, stops: float) -> "Environment":
-        """Brighter by so many stops."""
+        """Return the light brighter by ``stops``."""
         return replace(self, radiance=self.radiance * np.float32(2.0**stops))
 
     def seen(self, directions: np.ndarray) -> np.ndarray:
-        """Radiance from directions of the world, [..., 3] -> [..., 3]."""
+        """Return the radiance from directions in the world: [..., 3] -> [..., 3]."""
         return np.asarray(look_up(self.radiance, directions @ self.to_world))
 
 
@@ -47,15 +47,15 @@ def load_environment(path: Path) -> Environment:
     """Read an HDR map from a Radiance (.hdr) or OpenEXR file; maps wider than 4096 are halved.
 
     Raises:
-        ClearpaneError: it cannot be read, is no HDR picture or not twice as wide as high, is black
-            everywhere, or holds values that are not numbers.
+        ClearpaneError: The file cannot be read, is not an HDR picture, is not twice as wide as high, is black
+            everywhere, or holds values that are not finite.
     """
     kind = picture_format(path)
     if kind not in ("hdr", "exr"):
         raise ClearpaneError(f"{path}: is a {kind.upper()}, not an HDR map; name an .hdr or .exr file")
     picture = read_picture(path)
-    if picture.warnings:  # reading mends them, but nobody knows what light they stood for
-        raise ClearpaneError(f"{path}: {picture.warnings[0]}; mend the map or take another")
+    if picture.warnings:  # values that were repaired on reading: their true light is unknown
+        raise ClearpaneError(f"{path}: {picture.warnings[0]}; repair the map or take another")
     radiance = np.maximum(srgb_to_linear(picture.pixels), 0).astype(np.float32)
     height, width = radiance.shape[:2]
     if abs(width / height / 2 - 1) > 0.02 or height < 2:

@@ -1,9 +1,9 @@
-"""An asset under an HDR map: path-traced by Mitsuba, or shaded in seconds for a look at it.
+"""Render an asset under an HDR map: path-traced by Mitsuba, or shaded in seconds as a preview.
 
-The path tracer has shadows and light from one part of the object to another. Its material is Disney's
-principled one with an index of 1.5, whose diffuse part differs a little from glTF's: it is up to a tenth
-brighter where the surface is rough. The preview has glTF's own (`clearpane.optics.shading`), no noise, and of
-shadows only what the asset's occlusion says.
+The path tracer computes shadows and interreflections. Its material is Disney's principled one with an index
+of refraction of 1.5, whose diffuse part differs a little from glTF's: it is up to a tenth brighter on rough
+surfaces. The preview uses glTF's own material (`clearpane.optics.shading`); it has no noise, and only the
+shadows in the asset's occlusion texture.
 """
 
 import zlib
@@ -28,25 +28,25 @@ from clearpane.reconstruction.relighting.surface_view import SurfaceView, Surfac
 
 Background = Literal["transparent", "environment", "white"]
 OnStep = Callable[[int, int], None]
-"""Is told how many steps of a picture are done, and of how many."""
+"""Callback with the number of finished steps of a picture and their total."""
 
 _DEPTH = 8
-# Paths at a time: so often can progress be shown, and the work be interrupted.
+# Paths in one pass; between passes, progress is shown and the work can be interrupted.
 _PASS = 1 << 21
-# Of the preview: lights and microfacets that stand for the map, points shaded at a time, and its widest map.
+# Preview: lights and microfacets that represent the map, points shaded at a time, and the widest map.
 _LIGHTS, _FACETS, _SHADED, _WIDEST = 256, 16, 8192, 1024
 
 
 @dataclass(frozen=True)
 class RelightSettings:
-    """How an asset is rendered.
+    """Configure how an asset is rendered.
 
     Attributes:
-        samples: paths a pixel; the preview needs none.
-        preview: shade instead of tracing paths.
-        background: what is behind the object.
-        denoise: by Open Image Denoise, for few samples; of the paths only.
-        seed: the same seed gives the same picture.
+        samples: Paths for each pixel; ignored by the preview.
+        preview: Shade instead of tracing paths.
+        background: Background behind the object.
+        denoise: Remove noise with Open Image Denoise, for few samples; ignored by the preview.
+        seed: Random seed; the same seed gives the same picture.
     """
 
     samples: int = 128
@@ -63,18 +63,18 @@ def relight(
     settings: RelightSettings = RelightSettings(),
     on_step: OnStep | None = None,
 ) -> Iterator[np.ndarray]:
-    """Pictures from all cameras, one after the other: [H, W, 4] float32.
+    """Yield the pictures of all cameras, one after the other: [H, W, 4] float32.
 
-    Linear light times the object's share of the pixel, and that share, which is 1 where there is a
-    background. A picture depends on its camera, not on which others there are.
+    A picture holds linear light, premultiplied by the object's coverage of the pixel, and that coverage,
+    which is 1 if a background is rendered. It depends on its own camera only, not on the others.
 
     Args:
-        cameras: V, of square pixels.
+        cameras: Cameras [V] with square pixels.
 
     Raises:
-        ClearpaneError: the environment is black; pixels are not square; there are no samples.
-        MissingExtraError: Mitsuba, which a preview does not need, or for ``denoise`` its denoiser, is not
-            installed.
+        ClearpaneError: The environment is black, pixels are not square, or there are no samples.
+        MissingExtraError: Mitsuba is not installed, which a preview does not need, or its denoiser, for
+            ``denoise``.
     """
     if not settings.preview:
         _load_mitsuba()
@@ -89,7 +89,7 @@ def relight(
 
 
 def _check_square(cameras: Cameras) -> None:
-    """Mitsuba's cameras have one focal length."""
+    """Refuse pixels that are not square: Mitsuba's cameras have one focal length."""
     focal = cameras.intrinsics[..., :2]
     if ((focal[..., 0] / focal[..., 1] - 1).abs() > 5e-3).any():
         raise ClearpaneError("a camera's pixels are not square (fx and fy differ); resize its picture")
@@ -118,13 +118,13 @@ def _load_mitsuba() -> None:
         raise MissingExtraError("rendering assets", "3d") from error
     import mitsuba as mi
 
-    mi.set_log_level(mi.LogLevel.Error)  # it would say of an interruption what is said elsewhere
+    mi.set_log_level(mi.LogLevel.Error)  # interruptions are reported elsewhere
 
 
 def _scene(asset: Asset, environment: Environment) -> Any:
     import mitsuba as mi
 
-    # In parallel, or merged, a scene's parts come in any order, and the noise with them.
+    # Loaded in parallel or merged, a scene's parts come in any order, which changes the noise.
     return mi.load_dict(
         {"type": "scene", **asset_shapes(asset), "light": environment_light(environment)},
         parallel=False,
@@ -135,7 +135,7 @@ def _scene(asset: Asset, environment: Environment) -> Any:
 def _path_traced(
     scene: Any, cameras: Cameras, view: int, settings: RelightSettings, on_step: OnStep
 ) -> np.ndarray:
-    """Average the passes, [H, W, 4]."""
+    """Average the passes: [H, W, 4]."""
     import mitsuba as mi
 
     camera = sensor(cameras, view)
@@ -154,7 +154,7 @@ def _path_traced(
 
 
 def _denoised(picture: np.ndarray, seen: SurfaceView) -> np.ndarray:
-    """Without noise; colours and normals, which have none, tell it where edges are."""
+    """Denoise a picture, guided by the edges in the noiseless albedo and normals."""
     import mitsuba_oidn
 
     guides = (x * seen.mask[..., None] for x in (seen.albedo, seen.normal))
@@ -174,7 +174,7 @@ def _preview_light(environment: Environment) -> EnvironmentLight[torch.Tensor]:
 def _shaded(
     seen: SurfaceView, light: EnvironmentLight[torch.Tensor], environment: Environment, on_step: OnStep
 ) -> np.ndarray:
-    """Shade the preview, [H, W, 4]: light from the environment times what occlusion leaves."""
+    """Shade the preview, [H, W, 4]: the environment's light times the occlusion."""
     pixels = (seen.mask > 0).nonzero()
     picture = np.zeros((*seen.mask.shape, 4))
     picture[..., 3] = seen.mask

@@ -1,4 +1,4 @@
-"""Pictures of an asset in other light, from one side or all round, and the folder they are written to."""
+"""Render pictures of an asset under other light, from one side or all around, into a folder."""
 
 import hashlib
 import json
@@ -20,21 +20,21 @@ from clearpane.reconstruction.relighting.turntable import turntable_cameras
 
 PictureKind = Literal["png", "exr"]
 _FILM = "mp4"
-# Settings that a preview does not depend on.
+# Settings that a preview ignores.
 _OF_PATHS = ("samples", "denoise", "seed")
 
 
 @dataclass(frozen=True)
 class Turntable:
-    """Which pictures there are to be.
+    """Configure the pictures to render.
 
     Attributes:
-        views: how many, evenly all round.
-        turn: what goes round from one to the next: the camera, or the light about the standing object.
-        size: of the square pictures, pixels.
-        azimuth, elevation: where the first is seen from, degrees (`turntable_cameras`).
-        exposure: of the light, stops.
-        rendering: how each is rendered.
+        views: Number of views, evenly spaced all around.
+        turn: Part that turns from one view to the next: the camera, or the light around the fixed object.
+        size: Side of the square pictures, pixels.
+        azimuth, elevation: Direction of the first camera, degrees (`turntable_cameras`).
+        exposure: Exposure of the light, stops.
+        rendering: Settings of each rendering.
     """
 
     views: int = 1
@@ -46,7 +46,7 @@ class Turntable:
     rendering: RelightSettings = field(default_factory=RelightSettings)
 
     def made_with(self, asset: Path, environment: Path) -> dict[str, Any]:
-        """All that the pictures depend on, the files by their hashes."""
+        """List everything that the pictures depend on, the files by their hashes."""
         own = {**asdict(self), **asdict(self.rendering)}
         unused = ("rendering", *(_OF_PATHS if self.rendering.preview else ()))
         files = {"asset": asset, "environment": environment}
@@ -63,13 +63,13 @@ def relit_views(
     views: Sequence[int],
     on_step: OnStep | None = None,
 ) -> Iterator[np.ndarray]:
-    """Render some of the pictures, one after the other: [S, S, 4] float32, see `relight`.
+    """Render some of the views, one after the other: [S, S, 4] float32, see `relight`.
 
     Args:
-        views: which, from 0.
+        views: Indices of the views, from 0.
 
     Raises:
-        ClearpaneError, MissingExtraError: see `relight`.
+        ClearpaneError, MissingExtraError: See `relight`.
     """
     if not views:
         return
@@ -94,7 +94,7 @@ def as_picture(rendered: np.ndarray, kind: PictureKind) -> Picture:
     """Prepare a rendered picture for a file.
 
     Args:
-        rendered: linear light times its share of the pixel, and that share, [H, W, 4].
+        rendered: Linear light premultiplied by coverage, and coverage, [H, W, 4].
     """
     share = rendered[..., 3]
     colour = rendered[..., :3] / np.where(share > 0, share, 1)[..., None]
@@ -103,7 +103,7 @@ def as_picture(rendered: np.ndarray, kind: PictureKind) -> Picture:
 
 
 def on_white(picture: Picture) -> np.ndarray:
-    """Convert a picture for a film, sRGB in [0, 1], [H, W, 3]: transparent pixels become white."""
+    """Convert a picture to a video frame [H, W, 3], sRGB in [0, 1]: transparent pixels become white."""
     pixels = np.clip(picture.pixels, 0, 1)
     if picture.alpha is None:
         result: np.ndarray = pixels
@@ -114,36 +114,36 @@ def on_white(picture: Picture) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RelitFolder:
-    """Where pictures are: FOLDER/NAME_000.png and so on, a film NAME.mp4, and NAME.json.
+    """Name the files in a folder: FOLDER/NAME_000.png and so on, a video NAME.mp4, and NAME.json.
 
-    The last is the record of what each kind of file was made with.
+    NAME.json records the settings that each kind of file was made with.
     """
 
     folder: Path
     name: str
 
     def picture(self, view: int, kind: PictureKind) -> Path:
-        """Name the file of a view."""
+        """Return the path of a view's picture."""
         return self.folder / f"{self.name}_{view:03d}.{kind}"
 
     @property
     def film(self) -> Path:
-        """The file of the film."""
+        """Return the path of the video."""
         return self.folder / f"{self.name}.{_FILM}"
 
     def prepare(
         self, made_with: dict[str, Any], kind: PictureKind, film: bool = False, overwrite: bool = False
     ) -> None:
-        """Make the folder, see that what is in it was made with the same, and note that.
+        """Make the folder, check that its pictures have the same settings, and record these.
 
         Args:
-            made_with: a `Turntable`'s.
-            film: whether there is to be one, too.
-            overwrite: remove the pictures of this kind, and the film, instead.
+            made_with: Settings from `Turntable.made_with`.
+            film: True if a video will be written too.
+            overwrite: Remove the pictures of this kind, and the video, instead of checking.
 
         Raises:
-            ClearpaneError: there are pictures of this kind, or the film, of other settings; the folder cannot
-                be written to.
+            ClearpaneError: The folder has pictures of this kind, or a video, with other settings; or it
+                cannot be written to.
         """
         pictures = [self.picture(view, kind) for view in range(made_with["views"])]
         files: dict[str, list[Path]] = {kind: pictures, **({_FILM: [self.film]} if film else {})}
@@ -184,6 +184,6 @@ def _compare(there: Path, before: Any, wanted: dict[str, Any]) -> None:
     if changed:
         what = changed[0] if len(changed) == 1 else f"{', '.join(changed[:-1])} and {changed[-1]}"
         raise ClearpaneError(
-            f"{there}: is there already, made with other {what}; name another folder, or give `overwrite` to "
+            f"{there}: exists already, made with other {what}; name another folder, or give `overwrite` to "
             "make all pictures again"
         )

@@ -1,4 +1,4 @@
-"""What cameras see of an asset before any light: colours, normals and depths, pixel by pixel."""
+"""Render what cameras see of an asset without light: colours, normals and depths of each pixel."""
 
 from dataclasses import dataclass
 
@@ -11,21 +11,21 @@ from clearpane.geometry.mesh import unit
 from clearpane.geometry.rasterising import rasterise
 from clearpane.reconstruction.asset.asset import Asset
 
-# Rays along a pixel's side, and along a picture's at most, as memory has an end.
+# Rays along a pixel's side, and along a picture's side at most, to limit memory.
 _SUPERSAMPLING, _RAYS = 3, 4096
 
 
 @dataclass(frozen=True, eq=False)
 class SurfaceView:
-    """One camera's view; what is not in ``mask`` is 0. All are means over the rays that hit the object.
+    """Hold one camera's view: means over the rays that hit the object; 0 where ``mask`` is 0.
 
     Attributes:
-        mask: the share of each pixel's rays that do, [H, W].
-        albedo: linear, [H, W, 3].
-        metallic, roughness, occlusion: [H, W].
-        normal: in the world, the normal map's, towards the camera's side; of length 1, [H, W, 3].
-        view: to the camera, of length 1, [H, W, 3].
-        depth: along the camera's axis, [H, W].
+        mask: Fraction of each pixel's rays that hit the object [H, W].
+        albedo: Linear base colour [H, W, 3].
+        metallic, roughness, occlusion: Material and unoccluded fraction of the sky [H, W], in [0, 1].
+        normal: Unit normals after the normal map, in the world, towards the camera's side [H, W, 3].
+        view: Unit directions to the camera [H, W, 3].
+        depth: Depth along the camera's axis [H, W], metres.
     """
 
     mask: np.ndarray
@@ -39,7 +39,7 @@ class SurfaceView:
 
 
 class SurfaceViews:
-    """Looks at an asset from cameras, with nine rays a pixel."""
+    """Render the surface of an asset from cameras, with nine rays for each pixel."""
 
     def __init__(self, asset: Asset) -> None:
         self._asset = asset
@@ -74,20 +74,20 @@ class SurfaceViews:
         return SurfaceView(mask, albedo, *single, unit(normal), unit(towards), depth[..., 0])
 
     def _texels(self, uv: np.ndarray) -> np.ndarray:
-        """Albedo, metallic, roughness, occlusion and normal map between texels: [P, 9]."""
+        """Sample albedo, metallic, roughness, occlusion and normal map bilinearly: [P, 9]."""
         place = torch.from_numpy(2 * uv - 1).float()[None, None]
         found = F.grid_sample(self._textures, place, padding_mode="border", align_corners=False)
         return found[0, :, 0].T.numpy()
 
 
 def _face_normals(asset: Asset) -> np.ndarray:
-    """Of no particular length, [F, 3]."""
+    """Return the normals of the triangles, of any length, [F, 3]."""
     a, b, c = (asset.mesh.vertices[asset.mesh.faces[:, i]] for i in range(3))
     return np.cross(b - a, c - a)
 
 
 def _texture_axes(asset: Asset) -> np.ndarray:
-    """How the surface runs along the texture's columns and down its rows, [F, 2, 3]; 0 where it does not."""
+    """Return the surface vectors along the texture's columns and rows, [F, 2, 3]; 0 if degenerate."""
     a, b, c = (asset.mesh.vertices[asset.mesh.faces[:, i]] for i in range(3))
     at, bt, ct = (asset.coordinates[asset.mesh.faces[:, i]] for i in range(3))
     edges = np.stack([b - a, c - a], axis=1)
@@ -110,7 +110,7 @@ def _bent(normal: np.ndarray, axes: np.ndarray, bent: np.ndarray) -> np.ndarray:
 def _means(
     samples: np.ndarray, hit: np.ndarray, cameras: Cameras, scale: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mask [H, W] and means over hits [H, W, C] of samples [P, C] at places ``hit`` of the finer picture."""
+    """Return the mask [H, W] and the means [H, W, C] of samples [P, C] at the fine pixels ``hit``."""
     row, column = np.divmod(hit, cameras.width * scale)
     pixel = row // scale * cameras.width + column // scale
     count = cameras.height * cameras.width

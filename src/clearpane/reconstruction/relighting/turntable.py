@@ -1,4 +1,4 @@
-"""Cameras that go round an object of any size."""
+"""Place cameras around an object of any size."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 from clearpane.geometry.cameras import Cameras, look_at, pinhole_intrinsics
 from clearpane.geometry.mesh import Mesh
 
-# Of the picture's half width, what the object's sphere may fill.
+# Fraction of the picture's half width that the object's sphere may fill.
 _FILLED = 0.95
 
 
@@ -20,16 +20,16 @@ def turntable_cameras(
     azimuth: float = 0.0,
     field_of_view: float = 30.0,
 ) -> Cameras:
-    """Cameras on a circle about the vertical axis through the middle of a mesh's box, evenly all round.
+    """Place cameras evenly on a circle around the vertical axis through the centre of a mesh's box.
 
-    They stand so far off that the sphere about that middle which holds the mesh fits into every picture.
+    Their distance lets the sphere around that centre which encloses the mesh fit into every picture.
 
     Args:
-        views: how many.
-        side: of the square pictures, pixels.
-        elevation: how far above the middle they stand, degrees in (-90, 90).
-        azimuth: of the first, degrees: 0 is in front (+z), 90 on the right (+x).
-        field_of_view: degrees.
+        views: Number of cameras.
+        side: Side of the square pictures, pixels.
+        elevation: Angle of the cameras above the centre, degrees in (-90, 90).
+        azimuth: Direction of the first camera, degrees: 0 is in front (+z), 90 on the right (+x).
+        field_of_view: Field of view, degrees.
     """
     used = mesh.vertices[np.unique(mesh.faces)]
     middle = (used.min(0) + used.max(0)) / 2
