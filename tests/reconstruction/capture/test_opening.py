@@ -150,9 +150,7 @@ def test_plain_photographs_get_poses(tmp_path: Path, posed: list[Any], folder: s
 )
 def test_too_few_photographs_are_refused(tmp_path: Path, names: list[str], says: str) -> None:
     write_pictures(tmp_path, *names)
-    with pytest.raises(
-        ClearpaneError, match=f"{says}; name a transforms.json.*at least 3"
-    ) as error:
+    with pytest.raises(ClearpaneError, match=f"{says}; name a transforms.json.*at least 3") as error:
         open_views(tmp_path)
     assert "\n" not in str(error.value)
 
