@@ -189,9 +189,9 @@ def test_each_format_and_the_film_remember_what_they_were_made_with(
     assert relight("--preview", "--format", "exr", "--exposure", "1") == 0
     capsys.readouterr()
     assert relight("--preview", "--exposure", "1") == 1
-    assert "out/duck_sky_000.png: is there already, made with other exposure;" in capsys.readouterr().err
+    assert "out/duck_sky_000.png: exists already, made with other exposure;" in capsys.readouterr().err
     assert relight("--preview", "--format", "exr") == 1
-    assert "out/duck_sky_000.exr: is there already, made with other exposure;" in capsys.readouterr().err
+    assert "out/duck_sky_000.exr: exists already, made with other exposure;" in capsys.readouterr().err
     assert relight("--preview") == 0 and relight("--preview", "--format", "exr", "--exposure", "1") == 0
     assert (here / "out" / "duck_sky_000.png").read_bytes() == before
     film = ["--preview", "--views", "2", "--turntable"]
@@ -201,7 +201,7 @@ def test_each_format_and_the_film_remember_what_they_were_made_with(
     Path("film/duck_sky_001.png").unlink()
     capsys.readouterr()
     assert relight(*film, "--exposure", "1", output="film") == 1
-    assert "film/duck_sky.mp4: is there already, made with other exposure;" in capsys.readouterr().err
+    assert "film/duck_sky.mp4: exists already, made with other exposure;" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

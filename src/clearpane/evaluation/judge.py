@@ -31,6 +31,9 @@ class Verdict:
     """Count how often people said yes to a method.
 
     Attributes:
+        method: Name of the method.
+        yes: Number of yes answers.
+        answers: Number of answers.
         rate: Share of yes answers in [0, 1], with Wilson's 95 % interval.
     """
 

@@ -46,6 +46,8 @@ class Pair:
         name: Base name of the results: the input's stem without ``_input``; for scenes in SIR2's original
             layout, the path below the set, joined by ``-``.
         dataset: Test set of the pair.
+        input: Photograph through glass.
+        transmission: Ground truth of the transmission.
         reflection: Ground truth of the reflection, or None.
     """
 
@@ -61,6 +63,8 @@ class Protocol:
     """Define the size at which pictures are scored.
 
     Attributes:
+        name: Name of the protocol.
+        summary: Description in one line.
         size: Function from (height, width) of a file to the size at which it is scored. Input and truth are
             both resized to it (bicubic, antialiased, 8 bits, as Pillow does in the published code) before the
             method runs.

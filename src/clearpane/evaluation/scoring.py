@@ -181,6 +181,7 @@ class RowSummary:
     """Summarise one method over a set of pictures.
 
     Attributes:
+        name: Name of the row.
         pictures: Number of pictures with this row.
         mean: Mean of each metric over the pictures.
         spread: Standard deviation over the pictures (n - 1), 0 for a single one.

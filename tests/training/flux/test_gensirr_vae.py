@@ -108,7 +108,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(photographs, base, tmp_path,
         ({"equivariance": -1.0}, "`equivariance=-1`: give 0 or more"),
         ({"learning_rate": 0.0}, "`learning_rate=0`: give more than 0"),
         ({"average": 1.0}, "`average=1`: give 0 or more, less than 1"),
-        ({"side": 64}, "holds a picture of 40 pixels; `side` is 64"),
+        ({"side": 64}, "holds a picture of 40 pixels; lower `side` \\(64\\)"),
         ({"lpips": "nothing.safetensors"}, "nothing.safetensors: not a readable safetensors file"),
     ],
 )

@@ -93,8 +93,10 @@ class _Cell:
     """Describe the piece of texture that a part shows.
 
     Attributes:
+        part: Part to show.
         painted: True for a part with several vertex colours, which gets a texture of its own.
         tint: Linear colour of all vertices, for a part that is not painted.
+        low: Smallest whole texture coordinates of the part [2].
         times: Repetitions of the textures across and down, counted from ``low``.
     """
 

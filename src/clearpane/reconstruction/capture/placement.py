@@ -12,7 +12,7 @@ from clearpane.reconstruction.capture.structure_from_motion import triangulate
 
 _GRID = 40
 _ROUNDS = 4
-# Growth of the box from one round to the next, so that a hull cut off by the box is noticed.
+# Size of the next round's grid relative to the hull's box, so that a hull cut off by the grid is noticed.
 _ROOM = 1.3
 # Percentage of the points dropped at either end as outliers.
 _STRAY = 2.0
