@@ -87,7 +87,7 @@ def place_object(photographs: PhotographSet, masks: Sequence[np.ndarray]) -> Pla
     that pycolmap is installed.
 
     Args:
-        masks: Mask of each photograph [h, w], in [0, 1], of its aspect ratio but any size.
+        masks: Mask of each photograph [h, w], in [0, 1], with its aspect ratio and any size.
 
     Raises:
         ClearpaneError: The masks have no point of space in common, or a picture cannot be read.
@@ -116,7 +116,7 @@ def place_by_masks(
     """Place an object by its visual hull, whose box is found on a grid that closes in on it.
 
     Args:
-        masks: Mask of each photograph [h, w], in [0, 1], of its aspect ratio but any size.
+        masks: Mask of each photograph [h, w], in [0, 1], with its aspect ratio and any size.
 
     Raises:
         ClearpaneError: The masks have no point of space in common.

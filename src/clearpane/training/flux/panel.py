@@ -140,7 +140,7 @@ class PanelLoss(nn.Module):
         self._recipe, self._backbone, self._task = recipe, backbone, task
 
     def forward(self, pictures: Sequence[PanelPictures], generator: torch.Generator) -> Tensor:
-        """Compute flow matching on random windows of these pictures."""
+        """Compute the flow-matching loss on random windows of these pictures."""
         recipe, backbone = self._recipe, self._backbone
         size = draw_size(recipe.side, backbone.multiple, generator)
         batch = draw_panels(pictures, size, recipe.zoom, generator)
