@@ -73,6 +73,7 @@ def test_only_learning_and_geometry_import_torch_at_module_level() -> None:
 # Lower floors know nothing of higher ones; rooms of one floor know nothing of each other.
 FLOORS = (
     {"errors", "_version"},
+    {"locks"},
     {"files", "json_files", "optics", "mitsuba_variant"},
     {"geometry", "images"},
     {"synthesis", "separation", "reconstruction"},

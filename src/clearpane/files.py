@@ -1,54 +1,66 @@
-"""Write files and folders whole or not at all."""
+"""Write files and folders whole or not at all, whatever ends the program.
+
+What is being written lies in a hidden folder beside its final place. The program holds a lock on a file in
+that folder for as long as it runs. A folder whose lock is free was left by a program that was killed: the
+next program that writes there removes it.
+"""
 
 import contextlib
+import ctypes
 import errno
+import functools
 import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from clearpane.errors import ClearpaneError
+from clearpane.locks import hold, remove, take
+
+_PREFIX, _LOCK = ".clearpane-", "lock"
+# Of renameat2 (Linux): both names exist afterwards, each with what the other had.
+_EXCHANGE, _HERE = 2, -100
+
+
+class ExistsError(ClearpaneError):
+    """A file is there already and may not be overwritten."""
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary name in the same folder; it becomes ``path`` at the end, or is removed.
+    """Yield a temporary name on the same disk; it becomes ``path`` at the end, or is removed.
 
     Raises:
-        ClearpaneError: ``path`` exists and may not be overwritten, or writing failed.
+        ExistsError: ``path`` exists and may not be overwritten.
+        ClearpaneError: writing failed.
     """
     path = Path(path)
-    temporary = path.with_name(f".clearpane-{secrets.token_hex(8)}{path.suffix}")
-    try:
+    with _errors_of(path):
         if path.is_dir():
             raise ClearpaneError(f"{path}: is a folder; name a file")
         if not overwrite and os.path.lexists(path):
             raise _exists(path)
-        temporary.open("xb").close()
-        mode = temporary.stat().st_mode
-        yield temporary
-        if temporary.stat().st_mode != mode:  # safetensors puts a file in its place that nobody else may read
-            temporary.chmod(stat.S_IMODE(mode))
-        _sync(temporary, os.O_RDWR)
-        _put_in_place(temporary, path, overwrite)
-        with contextlib.suppress(OSError):  # not every system can sync a folder
-            _sync(path.parent)
-    except SafetensorError as error:  # its own name for what the system says
-        raise ClearpaneError(f"{path}: writing failed ({error})") from error
-    except OSError as error:
-        raise ClearpaneError(_reason(path, error)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        with _workplace(path.parent) as place:
+            temporary = place / f"new{path.suffix}"
+            temporary.open("xb").close()
+            mode = temporary.stat().st_mode
+            yield temporary
+            if temporary.stat().st_mode != mode:  # safetensors' file is one that nobody else may read
+                temporary.chmod(stat.S_IMODE(mode))
+            _sync(temporary, os.O_RDWR)
+            _put_in_place(temporary, path, overwrite)
+            with contextlib.suppress(OSError):  # not every system can sync a folder
+                _sync(path.parent)
 
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside ``path``; it takes its place at the end, or is removed.
+    """Yield a temporary folder on the same disk; it becomes ``path`` at the end, or is removed.
 
     Args:
         overwrite: replace a folder that is there, and all that is in it.
@@ -59,34 +71,115 @@ def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """
     path = Path(path).resolve()
     check_replaceable(path, overwrite)
-    temporary, before = (path.with_name(f".clearpane-{secrets.token_hex(8)}") for _ in range(2))
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _sync(file)
-        if path.is_dir():
-            path.rename(before)
-        temporary.rename(path)
-    except SafetensorError as error:
-        raise ClearpaneError(f"{path}: writing failed ({error})") from error
-    except OSError as error:
-        raise ClearpaneError(_reason(path, error)) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if path.exists():
-            shutil.rmtree(before, ignore_errors=True)
-        elif before.exists():  # between the two renamings
-            before.rename(path)
+    with _errors_of(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _workplace(path.parent) as place:
+            temporary = place / "new" / path.name
+            temporary.mkdir(parents=True)
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _sync(file)
+            _put_folder_in_place(temporary, path)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a new folder among the system's temporary files, and remove it at the end.
+
+    Raises:
+        ClearpaneError: there is no place for temporary files.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(_workplace(Path(tempfile.gettempdir()))) / "files"
+            folder.mkdir()
+        except OSError as error:
+            raise ClearpaneError(
+                f"there is no folder for temporary files ({error.strerror or error}); let the environment "
+                "variable TMPDIR name one that has free space and can be written to"
+            ) from error
+        yield folder
 
 
 def check_replaceable(path: Path, overwrite: bool = False) -> None:
     """Raise ClearpaneError where a folder cannot be put; before hours are spent on what is to lie there."""
+    remove_leftovers(path.parent)
     if path.exists() and not path.is_dir():
         raise ClearpaneError(f"{path}: is a file; name a folder")
     if not overwrite and path.is_dir() and any(path.iterdir()):
         raise ClearpaneError(f"{path}: is there already and not empty; name another folder")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what programs that were killed left in a folder; finish a replacement that they had begun.
+
+    What a running program is writing is left alone. Nothing is raised: a leftover that cannot be removed
+    does no harm.
+    """
+    with contextlib.suppress(OSError):
+        names = [entry.name for entry in os.scandir(folder) if entry.name.startswith(_PREFIX)]
+        for place in (folder / name for name in names):
+            with contextlib.suppress(OSError):
+                _remove_leftover(place)
+
+
+@contextlib.contextmanager
+def _workplace(folder: Path) -> Iterator[Path]:
+    """Yield a new hidden folder that this program holds, and remove it at the end."""
+    _remove_leftovers_once(folder.absolute())
+    while True:
+        place = folder / f"{_PREFIX}{secrets.token_hex(8)}"
+        place.mkdir(0o700)
+        with contextlib.suppress(FileNotFoundError):  # another program took it for a leftover: a new one
+            handle = hold(place / _LOCK)
+            break
+    try:
+        yield place
+    finally:
+        with contextlib.suppress(OSError):
+            _clear(place, handle)
+
+
+def _remove_leftover(place: Path) -> None:
+    found = place.lstat()
+    if not stat.S_ISDIR(found.st_mode) or (hasattr(os, "getuid") and found.st_uid != os.getuid()):
+        return
+    try:
+        handle = take(place / _LOCK)
+    except FileNotFoundError:  # just made by another program, or cleared but for itself
+        place.rmdir()
+        return
+    if handle is not None:
+        _finish_replacement(place)
+        _clear(place, handle)
+
+
+def _clear(place: Path, handle: int) -> None:
+    """Remove a workplace and all in it; the lock last, as without it nobody would dare to remove the rest."""
+    for entry in place.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != _LOCK:
+            entry.unlink()
+    remove(place / _LOCK, handle)
+    place.rmdir()
+
+
+@functools.cache
+def _remove_leftovers_once(folder: Path) -> None:
+    remove_leftovers(folder)
+
+
+@contextlib.contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Turn what the system says of writing ``path`` into an error for the user."""
+    try:
+        yield
+    except SafetensorError as error:  # its own name for what the system says
+        raise ClearpaneError(f"{path}: writing failed ({error})") from error
+    except OSError as error:
+        raise ClearpaneError(_reason(path, error)) from error
 
 
 def _put_in_place(temporary: Path, path: Path, overwrite: bool) -> None:
@@ -103,8 +196,40 @@ def _put_in_place(temporary: Path, path: Path, overwrite: bool) -> None:
     temporary.replace(path)
 
 
-def _exists(path: Path) -> ClearpaneError:
-    return ClearpaneError(f"{path}: exists already; allow overwriting (`overwrite`) or choose another name")
+def _put_folder_in_place(temporary: Path, path: Path) -> None:
+    """Rename a folder in a workplace to ``path``; what was there goes into the workplace."""
+    if not path.is_dir():
+        temporary.rename(path)
+        return
+    if _exchange(temporary, path):
+        return
+    before = temporary.parents[1] / "old" / path.name
+    before.parent.mkdir()
+    path.rename(before)
+    try:
+        temporary.rename(path)
+    except BaseException:
+        if not path.exists():
+            before.rename(path)
+        raise
+
+
+def _finish_replacement(place: Path) -> None:
+    """Put a folder in place where a program was killed after it had moved the earlier one aside."""
+    for before in (place / "old").glob("*"):
+        target = place.parent / before.name
+        if not os.path.lexists(target):
+            (place / "new" / before.name).rename(target)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step, and return whether this system can."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    return rename is not None and rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
+
+
+def _exists(path: Path) -> ExistsError:
+    return ExistsError(f"{path}: exists already; allow overwriting (`overwrite`) or choose another name")
 
 
 def _sync(path: Path, mode: int = os.O_RDONLY) -> None:
@@ -117,11 +242,15 @@ def _sync(path: Path, mode: int = os.O_RDONLY) -> None:
 
 def _reason(path: Path, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
+        if path.parent.is_dir():
+            return f"{path}: its folder was removed while it was written; run the same command again"
         return f"{path}: its folder does not exist; create {path.parent} first"
     if isinstance(error, NotADirectoryError):
         return f"{path}: {path.parent} is not a folder"
     if isinstance(error, PermissionError):
         return f"{path}: no permission to write there; choose another folder"
+    if error.errno == errno.EROFS:
+        return f"{path}: the disk is read-only; choose another folder"
     text = " ".join((error.strerror or str(error)).split()) or "unknown error"
     if error.errno == errno.ENAMETOOLONG:
         return f"{path}: writing failed ({text}); rename the picture"

@@ -24,6 +24,7 @@ from clearpane.app.editor_needs import editor_needs, print_needs
 from clearpane.app.flags import name_flags
 from clearpane.app.inputs import UsageError
 from clearpane.errors import ClearpaneError
+from clearpane.files import temporary_folder
 from clearpane.separation.base import MODELS, embedded_models, load_separator, options_class
 from clearpane.separation.flux.options import FluxOptions
 
@@ -111,11 +112,18 @@ def examine() -> dict[str, Any]:
         "models": models,
         "disk_free_bytes": {
             "here": shutil.disk_usage(Path.cwd()).free,
-            "temporary files": shutil.disk_usage(tempfile.gettempdir()).free,
+            **_free_for_temporary_files(),
         },
         "problems": problems,
         "works": not problems,
     }
+
+
+def _free_for_temporary_files() -> dict[str, int]:
+    try:
+        return {"temporary files": shutil.disk_usage(tempfile.gettempdir()).free}
+    except OSError:  # said as a problem: pictures cannot be read and written
+        return {}
 
 
 def required_packages(extra: str | None = None) -> list[str]:
@@ -225,8 +233,8 @@ def _try_files() -> str | None:
         from clearpane.images.reading import read_picture
         from clearpane.images.writing import WriteOptions, write_picture
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "trial.png"
+        with temporary_folder() as folder:
+            path = folder / "trial.png"
             values = np.arange(16 * 16 * 3, dtype=np.float32).reshape(16, 16, 3) / (16 * 16 * 3)
             write_picture(path, Picture(values, "png", "uint16"), WriteOptions())
             worst = float(np.abs(read_picture(path).pixels - values).max())

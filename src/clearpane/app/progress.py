@@ -1,5 +1,6 @@
 """What a user sees while a batch runs: the bar, a line or JSON line for each picture, errors."""
 
+import errno
 import json
 import os
 import sys
@@ -10,6 +11,19 @@ from types import TracebackType
 from typing import Literal, Self
 
 from clearpane.app.flags import name_flags
+
+# What the system may refuse at any place, and what to do then.
+_OF_THE_SYSTEM = {
+    errno.ENOSPC: "free some space and run the same command again",
+    errno.EDQUOT: "free some space and run the same command again",
+    errno.EFBIG: "this disk or this user may not hold a file so large; choose another disk",
+    errno.EROFS: "choose a disk that can be written to",
+    errno.EIO: "the disk does not work; choose another",
+    errno.EMFILE: "close other programs, or let the system allow more open files",
+    errno.ENFILE: "close other programs, or let the system allow more open files",
+    errno.ENOMEM: "not enough memory; close other programs",
+    errno.EAGAIN: "the system has no room for another process or thread; close other programs",
+}
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -189,6 +203,9 @@ def describe_unexpected(error: Exception) -> str:
         traceback.print_exception(error)
     if isinstance(error, MemoryError):
         return "not enough memory: close other programs, or use a smaller picture"
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}: {_OF_THE_SYSTEM[error.errno]}"
     text = str(error).replace("`", "'")  # backticks would be read as the name of an option
     return (
         f"unexpected {type(error).__name__}: {text}. This is a mistake in Clearpane: "

@@ -16,8 +16,10 @@ from clearpane.images.picture import to_8bit
 from clearpane.images.reading import read_picture
 from clearpane.images.video import write_video
 from clearpane.images.writing import WriteOptions, write_picture
+from clearpane.locks import only_run
+from clearpane.reconstruction.asset.asset import Asset
 from clearpane.reconstruction.asset.reading import load_asset
-from clearpane.reconstruction.relighting.lighting import load_environment
+from clearpane.reconstruction.relighting.lighting import Environment, load_environment
 from clearpane.reconstruction.relighting.relight import Background, RelightSettings
 from clearpane.reconstruction.relighting.relit_pictures import (
     PictureKind,
@@ -162,7 +164,13 @@ def run(options: Relight) -> int:
     asset = load_asset(options.asset)
     environment = load_environment(options.environment)
     made_with = options.plan.made_with(options.asset, options.environment)
-    options.place.prepare(made_with, options.format, options.turntable, options.overwrite)
+    with only_run(options.output):
+        options.place.prepare(made_with, options.format, options.turntable, options.overwrite)
+        return _render(options, asset, environment)
+
+
+def _render(options: Relight, asset: Asset, environment: Environment) -> int:
+    """Render the pictures that are missing, and the film; the exit code."""
     todo = [view for view, path in enumerate(options.pictures) if not path.exists()]
     interrupted, failed = False, False
     with BatchProgress(len(todo), options.json) as progress:

@@ -17,6 +17,7 @@ from clearpane.app.inputs import Inputs, UsageError, check_collisions, find_inpu
 from clearpane.app.model_choice import ModelChoice, check_confidence
 from clearpane.app.progress import BatchProgress, PictureFacts, describe_unexpected
 from clearpane.errors import ClearpaneError
+from clearpane.files import ExistsError, remove_leftovers
 from clearpane.images.formats import SUFFIXES
 from clearpane.images.masks import read_mask
 from clearpane.images.picture import Picture
@@ -135,6 +136,8 @@ def run(options: Remove) -> int:
         ]
     )
     check_collisions(plans)
+    for folder in {path.parent for _, outputs in plans for path in outputs.values()}:
+        remove_leftovers(folder)
     todo = [plan for plan in plans if not _is_finished(plan[1], options)]
 
     with BatchProgress(len(todo), options.json) as progress:
@@ -241,6 +244,9 @@ def _process(
             _make_folder(path.parent)
             write_picture(path, results.pop(kind), WriteOptions(overwrite=options.overwrite))
     except ClearpaneError as error:
+        if isinstance(error, ExistsError) and _is_finished(outputs, options):  # as above, meanwhile
+            facts.status = "skipped"
+            return facts
         text = str(error)
         facts.error = text if str(source) in text else f"{source}: {text}"
     except Exception as error:

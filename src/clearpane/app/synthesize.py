@@ -20,6 +20,7 @@ from tyro.conf import arg
 from clearpane.app.inputs import UsageError
 from clearpane.app.progress import print_error
 from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.locks import only_run
 from clearpane.synthesis.dataset.datacard import data_card
 from clearpane.synthesis.dataset.manifest import CARD, DataSet, ShardEntry
 from clearpane.synthesis.dataset.online import SampleStream
@@ -120,6 +121,12 @@ def run(options: Synthesize) -> int:
     sources.check()  # a bad picture is found before the first sample, not half way
     if options.overwrite:
         SampleMaker(recipe, sources)(0)  # what makes all samples impossible is found before any is removed
+    with only_run(options.output):
+        return _fill(options, recipe, sources)
+
+
+def _fill(options: Synthesize, recipe: Recipe, sources: Sources) -> int:
+    """Draw what is missing into the data set's folder; the exit code."""
     data_set = DataSet.prepare(
         options.output, recipe.facts(sources), options.count, overwrite=options.overwrite
     )

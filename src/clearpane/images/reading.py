@@ -2,12 +2,12 @@
 
 import contextlib
 import stat
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from clearpane.errors import ClearpaneError
+from clearpane.files import temporary_folder
 from clearpane.images import formats, profiles
 from clearpane.images.decoded import CheckSize, Decoded
 from clearpane.images.decoding import DECODERS
@@ -75,9 +75,9 @@ def _decode_repaired(path: Path, kind: str, check_size: CheckSize) -> Decoded | 
     """Decode a file whose pixels are all there though its frame is damaged; None for any other."""
     if kind not in ("jpeg", "png"):
         return None
-    with contextlib.suppress(OSError, MemoryError), tempfile.TemporaryDirectory() as folder:
+    with contextlib.suppress(OSError, MemoryError), temporary_folder() as folder:
         for data in repair(path.read_bytes(), kind):
-            whole = Path(folder) / "repaired"
+            whole = folder / "repaired"
             whole.write_bytes(data)
             try:
                 decoded = DECODERS[kind](whole, check_size)

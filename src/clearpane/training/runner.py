@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
+from clearpane.locks import only_run
 from clearpane.training.loop import TrainingState, append_json_line, cosine_learning_rate
 from clearpane.training.precision import describe_precision, has_bfloat16, keep_bfloat16
 
@@ -82,19 +83,20 @@ def run_steps(
         True at the schedule's end; False after Ctrl-C, which takes effect at the end of a step.
 
     Raises:
-        ClearpaneError: The checkpoint belongs to another run or cannot be written, or the loss is not finite.
+        ClearpaneError: The checkpoint belongs to another run or cannot be written, the loss is not finite,
+            or another run is working in the folder.
     """
     checkpoint, log = folder / CHECKPOINT_FILE, folder / LOG_FILE
     main = accelerator.is_main_process
     if checkpoint.exists():
         state.load(checkpoint)
     _settle_precision(state, accelerator)
-    if main:
-        cut_log(log, state.step)
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     started, first = time.monotonic(), state.step
     recent: deque[float] = deque(maxlen=schedule.log_every)
-    with _deferred_interrupt() as interrupted:
+    with only_run(folder) if main else contextlib.nullcontext(), _deferred_interrupt() as interrupted:
+        if main:
+            cut_log(log, state.step)
         while state.step < schedule.steps:
             if interrupted():
                 accelerator.set_trigger()

@@ -80,7 +80,10 @@ def test_whole_shards_are_kept_and_the_rest_is_made_again(tmp_path: Path) -> Non
     (broken / "shard-000000.tar").unlink()
     damaged = broken / "shard-000002.tar"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
-    (broken / ".clearpane-0123.tar").write_bytes(b"left by a killed run")
+    leftover = broken / ".clearpane-0123"
+    leftover.mkdir()
+    (leftover / "lock").touch()
+    (leftover / "new.tar").write_bytes(b"left by a killed run")
     (broken / "shard-000003.tar").write_bytes(b"whole, but killed before the manifest was written")
     kept = (broken / "shard-000001.tar").stat()
     made = make(broken, 8)

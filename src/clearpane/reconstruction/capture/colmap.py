@@ -4,12 +4,12 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.files import temporary_folder
 from clearpane.reconstruction.capture.orientation import camera_orientation
 from clearpane.reconstruction.capture.photographs import Lens, Photograph, PhotographSet
 
@@ -76,8 +76,7 @@ def _reconstruction(pycolmap: Any, model: Path) -> Any:
     end = ".bin" if _is_binary(model) else ".txt"
     if (model / f"points3D{end}").is_file():
         return pycolmap.Reconstruction(str(model))
-    with TemporaryDirectory(prefix="clearpane-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         for part in ("cameras", "images", "rigs", "frames"):
             if (model / f"{part}{end}").is_file():
                 shutil.copyfile(model / f"{part}{end}", folder / f"{part}{end}")

@@ -5,11 +5,11 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.files import temporary_folder
 from clearpane.images.formats import PICTURE_SUFFIXES
 from clearpane.images.picture import Picture
 from clearpane.images.reading import read_picture
@@ -110,8 +110,8 @@ def command_segmenter(template: str) -> Segmenter:
             )
 
     def segment(pixels: np.ndarray) -> np.ndarray:
-        with TemporaryDirectory(prefix="clearpane-") as name:
-            source, result = Path(name) / "picture.png", Path(name) / "mask.png"
+        with temporary_folder() as folder:
+            source, result = folder / "picture.png", folder / "mask.png"
             picture = Picture(pixels, "png", "uint8")
             write_picture(source, picture)
             places = {"{input}": str(source), "{output}": str(result)}

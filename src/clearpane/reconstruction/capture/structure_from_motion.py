@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
+from clearpane.files import temporary_folder
 from clearpane.images.picture import Picture
 from clearpane.images.writing import write_picture
 from clearpane.reconstruction.capture.colmap import load_pycolmap, photographs_of, quiet
@@ -137,10 +137,10 @@ def triangulate(photographs: PhotographSet) -> Triangulation:
 @contextlib.contextmanager
 def _workplace(pycolmap: Any) -> Iterator[Path]:
     """Yield a temporary folder for pictures, masks and COLMAP's files, with COLMAP silenced."""
-    with TemporaryDirectory(prefix="clearpane-") as name, quiet(pycolmap):
+    with temporary_folder() as folder, quiet(pycolmap):
         for part in ("pictures", "masks"):
-            (Path(name) / part).mkdir()
-        yield Path(name)
+            (folder / part).mkdir()
+        yield folder
 
 
 @contextlib.contextmanager

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from clearpane.errors import ClearpaneError
-from clearpane.files import atomic_path
+from clearpane.files import atomic_path, remove_leftovers
 from clearpane.synthesis.dataset.shards import EncodedSample, write_shard
 
 MANIFEST = "manifest.json"
 CARD = "DATASET.md"
 _SHARDS = "shard-*.tar"
-# Partly written files left by an interrupted run.
-_TEMPORARIES = (".clearpane-*.tar", ".clearpane-*.json", ".clearpane-*.md")
 
 
 @dataclass(frozen=True)
@@ -118,9 +116,7 @@ class DataSet:
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for pattern in _TEMPORARIES:
-                for leftover in folder.glob(pattern):
-                    leftover.unlink()
+            remove_leftovers(folder)
             if overwrite:
                 (folder / MANIFEST).unlink(missing_ok=True)
                 for shard in folder.glob(_SHARDS):

@@ -1,6 +1,5 @@
 """Encoding of data-set samples as files in WebDataset shards, and decoding."""
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.files import temporary_folder
 from clearpane.images import encoding
 from clearpane.images.picture import Picture
 from clearpane.images.reading import read_picture
@@ -194,8 +194,8 @@ def _png_bytes(pixels: np.ndarray) -> bytes:
 
 def _exr_bytes(pixels: np.ndarray) -> bytes:
     """Encode sRGB pixels [H, W, 3] as linear OpenEXR; the writer needs a file name and linearises."""
-    with tempfile.TemporaryDirectory(prefix="clearpane-") as folder:
-        path = Path(folder) / "layer.exr"
+    with temporary_folder() as folder:
+        path = folder / "layer.exr"
         picture = Picture(pixels, "exr", "half", attributes=_NO_DATE)
         encoding.encode_exr(path, encoding.StoredRows(picture, "exr", "half"), 100)
         return path.read_bytes()
@@ -203,8 +203,8 @@ def _exr_bytes(pixels: np.ndarray) -> bytes:
 
 def _pixels(key: str, name: str, data: bytes) -> np.ndarray:
     """Decode a picture file to sRGB pixels [H, W, 3] float32."""
-    with tempfile.TemporaryDirectory(prefix="clearpane-") as folder:
-        path = Path(folder) / f"{key}.{name}"
+    with temporary_folder() as folder:
+        path = folder / f"{key}.{name}"
         path.write_bytes(data)
         return read_picture(path).pixels
 
