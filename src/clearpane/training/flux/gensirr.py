@@ -206,7 +206,7 @@ class GensirrLoss(nn.Module):
         self._recipe, self._backbone = recipe, backbone
 
     def forward(self, photos: Tensor, truths: Tensor, generator: Generator) -> Tensor:
-        """Compute the loss of flow matching, or of regression with ``one_step``, between photos and truths."""
+        """Compute the loss of flow matching, or of regression with ``one_step``, from photos to truths."""
         recipe, backbone = self._recipe, self._backbone
         with torch.no_grad():
             reference, target = (backbone.encode(x) for x in (photos, truths))
