@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import clearpane.mitsuba_variant  # noqa: F401  (before anything imports Dr.Jit, which looks for LLVM once)
+
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory) -> Path:

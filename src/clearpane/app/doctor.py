@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import tempfile
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from packaging.requirements import Requirement
 from rich.filesize import decimal
 from tyro.conf import arg
 
@@ -25,6 +25,7 @@ from clearpane.app.flags import name_flags
 from clearpane.app.inputs import UsageError
 from clearpane.errors import ClearpaneError
 from clearpane.files import temporary_folder
+from clearpane.mitsuba_variant import llvm_source
 from clearpane.separation.base import MODELS, embedded_models, load_separator, options_class
 from clearpane.separation.flux.options import FluxOptions
 
@@ -46,7 +47,6 @@ EXTRAS = {
     "3d": "3D objects from photographs",
     "flux": "separators built on FLUX.1 Kontext",
 }
-_EXTRA = re.compile(r"extra == ['\"]([\w-]+)['\"]")
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,14 @@ def _free_for_temporary_files() -> dict[str, int]:
 
 
 def required_packages(extra: str | None = None) -> list[str]:
-    """List the packages that the base install or an extra needs, as Clearpane's metadata names them."""
+    """List the packages that the base install or an extra needs on this platform, by Clearpane's metadata."""
     found = []
-    for requirement in requires("clearpane") or []:
-        name, _, marker = requirement.partition(";")
-        needed_by = _EXTRA.search(marker)
-        if (needed_by and needed_by[1]) == extra:
-            found.append(re.split(r"[^\w.-]", name.strip())[0])
+    for text in requires("clearpane") or []:
+        requirement = Requirement(text)
+        marker = requirement.marker
+        in_base = marker is None or marker.evaluate({"extra": ""})
+        if in_base if extra is None else not in_base and marker.evaluate({"extra": extra}):
+            found.append(requirement.name)
     return found
 
 
@@ -160,6 +161,7 @@ def _devices() -> dict[str, Any]:
         "memory_bytes": _memory(),
         "onnxruntime_providers": _providers(),
         "torch": _torch(),
+        "path_tracing": llvm_source() if find_spec("mitsuba") else None,
     }
 
 
@@ -299,10 +301,15 @@ def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
             ("ONNX Runtime", ", ".join(devices["onnxruntime_providers"]) or "MISSING"),
             ("PyTorch", pytorch),
             *precision,
+            ("Mitsuba", _path_tracing(devices["path_tracing"])),
         ],
         "Models": models,
         "Free disk space": [(place, _bytes(free)) for place, free in facts["disk_free_bytes"].items()],
     }
+
+
+def _path_tracing(llvm: str | None) -> str:
+    return "not installed (rendering glass scenes and relighting need it)" if llvm is None else f"LLVM {llvm}"
 
 
 def _bytes(count: int | None) -> str:
