@@ -97,7 +97,7 @@ def test_a_folder_with_something_in_it_is_not_replaced_unasked(tmp_path, monkeyp
     (tmp_path / "thesis.txt").write_text("mine")
     monkeypatch.chdir(tmp_path)
     for target in (tmp_path, Path()):
-        with pytest.raises(ClearpaneError, match="is there already and not empty"), atomic_folder(target):
+        with pytest.raises(ClearpaneError, match="exists and is not empty"), atomic_folder(target):
             pytest.fail("it was made")
     with pytest.raises(ClearpaneError, match=r"thesis\.txt: is a file"), atomic_folder("thesis.txt"):
         pytest.fail("it was made")

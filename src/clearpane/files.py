@@ -1,8 +1,8 @@
-"""Write files and folders whole or not at all, whatever ends the program.
+"""Write files and folders completely or not at all, however the program ends.
 
-What is being written lies in a hidden folder beside its final place. The program holds a lock on a file in
-that folder for as long as it runs. A folder whose lock is free was left by a program that was killed: the
-next program that writes there removes it.
+Unfinished output is kept in a hidden folder beside its final place. The program holds a lock on a file in that
+folder for as long as it runs. A folder whose lock is free was left by a killed program: the next program that
+writes there removes it.
 """
 
 import contextlib
@@ -33,11 +33,11 @@ class ExistsError(ClearpaneError):
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary name on the same disk; it becomes ``path`` at the end, or is removed.
+    """Yield a temporary name on the same disk; at the end the file is renamed to ``path`` or removed.
 
     Raises:
         ExistsError: ``path`` exists and may not be overwritten.
-        ClearpaneError: writing failed.
+        ClearpaneError: Writing failed.
     """
     path = Path(path)
     with _errors_of(path):
@@ -50,7 +50,7 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
             temporary.open("xb").close()
             mode = temporary.stat().st_mode
             yield temporary
-            if temporary.stat().st_mode != mode:  # safetensors' file is one that nobody else may read
+            if temporary.stat().st_mode != mode:  # safetensors makes it readable by its owner alone
                 temporary.chmod(stat.S_IMODE(mode))
             _sync(temporary, os.O_RDWR)
             _put_in_place(temporary, path, overwrite)
@@ -60,14 +60,14 @@ def atomic_path(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder on the same disk; it becomes ``path`` at the end, or is removed.
+    """Yield a temporary folder on the same disk; at the end it is renamed to ``path`` or removed.
 
     Args:
-        overwrite: replace a folder that is there, and all that is in it.
+        overwrite: True to replace an existing folder and everything in it.
 
     Raises:
-        ClearpaneError: ``path`` is a file, or a folder with something in it that may not be replaced; writing
-            failed. What was there stays.
+        ClearpaneError: ``path`` is a file, or a folder that is not empty and may not be replaced; or writing
+            failed. An existing folder is then unchanged.
     """
     path = Path(path).resolve()
     check_replaceable(path, overwrite)
@@ -103,19 +103,19 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def check_replaceable(path: Path, overwrite: bool = False) -> None:
-    """Raise ClearpaneError where a folder cannot be put; before hours are spent on what is to lie there."""
+    """Raise ClearpaneError if a folder cannot be written at ``path``; call this before hours of work."""
     remove_leftovers(path.parent)
     if path.exists() and not path.is_dir():
         raise ClearpaneError(f"{path}: is a file; name a folder")
     if not overwrite and path.is_dir() and any(path.iterdir()):
-        raise ClearpaneError(f"{path}: is there already and not empty; name another folder")
+        raise ClearpaneError(f"{path}: exists and is not empty; name another folder")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what programs that were killed left in a folder; finish a replacement that they had begun.
+    """Remove the leftovers of killed programs from a folder; finish a replacement that they had begun.
 
-    What a running program is writing is left alone. Nothing is raised: a leftover that cannot be removed
-    does no harm.
+    The output of running programs is left alone. Nothing is raised: a leftover that cannot be removed does no
+    harm.
     """
     with contextlib.suppress(OSError):
         names = [entry.name for entry in os.scandir(folder) if entry.name.startswith(_PREFIX)]
@@ -126,7 +126,7 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _workplace(folder: Path) -> Iterator[Path]:
-    """Yield a new hidden folder that this program holds, and remove it at the end."""
+    """Yield a new hidden folder locked by this program, and remove it at the end."""
     _remove_leftovers_once(folder.absolute())
     while True:
         place = folder / f"{_PREFIX}{secrets.token_hex(8)}"
@@ -156,7 +156,7 @@ def _remove_leftover(place: Path) -> None:
 
 
 def _clear(place: Path, handle: int) -> None:
-    """Remove a workplace and all in it; the lock last, as without it nobody would dare to remove the rest."""
+    """Remove a workplace and everything in it; the lock last, since leftovers without a lock are kept."""
     for entry in place.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
@@ -173,10 +173,10 @@ def _remove_leftovers_once(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
-    """Turn what the system says of writing ``path`` into an error for the user."""
+    """Turn system errors of writing ``path`` into errors for the user."""
     try:
         yield
-    except SafetensorError as error:  # its own name for what the system says
+    except SafetensorError as error:  # wraps errors of the system
         raise ClearpaneError(f"{path}: writing failed ({error})") from error
     except OSError as error:
         raise ClearpaneError(_reason(path, error)) from error

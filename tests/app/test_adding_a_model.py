@@ -66,7 +66,7 @@ def test_doctor_and_the_library_know_it(toy, capsys):
     [
         (["--weights", "x"], "--weights goes with --model panel or gensirr, not with toy"),
         (["--steps", "0"], "--steps 0: give 1 or more"),
-        (["--confidence"], "--confidence goes with --model compact; toy has no such map"),
+        (["--confidence"], "--confidence needs --model compact; toy has no confidence map"),
     ],
 )
 def test_what_it_lacks_is_refused(toy, photo, tmp_path, capsys, words, said):

@@ -120,7 +120,7 @@ def test_options_reach_the_command(monkeypatch, tmp_path):
     [
         (ClearpaneError("the disk is full"), 1, "error: the disk is full"),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (RuntimeError("a\nb"), 1, "error: unexpected RuntimeError: a b. This is a mistake in Clearpane"),
+        (RuntimeError("a\nb"), 1, "error: unexpected RuntimeError: a b. This is a bug in Clearpane"),
     ],
 )
 def test_errors_become_one_line_and_an_exit_code(monkeypatch, capsys, error, code, line):

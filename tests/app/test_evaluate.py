@@ -203,7 +203,7 @@ def test_a_trained_editor_is_measured(pairs: Path, trained: Path, tmp_path: Path
         (["--model", "panel"], "--model panel needs --weights, the folder that clearpane train panel wrote"),
         (["--steps", "4"], "--steps goes with --model panel or gensirr, not with compact"),
         (["--model", "nosuch"], "unknown model 'nosuch'"),
-        (["--results", "x", "--model", "panel"], "--model and its options go without --results"),
+        (["--results", "x", "--model", "panel"], "--model and its options cannot be combined with --results"),
     ],
 )
 def test_options_that_do_not_fit_the_model(

@@ -74,7 +74,7 @@ def test_pictures_all_round_and_a_film_of_them(here: Path, capsys: pytest.Captur
     assert names() == sorted([*pictures, "duck_sky.json", "duck_sky.mp4"])
     captured = capsys.readouterr()
     assert captured.out.count("view ") == 5 and "view 5 of 5 -> out/duck_sky_004.png" in captured.out
-    assert "5 done; film out/duck_sky.mp4" in captured.err
+    assert "5 done; video out/duck_sky.mp4" in captured.err
     first = np.asarray(Image.open("out/duck_sky_000.png"))
     assert first.shape == (SIDE, SIDE, 4) and first[0, 0, 3] == 0 and first[SIDE // 2, SIDE // 2, 3] == 255
     with av.open("out/duck_sky.mp4") as film:
@@ -147,7 +147,7 @@ def test_an_interruption_keeps_finished_pictures(
     monkeypatch.setattr(command, "write_picture", interrupted)
     assert relight("--preview", "--views", "3", "--turntable") == 130
     assert names() == ["duck_sky.json", "duck_sky_000.png"]
-    assert "interrupted: 1 of 3 done; the same command goes on" in capsys.readouterr().err
+    assert "interrupted: 1 of 3 done; run the same command again" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_said_and_keeps_finished_pictures(

@@ -211,7 +211,8 @@ def test_pictures_that_are_not_read_are_named_at_the_end(separator, capsys):
     draw("in/z.png").rename("in/picture")
     assert run(options("in")) == 0
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert said.endswith("3 not read for their kind or their name: in/d.avif, in/e.jxl, in/picture")
+    assert "3 not read because of their format or file extension" in said
+    assert said.endswith(": in/d.avif, in/e.jxl, in/picture")
 
 
 def test_results_of_another_run_at_the_same_time_are_left_alone(separator, capsys, monkeypatch):
@@ -651,7 +652,7 @@ def test_what_a_separator_says_of_its_layers_is_passed_on(tmp_path, monkeypatch,
             ],
             "--depth-model goes with --branching depth",
         ),
-        (["--model", "panel", "--weights", "x", "--confidence"], "--confidence goes with --model compact"),
+        (["--model", "panel", "--weights", "x", "--confidence"], "--confidence needs --model compact"),
         (["--model", "panel", "--weights", "x", "--steps", "0"], "--steps 0: give 1 or more"),
     ],
 )

@@ -87,7 +87,7 @@ def test_keeps_the_layers_asked_for_and_grows(
 
     capsys.readouterr()
     assert synthesize(tmp_path / "grown", *options, "--count", "3") == 0
-    assert "all there already" in capsys.readouterr().out
+    assert "all of which existed" in capsys.readouterr().out
     assert synthesize(tmp_path / "grown", *options, "--count", "3", "--seed", "1") == 1
     assert "seed: 0 there, 1 asked for" in capsys.readouterr().err
     assert synthesize(tmp_path / "grown", *options, "--count", "3", "--seed", "1", "--overwrite") == 0
@@ -130,7 +130,7 @@ def test_ctrl_c_leaves_whole_shards_only(made_of: list[str], tmp_path: Path) -> 
     data_set = DataSet.load(tmp_path / "out")
     assert run.returncode == 130
     assert printed == (
-        f"interrupted: {data_set.held} of 4000 samples are kept; the same command goes on with the rest\n"
+        f"interrupted: {data_set.held} of 4000 samples are kept; run the same command again to resume\n"
     )
     names = set(contents(tmp_path / "out")) - {"manifest.json"}
     assert len(names - set(data_set.entries)) <= 1, "one shard may have been finished but not listed"
@@ -208,7 +208,7 @@ def test_a_full_disk_is_one_line(
         (["--size", "8"], 2, "--size 8: give 16 or more"),
         (["--samples-per-shard", "0"], 2, "--samples-per-shard 0: give 1 or more"),
         (["--workers", "0"], 2, "--workers 0: give 1 or more"),
-        (["--denoise"], 2, "--denoise: only of --renderer mitsuba"),
+        (["--denoise"], 2, "--denoise needs --renderer mitsuba"),
         (["--layers", "I,X"], 2, "--layers I,X: choose from I,T,R,B,MR"),
         (["--backgrounds", "{tmp}/none"], 1, "no such folder"),
         (["--backgrounds", "{tmp}/empty"], 1, "no pictures in it"),

@@ -1,4 +1,4 @@
-"""The command ``clearpane``: finds the command asked for and turns errors into one line and an exit code."""
+"""The command ``clearpane``: choose the subcommand, report errors in one line, return the exit code."""
 
 import contextlib
 import difflib
@@ -23,10 +23,11 @@ from clearpane.errors import ClearpaneError, MissingExtraError
 
 @dataclass(frozen=True)
 class Command:
-    """A command and where it is.
+    """A subcommand and where its code is.
 
-    Its module holds the dataclass named by ``options``, ``run(options) -> int``, which returns the exit code,
-    and perhaps ``DESCRIPTION``, for the help. ``extra`` is what it needs beyond the base install.
+    The module holds the dataclass named by ``options`` and ``run(options) -> int``, which returns the exit
+    code. It may hold ``DESCRIPTION``, shown in the help. ``extra`` is the extra that the command needs, if
+    any.
     """
 
     name: str
@@ -36,9 +37,9 @@ class Command:
     extra: str | None = None
 
 
-# Modules are imported when their command is asked for: training needs packages the base install lacks.
+# Each command's module is imported only when it runs: training needs packages the base install lacks.
 COMMANDS = (
-    Command("remove", "Take the reflection out of photographs.", "clearpane.app.remove", "Remove"),
+    Command("remove", "Remove reflections from photographs.", "clearpane.app.remove", "Remove"),
     Command(
         "reconstruct",
         "Make a relightable 3D object from photographs of it.",
@@ -48,26 +49,26 @@ COMMANDS = (
     ),
     Command(
         "relight",
-        "Show such an object in other light: pictures and films.",
+        "Render a 3D object in other light, as pictures and videos.",
         "clearpane.app.relight",
         "Relight",
         extra="3d",
     ),
     Command(
         "doctor",
-        "Check that everything works on this computer.",
+        "Check that Clearpane works on this computer.",
         "clearpane.app.doctor",
         "Doctor",
     ),
     Command(
         "evaluate",
-        "Measure results against photographs taken without the glass.",
+        "Compare results with photographs taken without the glass.",
         "clearpane.app.evaluate",
         "Evaluate",
     ),
     Command(
         "evaluate-asset",
-        "Measure a reconstructed object against test views and a scan.",
+        "Compare a reconstructed object with test views and a scan.",
         "clearpane.app.evaluate_asset",
         "EvaluateAsset",
         extra="3d",
@@ -81,7 +82,7 @@ COMMANDS = (
     ),
     Command(
         "preview",
-        "Draw a contact sheet of such a data set.",
+        "Draw a contact sheet of a synthesized data set.",
         "clearpane.app.preview",
         "Preview",
         extra="synthesis",
@@ -95,7 +96,7 @@ COMMANDS = (
     ),
     Command(
         "train panel",
-        "Teach FLUX.1 Kontext to paint the layers of a photograph.",
+        "Train FLUX.1 Kontext to paint the layers of a photograph (SIRR-LMM).",
         "clearpane.training.flux.panel",
         "TrainPanel",
         extra="train,flux",
@@ -109,21 +110,21 @@ COMMANDS = (
     ),
     Command(
         "train gensirr",
-        "Teach FLUX.1 Kontext to take reflections out (GenSIRR).",
+        "Train FLUX.1 Kontext to remove reflections (GenSIRR).",
         "clearpane.training.flux.gensirr",
         "TrainGensirr",
         extra="train,flux",
     ),
     Command(
         "train lirm",
-        "Train LIRM: from a few views to a relightable object.",
+        "Train LIRM, which predicts a relightable object from a few views.",
         "clearpane.training.lirm.recipe",
         "TrainLirm",
         extra="train",
     ),
     Command(
         "convert gensirr",
-        "Make the weights of GenSIRR's authors usable here.",
+        "Convert the checkpoint that GenSIRR's authors publish.",
         "clearpane.app.convert_gensirr",
         "ConvertGensirr",
         extra="flux",
@@ -131,8 +132,8 @@ COMMANDS = (
 )
 
 _HELP = """\
-Clearpane takes the glass away: it removes reflections from photographs
-taken through windows, shop fronts and display cases.
+Clearpane removes reflections from photographs taken through glass: windows,
+shop fronts and display cases.
 
 Usage:  clearpane COMMAND ...
 
@@ -140,18 +141,18 @@ Usage:  clearpane COMMAND ...
 
 Examples:
   clearpane remove window.jpg --output clean
-      writes the picture without the reflection: clean/window_transmission.jpg
+      writes the photograph without its reflection: clean/window_transmission.jpg
   clearpane remove holiday --output clean --recursive --compare
-      a folder and all folders in it, with before/after pictures
+      does all photographs of a folder and its subfolders, with before/after pictures
   clearpane remove window.jpg --output clean --strength 0.6
-      a weaker effect
+      removes only 60 % of the reflection
   clearpane remove --help
-      all that remove can do
+      shows all options of remove
 
-Your own pictures are never changed. Exit codes: 0 all went well, 1 something
-failed (the rest was done), 2 the command was not understood, 130 interrupted.
+Your photographs are never changed. Exit codes: 0 success, 1 something failed
+(the rest was done), 2 the command line is wrong, 130 interrupted.
 
-  -h, --help     show this text
+  -h, --help     show this help
   --version      show the version
 """
 
@@ -161,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     ``CLEARPANE_DEBUG=1`` in the environment shows the traceback of an unexpected error.
     """
-    # Hugging Face's libraries and bitsandbytes tell users of what does not concern them.
+    # Hugging Face's libraries and bitsandbytes print messages that are of no use to our users.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -169,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(
             errors="backslashreplace"
-        )  # a file name may hold what the terminal cannot show
+        )  # a file name may hold characters that the terminal cannot show
     if not words or words[0] in ("-h", "--help"):
         print(help_text(), end="")
         return 0
@@ -189,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error("interrupted")
         return 130
     except BrokenPipeError:
-        # The reader has gone (as in "| head"); Python would complain once more when it flushes on exit.
+        # The reader has closed the pipe (as in "| head"); without this, Python would complain on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
@@ -212,7 +213,7 @@ def help_text(prefix: str = "") -> str:
 
 @contextlib.contextmanager
 def _stopped_like_ctrl_c() -> Iterator[None]:
-    """Let a request to end (kill, a closed terminal, a shutdown) clean up as Ctrl-C does."""
+    """Let termination requests (kill, a closed terminal, a shutdown) clean up as Ctrl-C does."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -220,7 +221,7 @@ def _stopped_like_ctrl_c() -> Iterator[None]:
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     here = threading.current_thread() is threading.main_thread()
     signals = [getattr(signal, name) for name in names if here]
-    # one that is ignored (nohup) stays ignored
+    # an ignored signal (nohup) stays ignored
     replaced = [number for number in signals if signal.getsignal(number) is signal.SIG_DFL]
     for number in replaced:
         signal.signal(number, stop)
@@ -261,7 +262,7 @@ def _run(command: Command, words: Sequence[str]) -> int:
         ) from error
     kind = getattr(module, command.options)
     if "-h" in words or "--help" in words:
-        # tyro would join its lines and leave the wrapping to the terminal.
+        # tyro would join its lines and leave the wrapping to the terminal
         print(getattr(module, "DESCRIPTION", f"{inspect.getdoc(kind)}\n"))
     options = tyro.cli(
         kind,

@@ -1,25 +1,25 @@
-"""The before/after picture."""
+"""Before/after pictures."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from clearpane.images.tiling import row_bands
 
-_LONGEST = 1600  # pixels, of a panel's longer side
+_LONGEST = 1600  # largest length of a panel's longer side, pixels
 _SHORTEST = 320
 _PAPER = (38, 38, 38)
 _INK = (226, 226, 226)
 
 
 def draw_comparison(panels: dict[str, np.ndarray], *, gray: bool = False) -> np.ndarray:
-    """Draw pictures of one size beside each other (panoramas: below each other), each under its label.
+    """Draw pictures of one size side by side (panoramas: one below the other), each under its label.
 
     Args:
-        panels: H x W x 3 float32, sRGB in [0, 1] (clipped if not), by label.
-        gray: the panels belong to a grey picture: their channels' mean is drawn.
+        panels: Pictures by label, each [H, W, 3] float32, sRGB, clipped to [0, 1].
+        gray: True to draw the mean of the channels, for a grey photograph.
 
     Returns:
-        The drawing, h x w x 3 float32 in [0, 1]; a panel's longer side is at most 1600 pixels.
+        The drawing, [h, w, 3] float32 in [0, 1]; a panel's longer side is at most 1600 pixels.
     """
     pictures = {label: _fit(pixels, gray) for label, pixels in panels.items()}
     width, height = next(iter(pictures.values())).size
@@ -46,7 +46,7 @@ def _fit(pixels: np.ndarray, gray: bool) -> Image.Image:
     scale = min(max(longer, _SHORTEST), _LONGEST) / longer
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
 
-    coarse = max(1, longer // (2 * _LONGEST))  # in bands, as no copy of a large picture should be needed
+    coarse = max(1, longer // (2 * _LONGEST))  # in bands, to avoid a copy of a large picture
     parts = []
     for rows in row_bands(pixels, coarse):
         colour = pixels[rows].mean(axis=2, keepdims=True) if gray else pixels[rows]

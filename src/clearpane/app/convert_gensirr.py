@@ -1,4 +1,4 @@
-"""``clearpane convert gensirr``: the published checkpoint of GenSIRR's authors, as Clearpane uses it."""
+"""``clearpane convert gensirr``: convert the published checkpoint of GenSIRR."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 from tyro.conf import Positional
 
 DESCRIPTION = """\
-Makes the weights that GenSIRR's authors publish (GenSIRR.pt) usable with
-clearpane remove --model gensirr. Nothing in the file is run.
+Converts the checkpoint that GenSIRR's authors publish (GenSIRR.pt) to the
+files that clearpane remove --model gensirr reads. Code inside the checkpoint
+is never run.
 
 Example:
   clearpane convert gensirr GenSIRR.pt --output gensirr
@@ -19,16 +20,16 @@ class ConvertGensirr:
     """Convert GenSIRR's published checkpoint (needs the extra [flux])."""
 
     checkpoint: Positional[Path]
-    """The file GenSIRR.pt."""
+    """The published checkpoint, GenSIRR.pt."""
     output: Path
-    """Folder for the result, some 24 GB."""
+    """Folder to write, about 24 GB."""
 
 
 def run(options: ConvertGensirr) -> int:
-    """Convert. Returns the exit code.
+    """Convert the checkpoint and return the exit code.
 
     Raises:
-        ClearpaneError: the file is missing, damaged or something else, or the result cannot be written.
+        ClearpaneError: The file is missing, damaged or of another kind, or the result cannot be written.
     """
     from clearpane.separation.gensirr.checkpoint import convert
 

@@ -1,4 +1,4 @@
-"""``clearpane doctor``: what is installed and usable, and how to get the rest."""
+"""``clearpane doctor``: report what is installed and usable, and how to install the rest."""
 
 import hashlib
 import json
@@ -30,8 +30,8 @@ from clearpane.separation.base import MODELS, embedded_models, load_separator, o
 from clearpane.separation.flux.options import FluxOptions
 
 DESCRIPTION = """\
-Check that Clearpane works on this computer: the installed packages, the
-devices and models that can be used, and how to get what is missing.
+Check that Clearpane works on this computer: which packages are installed, which
+devices and models can be used, and how to install what is missing.
 
 Examples:
   clearpane doctor
@@ -39,7 +39,7 @@ Examples:
   clearpane doctor --model panel
 """
 
-# What each extra is for.
+# Purpose of each extra.
 EXTRAS = {
     "photo": "HEIC and camera RAW files",
     "train": "training models",
@@ -54,20 +54,21 @@ class Doctor:
     """Check that Clearpane works on this computer."""
 
     json: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Print everything as one JSON object, for scripts and bug reports."""
+    """Print the report as one JSON object, for scripts and bug reports."""
 
     model: Annotated[str, arg(metavar="NAME", help_behavior_hint="(default: compact)")] = "compact"
-    """panel and gensirr say what memory they need here, before their base model is fetched or loaded."""
+    """Also report the memory that a model needs (panel or gensirr), before you download or load its base
+    model."""
 
     base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="(default: FLUX.1 Kontext)")] = None
-    """Directory of their base model; FLUX.1 Kontext need not be here for its figures."""
+    """Directory of the base model of --model. FLUX.1 Kontext need not be on this computer."""
 
     side: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 512)")] = 512
-    """Their photographs are seen at about N x N pixels."""
+    """Size at which --model processes a photograph: about N x N pixels."""
 
 
 def run(options: Doctor) -> int:
-    """Print the findings. Returns 0 if photographs can be separated here, else 1."""
+    """Print the report; return 0 if photographs can be separated here, else 1."""
     try:
         kind = options_class(options.model)
     except ClearpaneError as error:
@@ -86,7 +87,7 @@ def run(options: Doctor) -> int:
 
 
 def examine() -> dict[str, Any]:
-    """Everything ``clearpane doctor`` says, as one JSON-ready object; ``problems`` is empty if all works."""
+    """Return the whole report as a JSON-ready dictionary; ``problems`` is empty if everything works."""
     packages = {name: _version(name) for name in required_packages()}
     problems = [
         f"the package {name} is missing: pip install --force-reinstall clearpane"
@@ -122,7 +123,7 @@ def examine() -> dict[str, Any]:
 def _free_for_temporary_files() -> dict[str, int]:
     try:
         return {"temporary files": shutil.disk_usage(tempfile.gettempdir()).free}
-    except OSError:  # said as a problem: pictures cannot be read and written
+    except OSError:  # reported as a problem: pictures cannot be read and written
         return {}
 
 
@@ -168,7 +169,7 @@ def _devices() -> dict[str, Any]:
 def _memory() -> int | None:
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError):  # Windows has no sysconf
+    except (AttributeError, ValueError):  # not available on Windows
         return None
 
 
@@ -207,8 +208,8 @@ def _try_model(name: str) -> dict[str, Any]:
         picture = np.linspace(0, 1, 32 * 32 * 3, dtype=np.float32).reshape(32, 32, 3)
         layers = load_separator(name).separate(picture)
         if layers.transmission.shape != picture.shape or not np.isfinite(layers.transmission).all():
-            error = "its answer to a trial picture makes no sense"
-    except Exception as failure:  # whatever is wrong with the installation is what is asked for here
+            error = "it returned a wrong result for a test picture"
+    except Exception as failure:  # any fault of the installation belongs in the report
         error = _one_line(failure)
     return {
         "weights": _weights(name),
@@ -240,7 +241,7 @@ def _try_files() -> str | None:
             values = np.arange(16 * 16 * 3, dtype=np.float32).reshape(16, 16, 3) / (16 * 16 * 3)
             write_picture(path, Picture(values, "png", "uint16"), WriteOptions())
             worst = float(np.abs(read_picture(path).pixels - values).max())
-        return None if worst < 1e-4 else f"a trial picture came back changed by {worst:.4f}"
+        return None if worst < 1e-4 else f"a test picture changed by {worst:.4f} when written and read again"
     except Exception as failure:
         return _one_line(failure)
 
@@ -257,7 +258,7 @@ def _as_text(facts: dict[str, Any]) -> str:
         lines += [f"  {name:<20}{text}" for name, text in rows]
     lines.append("")
     if facts["works"]:
-        lines.append("All is well. Try it: clearpane remove PICTURE --output FOLDER")
+        lines.append("Everything works. Try it: clearpane remove PICTURE --output FOLDER")
     lines += [f"problem: {problem}" for problem in facts["problems"]]
     return "\n".join(lines)
 
@@ -269,7 +270,7 @@ def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
         state = f"missing {', '.join(missing)}" if missing else "installed"
         extras.append((name, f"{extra['purpose']}: {state}"))
         if missing:
-            extras.append(("", f"get it: {extra['install']}"))
+            extras.append(("", f"install it: {extra['install']}"))
 
     devices = facts["devices"]
     torch = devices["torch"]
@@ -286,7 +287,7 @@ def _sections(facts: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
 
     models = []
     for name, model in facts["models"].items():
-        works = f"works (a trial took {model['trial_seconds']:.1f} s)"
+        works = f"works (a test took {model['trial_seconds']:.1f} s)"
         models.append((name, f"does not work: {model['error']}" if model["error"] else works))
         for file, weights in model["weights"].items():
             size = _bytes(weights["bytes"])

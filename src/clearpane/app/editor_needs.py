@@ -1,4 +1,4 @@
-"""``clearpane doctor --model panel`` and ``gensirr``: what they need here, before they are loaded."""
+"""Memory that the FLUX models need on this computer, for ``clearpane doctor --model``."""
 
 import json
 from dataclasses import fields
@@ -12,24 +12,24 @@ from rich.table import Table
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.separation.flux.options import FluxOptions, Precision
 
-# Of the LoRA, where clearpane train is not told another.
+# Default rank of the LoRA that clearpane train makes.
 _RANK = 16
-# Of GenSIRR's early branching, as published.
+# Candidates of GenSIRR's early branching, as published.
 _CANDIDATES = 4
 
 
 def editor_needs(model: str, kind: type[FluxOptions], base: str | None, side: int) -> dict[str, Any]:
-    """Memory by precision, and what this computer has, as a JSON-ready object.
+    """Return the memory needed by precision and the memory available, as a JSON-ready dictionary.
 
     Args:
-        model: the separator's name.
-        kind: its options class.
-        base: directory of a base model; None: FLUX.1 Kontext, which need not be here.
-        side: a photograph is seen at ``side * side`` pixels.
+        model: Name of the separator.
+        kind: Options class of the separator.
+        base: Directory of a base model; None for FLUX.1 Kontext, which need not be on this computer.
+        side: Side in pixels of the square that a photograph is processed at.
 
     Raises:
-        MissingExtraError: the packages are not installed.
-        ClearpaneError: the directory is not a base model.
+        MissingExtraError: The packages are not installed.
+        ClearpaneError: The directory is not a base model.
     """
     try:
         import torch
@@ -71,7 +71,7 @@ def editor_needs(model: str, kind: type[FluxOptions], base: str | None, side: in
         if not quantised:
             offloaded = removal_bytes(size, precision, side, offload=True, pictures=pictures)
             needed["remove_offloaded"] = offloaded
-            # The whole of it waits in main memory.
+            # Offloading keeps all weights in main memory.
             fits["remove_offloaded"] = gpu and offloaded <= available and needed["remove"] <= main_memory
         rows.append({"precision": precision, "bytes": needed, "fits": fits})
     return {
@@ -91,7 +91,7 @@ def editor_needs(model: str, kind: type[FluxOptions], base: str | None, side: in
 
 
 def print_needs(facts: dict[str, Any], as_json: bool) -> None:
-    """Print them as a table or as JSON."""
+    """Print the needs as a table or as JSON."""
     if as_json:
         print(json.dumps(facts))
         return

@@ -1,4 +1,4 @@
-"""``clearpane evaluate``: results against photographs taken without the glass."""
+"""``clearpane evaluate``: compare results with photographs taken without the glass."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -36,25 +36,26 @@ from clearpane.evaluation.tables import csv_text, json_text, write_text
 from clearpane.separation.base import Quality, load_separator
 
 DESCRIPTION = """\
-Measure results against photographs taken without the glass.
+Compare results with photographs taken without the glass.
 
-The folder holds pairs: NAME_input.* with NAME_transmission.* (and perhaps
-NAME_reflection.*). The published layouts of Real20, Nature and SIR2 are
-understood too, also several sets in one folder. Every table has the rows "do
-nothing" and "oracle gain" (the input after the gain of each channel that fits
-the truth best), and PSNR-G, the PSNR after such a gain: a result that beats
-doing nothing only before the gain corrected the exposure, not the reflection.
+The folder holds pairs of files: NAME_input.* and NAME_transmission.*, and
+optionally NAME_reflection.*. The published layouts of Real20, Nature and SIR2
+also work, as do several sets in one folder. Every table includes two rows for
+comparison: "do nothing" (the input as it is) and "oracle gain" (the input after
+the best gain of each channel). PSNR-G is the PSNR after such a gain: a result
+that beats "do nothing" in PSNR but not in PSNR-G has corrected the exposure,
+not removed the reflection.
 
 Examples:
   clearpane evaluate pairs
   clearpane evaluate pairs --report report.html --csv scores.csv
   clearpane evaluate pairs --model panel --weights panel
   clearpane evaluate pairs --results clean other-program
-      compares finished pictures, NAME_transmission.* or NAME.* in each folder
+      compares finished pictures: NAME_transmission.* or NAME.* in each folder
   clearpane evaluate pairs --results clean --judge judge.html
-      a blind page for judging by eye; send it to people, keep judge.key.json
+      makes a page for blind judging; send it to people, keep judge.key.json
   clearpane evaluate --judge judge.html --judge-answers judge-answers.csv
-      how often they found the reflection gone
+      counts how often people found the reflection gone
 """
 
 T = TypeVar("T")
@@ -63,64 +64,64 @@ _SHOWN = ("psnr", "psnr_g", "ssim", "lmse", "ncc", "lpips")
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure results against photographs taken without the glass."""
+    """Compare results with photographs taken without the glass."""
 
     folder: Annotated[Positional[Path | None], arg(metavar="FOLDER", help_behavior_hint="")] = None
     """Folder with pairs of photographs, or with several test sets."""
 
     protocol: Annotated[ProtocolName, arg(help_behavior_hint="(default: original)")] = "original"
-    """The size to measure at: original as the files are; multiple-of-32 and long-side-512 shrink input and
-    truth first, as some papers do. Figures of different protocols cannot be compared."""
+    """Size to measure at: original keeps the files' size; multiple-of-32 and long-side-512 first shrink the
+    input and the ground truth, as some papers do. Do not compare figures of different protocols."""
 
     quality: Annotated[Quality, arg(help_behavior_hint="(default: fast)")] = "fast"
-    """best takes the median of four looks at each photograph, up to six times as long."""
+    """best takes the median of four separations of each photograph and is up to six times slower."""
 
     choice: OmitArgPrefixes[Annotated[ModelChoice, arg(name="model")]] = field(default_factory=ModelChoice)
-    """The model that is run when there is no --results, and its options."""
+    """The model to evaluate unless --results is given, and its options."""
 
     results: Annotated[tuple[Path, ...], arg(metavar="DIR...", help_behavior_hint="")] = ()
-    """Folders of finished pictures, of any program, to measure instead of running the separator."""
+    """Folders of finished pictures, made by any program, to measure instead of running a model."""
 
     lpips_weights: Annotated[Path | None, arg(metavar="FILE.safetensors", help_behavior_hint="")] = None
-    """Also measure LPIPS, with these weights: AlexNet or VGG with the linear heads, as the state dictionary
-    of the lpips package has them. Needs PyTorch."""
+    """Also measure LPIPS with these weights: AlexNet or VGG and the linear heads, named as in the lpips
+    package's state dictionary. Needs PyTorch."""
 
     csv: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write the scores of every picture as a table."""
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
-    """Write everything: means, spreads, intervals and the scores of every picture."""
+    """Write all results: means, spreads, confidence intervals and the scores of every picture."""
 
     report: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None
-    """Write a page with the pictures side by side, worst first. It needs nothing but a browser."""
+    """Write a page that shows the pictures side by side, worst first. Any browser opens it."""
 
     judge: Annotated[Path | None, arg(metavar="FILE.html", help_behavior_hint="")] = None
-    """Write a page for judging by eye: results and inputs in random order, unnamed, to be answered with yes
-    or no. FILE.key.json, written beside it, says which is which."""
+    """Write a page for blind judging: results and inputs in random order, without names, to be answered with
+    yes or no. FILE.key.json, written beside it, records which is which."""
 
     judge_answers: Annotated[tuple[Path, ...], arg(metavar="FILE.csv...", help_behavior_hint="")] = ()
-    """Count the answers that people saved from the page of --judge; measures nothing."""
+    """Count the answers that people saved from the page given by --judge. Nothing is measured."""
 
     overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Replace the files named above if they are there already."""
+    """Replace output files that exist."""
 
 
 def run(options: Evaluate) -> int:
-    """Measure, print the tables, write the files asked for; the exit code is 0.
+    """Measure, print the tables, write the requested files and return 0.
 
     Raises:
-        ClearpaneError: something the user can put right.
+        ClearpaneError: An input or an output file cannot be used.
     """
     console = Console()
     if options.judge_answers:
         if options.judge is None:
-            raise ClearpaneError("--judge-answers needs --judge FILE.html too: the page that was answered")
+            raise ClearpaneError("--judge-answers also needs --judge FILE.html: the page that was answered")
         _print_verdicts(console, options.judge_answers, key_path(options.judge))
         return 0
     if options.folder is None:
         raise ClearpaneError("name the folder with the pairs, for example: clearpane evaluate pairs")
     if options.results and options.choice != ModelChoice():
-        raise UsageError("--model and its options go without --results")
+        raise UsageError("--model and its options cannot be combined with --results")
     options.choice.make_options()
     _check_outputs(options)
     protocol = PROTOCOLS[options.protocol]
@@ -178,7 +179,7 @@ def _outputs(options: Evaluate) -> list[Path]:
 
 
 def _check_outputs(options: Evaluate) -> None:
-    """Say what stands in the way before the work is done, not after."""
+    """Raise ClearpaneError if an output file cannot be written, before any work is done."""
     paths = _outputs(options)
     for path in paths:
         if paths.count(path) > 1:

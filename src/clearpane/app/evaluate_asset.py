@@ -1,4 +1,4 @@
-"""``clearpane evaluate-asset``: a reconstructed object against test views and a scan of it."""
+"""``clearpane evaluate-asset``: compare a reconstructed object with test views and a scan."""
 
 import json
 import os
@@ -27,30 +27,30 @@ from clearpane.reconstruction.relighting.lighting import load_environment
 from clearpane.reconstruction.relighting.relight import RelightSettings
 
 DESCRIPTION = """\
-Measure a reconstructed object as the benchmark Stanford-ORB does: its
-pictures in known light, its base colour, normals and depth in test views, its
-shape. What the truth does not have is left out.
+Measure a reconstructed object as the Stanford-ORB benchmark does: renderings
+in known light, base colour, normals and depth in the test views, and shape.
+Whatever the ground truth lacks is skipped.
 
-RESULT is an asset (.glb), in the photographs' world with y up as clearpane
-reconstruct writes it, or a folder of finished pictures of any program,
-NAME.exr (linear light) or NAME.png of all test views, with albedo/, normal/,
-depth/ (of all views, too) and a mesh laid out as below.
+RESULT is an asset (.glb) in the world of the photographs with y up, as
+clearpane reconstruct writes it, or a folder of finished pictures made by any
+program: NAME.exr (linear light) or NAME.png for every test view, and
+optionally albedo/, normal/ and depth/ (also for every view) and a mesh.
 
-TRUTH is a folder, or a transforms.json:
-  transforms.json            cameras of the test views, without distortion;
-                             transforms_test.json serves too
-  test/NAME.exr (or .png)    the pictures that it names; of .exr also PSNR-H
-  test_mask/NAME.png         white where the object is; or the picture's alpha
-  env_map/NAME.exr (or .hdr) the surroundings, the camera's view in the middle
+TRUTH is a folder or a transforms.json:
+  transforms.json            cameras of the test views, without distortion (or
+                             transforms_test.json)
+  test/NAME.exr (or .png)    the test pictures; .exr also gives PSNR-H
+  test_mask/NAME.png         white on the object; default: the picture's alpha
+  env_map/NAME.exr (or .hdr) the surroundings, centred on the viewing direction
   albedo/NAME.png (or .exr)  base colour
   normal/NAME.npy (or .exr)  x to the camera's right, y up, z towards it
-  depth/NAME.npy (or .exr)   along the camera's axis
-  mesh.glb, .obj or .ply     a scan; .glb with y up, others as the cameras are
-In Stanford-ORB's download TRUTH is blender_HDR/OBJECT; the maps are found in
+  depth/NAME.npy (or .exr)   depth along the camera's axis
+  mesh.glb, .obj or .ply     a scan; .glb with y up, others in the cameras' axes
+In Stanford-ORB's download, TRUTH is blender_HDR/OBJECT; the maps are read from
 ground_truth/OBJECT beside it, under the names they have there.
 
-Brightness is not counted: pictures and base colours may have one gain each a
-channel, depths one for all views.
+Scores ignore brightness: pictures and base colours may have one gain per
+channel, depths one gain for all views.
 
 Examples:
   clearpane evaluate-asset teapot.glb blender_HDR/teapot_scene001
@@ -65,36 +65,36 @@ class EvaluateAsset:
     """Measure a reconstructed object."""
 
     result: Annotated[Positional[Path], arg(metavar="RESULT", help_behavior_hint="")]
-    """An asset, or a folder of finished pictures."""
+    """An asset (.glb), or a folder of finished pictures."""
 
     truth: Annotated[Positional[Path], arg(metavar="TRUTH", help_behavior_hint="")]
     """Folder of the test views, or their transforms.json."""
 
     environment: Annotated[Path | None, arg(metavar="MAP.hdr", help_behavior_hint="")] = None
-    """The light of test views that have no env_map: an equirectangular HDR map, .hdr or .exr, in the asset's
+    """Light of test views that have no env_map: an equirectangular HDR map (.hdr or .exr) in the asset's
     world."""
 
     samples: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 64)")] = 64
-    """Paths for each pixel of the asset's pictures."""
+    """Paths per pixel when the asset is rendered."""
 
     preview: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Shade the asset instead of tracing paths: faster, without shadows; figures differ a little."""
+    """Shade the asset instead of tracing paths: faster, without shadows; scores differ slightly."""
 
     size: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 512)")] = 512
-    """Larger test views are shrunk to so many pixels along the longer side, as the benchmark does."""
+    """Longest side of the test views; larger ones are shrunk first, as the benchmark does."""
 
     json: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write the means and the scores of every view."""
 
     overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Replace that file if it is there already."""
+    """Replace the output file if it exists."""
 
 
 def run(options: EvaluateAsset) -> int:
-    """Measure, print the table, write the file asked for; the exit code is 0.
+    """Measure, print the table, write the requested file and return 0.
 
     Raises:
-        ClearpaneError: something the user can put right.
+        ClearpaneError: An input or the output file cannot be used.
     """
     _check(options)
     truth = find_truth(options.truth)
@@ -121,7 +121,7 @@ def _check(options: EvaluateAsset) -> None:
     if options.json is not None and os.path.lexists(options.json) and not options.overwrite:
         raise ClearpaneError(f"{options.json}: exists already; choose another name or add --overwrite")
     if options.result.is_dir() and (options.environment is not None or options.preview):
-        raise UsageError("--environment and --preview go with an asset; the folder's pictures are finished")
+        raise UsageError("--environment and --preview need an asset; the pictures in a folder are finished")
 
 
 def _result(options: EvaluateAsset, truth: ObjectTruth) -> Result:
@@ -131,8 +131,8 @@ def _result(options: EvaluateAsset, truth: ObjectTruth) -> Result:
     dark = [view.name for view in truth.views if view.environment is None]
     if environment is None and dark:
         print_error(
-            f"the light of {named(dark)} is not known (no env_map): pictures of it are not compared; "
-            "--environment names it",
+            f"the light of {named(dark)} is not known (no env_map), so pictures of it are not compared; "
+            "give it with --environment",
             kind="warning",
         )
     settings = RelightSettings(options.samples, options.preview)

@@ -1,4 +1,4 @@
-"""Names of fields, as the library's messages give them, written as options of the command line."""
+"""Write the fields that the library's messages name as options of the command line."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Which pictures a batch works on, and which files it writes for each."""
+"""Find the pictures of a batch and name the files to write for each."""
 
 import glob
 import os
@@ -11,18 +11,18 @@ from pathlib import Path
 from clearpane.errors import ClearpaneError
 from clearpane.images.formats import HEADER_SIZE, foreign_kind, is_picture_name, sniff
 
-# Kinds of files that are no photographs that somebody misses.
+# File types that nobody expects to be read as a photograph.
 _NO_STILLS = ("a PDF", "a film or another kind of media file")
 _RESULT_NAME = re.compile(r"(?P<original>.+)_(transmission|reflection|confidence|compare)")
 
 
 class UsageError(ClearpaneError):
-    """The command asks for something that cannot be meant; nothing was done."""
+    """The command line is wrong; nothing was done."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A picture and the sub-folder of the output it belongs in."""
+    """A picture and the subfolder of the output that its results go to."""
 
     source: Path
     subfolder: Path = Path()
@@ -30,14 +30,14 @@ class Found:
 
 @dataclass
 class Inputs:
-    """What was found.
+    """Pictures of a batch, and what was left out.
 
     Attributes:
-        pictures: each once, in the order named, folders sorted by name.
-        problems: (what was named, one line) for what could not be found or opened.
-        results_left_out: how many earlier results in the folders were not taken as pictures.
-        not_taken: files in the folders that are pictures by their content, but not by their names, or of a
-            kind that is not read.
+        pictures: Each picture once, in the order named; those of a folder sorted by name.
+        problems: (name, one-line message) of each input that could not be found or opened.
+        results_left_out: Number of earlier results in the folders that were left out.
+        not_taken: Files in the folders that are pictures by content but have another file extension or an
+        unsupported format.
     """
 
     pictures: list[Found] = field(default_factory=list)
@@ -49,10 +49,10 @@ class Inputs:
 def find_inputs(places: Sequence[Path], output: Path, *, recursive: bool) -> Inputs:
     """Collect the pictures named by ``places``, files and folders.
 
-    A file is taken whatever its name. In a folder, those names count that a picture can have. Hidden files do
-    not, nor does what looks like a result: ``X_transmission``, ``X_reflection``, ``X_confidence`` or
-    ``X_compare`` beside a picture ``X``, or beside an ``X_input``, as pairs for evaluation are named. An
-    output folder inside a folder is not searched.
+    A named file is always taken. In a folder, only files with a picture's extension are. Hidden files are
+    left out, and so are files that look like results: ``X_transmission``, ``X_reflection``, ``X_confidence``
+    or ``X_compare`` beside a picture ``X``, or beside an ``X_input``, as pairs for evaluation are named. An
+    output folder inside an input folder is not searched.
     """
     inputs = Inputs()
     seen: set[str] = set()
@@ -66,7 +66,7 @@ def find_inputs(places: Sequence[Path], output: Path, *, recursive: bool) -> Inp
         if is_folder:
             found = list(_search(place, output, recursive, inputs))
             if not found:
-                hint = "" if recursive else "; --recursive looks into its sub-folders too"
+                hint = "" if recursive else "; --recursive searches its subfolders too"
                 inputs.problems.append((place, f"{place}: no pictures in this folder{hint}"))
         else:
             found = [Found(place)]
@@ -79,16 +79,16 @@ def find_inputs(places: Sequence[Path], output: Path, *, recursive: bool) -> Inp
 
 
 def output_paths(found: Found, output: Path, suffix: str, kinds: Sequence[str]) -> dict[str, Path]:
-    """Name the files for the results of a picture, by kind; ``suffix`` is that of the layers."""
+    """Name the result files of a picture, by kind; ``suffix`` is that of the layers."""
     folder = output / found.subfolder
     suffixes = {"compare": ".jpg", "confidence": ".png"}
     return {kind: folder / f"{found.source.stem}_{kind}{suffixes.get(kind, suffix)}" for kind in kinds}
 
 
 def keep_apart(plans: Sequence[tuple[Found, dict[str, Path]]]) -> list[tuple[Found, dict[str, Path]]]:
-    """Rename results that two pictures of one stem would share, such as a camera's IMG_1.DNG and IMG_1.HEIC.
+    """Rename results of pictures that share a stem, such as a camera's IMG_1.DNG and IMG_1.HEIC.
 
-    Each gets its picture's whole name, as in ``IMG_1.DNG_transmission.png``.
+    Each result is named after the picture's whole name, as in ``IMG_1.DNG_transmission.png``.
     """
     owners: dict[str, list[str]] = {}
     for found, outputs in plans:
@@ -110,7 +110,7 @@ def keep_apart(plans: Sequence[tuple[Found, dict[str, Path]]]) -> list[tuple[Fou
 
 
 def check_collisions(plans: Sequence[tuple[Found, dict[str, Path]]]) -> None:
-    """Raise UsageError if two pictures would be written to one file, or a result over one of the pictures."""
+    """Raise UsageError if two results would share a file, or a result would replace an input."""
     sources = {_key(found.source) for found, _ in plans}
     owners: dict[str, Path] = {}
     for found, outputs in plans:
@@ -133,14 +133,14 @@ def _key(path: Path) -> str:
 
 
 def _expanded(places: Sequence[Path]) -> Iterator[Path]:
-    """Expand patterns such as ``*.jpg``, which a Windows shell hands over as they are."""
+    """Expand patterns such as ``*.jpg``, which a Windows shell passes on unexpanded."""
     for place in places:
         matches = [] if os.path.lexists(place) or not glob.has_magic(str(place)) else glob.glob(str(place))  # noqa: PTH207 (absolute ones too)
         yield from (Path(match) for match in sorted(matches)) if matches else (place,)
 
 
 def _is_missed(path: Path) -> bool:
-    """Return True for a still picture, judged by content, whose name has no picture ending."""
+    """Return True for a still picture, judged by content, whose name lacks a picture's extension."""
     try:
         if not path.is_file():
             return False

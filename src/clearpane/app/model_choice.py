@@ -16,36 +16,37 @@ from clearpane.separation.gensirr.options import Branching, GensirrOptions
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model's name and the union of all models' options.
+    """Name of a model and the union of all models' options.
 
-    An option that was not given is None, or False for a switch, and leaves the model's own default.
+    An option that was not given is None (False for a switch): the model's own default applies.
     """
 
     model: Annotated[str, arg(metavar="|".join(MODELS), help_behavior_hint="(default: compact)")] = "compact"
-    """The model that removes the reflection: compact is embedded; panel and gensirr are image editors that
-    have been taught to (clearpane train panel, train gensirr); they need --weights, mostly a base model, and
-    better a GPU."""
+    """Model that removes the reflection. compact comes with Clearpane. panel and gensirr are trained image
+    editors (see clearpane train panel, clearpane train gensirr): they need --weights, usually a base model,
+    and preferably a GPU."""
 
     weights: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder that the panel or gensirr was trained into."""
+    """Folder of the trained weights; needed by panel and gensirr."""
 
     base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Their base model, a directory or a name on the model hub. Usually the one they were trained on."""
+    """Base model of panel or gensirr: a directory or a name on the model hub. Default: the one that the
+    weights were trained on."""
 
     steps: Annotated[
         int | None, arg(metavar="NUMBER", help_behavior_hint=f"(default: {FluxOptions.steps})")
     ] = None
-    """Number of steps in which they paint; fewer are faster."""
+    """With panel or gensirr: number of sampling steps; fewer are faster."""
 
     seed: Annotated[
         int | None, arg(metavar="NUMBER", help_behavior_hint=f"(default: {FluxOptions.seed})")
     ] = None
-    """Random seed: the same number gives the same picture."""
+    """With panel or gensirr: random seed; the same number gives the same picture."""
 
     candidates: Annotated[
         int | None, arg(metavar="NUMBER", help_behavior_hint=f"(default: {GensirrOptions.candidates})")
     ] = None
-    """With gensirr: how many first steps to take, of which the best is continued."""
+    """With gensirr: number of noises to try for one step; only the best is sampled to the end."""
 
     branching: Annotated[
         Branching | None,
@@ -54,11 +55,12 @@ class ModelChoice:
             help_behavior_hint=f"(default: {GensirrOptions.branching})",
         ),
     ] = None
-    """Rule that picks the best: the deepest, the deepest with the fewest edges, or the one in which
-    compact finds the least reflection."""
+    """With gensirr: rule that picks the best noise: the deepest scene, the deepest scene with the fewest
+    edges, or the one in which compact finds the least reflection."""
 
     depth_model: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """The depth estimator, a directory or a name on the model hub. Usually Depth Anything V2 small."""
+    """With gensirr: depth estimator, a directory or a name on the model hub. Default: Depth Anything V2
+    small."""
 
     precision: Annotated[
         Precision | None,
@@ -67,11 +69,12 @@ class ModelChoice:
             help_behavior_hint=f"(default: {FluxOptions.precision})",
         ),
     ] = None
-    """Number format of the base model's weights: 8bit and nf4 (four bits) take less memory and need an
-    NVIDIA GPU."""
+    """With panel or gensirr: number format of the base model's weights. 8bit and nf4 (four bits) need less
+    memory, and an NVIDIA GPU."""
 
     offload: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Keep the base model in main memory, and on the GPU only the block at work: slower."""
+    """With panel or gensirr: keep the base model in main memory and move one block at a time to the GPU.
+    Slower, but needs less GPU memory."""
 
     @property
     def given(self) -> dict[str, Any]:
@@ -83,10 +86,10 @@ class ModelChoice:
         """Make the chosen model's options from those that were given.
 
         Args:
-            on_step: called after each step of a picture, by the models that report their steps.
+            on_step: Function called after each sampling step, for models that report their steps.
 
         Raises:
-            UsageError: the model is unknown, has no such option, or needs one that was not given.
+            UsageError: The model is unknown, lacks an option that was given, or needs one that was not.
         """
         try:
             options = make_options(self.model, self.given)
@@ -98,7 +101,7 @@ class ModelChoice:
 
 
 def check_confidence(model: str) -> None:
-    """Raise UsageError where a model cannot map its confidence."""
+    """Raise UsageError if a model has no confidence map."""
     if not options_class(model).maps_confidence:
         able = " or ".join(name for name in MODELS if options_class(name).maps_confidence)
-        raise UsageError(f"--confidence goes with --model {able}; {model} has no such map")
+        raise UsageError(f"--confidence needs --model {able}; {model} has no confidence map")

@@ -1,4 +1,4 @@
-"""``clearpane preview``: a contact sheet of a data set."""
+"""``clearpane preview``: draw a contact sheet of a data set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,31 +18,31 @@ from clearpane.synthesis.dataset.manifest import DataSet
 from clearpane.synthesis.dataset.shards import StoredSample, read_shards, sample_key
 
 DESCRIPTION = """\
-Draw a contact sheet of a data set that clearpane synthesize made: for some of
-its samples the photograph (I), transmission (T), reflection (R), background
-(B) and mirror reflection (MR) in a row, as far as the data set has them. The
-samples are spread evenly over the data set. Reflections are dark, so R is
-shown brighter, all R by one factor that the sheet names.
+Draw a contact sheet of a data set made by clearpane synthesize. Each row shows
+one sample: the photograph (I), transmission (T), reflection (R), background (B)
+and mirror image (MR), as far as the data set has them. The samples are spread
+evenly over the data set. Reflections are dark, so all R are brightened by one
+factor, which the sheet gives.
 
 Examples:
   clearpane preview glass --output sheet.jpg
   clearpane preview glass --output sheet.png --count 30 --overwrite
 """
 
-_CELL = 192  # pixels, a picture's longer side
+_CELL = 192  # longer side of a picture, pixels
 _GAP = 8
 _TEXT = 14
 _PAPER = (38, 38, 38)
 _INK = (226, 226, 226)
 _DIM = (150, 150, 150)
-# The gain of R is chosen so that this share of its values over all rows stays below white.
+# The gain of R keeps this share of its values, over all rows, below white.
 _SHOWN = 0.99
 _TITLES = {
     "I": "I photograph",
     "T": "T transmission",
     "R": "R reflection",
     "B": "B background",
-    "MR": "MR mirror reflection",
+    "MR": "MR mirror image",
 }
 
 
@@ -51,23 +51,23 @@ class Preview:
     """Draw a contact sheet of a data set."""
 
     folder: Annotated[Positional[Path], arg(metavar="DIR", help_behavior_hint="")]
-    """Folder of the data set; it need not be finished."""
+    """Folder of the data set, which may be unfinished."""
 
     output: Annotated[Path, arg(metavar="FILE.jpg", help_behavior_hint="(required)")]
-    """The picture to write, .jpg or .png."""
+    """Picture to write, .jpg or .png."""
 
     count: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 12)")] = 12
-    """How many samples to show, 60 at most."""
+    """Number of samples to show, at most 60."""
 
     overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Replace the picture if it is there already."""
+    """Replace the picture if it exists."""
 
 
 def run(options: Preview) -> int:
-    """Draw the sheet; the exit code is 0.
+    """Draw the sheet and return 0.
 
     Raises:
-        ClearpaneError: there is no data set, a shard cannot be read, or the sheet cannot be written.
+        ClearpaneError: There is no data set, a shard cannot be read, or the sheet cannot be written.
     """
     if not 1 <= options.count <= 60:
         raise UsageError(f"--count {options.count}: give a number from 1 to 60")
@@ -84,7 +84,7 @@ def run(options: Preview) -> int:
 
 
 def spread_samples(data_set: DataSet, count: int) -> list[StoredSample]:
-    """At most ``count`` of the samples that are written, spread evenly; only their shards are read."""
+    """Read at most ``count`` finished samples, spread evenly; only their shards are read."""
     held = [(shard.name, index) for shard in data_set.finished() for index in shard.samples]
     number = min(count, len(held))
     chosen = [held[i * len(held) // number] for i in range(number)]
@@ -94,7 +94,7 @@ def spread_samples(data_set: DataSet, count: int) -> list[StoredSample]:
 
 
 def draw_sheet(samples: Sequence[StoredSample]) -> np.ndarray:
-    """Draw a row for each sample under the layers' names: [h, w, 3] float32 in [0, 1]."""
+    """Draw a row for each sample, under the names of the layers: [h, w, 3] float32 in [0, 1]."""
     letters = (["I"] if samples[0].photograph is not None else []) + list(samples[0].layers)
     letters.sort(key=list(_TITLES).index)
     gain = _reflection_gain(samples)
@@ -124,7 +124,7 @@ def _left(column: int, width: int) -> int:
 
 
 def _reflection_gain(samples: Sequence[StoredSample]) -> float:
-    """Return a power of two that brings the reflections of the sheet near white, at most 16."""
+    """Return a power of two, at most 16, that brings the brightest reflections of the sheet near white."""
     reflections = [sample.layers["R"] for sample in samples if "R" in sample.layers]
     if not reflections:
         return 1.0

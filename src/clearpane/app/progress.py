@@ -1,4 +1,4 @@
-"""What a user sees while a batch runs: the bar, a line or JSON line for each picture, errors."""
+"""Report a batch to the user: progress bar, a line or JSON object for each picture, errors."""
 
 import errno
 import json
@@ -30,16 +30,16 @@ Status = Literal["done", "skipped", "failed"]
 
 @dataclass
 class PictureFacts:
-    """What became of one picture; ``--json`` prints it as one line.
+    """Outcome for one picture; ``--json`` prints it as one line.
 
     Attributes:
-        input: the picture's path.
-        status: ``skipped`` means that all its outputs were there before.
-        outputs: the path of each output, by its kind: transmission, reflection, compare.
-        width, height: pixels, upright; None when the picture was not read.
-        seconds: wall time of reading, separating and writing.
-        warnings: what reading the picture had to leave out, and what the separator says of its layers.
-        error: why it failed, one line.
+        input: Path of the picture.
+        status: Outcome; ``skipped`` means that all outputs existed already.
+        outputs: Path of each output, by kind: transmission, reflection, compare.
+        width, height: Size in pixels, upright; None if the picture was not read.
+        seconds: Wall time of reading, separating and writing.
+        warnings: Notes about content that was not read, and the separator's notes on its layers.
+        error: Reason for the failure, one line.
     """
 
     input: str
@@ -53,9 +53,9 @@ class PictureFacts:
 
 
 class BatchProgress:
-    """Reports a batch: results on standard output, errors and the bar on standard error.
+    """Reporter of a batch: results go to standard output, errors and the bar to standard error.
 
-    The bar is drawn only where standard error is a terminal.
+    The bar is drawn only if standard error is a terminal.
 
     >>> with BatchProgress(total=1, as_json=False) as progress:
     ...     progress.begin("window.jpg")
@@ -97,9 +97,9 @@ class BatchProgress:
                 console=Console(stderr=True),
                 transient=True,
                 expand=True,
-                # A picture can take a minute: the default window of 30 s would hold no finished one.
+                # A picture can take a minute, so the default window of 30 s would often be empty.
                 speed_estimate_period=3600,
-                # Otherwise what belongs in a pipe would go to the terminal.
+                # Otherwise output meant for a pipe would go to the terminal.
                 redirect_stdout=sys.stdout.isatty(),
             )
             self._bar = self._stack.enter_context(bar)
@@ -112,21 +112,21 @@ class BatchProgress:
         self._stack.__exit__(kind, error, trace)
 
     def begin(self, name: str) -> None:
-        """Say which picture is being worked on."""
+        """Show the picture that is being processed."""
         self._working = True
         self._name = name
         if self._bar is not None:
             self._bar.update(self._task, description=name)
 
     def step(self, step: int, steps: int) -> None:
-        """Say how many steps of work on the picture are done."""
+        """Show how many steps of the picture are done."""
         if self._bar is not None:
             self._bar.update(self._task, description=f"{self._name}, step {step} of {steps}")
 
     def end(self, facts: PictureFacts) -> None:
-        """Count and report a picture; those that were skipped get a line only as JSON.
+        """Count and report a picture; skipped pictures are reported only as JSON.
 
-        The bar moves for pictures that were begun, which ``total`` counts.
+        The bar advances for pictures that were begun, which ``total`` counts.
         """
         self.counts[facts.status] += 1
         facts.warnings = [name_flags(warning) for warning in facts.warnings]
@@ -146,7 +146,7 @@ class BatchProgress:
 
 
 class StepProgress:
-    """Reports one long work of several steps on standard error; of one that has a time, how far it is."""
+    """Reporter on standard error of a job with several stages, some with a time limit."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -175,7 +175,7 @@ class StepProgress:
         self._stack.close()
 
     def begin(self, what: str, seconds: float = 0.0) -> None:
-        """Something else is done now, for so many seconds at most, or nobody knows how long."""
+        """Show the next stage, which takes at most ``seconds``; 0 if unknown."""
         self._what, self._seconds = what, seconds
         if self._bar is not None:
             self._bar.update(self._task, description=what, total=1.0 if seconds else None, completed=0)
@@ -183,7 +183,7 @@ class StepProgress:
             print(what, file=sys.stderr, flush=True)
 
     def advance(self, share: float, psnr: float) -> None:
-        """Of what takes so many seconds, this share is over; how well it does, in dB."""
+        """Show the share of the stage's time that has passed, and the current PSNR in dB."""
         left = (1 - share) * self._seconds
         text = f"{self._what}: {psnr:.1f} dB, {left:.0f} s left"
         if self._bar is not None:
@@ -193,12 +193,12 @@ class StepProgress:
 
 
 def print_error(message: str, kind: Literal["error", "warning"] = "error") -> None:
-    """Print one line for the user on standard error, with fields named as options."""
+    """Print one line on standard error, with fields named as options."""
     print(f"{kind}: {name_flags(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
 def describe_unexpected(error: Exception) -> str:
-    """One line about an error that is the program's fault; CLEARPANE_DEBUG=1 prints the traceback too."""
+    """Describe a program error in one line; CLEARPANE_DEBUG=1 prints the traceback too."""
     if os.environ.get("CLEARPANE_DEBUG") == "1":
         traceback.print_exception(error)
     if isinstance(error, MemoryError):
@@ -206,8 +206,8 @@ def describe_unexpected(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}: {_OF_THE_SYSTEM[error.errno]}"
-    text = str(error).replace("`", "'")  # backticks would be read as the name of an option
+    text = str(error).replace("`", "'")  # backticks would be taken for an option's name
     return (
-        f"unexpected {type(error).__name__}: {text}. This is a mistake in Clearpane: "
-        "please report this line and what the same command prints with CLEARPANE_DEBUG=1 set"
+        f"unexpected {type(error).__name__}: {text}. This is a bug in Clearpane: please report this line and "
+        "the output of the same command with CLEARPANE_DEBUG=1 set"
     )

@@ -1,4 +1,4 @@
-"""The command ``clearpane reconstruct``: photographs of an object to a relightable asset."""
+"""``clearpane reconstruct``: make a relightable asset from photographs of an object."""
 
 import math
 import os
@@ -31,12 +31,12 @@ Make a relightable 3D object from photographs of it.
 
 VIEWS is a folder of photographs taken from all sides, a transforms.json
 (NeRF, instant-ngp, Stanford-ORB) or a folder with one, or a COLMAP model
-beside its pictures. Eight views are good, more are better; neither the object
-nor the light may move. If there are no poses, they are found first.
+beside its pictures. Use eight views or more. Neither the object nor the light
+may move between them. Camera poses are estimated if they are missing.
 
-The object is cut out by masks (a folder with a picture for each photograph,
-white where the object is), by the photographs' alpha, or by a program of your
-choice (--segmenter). Before a plain backdrop none of these is needed.
+The object is cut out by masks (a folder with one picture for each photograph,
+white on the object), by the photographs' alpha channel, or by a program of your
+choice (--segmenter). A plain backdrop needs none of these.
 
 If the photographs were taken through glass, run clearpane remove first.
 
@@ -57,39 +57,39 @@ class Reconstruct:
     """Make a relightable 3D object from photographs of it."""
 
     views: Annotated[Positional[Path], arg(metavar="VIEWS", help_behavior_hint="")]
-    """Photographs, with or without poses."""
+    """Photographs, with or without camera poses."""
 
     output: Annotated[Path, arg(metavar="FILE.glb", help_behavior_hint="(required)")]
-    """Asset to write: .glb holds all materials; .obj and .ply only the base colour. Beside it are written
-    FILE_views.jpg, a picture that compares some views with the result, and FILE_transforms.json if poses had
-    to be found."""
+    """Asset to write: .glb holds all materials, .obj and .ply only the base colour. Beside it go
+    FILE_views.jpg, which compares some views with the result, and FILE_transforms.json if camera poses were
+    estimated."""
 
     masks: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder of masks, named like the photographs; by default the folder masks beside them, if it exists."""
+    """Folder of masks named like the photographs. Default: the folder "masks" beside them, if it exists."""
 
     segmenter: Annotated[str | None, arg(metavar="COMMAND", help_behavior_hint="")] = None
-    """Program that finds the object in photographs without a mask. {input} stands for the photograph,
-    {output} for the mask to write, white where the object is."""
+    """Command that makes a mask for a photograph without one: it reads {input}, the photograph, and writes
+    {output}, a mask that is white on the object."""
 
     refine: Annotated[float, arg(metavar="SECONDS", help_behavior_hint="(default: 300)")] = 300.0
-    """Time for fitting the object to the photographs. The fit ends early when nothing improves, or at Ctrl-C;
-    the asset is then written as fitted so far."""
+    """Time for fitting the object to the photographs. The fit stops early when it no longer improves, or at
+    Ctrl-C; the asset is then written as fitted so far."""
 
     side: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 256)")] = 256
-    """Side to which the views are cropped and resized."""
+    """Side in pixels that the views are cropped and resized to."""
 
     faces: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 30000)")] = 30_000
     """Largest number of triangles."""
 
     texture: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 1024)")] = 1024
-    """Side of the textures."""
+    """Side of the textures in pixels."""
 
     resolution: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 192)")] = 192
-    """Cells along a side of the grid from which the surface is extracted."""
+    """Number of cells along each side of the grid that the surface is extracted from."""
 
     weights: Annotated[Path | None, arg(metavar="lirm-small|FILE", help_behavior_hint="")] = None
-    """Start from the prediction of LIRM, with the weights that come with Clearpane (lirm-small) or a file
-    that clearpane train lirm wrote. By default the fit starts from the visual hull."""
+    """Start the fit from LIRM's prediction: lirm-small, which comes with Clearpane, or a file that clearpane
+    train lirm wrote. Default: start from the visual hull."""
 
     seed: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 0)")] = 0
     """Random seed."""
@@ -127,7 +127,7 @@ def run(options: Reconstruct) -> int:
             )
     refined = made.refined
     if refined.interrupted:
-        print_error("interrupted: the asset is what had been fitted by then", kind="warning")
+        print_error("interrupted: the asset is written as fitted so far", kind="warning")
     print(
         f"{options.views} -> {options.output}, {sheet} ({len(made.capture.names)} views, "
         f"{len(made.asset.mesh.faces)} triangles; {refined.started_psnr:.1f} -> {refined.psnr:.1f} dB in "
@@ -137,14 +137,14 @@ def run(options: Reconstruct) -> int:
 
 
 def _report_results(report: StageReport, options: Reconstruct) -> None:
-    """Print the warnings of the stage that ended, and save poses at once: finding them took minutes."""
+    """Print the finished stage's warnings; save estimated poses at once, since they took minutes."""
     if report.stage == "cut out" and report.photographs is not None:
         _warn(report.photographs.warnings, options.views)
         if report.photographs.poses_found:
             poses = _beside(options.output, "transforms.json")
             write_transforms(report.photographs, poses, options.overwrite)
             print(
-                f"{options.views} -> {poses} (the poses; next time, name this file instead)",
+                f"{options.views} -> {poses} (the camera poses; name this file next time to save time)",
                 flush=True,
             )
     elif report.stage == "fit" and report.capture is not None:
@@ -157,7 +157,7 @@ def _warn(warnings: Sequence[str], views: Path) -> None:
 
 
 def check(options: Reconstruct) -> None:
-    """Raise an error if an option is invalid, before any work is done."""
+    """Raise UsageError if an option is invalid, before any work is done."""
     try:
         check_asset_path(options.output, options.overwrite)
     except ClearpaneError as error:

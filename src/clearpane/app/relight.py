@@ -1,4 +1,4 @@
-"""``clearpane relight``: an asset under an HDR map, from one side or all round, as pictures and a film."""
+"""``clearpane relight``: render an asset under an HDR map, as pictures and a video."""
 
 import math
 import sys
@@ -31,35 +31,35 @@ from clearpane.reconstruction.relighting.relit_pictures import (
 )
 
 DESCRIPTION = """\
-Show a 3D object in other light: an asset that clearpane reconstruct made, or
-any GLB file, under an HDR map of its surroundings (equirectangular, .hdr or
-.exr; polyhaven.com has free ones). Pictures are path-traced, with shadows and
-reflections; --preview takes seconds and leaves most shadows out.
+Show a 3D object in other light: an asset made by clearpane reconstruct, or any
+GLB file, lit by an equirectangular HDR map (.hdr or .exr; polyhaven.com has
+free ones). Pictures are path-traced, with shadows and reflections. --preview
+takes seconds, without most shadows.
 
-The pictures are OUTPUT/ASSET_MAP_000.png and so on, on nothing (with alpha).
-Those that are there are kept: run the same command again after an
-interruption and it goes on where it stopped.
+The pictures are OUTPUT/ASSET_MAP_000.png and so on, on a transparent background.
+Existing pictures are kept: after an interruption, run the same command again to
+resume.
 
 Examples:
   clearpane relight duck.glb --environment sunset.hdr --output duck
   clearpane relight duck.glb --environment sunset.hdr --output look --preview
-      a quick look
+      a fast preview
   clearpane relight duck.glb --environment sunset.hdr --output duck \\
       --samples 32 --denoise --background environment
-      good enough in a fraction of the time, with the surroundings behind
+      good quality in a fraction of the time, in front of the surroundings
   clearpane relight duck.glb --environment sunset.hdr --output turn \\
       --turntable
-      all round, 72 pictures and a film of them
+      all round the object: 72 pictures and a video of them
   clearpane relight duck.glb --environment sunset.hdr --output day \\
       --views 48 --turn light --turntable
-      the light goes round instead
+      the light goes round the object instead of the camera
   clearpane relight duck.glb --environment sunset.hdr --output linear \\
       --format exr
       linear light, for compositing
 """
 
 _MOST_VIEWS, _LARGEST = 999, 8192
-_TURN = 72  # views of a turntable: three seconds
+_TURN = 72  # views of a turntable; three seconds of video
 
 
 @dataclass(frozen=True)
@@ -73,68 +73,69 @@ class Relight:
     """The light: an equirectangular HDR map, .hdr or .exr."""
 
     output: Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
-    """Folder for the pictures; it is made if it is not there."""
+    """Folder for the pictures; created if it does not exist."""
 
     views: Annotated[
         int | None, arg(metavar="N", help_behavior_hint="(default: 1, or 72 with --turntable)")
     ] = None
-    """How many pictures, evenly all round."""
+    """Number of pictures, spread evenly all round the object."""
 
     turn: Annotated[Literal["camera", "light"], arg(help_behavior_hint="(default: camera)")] = "camera"
-    """What goes round from one picture to the next: the camera, or the light about the standing object."""
+    """What turns from one picture to the next: the camera, or the light around the object."""
 
     size: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 512)")] = 512
-    """Width and height of the pictures."""
+    """Width and height of the pictures in pixels."""
 
     azimuth: Annotated[float, arg(metavar="DEGREES", help_behavior_hint="(default: 0)")] = 0.0
-    """Where the first picture is seen from: 0 in front, 90 from the right, 180 behind."""
+    """Direction of the first view: 0 from the front, 90 from the right, 180 from behind."""
 
     elevation: Annotated[float, arg(metavar="DEGREES", help_behavior_hint="(default: 20)")] = 20.0
-    """How far from above they are seen: 0 level, 89 from the top."""
+    """Height of the camera above the horizon: 0 level, 89 from the top."""
 
     background: Annotated[Background, arg(help_behavior_hint="(default: transparent)")] = "transparent"
-    """What is behind the object; environment shows the map itself."""
+    """Background of the pictures; environment shows the HDR map itself."""
 
     exposure: Annotated[float, arg(metavar="STOPS", help_behavior_hint="(default: 0)")] = 0.0
-    """Makes the light brighter, or darker below 0: each stop doubles it. White in a picture is light of 1,
-    what is brighter is clipped."""
+    """Exposure: each stop doubles the light, each stop below 0 halves it. A radiance of 1 is white; anything
+    brighter is clipped."""
 
     preview: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Shade in seconds instead of tracing paths: no noise, but of shadows only those in the asset's occlusion
-    texture, and no light from one part of the object to another."""
+    """Shade in seconds instead of tracing paths: no noise, but the only shadows are those in the asset's
+    occlusion texture, and no part of the object lights another."""
 
     samples: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 128)")] = 128
-    """Paths for each pixel; four times as many take four times as long and halve the noise."""
+    """Paths per pixel. Four times as many take four times as long and halve the noise."""
 
     denoise: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Take the noise out by Open Image Denoise; 32 samples are enough then."""
+    """Remove noise with Open Image Denoise; 32 samples are then enough."""
 
     seed: Annotated[int, arg(metavar="K", help_behavior_hint="(default: 0)")] = 0
-    """Chance in the paths: the same number gives the same picture."""
+    """Random seed: the same number gives the same picture."""
 
     format: Annotated[PictureKind, arg(help_behavior_hint="(default: png)")] = "png"
-    """png is as seen on a screen (sRGB, 8 bits, clipped at white); exr is linear light, not clipped."""
+    """png is for screens (sRGB, 8 bits, clipped at white); exr holds linear light, not clipped."""
 
     turntable: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Also make a film of the pictures, OUTPUT/ASSET_MAP.mp4 (H.264); what is transparent is white in it."""
+    """Also make a video of the pictures, OUTPUT/ASSET_MAP.mp4 (H.264), with a white background if
+    transparent."""
 
     rate: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 24)")] = 24
-    """Pictures a second in the film."""
+    """Frames per second of the video."""
 
     overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Make all pictures again; those of the same names are removed first, and the film."""
+    """Render all pictures again; existing pictures of the same names and the video are removed first."""
 
     json: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print one line of JSON for each picture, for scripts."""
 
     @property
     def count(self) -> int:
-        """How many pictures there are to be."""
+        """Number of pictures."""
         return self.views if self.views is not None else _TURN if self.turntable else 1
 
     @property
     def plan(self) -> Turntable:
-        """Which pictures there are to be."""
+        """Views and lights of the pictures."""
         settings = RelightSettings(self.samples, self.preview, self.background, self.denoise, self.seed)
         return Turntable(
             self.count, self.turn, self.size, self.azimuth, self.elevation, self.exposure, settings
@@ -142,23 +143,23 @@ class Relight:
 
     @property
     def place(self) -> RelitFolder:
-        """Where they are to be."""
+        """Folder and file names of the pictures."""
         return RelitFolder(self.output, f"{self.asset.stem}_{self.environment.stem}")
 
     @property
     def pictures(self) -> list[Path]:
-        """Their files."""
+        """Paths of the pictures."""
         return [self.place.picture(view, self.format) for view in range(self.count)]
 
 
 def run(options: Relight) -> int:
-    """Render what is missing.
+    """Render the missing pictures.
 
     Returns:
-        0, or 1 if it could not be finished, or 130 if interrupted; finished pictures are kept.
+        0 if all are finished, 1 after a failure, 130 if interrupted; finished pictures are kept.
 
     Raises:
-        ClearpaneError: nothing was done.
+        ClearpaneError: An option or input is invalid; nothing was done.
     """
     _check(options)
     asset = load_asset(options.asset)
@@ -212,13 +213,13 @@ def _check(options: Relight) -> None:
     if not -90 < options.elevation < 90:
         raise UsageError(f"--elevation {options.elevation:g}: give more than -90 and less than 90 degrees")
     if not math.isfinite(options.azimuth) or not abs(options.exposure) <= 32:
-        raise UsageError("--azimuth is a number of degrees, --exposure one of stops from -32 to 32")
+        raise UsageError("--azimuth takes degrees, --exposure takes stops from -32 to 32")
     if options.seed < 0:
         raise UsageError(f"--seed {options.seed}: give 0 or more")
     if options.turn == "light" and options.count == 1:
-        raise UsageError("--turn light goes with --views 2 or more")
+        raise UsageError("--turn light needs --views 2 or more")
     if options.preview and options.denoise:
-        raise UsageError("--denoise: a preview has no noise")
+        raise UsageError("--denoise cannot be combined with --preview, which has no noise")
     if options.turntable and options.count == 1:
         raise UsageError("--turntable needs --views 2 or more")
     if options.turntable and options.size % 2:
@@ -246,14 +247,14 @@ def _summarise(
     if interrupted or failed:
         again = "the same command without --overwrite" if options.overwrite else "the same command"
         print(
-            f"{'interrupted' if interrupted else 'stopped'}: {counts['done']} of {total} done; {again} goes "
-            "on with the rest",
+            f"{'interrupted' if interrupted else 'stopped'}: {counts['done']} of {total} done; run {again} "
+            "again to resume",
             file=sys.stderr,
         )
         return
     parts = [f"{counts['done']} done"]
     if counts["skipped"]:
-        parts.append(f"{counts['skipped']} skipped, which are there already (--overwrite makes them again)")
+        parts.append(f"{counts['skipped']} skipped because they exist (--overwrite renders them again)")
     if options.turntable:
-        parts.append(f"film {options.place.film}")
+        parts.append(f"video {options.place.film}")
     print("; ".join(parts), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``clearpane remove``: the reflection out of photographs, one or many."""
+"""``clearpane remove``: remove the reflection from photographs, one or many."""
 
 import contextlib
 import os
@@ -28,13 +28,13 @@ from clearpane.separation.removal import separate_full_range
 from clearpane.separation.strength import apply_strength, check_mask_size, check_strength
 
 DESCRIPTION = """\
-Take the reflection out of photographs taken through glass.
+Remove the reflection from photographs taken through glass.
 
 The result of window.jpg is window_transmission.jpg in the output folder, in
-the same format and depth as the photograph. Your pictures are never changed,
-and what is already in the output folder is kept: run the same command again
-after an interruption and it goes on where it stopped. In a folder, results
-of earlier runs that lie beside their photograph are left out.
+the same format and bit depth as the photograph. Your photographs are never
+changed, and existing results are kept: after an interruption, run the same
+command again to resume. Earlier results that lie beside their photograph in
+an input folder are skipped.
 
 Examples:
   clearpane remove window.jpg --output clean
@@ -50,50 +50,50 @@ _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}
 
 @dataclass(frozen=True)
 class Remove:
-    """Take the reflection out of photographs taken through glass."""
+    """Remove the reflection from photographs taken through glass."""
 
     pictures: Annotated[
         Positional[tuple[Path, ...]], arg(metavar="PICTURES_OR_FOLDERS...", help_behavior_hint="")
     ]
-    """Photographs, or folders of them."""
+    """Photographs, or folders of photographs."""
 
     output: Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
-    """Folder for the results; it is made if it is not there."""
+    """Folder for the results; created if it does not exist."""
 
     strength: Annotated[float, arg(metavar="NUMBER", help_behavior_hint="(default: 1)")] = 1.0
-    """How much to take away: 1 all of the reflection, 0.5 half, 0 nothing; below 0 the scene behind the glass
-    fades instead, until -1 shows the reflection alone."""
+    """How much of the reflection to remove: 1 all, 0.5 half, 0 nothing. Below 0 the scene behind the glass
+    fades instead; -1 shows the reflection alone."""
 
     mask: Annotated[Path | None, arg(metavar="MASK.png", help_behavior_hint="")] = None
-    """Limit the change to a region: a picture of the photograph's size, white where the reflection goes,
-    black where nothing may change, grey in between; or the region painted in one colour, on a transparent
-    layer, black or white. It serves for all photographs of the command."""
+    """Limit the change to a region: a picture of the photograph's size, white where the reflection is
+    removed, black where nothing changes, grey in between; or the region painted in one colour on a
+    transparent, black or white layer. The mask applies to all photographs of the command."""
 
     quality: Annotated[Quality, arg(help_behavior_hint="(default: fast)")] = "fast"
-    """best takes the median of four looks at each photograph, up to six times as long; with panel and
-    gensirr it is the mean over four seeds."""
+    """best takes the median of four separations of each photograph and is up to six times slower; with panel
+    and gensirr it takes the mean over four random seeds."""
 
     reflection: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Also write the reflection itself, whole whatever the strength and the mask: window_reflection.jpg."""
+    """Also write the reflection: window_reflection.jpg. --strength and --mask do not affect it."""
 
     confidence: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Also write a map of where the removal can be believed, whatever the strength and the mask:
-    window_confidence.png, white where it is likely right, dark where much had to be guessed. The value is the
-    estimated probability that a pixel is right to a tenth of the range."""
+    """Also write a confidence map: window_confidence.png, white where the result is probably right, dark
+    where much had to be guessed. Each value is the estimated probability that a pixel is right to within a
+    tenth of the range. --strength and --mask do not affect it."""
 
     compare: Annotated[bool, arg(help_behavior_hint="")] = False
     """Also write a before/after picture: window_compare.jpg."""
 
     recursive: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Also take the pictures in the sub-folders; the output gets the same sub-folders."""
+    """Also process the subfolders; the output folder gets the same subfolders."""
 
     format: Annotated[
         Literal["jpeg", "png", "tiff"] | None, arg(metavar="jpeg|png|tiff", help_behavior_hint="")
     ] = None
-    """The file format of the results. Usually that of the photograph; 16-bit PNG for HEIC and camera RAW."""
+    """File format of the results. Default: that of the photograph, or 16-bit PNG for HEIC and camera RAW."""
 
     overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Make results again that are there already. The photographs themselves are never overwritten."""
+    """Make results again that exist. The photographs themselves are never overwritten."""
 
     json: Annotated[bool, arg(help_behavior_hint="")] = False
     """Print one line of JSON for each picture, for scripts."""
@@ -103,7 +103,7 @@ class Remove:
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds of output asked for."""
+        """Requested kinds of output."""
         return (
             ["transmission"]
             + ["reflection"] * self.reflection
@@ -113,18 +113,18 @@ class Remove:
 
     @property
     def needs_layers(self) -> bool:
-        """Whether the photographs have to be separated at all."""
+        """True if the requested outputs need a separation."""
         return self.strength != 0 or self.reflection or self.confidence
 
 
 def run(options: Remove) -> int:
-    """Work through all pictures; one that fails does not stop the others.
+    """Process all pictures; a failure does not stop the others.
 
     Returns:
-        0, or 1 if a picture failed, or 130 if interrupted.
+        0 if all went well, 1 if a picture failed, 130 if interrupted.
 
     Raises:
-        UsageError: the options cannot be meant; nothing was done.
+        UsageError: The options are invalid; nothing was done.
     """
     _check(options)
     mask = None if options.mask is None else _load_mask(options.mask)
@@ -164,10 +164,10 @@ def run(options: Remove) -> int:
 
 
 def _load_mask(path: Path) -> np.ndarray:
-    """Read a mask as H x W float32 in [0, 1], and tell the user how it was read.
+    """Read a mask as [H, W] float32 in [0, 1], and print how it was interpreted.
 
     Raises:
-        UsageError: it cannot be read, or selects nothing.
+        UsageError: The mask cannot be read, or selects nothing.
     """
     try:
         mask = read_mask(path)
@@ -187,18 +187,18 @@ def _check(options: Remove) -> None:
         check_strength(options.strength)
     except ClearpaneError as error:
         raise UsageError(str(error)) from error
-    with contextlib.suppress(OSError):  # said when the folder is made
+    with contextlib.suppress(OSError):  # reported when the folder is made
         if options.output.is_file():
             raise UsageError(f"--output {options.output} is a file; name a folder")
 
 
 def _suffix(source: Path, options: Remove) -> str:
-    """Return the suffix of a picture's layers; a file's name does not always say its format."""
+    """Return the suffix of a picture's layers; a file's name does not always show its format."""
     if options.format:
         return _SUFFIXES[options.format]
     try:
         return output_suffix(picture_format(source))
-    except ClearpaneError:  # said when its turn comes
+    except ClearpaneError:  # reported when the picture is read
         return output_suffix(SUFFIXES.get(source.suffix.lower(), ""))
 
 
@@ -229,7 +229,7 @@ def _process(
     try:
         missing = {kind: path for kind, path in outputs.items() if options.overwrite or not _exists(path)}
         facts.outputs = _strings(outputs)
-        if not missing:  # another run was faster
+        if not missing:  # another process finished it meanwhile
             facts.status = "skipped"
             return facts
         picture = read_picture(source)
@@ -239,7 +239,7 @@ def _process(
         facts.warnings += notes
         if "transmission" in missing:
             facts.warnings += losses(picture, missing["transmission"])
-        del picture  # a large one, and not needed while the results are written
+        del picture  # may be large, and is not needed for writing
         for kind, path in missing.items():
             _make_folder(path.parent)
             write_picture(path, results.pop(kind), WriteOptions(overwrite=options.overwrite))
@@ -265,7 +265,7 @@ def _results(
     mask: np.ndarray | None,
     options: Remove,
 ) -> tuple[dict[str, Picture], list[str]]:
-    """Make the pictures to be written, by kind, with the separator's remarks."""
+    """Make the pictures to write, by kind, with the separator's notes."""
     before = picture.pixels
     if mask is not None:
         check_mask_size(mask, before)
@@ -291,7 +291,7 @@ def _results(
 
 
 def _gray_picture(plane: np.ndarray) -> Picture:
-    """H x W values in [0, 1] as an 8-bit grey picture."""
+    """Return [H, W] values in [0, 1] as an 8-bit grey picture."""
     pixels = np.broadcast_to(plane[..., None], (*plane.shape, 3))
     return Picture(pixels, "png", "uint8", is_gray=True)
 
@@ -303,7 +303,7 @@ def _is_finished(outputs: dict[str, Path], options: Remove) -> bool:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name too long, a folder out of bounds: said when it is written
+    except OSError:  # too long a name, or no permission: reported when it is written
         return False
 
 
@@ -318,20 +318,20 @@ def _summarize(
     parts = [f"{counts['done']} done"]
     if counts["skipped"]:
         parts.append(
-            f"{counts['skipped']} skipped, their results are there already (--overwrite makes them again)"
+            f"{counts['skipped']} skipped because their results exist (--overwrite makes them again)"
         )
     if inputs.results_left_out:
-        parts.append(f"{inputs.results_left_out} earlier results in the folders not taken as pictures")
+        parts.append(f"{inputs.results_left_out} earlier results in the folders left out")
     if counts["failed"]:
         parts.append(f"{counts['failed']} failed")
     if inputs.not_taken:
         named = ", ".join(str(path) for path in inputs.not_taken)
-        parts.append(f"{len(inputs.not_taken)} not read for their kind or their name: {named}")
+        parts.append(f"{len(inputs.not_taken)} not read because of their format or file extension: {named}")
     if interrupted_total is None:
         print("; ".join(parts), file=sys.stderr)
     else:
         again = "the same command without --overwrite" if options.overwrite else "the same command"
         print(
-            f"interrupted: {counts['done']} of {interrupted_total} done; {again} goes on with the rest",
+            f"interrupted: {counts['done']} of {interrupted_total} done; run {again} again to resume",
             file=sys.stderr,
         )

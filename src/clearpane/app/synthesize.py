@@ -1,4 +1,4 @@
-"""``clearpane synthesize``: a data set of photographs through glass with their layers."""
+"""``clearpane synthesize``: make a data set of photographs through glass with their layers."""
 
 import os
 import shlex
@@ -33,12 +33,12 @@ from clearpane.synthesis.glass.layers import LETTERS
 from clearpane.synthesis.glass.ranges import SceneRanges
 
 DESCRIPTION = """\
-Make a data set of photographs through glass: random scenes are rendered with
-their layers, I the photograph, T transmission, R reflection, B background and
-MR mirror reflection, and packed into WebDataset shards, beside a manifest
-with checksums and a data card. Run the same command again after an
-interruption and it goes on where it stopped, with a larger --count and the
-data set grows: the result is the same, byte for byte, as made at once.
+Make a data set of photographs through glass. Random scenes are rendered with
+their layers: I photograph, T transmission, R reflection, B background and MR
+mirror image. They are packed into WebDataset shards, with a manifest of
+checksums and a data card. After an interruption, run the same command again to
+resume; with a larger --count the data set grows. Either way the result is the
+same, byte for byte, as if made in one run.
 
 Examples:
   clearpane synthesize --output glass --count 1000 --backgrounds photos
@@ -47,7 +47,7 @@ Examples:
   clearpane synthesize --output reference --count 50 --backgrounds photos \\
       --renderer mitsuba --samples 1024 --format exr
   clearpane preview glass --output sheet.jpg
-      look at what was made
+      draws a contact sheet of the result
 """
 
 
@@ -56,84 +56,84 @@ class Synthesize:
     """Make a data set of photographs through glass."""
 
     output: Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
-    """Folder for the data set; it is made if it is not there."""
+    """Folder for the data set; created if it does not exist."""
 
     count: Annotated[int, arg(metavar="N", help_behavior_hint="(required)")]
-    """How many samples."""
+    """Number of samples."""
 
     backgrounds: Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
-    """Folder of photographs, its sub-folders included: what is behind the glass, and what it reflects."""
+    """Folder of photographs, including its subfolders: the scenes behind the glass and those it reflects."""
 
     environments: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder of equirectangular HDR maps (.hdr, .exr): surroundings that the glass reflects. Without it all
-    reflections are of photographs, and no pane is bent."""
+    """Folder of equirectangular HDR maps (.hdr, .exr): surroundings that the glass reflects. Without them all
+    reflections are of photographs, and no pane is curved."""
 
     renderer: Annotated[Renderer, arg(help_behavior_hint="(default: analytic)")] = "analytic"
-    """analytic is exact and fast; mitsuba is a path tracer, slow, for reference, and knows no polarising
+    """analytic is exact and fast; mitsuba is a path tracer for reference: slow, and without polarising
     filters."""
 
     layers: Annotated[str, arg(metavar="LETTERS", help_behavior_hint="(default: I,T,R,B,MR)")] = ",".join(
         LETTERS
     )
-    """Which layers to keep."""
+    """Layers to keep."""
 
     size: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 256)")] = 256
-    """Width and height of the pictures."""
+    """Width and height of the pictures in pixels."""
 
     seed: Annotated[int, arg(metavar="K", help_behavior_hint="(default: 0)")] = 0
-    """Which random scenes; the same seed on the same pictures gives the same data set."""
+    """Random seed of the scenes; the same seed and the same pictures give the same data set."""
 
     workers: Annotated[int | None, arg(metavar="W", help_behavior_hint="(default: all cores)")] = None
-    """How many processes draw samples. It does not change the result."""
+    """Number of processes. It does not affect the result."""
 
     format: Annotated[Format, arg(help_behavior_hint="(default: png16)")] = "png16"
-    """Of the layers T, R, B, MR: 16-bit PNG, sRGB, clipped at white; or OpenEXR, half floats, linear light,
-    unclipped. The photograph is a PNG."""
+    """Format of the layers T, R, B and MR: png16 is 16-bit PNG, sRGB, clipped at white; exr is OpenEXR, half
+    floats, linear light, not clipped. The photograph is always a PNG."""
 
     samples: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 256)")] = 256
-    """With mitsuba: paths for each pixel and layer; more are slower and less noisy."""
+    """With mitsuba: paths per pixel and layer; more are slower and less noisy."""
 
     denoise: Annotated[bool, arg(help_behavior_hint="")] = False
-    """With mitsuba: denoise R."""
+    """With mitsuba: remove the noise of R."""
 
     ranges: Annotated[Path | None, arg(metavar="FILE.json", help_behavior_hint="")] = None
-    """Draw scenes from other ranges: an object such as {"yaw": [0, 30], "dome_chance": 1}. The data card
+    """Draw scenes from other ranges: a JSON object such as {"yaw": [0, 30], "dome_chance": 1}. The data card
     lists all names and the values used."""
 
     samples_per_shard: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 100)")] = 100
-    """How many samples a file holds."""
+    """Number of samples in each shard."""
 
     overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Remove the data set that is in the folder first."""
+    """Remove an existing data set in the folder first."""
 
 
 def run(options: Synthesize) -> int:
-    """Draw what is missing of the data set.
+    """Make the missing samples of the data set.
 
     Returns:
-        0, or 1 if it could not be finished, or 130 if interrupted; whole shards are kept.
+        0 if all are finished, 1 after a failure, 130 if interrupted; finished shards are kept.
 
     Raises:
-        ClearpaneError: nothing was done.
+        ClearpaneError: An option or input is invalid; nothing was done.
     """
     recipe = _recipe(options)
     sources = Sources.open(options.backgrounds, options.environments)
-    sources.check()  # a bad picture is found before the first sample, not half way
+    sources.check()  # find a bad picture before the first sample, not half-way
     if options.overwrite:
-        SampleMaker(recipe, sources)(0)  # what makes all samples impossible is found before any is removed
+        SampleMaker(recipe, sources)(0)  # fail on impossible settings before anything is removed
     with only_run(options.output):
         return _fill(options, recipe, sources)
 
 
 def _fill(options: Synthesize, recipe: Recipe, sources: Sources) -> int:
-    """Draw what is missing into the data set's folder; the exit code."""
+    """Make the missing samples in the data set's folder; return the exit code."""
     data_set = DataSet.prepare(
         options.output, recipe.facts(sources), options.count, overwrite=options.overwrite
     )
     missing = sum(len(shard.samples) for shard in data_set.missing())
     held = data_set.held
     if held and missing:
-        print(f"{options.output}: going on, {held} of {options.count} samples are there")
+        print(f"{options.output}: resuming, {held} of {options.count} samples exist")
     try:
         if missing:
             _draw(
@@ -147,14 +147,14 @@ def _fill(options: Synthesize, recipe: Recipe, sources: Sources) -> int:
         again = "the same command without --overwrite" if options.overwrite else "the same command"
         print(
             f"{'interrupted' if interrupted else 'stopped'}: {data_set.held} of {options.count} samples are "
-            f"kept; {again} goes on with the rest",
+            f"kept; run {again} again to resume",
             file=sys.stderr,
         )
         return 130 if interrupted else 1
     size = sum(entry.bytes for entry in data_set.entries.values())
     print(
         f"{options.output}: {data_set.held} samples in {len(data_set.entries)} shards, {_bytes(size)}"
-        f"{'' if missing else ', all there already'}; described in {CARD}"
+        f"{'' if missing else ', all of which existed'}; described in {CARD}"
     )
     return 0
 
@@ -172,7 +172,7 @@ def _recipe(options: Synthesize) -> Recipe:
     if any(find_spec(package) is None for package in needed):
         raise MissingExtraError("clearpane synthesize", "synthesis")
     if options.renderer != "mitsuba" and options.denoise:
-        raise UsageError("--denoise: only of --renderer mitsuba; the analytic layers have no noise")
+        raise UsageError("--denoise needs --renderer mitsuba; the analytic layers have no noise")
     ranges = SceneRanges() if options.ranges is None else read_ranges(options.ranges)
     if options.renderer == "mitsuba":
         ranges = replace(ranges, polarizer_chance=0.0)
@@ -198,7 +198,7 @@ def _draw(maker: SampleMaker, data_set: DataSet, processes: int) -> None:
 
 
 class _DrawingProgress:
-    """A line for each shard on standard output; a bar on standard error, where that is a terminal."""
+    """Reporter of a data set: a line per shard on standard output, a bar on standard error."""
 
     def __init__(self, held: int, total: int) -> None:
         self._held, self._done, self._total = held, held, total
@@ -235,7 +235,7 @@ class _DrawingProgress:
             yield sample
 
     def report(self, entry: ShardEntry) -> None:
-        """Say that a shard is written, and how long the rest may take."""
+        """Report a written shard and the estimated time left."""
         seconds = (time.monotonic() - self._started) * (self._total - self._done) / (self._done - self._held)
         left = f", about {_duration(seconds)} left" if self._done < self._total else ""
         print(
@@ -246,7 +246,7 @@ class _DrawingProgress:
 
 
 def _command(options: Synthesize, recipe: Recipe) -> str:
-    """Return the command for the data card: all that the samples depend on, folders by name alone."""
+    """Return the command for the data card, with everything the samples depend on; folders by name only."""
     defaults = Recipe()
     stream = recipe.stream
     chosen = {
