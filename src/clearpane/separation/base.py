@@ -1,4 +1,4 @@
-"""The interface of separators, and the registry that finds a model by its name."""
+"""Interface of separators, and the registry of models by name."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -15,15 +15,14 @@ Quality = Literal["fast", "best"]
 
 @runtime_checkable
 class Separator(Protocol):
-    """Splits a photograph into its layers."""
+    """Model that splits a photograph into its layers."""
 
     def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
-        """Separate ``image`` (H x W x 3 float32, sRGB, clipped to [0, 1]) of any size from 16 x 16 up.
+        """Separate ``image`` ([H, W, 3] float32, sRGB, clipped to [0, 1]) of any size from 16 x 16 up.
 
-        The layers are arrays of their own, the caller's to change; ``image`` is left as it is.
-        ``quality="best"`` looks several times, up to six times as long.
-        With ``confidence``, ``Layers.confidence`` is filled, which takes a second look at the picture; it is
-        that of quality "fast".
+        The layers are new arrays that the caller may change; ``image`` is left unchanged. ``quality="best"``
+        runs several forward passes and takes up to six times as long. ``confidence`` fills
+        ``Layers.confidence``, which takes one more forward pass; the map is that of quality "fast".
         """
         ...
 
@@ -32,11 +31,11 @@ class Separator(Protocol):
 class SeparatorOptions:
     """Base class of the models' options; each model adds its fields in a subclass.
 
-    A field without a default must be given. Its metadata may hold "origin": where its value comes from, for
-    the message that asks for it.
+    A field without a default is required. Its metadata may hold "origin": a phrase for the error message that
+    says where the value comes from.
 
     Attributes:
-        maps_confidence: whether the model can fill ``Layers.confidence``.
+        maps_confidence: True if the model can fill ``Layers.confidence``.
     """
 
     maps_confidence: ClassVar[bool] = False
@@ -44,12 +43,12 @@ class SeparatorOptions:
 
 @dataclass(frozen=True)
 class Model:
-    """An entry of the registry. Its modules are imported when they are needed.
+    """Entry of the registry; its modules are imported when needed.
 
     Attributes:
-        options: "module:class" of the model's options, importable without PyTorch.
-        loader: "module:function" that takes these options and returns a separator.
-        extra: the extra that the loader's module needs; None: the base install.
+        options: Path "module:class" of the model's options, importable without PyTorch.
+        loader: Path "module:function" of the function that takes these options and returns a separator.
+        extra: Name of the extra that the loader's module needs; None for the base install.
     """
 
     options: str
@@ -66,16 +65,16 @@ MODELS: dict[str, Model] = {
 
 
 def load_separator(name: str = "compact", options: SeparatorOptions | None = None) -> Separator:
-    """Load a separator once, to be used for many pictures.
+    """Load a separator once, for use with many pictures.
 
     Args:
-        name: a key of `MODELS`.
-        options: an instance of the model's options class; None: the class's defaults.
+        name: Key of `MODELS`.
+        options: Instance of the model's options class; None for the class's defaults.
 
     Raises:
-        ClearpaneError: there is no such model, the options are another model's, or its weights cannot be
+        ClearpaneError: There is no such model, the options belong to another model, or the weights cannot be
             used.
-        MissingExtraError: it needs packages that are not installed.
+        MissingExtraError: A package that the model needs is not installed.
     """
     kind = options_class(name)
     if options is None:
@@ -96,7 +95,7 @@ def options_class(name: str) -> type[SeparatorOptions]:
     """Return the options class of a model.
 
     Raises:
-        ClearpaneError: there is no such model.
+        ClearpaneError: There is no such model.
     """
     if name not in MODELS:
         raise ClearpaneError(f"unknown model {name!r}; known are: {', '.join(MODELS)}")
@@ -107,11 +106,11 @@ def make_options(name: str, given: Mapping[str, Any]) -> SeparatorOptions:
     """Make the options of a model.
 
     Args:
-        name: a key of `MODELS`.
-        given: values by field; the other fields keep their defaults.
+        name: Key of `MODELS`.
+        given: Values by field; all other fields keep their defaults.
 
     Raises:
-        ClearpaneError: there is no such model, it lacks a field that is given or needs one that is not, or a
+        ClearpaneError: There is no such model, it lacks a given field, a required field is missing, or a
             value is out of range.
     """
     kind = options_class(name)
@@ -129,7 +128,7 @@ def make_options(name: str, given: Mapping[str, Any]) -> SeparatorOptions:
 
 
 def embedded_models() -> list[str]:
-    """List the models that the base install can load without any options."""
+    """List the models that the base install can load without options."""
     return [name for name in MODELS if MODELS[name].extra is None and not _required(options_class(name))]
 
 

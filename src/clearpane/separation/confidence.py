@@ -1,14 +1,13 @@
-"""How far the transmission can be believed, pixel by pixel.
+"""Confidence map: the probability that the transmission is right, pixel by pixel.
 
 Two cues, each averaged over the channels and a window of 9 x 9 pixels of the working resolution:
 
 - disagreement: ``|T - T'|``, T' from the mirrored photograph;
-- change: ``|T - I|``; what was not touched was not made up.
+- change: ``|T - I|``; unchanged pixels were not invented.
 
-A logistic model turns their logarithms into the probability that the transmission is within 0.1 of the truth
-(mean absolute error over the channels, sRGB). ``benchmarks/compact/confidence.py`` fitted it to real pairs
-that the network had not seen. That a pixel of I is saturated and that T exceeds I in linear light were tried
-as cues as well: neither told errors on real pairs.
+A logistic model turns their logarithms into the probability that the transmission is within 0.1 of the ground
+truth (mean absolute error over the channels, sRGB). ``benchmarks/compact/confidence.py`` fitted it to real
+pairs that the network had not seen.
 """
 
 import numpy as np
@@ -22,10 +21,10 @@ TOLERANCE = 0.1
 CUES = ("disagreement", "change")
 INTERCEPT = -3.47
 WEIGHTS = (-0.38, -1.09)
-"""The logistic model, one weight for each of :data:`CUES`."""
+"""Logistic model, one weight for each of :data:`CUES`."""
 
 _RADIUS = 4
-# Below this a difference counts as none.
+# Smaller differences count as zero.
 _SMALL = 0.01
 
 
@@ -33,9 +32,9 @@ def cues(photo: np.ndarray, layers: Layers, mirrored: Layers) -> np.ndarray:
     """Return the logarithms of the two cues at each pixel, [H, W, 2].
 
     Args:
-        photo: H x W x 3, sRGB, clipped to [0, 1].
-        layers: of the photograph.
-        mirrored: of the mirrored photograph, mirrored back.
+        photo: [H, W, 3], sRGB, clipped to [0, 1].
+        layers: Layers of the photograph.
+        mirrored: Layers of the mirrored photograph, mirrored back.
     """
     transmission = np.clip(layers.transmission, 0, 1)
     disagreement = np.abs(transmission - np.clip(mirrored.transmission, 0, 1))
@@ -48,10 +47,10 @@ def cues(photo: np.ndarray, layers: Layers, mirrored: Layers) -> np.ndarray:
 def confidence_map(photo: np.ndarray, layers: Layers, mirrored: Layers) -> np.ndarray:
     """Estimate the probability that the transmission is right to :data:`TOLERANCE`.
 
-    The arguments are those of :func:`cues`.
+    For the arguments see :func:`cues`.
 
     Returns:
-        H x W float32 in [0, 1].
+        [H, W] float32 in [0, 1].
     """
     score = INTERCEPT + cues(photo, layers, mirrored) @ np.array(WEIGHTS)
     result: np.ndarray = (1 / (1 + np.exp(-score))).astype(np.float32)

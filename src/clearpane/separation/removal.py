@@ -1,4 +1,4 @@
-"""A photograph's layers in one call."""
+"""Separate a photograph into its layers in one call."""
 
 from pathlib import Path
 
@@ -21,17 +21,18 @@ def remove_reflection(
     """Separate a photograph taken through glass into the scene behind the glass and the reflection on it.
 
     Args:
-        photo: a picture file, or H x W x 3 sRGB values: floating point in [0, 1] (beyond for HDR), or uint8
-            or uint16 over their whole range.
-        quality: ``"best"`` takes the median of four looks at the photograph; it is slower.
-        confidence: also estimate how far each pixel can be believed: ``Layers.confidence``.
-        separator: one from :func:`load_separator`, to load it once for many photographs; None: the default.
+        photo: Picture file, or sRGB values [H, W, 3]: floating point in [0, 1] (beyond for HDR), or uint8 or
+            uint16 over their whole range.
+        quality: ``"best"`` takes the median of four separations; it is slower.
+        confidence: True to also estimate the probability that each pixel is right, ``Layers.confidence``.
+        separator: Separator from :func:`load_separator`, to load it once for many photographs; None for the
+            default.
 
     Returns:
-        The layers, float32, of the photograph's size (upright, as its EXIF orientation asks).
+        The layers, float32, of the photograph's size (upright, as its EXIF orientation states).
 
     Raises:
-        ClearpaneError: the picture cannot be read or separated.
+        ClearpaneError: The picture cannot be read or separated.
     """
     return separate_full_range(separator or load_separator(), _pixels(photo), quality, confidence)
 
@@ -39,24 +40,24 @@ def remove_reflection(
 def separate_full_range(
     separator: Separator, image: np.ndarray, quality: Quality = "fast", confidence: bool = False
 ) -> Layers:
-    """Separate a picture whose values may leave [0, 1], as those of HDR and wide-gamut pictures do.
+    """Separate a picture whose values may leave [0, 1], as in HDR and wide-gamut pictures.
 
-    Separators see C = clip(I, 0, 1). What was cut off is put back in linear light::
+    Separators see C = clip(I, 0, 1). The clipped part is restored in linear light::
 
         T = T_C I / C,   R = R_C I / C    where I > 1 (C is 1 there)
         T = T_C + I                       where I < 0 (C is 0 there)
 
-    A highlight keeps its intensity and is shared between the layers as the clipped one was, so a lamp
-    mirrored in the pane goes to R and a lamp behind it stays in T. Colours outside the gamut stay in T. Both
-    rules are continuous at the ends of the range.
+    A highlight keeps its intensity and is shared between the layers in the proportions of the clipped one, so
+    a lamp mirrored in the pane goes to R and a lamp behind it stays in T. Colours outside the gamut stay in
+    T. Both rules are continuous at the ends of the range.
 
     Args:
-        separator: any separator.
-        image: H x W x 3 float32, sRGB, the curve extended beyond 1 and as an odd function below 0.
-        quality, confidence: see :class:`~clearpane.separation.base.Separator`.
+        separator: Any separator.
+        image: [H, W, 3] float32, sRGB, the curve extended beyond 1 and as an odd function below 0.
+        quality, confidence: Arguments of :class:`~clearpane.separation.base.Separator`.
 
     Raises:
-        ClearpaneError: the picture holds values that are not finite.
+        ClearpaneError: The picture holds values that are not finite.
     """
     lowest, highest = float(image.min()), float(image.max())
     if not (np.isfinite(lowest) and np.isfinite(highest)):

@@ -1,11 +1,11 @@
-"""From a separation at a working resolution to the picture's own, whatever its size.
+"""Apply a separation at a working resolution to a picture of any size.
 
-Separators see the whole picture at about the size they were trained on, so that global context is kept.
-What they found is then described as a local gain and offset on the picture itself, ``T = a I + b``, and
-applied to the full-resolution original: its detail and bit depth stay (He, Sun and Tang, "Guided Image
-Filtering", TPAMI 2013; He and Sun, "Fast Guided Filter", arXiv 1505.00996). There the maps a and b are both
-smooth, which blurs what was found; here a is smooth and b what is left, so that at the working size the
-result is T.
+Separators process the whole picture at about the size they were trained on, which keeps the global context.
+Their result is then expressed as a local gain and offset on the picture itself, ``T = a I + b``, and applied
+to the full-resolution original, so that its detail and bit depth stay (He, Sun and Tang, "Guided Image
+Filtering", TPAMI 2013; He and Sun, "Fast Guided Filter", arXiv 1505.00996). There both maps a and b are
+smooth, which blurs the result; here a is smooth and b is the remainder, so that the result is exactly T at
+the working size.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from PIL import Image
 from clearpane.images.tiling import row_bands
 from clearpane.separation.layers import Layers
 
-# Below this variance (sRGB values squared) a window counts as flat, and the correction as an offset.
+# A window whose variance (sRGB values squared) is lower counts as flat, and its correction as an offset.
 _FLAT_VARIANCE = 1e-4
 _SMALLEST_SIDE = 16
 
@@ -32,7 +32,7 @@ def working_size(height: int, width: int, pixels: int) -> tuple[int, int]:
 
 
 def shrink(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Shrink H x W x 3 float32, clipped to [0, 1], by averaging over areas."""
+    """Shrink [H, W, 3] float32, clipped to [0, 1], by averaging over areas."""
     planes = [
         np.asarray(
             Image.fromarray(np.clip(image[..., c], 0, 1)).resize((width, height), Image.Resampling.BOX)
@@ -43,7 +43,7 @@ def shrink(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
-    """Mean over the (2 radius + 1)^2 window around each place of H x W x C, cut off at the edges."""
+    """Return the mean over the (2 radius + 1)^2 window around each pixel, cut off at edges: [H, W, C]."""
 
     def sums(x: np.ndarray, axis: int) -> np.ndarray:
         length = x.shape[axis]
@@ -61,10 +61,10 @@ def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LocalCorrection:
-    """``layer = gain * image + offset`` for each channel, with maps at the working resolution.
+    """Correction ``layer = gain * image + offset`` for each channel, with maps at the working resolution.
 
     Attributes:
-        gain, offset: h x w x 3 float32.
+        gain, offset: [h, w, 3] float32.
     """
 
     gain: np.ndarray
@@ -74,13 +74,13 @@ class LocalCorrection:
     def fit(
         cls, image: np.ndarray, layer: np.ndarray, radius: int, flat_gain: float = 1.0
     ) -> "LocalCorrection":
-        """Least squares in the window of ``radius`` around each place, averaged over the windows it is in.
+        """Fit by least squares in the window around each pixel, averaged over the windows that contain it.
 
         Args:
-            image, layer: h x w x 3, the picture and one of its layers at the working resolution.
-            radius: of the windows, in pixels; at least 1.
-            flat_gain: of windows in which the picture is flat, so that detail that only the original has
-                goes to this layer in that share: 1 for the scene, 0 for what is reflected.
+            image, layer: [h, w, 3], the picture and one of its layers at the working resolution.
+            radius: Radius of the windows in pixels, at least 1.
+            flat_gain: Gain of windows in which the picture is flat: the share of the original's finer detail
+                that goes to this layer, 1 for the scene, 0 for the reflection.
         """
         mean_image, mean_layer = box_mean(image, radius), box_mean(layer, radius)
         variance = box_mean(image.astype(np.float64) ** 2, radius) - mean_image**2
@@ -90,15 +90,15 @@ class LocalCorrection:
         return cls(box_mean(gain, radius).astype(np.float32), box_mean(offset, radius).astype(np.float32))
 
     def meeting(self, image: np.ndarray, layer: np.ndarray) -> "LocalCorrection":
-        """Return the correction of the same gain that gives ``layer`` for ``image``, without an error.
+        """Return the correction with the same gain that maps ``image`` to ``layer`` exactly.
 
         Args:
-            image, layer: h x w x 3, the picture and one of its layers at the working resolution.
+            image, layer: [h, w, 3], the picture and one of its layers at the working resolution.
         """
         return LocalCorrection(self.gain, (layer - self.gain * image).astype(np.float32))
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """Apply to the full-resolution picture, H x W x 3 float32; it and the layer are clipped to [0, 1]."""
+        """Apply the correction to [H, W, 3] float32 of full resolution; input and layer are clipped."""
         height, width = image.shape[:2]
         result = np.empty_like(image)
         for rows in row_bands(image):
@@ -110,7 +110,7 @@ class LocalCorrection:
 
 
 def _enlarge_plane(plane: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
-    """Enlarge an h x w plane to height x width, bilinear, and return the given rows."""
+    """Enlarge an [h, w] plane to height x width, bilinear, and return the given rows."""
     h, w = plane.shape
     box = (0.0, rows.start * h / height, float(w), rows.stop * h / height)
     picture = Image.fromarray(np.ascontiguousarray(plane))
@@ -119,12 +119,12 @@ def _enlarge_plane(plane: np.ndarray, rows: slice, height: int, width: int) -> n
 
 
 def _enlarge_rows(values: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
-    """Enlarge h x w x 3 to height x width x 3 and return the given rows."""
+    """Enlarge [h, w, 3] to height x width x 3 and return the given rows."""
     return np.stack([_enlarge_plane(values[..., c], rows, height, width) for c in range(3)], axis=-1)
 
 
 def enlarge(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Enlarge an h x w map to height x width, bilinear."""
+    """Enlarge an [h, w] map to height x width, bilinear."""
     result = np.empty((height, width), np.float32)
     for rows in row_bands(result):
         result[rows] = _enlarge_plane(plane, rows, height, width)
@@ -137,14 +137,14 @@ def separate_at_resolution(
     pixels: int,
     radius: int = 1,
 ) -> Layers:
-    """Separate a picture of any size with a function that sees it at up to ``pixels`` pixels.
+    """Separate a picture of any size with a function that takes at most ``pixels`` pixels.
 
     Args:
-        image: H x W x 3 float32, sRGB, clipped to [0, 1].
-        separate: called once, with the picture or a shrunken copy. If the layers come with a confidence,
-            that is enlarged with them.
-        pixels: the working resolution.
-        radius: of the windows that the correction's gain is fitted in, in working pixels.
+        image: [H, W, 3] float32, sRGB, clipped to [0, 1].
+        separate: Function called once, with the picture or a shrunken copy. A confidence map in its result is
+            enlarged with the layers.
+        pixels: Working resolution: number of pixels.
+        radius: Radius of the windows in which the correction's gain is fitted, in working pixels.
 
     Returns:
         Layers of the picture's own size, clipped to [0, 1].
@@ -166,7 +166,7 @@ def separate_at_resolution(
 
 
 def _resize(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """H x W x 3 float32 of any values at another size, bilinear."""
+    """Resize [H, W, 3] float32 of any values, bilinear."""
     planes = [
         np.asarray(
             Image.fromarray(np.ascontiguousarray(values[..., c])).resize(
@@ -179,18 +179,18 @@ def _resize(values: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def separate_enlarged(image: np.ndarray, separate: Callable[[np.ndarray], Layers], scale: float) -> Layers:
-    """Separate a picture as seen ``scale`` times as large.
+    """Separate a picture enlarged by ``scale``.
 
-    What the separation changed is shrunk back and added, ``T = I + shrink(T' - I')``: the picture's own
-    detail stays.
+    The change made by the separation is shrunk back and added, ``T = I + shrink(T' - I')``, so that the
+    picture's own detail stays.
 
     Args:
-        image: h x w x 3 float32, sRGB in [0, 1].
-        separate: called once, with the enlarged picture.
-        scale: 1 or more.
+        image: [h, w, 3] float32, sRGB in [0, 1].
+        separate: Function called once, with the enlarged picture.
+        scale: Factor of the enlargement, at least 1.
 
     Returns:
-        Layers of the picture's own size, not clipped, without a confidence.
+        Layers of the picture's own size, not clipped, without a confidence map.
     """
     height, width = image.shape[:2]
     enlarged = _resize(image, round(height * scale), round(width * scale))

@@ -1,4 +1,4 @@
-"""How much of the reflection goes, and where: between a photograph and its separated layers."""
+"""Set how much of the reflection is removed, and where: blend a photograph with its layers."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def apply_strength(
     mask: np.ndarray | None = None,  # [H, W]
     out: np.ndarray | None = None,  # [H, W, 3]
 ) -> np.ndarray:  # [H, W, 3]
-    """Blend a photograph with its layers, in linear light, as the strength slider of a raw editor does.
+    """Blend a photograph with its layers in linear light, as a raw editor's strength slider does.
 
     With I, T and R the linear values of the photograph, the transmission and the reflection, m the mask and
     s the strength, the result is::
@@ -23,19 +23,19 @@ def apply_strength(
         I + m s (T - I)      for s >= 0
         I + m |s| (R - I)    for s < 0
 
-    so that 1 gives the transmission, 0 the photograph and -1 the reflection alone. Where m s is 0 the pixels
-    of ``image`` come back bit for bit, and where it is 1 those of the layer.
+    so that 1 gives the transmission, 0 the photograph and -1 the reflection alone. Pixels of ``image`` are
+    unchanged, bit for bit, where m s is 0; those of the layer where it is 1.
 
     Args:
-        image: float32, sRGB.
-        layers: the layers of ``image``, of its size.
+        image: Photograph, float32, sRGB.
+        layers: Layers of ``image``, of the same size.
         strength: -1 to 1.
-        mask: float32 in [0, 1], 1 where the photograph may change; None: everywhere.
-        out: where a mixture may be put, ``image`` or a layer itself if need be; None: a new array. What is
-            one of them unmixed is returned as it is.
+        mask: Weights in [0, 1], float32, 1 where the photograph may change; None for everywhere.
+        out: Array for the result, which may be ``image`` or a layer; None for a new array. A result equal to
+            ``image`` or a layer is returned as that array, without a copy.
 
     Raises:
-        ClearpaneError: the strength or the mask's size is wrong.
+        ClearpaneError: The strength or the mask's size is wrong.
     """
     check_strength(strength)
     if mask is not None:
@@ -56,7 +56,7 @@ def apply_strength(
             continue
         weight = np.clip(mask[rows], 0, 1)[..., None] * np.float32(abs(strength))
         blended = _mix_linear(before, after, weight)
-        # Encoding and decoding would move untouched pixels by a rounding error.
+        # Encoding and decoding would change untouched pixels by a rounding error.
         result[rows] = np.where(weight == 0, before, np.where(weight == 1, after, blended))
     return result
 
@@ -71,7 +71,7 @@ def check_strength(strength: float) -> None:
 
 
 def check_mask_size(mask: np.ndarray, image: np.ndarray) -> None:
-    """Raise ClearpaneError unless ``mask`` (H x W) is as large as ``image`` (H x W x 3)."""
+    """Raise ClearpaneError unless ``mask`` ([H, W]) is as large as ``image`` ([H, W, 3])."""
     if mask.shape != image.shape[:2]:
         (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape
         raise ClearpaneError(

@@ -93,7 +93,7 @@ def test_a_hub_that_gives_nothing_is_one_line(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(
-        ClearpaneError, match=r"owner/model: .*cannot be had from the model hub \(no network\)"
+        ClearpaneError, match=r"owner/model: .*cannot be downloaded from the model hub \(no network\)"
     ):
         find_base("owner/model")
 

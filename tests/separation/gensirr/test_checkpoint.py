@@ -131,7 +131,7 @@ def test_another_layout_is_refused_and_nothing_is_run_or_left(layout, tmp_path, 
 
 def test_a_folder_that_is_not_empty_is_left_as_it_is(layout, tmp_path):
     torch.save(layout, tmp_path / "GenSIRR.pt")
-    with pytest.raises(ClearpaneError, match="is there already and not empty"):
+    with pytest.raises(ClearpaneError, match="exists and is not empty"):
         convert(tmp_path / "GenSIRR.pt", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["GenSIRR.pt"]
 

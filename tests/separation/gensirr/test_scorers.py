@@ -86,14 +86,14 @@ def test_nearness_is_what_the_estimator_itself_says(request, pictures, kind, sig
 
 
 def test_a_missing_estimator_is_told_in_one_line(tmp_path):
-    with pytest.raises(ClearpaneError, match="nothing: cannot be had as a depth estimator") as told:
+    with pytest.raises(ClearpaneError, match="nothing: cannot be loaded as a depth estimator") as told:
         DepthEstimator(str(tmp_path / "nothing"), CPU)
     assert "\n" not in str(told.value)
 
 
 def test_an_estimator_of_unknown_sign_is_refused(metres, monkeypatch):
     monkeypatch.setattr(scorers, "_METRES", {"zoedepth"})
-    with pytest.raises(ClearpaneError, match="whether glpn gives depth or its inverse is not known"):
+    with pytest.raises(ClearpaneError, match="it is unknown whether glpn predicts depth or its inverse"):
         DepthEstimator(str(metres), CPU)
 
 

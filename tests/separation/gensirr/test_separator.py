@@ -90,7 +90,7 @@ def test_a_missing_depth_model_turns_branching_off_and_every_result_says_so(trai
     ).separate(photo)
     np.testing.assert_array_equal(layers.transmission, wanted.transmission)
     assert layers.notes[0].startswith("branching is off: ")
-    assert "none: cannot be had as a depth estimator" in layers.notes[0]
+    assert "none: cannot be loaded as a depth estimator" in layers.notes[0]
 
 
 @pytest.mark.parametrize("branching", ["depth", "depth-and-edges"])
@@ -202,7 +202,7 @@ def test_where_nothing_was_reflected_there_is_no_light():
             ),
             "has 9 and 16 channels, the model takes 16 and 16",
         ),
-        (lambda folder: rewrite(folder, base="/nowhere"), "`base` says where the base model of"),
+        (lambda folder: rewrite(folder, base="/nowhere"), "give the base model of"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said(trained, break_it, said):
@@ -239,5 +239,5 @@ def test_numbers_that_are_not_finite_while_sampling_are_said(trained, monkeypatc
     monkeypatch.setattr(
         gensirr.Backbone, "velocity", lambda self, noisy, *rest: torch.full_like(noisy, torch.nan)
     )
-    with pytest.raises(ClearpaneError, match="sampling broke down at step 1 of 2"):
+    with pytest.raises(ClearpaneError, match="sampling diverged at step 1 of 2"):
         separator.separate(picture(32, 32))

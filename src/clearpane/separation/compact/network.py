@@ -1,10 +1,10 @@
-"""The embedded separator's network: a U-Net on space-to-depth pixels, from photograph to both layers.
+"""Network of the embedded separator: a U-Net on space-to-depth pixels that predicts both layers.
 
-The pixels are folded 2 x 2 into channels, so that the work happens at half resolution and below. The two
-upper levels are plain residual convolutions (fastest where the channels are few), the lower ones NAFNet's
-gated blocks (Chen et al., "Simple Baselines for Image Restoration", ECCV 2022), whose channel attention
-averages over the whole picture: exposure and haze are global. On its way down the U-Net is told what the
-picture shows, by the features of a network trained on ImageNet.
+The pixels are folded 2 x 2 into channels, so that all work happens at half resolution and below. The two
+upper levels are plain residual convolutions (fastest with few channels), the lower ones NAFNet's gated blocks
+(Chen et al., "Simple Baselines for Image Restoration", ECCV 2022). Their channel attention averages over the
+whole picture, since exposure and haze are global. The encoder also receives ImageNet features, which
+represent what the picture shows.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from clearpane.separation.compact.features import CHANNELS, ImageNetFeatures
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The network's size.
+    """Size of the network.
 
     Attributes:
-        widths: channels of each level, from half resolution down; each level halves the resolution.
-        encoder_blocks: blocks of each level on the way down (the last entry: the lowest level, once).
-        decoder_blocks: blocks of each level but the lowest on the way up.
-        gated_from: the first level (from 0) built of gated blocks; those above are residual convolutions.
-        features: add ImageNet's features to all levels but the first; there must be five.
+        widths: Channels of each level, from half resolution down; each level halves the resolution.
+        encoder_blocks: Blocks of each level of the encoder; the last entry is the lowest level.
+        decoder_blocks: Blocks of each level of the decoder, without the lowest level.
+        gated_from: First level (from 0) built of gated blocks; those above are residual convolutions.
+        features: True to add ImageNet features to all levels but the first; this needs five levels.
     """
 
     widths: tuple[int, ...] = (32, 64, 128, 256, 320)
@@ -43,13 +43,13 @@ class NetworkConfig:
 
     @property
     def multiple(self) -> int:
-        """Height and width of the input must be multiples of this."""
+        """Number that the input's height and width must be multiples of."""
         result: int = 2 ** len(self.widths)
         return result
 
 
 class ChannelNorm(nn.Module):
-    """Layer normalisation over the channels at each place: B x C x H x W -> the same."""
+    """Layer normalisation over the channels at each pixel: [B, C, H, W] -> [B, C, H, W]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ChannelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise [B, C, H, W] over the channels at each place."""
+        """Normalise [B, C, H, W] over the channels at each pixel."""
         y = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias, 1e-5)
         return y.permute(0, 3, 1, 2)
 
@@ -95,7 +95,7 @@ class GatedBlock(nn.Module):
 
 
 def silenced(convolution: nn.Conv2d) -> nn.Conv2d:
-    """Set a convolution to return zero, so that what it is added to starts as the identity."""
+    """Set a convolution to return zero, so that the sum it is part of starts as the identity."""
     for parameter in convolution.parameters():
         nn.init.zeros_(parameter)
     return convolution
@@ -116,7 +116,7 @@ class ResidualBlock(nn.Module):
 
 
 class CompactNetwork(nn.Module):
-    """Photograph -> (transmission, reflection).
+    """Network that maps a photograph to (transmission, reflection).
 
     At the start of training the transmission is the input and the reflection is black.
     """
@@ -146,8 +146,8 @@ class CompactNetwork(nn.Module):
 
     def forward(
         self,
-        image: Tensor,  # B x 3 x H x W, sRGB in [0, 1]; H and W multiples of config.multiple
-    ) -> tuple[Tensor, Tensor]:  # transmission, reflection: B x 3 x H x W, sRGB, not clipped
+        image: Tensor,  # [B, 3, H, W], sRGB in [0, 1]; H and W multiples of config.multiple
+    ) -> tuple[Tensor, Tensor]:  # transmission, reflection: [B, 3, H, W], sRGB, not clipped
         """Separate photographs into both layers."""
         features = self.features(image) if self.config.features else []
         x = self.stem(F.pixel_unshuffle(image - 0.5, 2))

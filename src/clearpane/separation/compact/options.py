@@ -1,4 +1,4 @@
-"""Options of the embedded separator: there are none."""
+"""Options of the embedded separator, which has none."""
 
 from dataclasses import dataclass
 from typing import ClassVar

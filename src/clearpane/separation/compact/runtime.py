@@ -1,4 +1,4 @@
-"""The embedded separator at work: ONNX Runtime, no PyTorch."""
+"""The embedded separator, run by ONNX Runtime without PyTorch."""
 
 import os
 from dataclasses import replace
@@ -16,31 +16,31 @@ from clearpane.separation.layers import Layers
 from clearpane.separation.resolution import separate_at_resolution, separate_enlarged
 
 WEIGHTS = Path(__file__).parent / "weights" / "compact.onnx"
-# Larger pictures are seen shrunken, and corrected at their own resolution.
+# Larger pictures are shrunk for the network; its result corrects them at their own resolution.
 WORKING_PIXELS = 1 << 20
 _SMALLEST_SIDE = 16
-# At which sizes quality "best" looks again.
+# Scales of the additional forward passes of quality "best".
 _SMALLER, _LARGER = 0.75, 1.25
 
 
 class CompactSeparator:
-    """The network that ships with the package, for CPUs.
+    """Network that ships with the package, for CPUs.
 
-    It is trained towards the scene with the glass away, so ``Layers.transmission`` has that brightness.
+    It is trained towards the scene without the glass, so ``Layers.transmission`` has that brightness.
 
     Args:
-        weights: the ONNX file.
-        threads: CPU threads; None: as many as the process may use.
+        weights: The ONNX file.
+        threads: Number of CPU threads; None for all that the process may use.
 
     Raises:
-        ClearpaneError: the weights are missing or damaged.
+        ClearpaneError: The weights are missing or damaged.
     """
 
     def __init__(self, weights: Path = WEIGHTS, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or _default_threads()
         options.log_severity_level = 3
-        options.enable_mem_pattern = False  # with the setting below, gives memory back between pictures
+        options.enable_mem_pattern = False  # with the setting below, frees memory between pictures
         if not weights.is_file():
             raise ClearpaneError(f"{weights}: the separator's weights are missing; install clearpane again")
         try:
@@ -50,15 +50,15 @@ class CompactSeparator:
             self._run_options = onnxruntime.RunOptions()
             self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
             self._multiple = int(self._session.get_modelmeta().custom_metadata_map["multiple"])
-        except Exception as error:  # the runtime's own exceptions share no base class
+        except Exception as error:  # the runtime's exceptions share no base class
             reason = str(error).splitlines()[0]
             raise ClearpaneError(f"{weights}: the separator's weights cannot be loaded ({reason})") from error
 
     def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
-        """See :meth:`clearpane.separation.base.Separator.separate`. Values outside [0, 1] are clipped.
+        """Separate a picture, clipped to [0, 1]; see `clearpane.separation.base.Separator.separate`.
 
         Raises:
-            ClearpaneError: the picture is smaller than 16 pixels on a side.
+            ClearpaneError: The picture is smaller than 16 pixels on a side.
         """
         if image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"image: expected H x W x 3, got {image.shape}")
@@ -79,7 +79,7 @@ class CompactSeparator:
         mirrored = self._mirrored(image)
         layers = plain
         if quality == "best":
-            # A picture too small for it is seen at its own size once more.
+            # A picture too small for this scale gets another pass at its own size.
             pixels = round(_SMALLER**2 * image.shape[0] * image.shape[1])
             smaller = separate_at_resolution(image, self._network, pixels)
             larger = separate_enlarged(np.clip(image, 0, 1), self._network, _LARGER)
@@ -93,7 +93,7 @@ class CompactSeparator:
         )
 
     def _network(self, image: np.ndarray) -> Layers:
-        """One pass over h x w x 3 of any size."""
+        """Run one forward pass on [h, w, 3] of any size."""
         height, width = image.shape[:2]
         pad = ((0, -height % self._multiple), (0, -width % self._multiple), (0, 0))
         padded = np.pad(np.clip(image, 0, 1), pad, mode="edge").transpose(2, 0, 1)[None]
@@ -115,19 +115,19 @@ def load_compact(options: CompactOptions) -> CompactSeparator:
     """Load the embedded separator.
 
     Raises:
-        ClearpaneError: the weights are missing or damaged.
+        ClearpaneError: The weights are missing or damaged.
     """
     return CompactSeparator()
 
 
 def _median_of_four(values: list[np.ndarray]) -> np.ndarray:
-    """Return the mean of the middle two at each place, so that one pass that removes too much is ignored."""
+    """Return the mean of the middle two values per pixel, which ignores one pass that removes too much."""
     middle: np.ndarray = (sum(values) - np.maximum.reduce(values) - np.minimum.reduce(values)) / 2
     return middle
 
 
 def _default_threads() -> int:
-    """0, the runtime's own choice: the machine's cores. Where the process may use fewer, that number."""
+    """Return 0, the runtime's default (all cores), or the number of cores if the process may use fewer."""
     if not hasattr(os, "sched_getaffinity"):  # Linux only
         return 0
     usable = len(os.sched_getaffinity(0))

@@ -1,1 +1,1 @@
-"""Separators built on FLUX.1 Kontext, an image editor by flow matching (needs the extra [flux])."""
+"""Separators built on FLUX.1 Kontext, a flow-matching image editor (needs the extra [flux])."""

@@ -1,9 +1,9 @@
-"""FLUX.1 Kontext as we use it: pictures to latents and back, and the velocity that its transformer predicts.
+"""FLUX.1 Kontext: encode pictures, decode latents, predict the transformer's velocity.
 
-Flow matching (Lipman et al. 2023, eq. 22): between a picture's latents x and noise e lie
-``x_s = (1 - s) x + s e``, 0 <= s <= 1; the transformer predicts the velocity ``e - x``. Kontext (arXiv
-2506.15742) sees the latents of the picture to edit as further tokens beside the noisy ones, told apart by the
-first of the three numbers of their positions.
+Flow matching (Lipman et al. 2023, eq. 22) interpolates between a picture's latents x and noise e: ``x_s = (1
+- s) x + s e``, 0 <= s <= 1; the transformer predicts the velocity ``e - x``. Kontext (arXiv 2506.15742)
+appends the latents of the picture to edit as further tokens, which differ in the first of their three
+position numbers.
 """
 
 import math
@@ -16,19 +16,19 @@ from torch import Tensor
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 DEFAULT_GUIDANCE = 2.5
-"""What FLUX.1 Kontext's authors recommend for its distilled guidance."""
+"""Value that FLUX.1 Kontext's authors recommend for its distilled guidance."""
 
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """The parts of a FluxKontextPipeline that work on pictures; those for text are left out.
+    """Parts of a FluxKontextPipeline that process pictures; those for text are left out.
 
-    Latents are B x C x h x w, shifted and scaled to about unit variance, an n-th of the picture's size, where
-    n is the VAE's; two by two of them are one token.
+    Latents are [B, C, h, w], shifted and scaled to about unit variance. Pictures are larger by the VAE's
+    factor. A token is a block of 2 x 2 latents.
 
     Attributes:
-        transformer, vae, scheduler: of the diffusers classes that FLUX.1 Kontext is stored as.
-        device: where pictures and latents lie; offloaded parts come there when they work.
+        transformer, vae, scheduler: Instances of the diffusers classes that FLUX.1 Kontext is stored as.
+        device: Device of pictures and latents; offloaded parts move there while they work.
     """
 
     transformer: FluxTransformer2DModel
@@ -38,12 +38,12 @@ class Backbone:
 
     @property
     def multiple(self) -> int:
-        """What heights and widths of pictures are multiples of, in pixels: the side of a token."""
+        """Side of a token in pixels; heights and widths of pictures must be multiples of it."""
         result: int = 2 * 2 ** (len(self.vae.config.block_out_channels) - 1)
         return result
 
     def shift(self, tokens: int) -> float:
-        """How far sampling leans towards noise, ``exp(mu)``, mu linear in the number of tokens (FLUX.1)."""
+        """Return the shift of sampling towards noise, ``exp(mu)``; mu is linear in ``tokens`` (FLUX.1)."""
         config = self.scheduler.config
         if not config.use_dynamic_shifting:
             return float(config.shift)
@@ -53,10 +53,10 @@ class Backbone:
         return math.exp(config.base_shift + slope * (tokens - config.base_image_seq_len))
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """Latents of pictures, the mean of the VAE's posterior.
+        """Encode pictures as latents, the mean of the VAE's posterior.
 
         Args:
-            pictures: B x 3 x H x W, sRGB in [0, 1], H and W multiples of ``multiple``.
+            pictures: [B, 3, H, W], sRGB in [0, 1], H and W multiples of ``multiple``.
         """
         posterior = self.vae.encode((2 * pictures - 1).to(self.device, self.vae.dtype)).latent_dist
         config = self.vae.config
@@ -64,7 +64,7 @@ class Backbone:
         return result
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures of latents, B x 3 x H x W, sRGB, not clipped to [0, 1]."""
+        """Decode latents to pictures [B, 3, H, W], sRGB, not clipped to [0, 1]."""
         config = self.vae.config
         unscaled = latents.to(self.vae.dtype) / config.scaling_factor + config.shift_factor
         result: Tensor = (self.vae.decode(unscaled).sample + 1) / 2
@@ -76,11 +76,11 @@ class Backbone:
         """Predict the velocity ``e - x``, as latents.
 
         Args:
-            noisy: B x C x h x w, latents x_s.
-            reference: B x C x h' x w', latents of the picture to edit.
-            sigma: [B], s, the share of noise.
-            task: what to do.
-            guidance: the scale that FLUX's distilled guidance is told; ignored by models without it.
+            noisy: [B, C, h, w], latents x_s.
+            reference: [B, C, h', w'], latents of the picture to edit.
+            sigma: [B], s in [0, 1].
+            task: Task embedding.
+            guidance: Scale of FLUX's distilled guidance; ignored by models without it.
         """
         count = len(noisy)
         task = task.expand(count)
@@ -102,7 +102,7 @@ class Backbone:
 
 
 def pack(latents: Tensor) -> Tensor:
-    """Two by two latents to a token: B x C x h x w -> B x (h w / 4) x 4 C, channels outside."""
+    """Pack blocks of 2 x 2 latents into tokens: [B, C, h, w] -> [B, h w / 4, 4 C], channels outermost."""
     batch, channels, height, width = latents.shape
     blocks = latents.reshape(batch, channels, height // 2, 2, width // 2, 2)
     return blocks.permute(0, 2, 4, 1, 3, 5).reshape(batch, height * width // 4, 4 * channels)
@@ -116,7 +116,7 @@ def unpack(tokens: Tensor, height: int, width: int) -> Tensor:
 
 
 def _positions(latents: Tensor, first: int) -> Tensor:
-    """[tokens, 3] float32: ``first``, the row and the column of each token. bfloat16 ends at 256."""
+    """Return the positions of tokens, [tokens, 3] float32: ``first``, row, column. bfloat16 ends at 256."""
     height, width = latents.shape[-2] // 2, latents.shape[-1] // 2
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     positions = torch.stack([torch.full_like(rows, first), rows, columns], dim=-1)

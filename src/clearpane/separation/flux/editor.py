@@ -1,4 +1,4 @@
-"""What separators by an image editor share: small pictures in, the photograph's own size and detail out."""
+"""Base of separators built on an image editor: edit a small copy, restore size and detail."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -18,23 +18,23 @@ from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.separation.layers import Layers
 from clearpane.separation.resolution import shrink, working_size
 
-# Looks that quality "best" takes the mean of.
+# Number of forward passes that quality "best" averages.
 _LOOKS = 4
 
 
 class EditorSeparator(ABC):
-    """Separates photographs by what an image editor makes of them.
+    """Separator that runs an image editor on a photograph.
 
     Args:
-        backbone: with what was trained in it.
-        task: what it is told.
-        side: a photograph is seen at up to ``side * side`` pixels.
-        sampling: steps, seed, guidance.
-        on_step: called after each step of a picture with how many are done, and of how many.
+        backbone: Base model with the trained weights loaded.
+        task: Task embedding.
+        side: Side in pixels of the square whose area the photograph is resized to, at most.
+        sampling: Steps, random seed and guidance.
+        on_step: Function called after each step with the number of steps done and their total.
     """
 
     name: ClassVar[str]
-    """What errors call it."""
+    """Name of the separator in error messages."""
 
     def __init__(
         self,
@@ -51,14 +51,14 @@ class EditorSeparator(ABC):
         self._on_step = on_step
 
     def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
-        """See :meth:`clearpane.separation.base.Separator.separate`; the same seed gives the same layers.
+        """Separate a picture; the same seed gives the same layers. See `Separator.separate`.
 
-        ``quality="best"`` takes the mean over four seeds, at four times the time; there is nothing to be had
-        by it where no noise is drawn.
+        ``quality="best"`` takes the mean over four seeds, in four times the time; without noise it has no
+        effect.
 
         Raises:
-            ClearpaneError: a confidence is asked for, which only the compact separator has; sampling broke
-                down; or memory ran out.
+            ClearpaneError: A confidence map is requested, which only the compact separator has; sampling
+                diverged; or memory ran out.
         """
         if confidence:
             raise ClearpaneError(f"{self.name} has no confidence map; `confidence` goes with `model=compact`")
@@ -75,9 +75,9 @@ class EditorSeparator(ABC):
 
     @torch.no_grad()
     def look(self, image: np.ndarray, index: int = 0, count: int = 1) -> Sequence[np.ndarray]:
-        """Return the photograph as the VAE reproduces it, T, and R if painted, each [h, w, 3] like ``image``.
+        """Run the editor once. Return I as the VAE reproduces it, T, and R if predicted, each [h, w, 3].
 
-        It is the ``index``-th of ``count`` looks, which differ in their noise.
+        This is pass ``index`` of ``count``; passes differ in their noise.
         """
         height, width = image.shape[:2]
         multiple = self._backbone.multiple
@@ -88,7 +88,7 @@ class EditorSeparator(ABC):
         made = self._edit(photo, index, lambda: self._on_step(next(done), count * steps))
         if not all(x.isfinite().all() for x in made):
             raise ClearpaneError(
-                "the VAE's picture is not finite; its weights may be damaged, or `precision` too coarse for "
+                "the VAE's result is not finite; its weights may be damaged, or `precision` too coarse for "
                 "them"
             )
         cut = (x[0, :, :height, :width].float().clamp(0, 1) for x in made)
@@ -104,8 +104,8 @@ class EditorSeparator(ABC):
 
     @abstractmethod
     def _edit(self, photo: Tensor, index: int, on_step: Callable[[], None]) -> Sequence[Tensor]:
-        """1 x 3 x h x w pictures: the photograph through the VAE, and what is made of it."""
+        """Return [1, 3, h, w] pictures: the photograph through the VAE, and the predicted layers."""
 
     @abstractmethod
     def _compose(self, image: np.ndarray, seen: np.ndarray, *made: np.ndarray) -> Layers:
-        """Layers of the photograph's own size from the small pictures."""
+        """Make layers of the photograph's own size from the small pictures."""

@@ -1,4 +1,4 @@
-"""Directories of models: their parts, whether they are whole, their fingerprints and parameter counts."""
+"""Directories of models: check their parts, fingerprint them, count their parameters."""
 
 import hashlib
 import json
@@ -19,15 +19,15 @@ TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 _PIPELINE = "FluxKontextPipeline"
 
 
-# Of each end of a file, for the fingerprint.
+# Bytes hashed at each end of a file for the fingerprint.
 _SAMPLED = 2**20
 
 
 def check_directory(base: Path, parts: tuple[str, ...] = PICTURE_PARTS) -> None:
-    """See that a directory is a FluxKontextPipeline with all files of the given parts.
+    """Check that a directory is a FluxKontextPipeline with all files of the given parts.
 
     Raises:
-        ClearpaneError: it is something else, or files are missing.
+        ClearpaneError: The directory holds something else, or files are missing.
     """
     index = base / "model_index.json"
     if not base.is_dir():
@@ -42,7 +42,7 @@ def check_directory(base: Path, parts: tuple[str, ...] = PICTURE_PARTS) -> None:
 
 
 def check_part(folder: Path) -> None:
-    """Raise ClearpaneError where one part of a pipeline is not whole: its configuration and safetensors."""
+    """Raise ClearpaneError if a part of a pipeline lacks its configuration or safetensors."""
     missing = _missing_files(folder)
     if missing:
         raise ClearpaneError(
@@ -69,8 +69,8 @@ def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object.
 
     Raises:
-        FileNotFoundError: it is missing.
-        ClearpaneError: it is damaged.
+        FileNotFoundError: The file is missing.
+        ClearpaneError: The file is damaged.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -84,13 +84,13 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS) -> Path:
-    """Find the directory of a base model: a local one, or that of a hub name (``owner/name``), downloaded.
+    """Find the directory of a base model: a local one, or a hub name (``owner/name``), downloaded.
 
     Args:
-        parts: what must be there, or is fetched.
+        parts: Names of the parts to require or download.
 
     Raises:
-        ClearpaneError: there is no such directory, and the hub does not give one.
+        ClearpaneError: There is no such directory, and it cannot be downloaded.
     """
     path = Path(base)
     if path.exists() or base.count("/") != 1 or base.startswith((".", "/", "~")):
@@ -101,9 +101,9 @@ def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS) -> Path:
     wanted = ["model_index.json", *(f"{part}/*" for part in parts)]
     try:
         path = Path(snapshot_download(base, allow_patterns=wanted))
-    except Exception as error:  # of the network, the hub, the file system: they share no base class
+    except Exception as error:  # of the network, the hub or the file system: no common base class
         raise ClearpaneError(
-            f"{base}: no directory of that name, and it cannot be had from the model hub "
+            f"{base}: no directory of that name, and it cannot be downloaded from the model hub "
             f"({first_line(error)})"
         ) from error
     check_directory(path, parts)
@@ -111,15 +111,15 @@ def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS) -> Path:
 
 
 def base_fingerprint(base: Path) -> str:
-    """Return what identifies a base model: the `folder_fingerprint` of its transformer and of its VAE."""
+    """Return a base model's identity: the `folder_fingerprint` of its transformer and of its VAE."""
     return " ".join(folder_fingerprint(base / part) for part in ("transformer", "vae"))
 
 
 def folder_fingerprint(folder: Path) -> str:
     """Hash a model's directory: its configuration and both ends of each weights file.
 
-    The first and the last megabyte of each file and its length are taken: reading all of 24 GB would take
-    longer than separating a photograph.
+    Only the first and last megabyte of each file and its length are hashed: reading all of 24 GB would take
+        longer than separating a photograph.
     """
     digest = hashlib.sha256((folder / "config.json").read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
@@ -133,15 +133,15 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def absolute_base(base: str) -> str:
-    """Return a base model's name to remember: an absolute directory, or a hub name unchanged."""
+    """Return a base model's name for storage: an absolute directory, or a hub name unchanged."""
     return str(Path(base).resolve()) if Path(base).is_dir() else base
 
 
 def count_parameters(folder: Path) -> int:
-    """Parameters of one part of a base model, read from the heads of its files; nothing is loaded.
+    """Count the parameters of one part of a base model from the headers of its files, without loading it.
 
     Raises:
-        ClearpaneError: a file is damaged.
+        ClearpaneError: A file is damaged.
     """
     total = 0
     for path in folder.glob("*.safetensors"):

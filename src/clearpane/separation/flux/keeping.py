@@ -1,4 +1,4 @@
-"""What an editor changed, brought to the photograph itself: its detail stays, so do untouched pixels."""
+"""Transfer an editor's changes to the full-size photograph, so that detail and untouched pixels stay."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from clearpane.separation.resolution import LocalCorrection, box_mean, enlarge
 UNTOUCHED = (0.01, 0.03)
 """Limits of `keep_untouched`; measured in docs/figures/panel.md."""
 WINDOW = 2
-"""Reach in pixels of the windows in which local gain and offset are found."""
+"""Radius in pixels of the windows in which local gain and offset are fitted."""
 
 
 def keep_untouched(
@@ -17,18 +17,18 @@ def keep_untouched(
     transmission: np.ndarray,
     limits: tuple[float, float] = UNTOUCHED,
 ) -> np.ndarray:
-    """T at the photograph's own resolution; where it does not differ, the photograph's own pixels.
+    """Return T at the photograph's own resolution; unchanged pixels are the photograph's own.
 
-    A VAE softens what it shows. T is therefore compared with the photograph as the same VAE shows it: the
-    local gain and offset between those two is what the glass did, and is applied to the photograph itself.
+    A VAE softens its pictures. T is therefore compared with the photograph after the same VAE: the local gain
+        and offset between the two is the effect of the glass, which is then applied to the photograph itself.
 
     Args:
-        image: H x W x 3, the photograph.
-        seen: h x w x 3, the photograph through the VAE.
-        transmission: h x w x 3, T through the VAE.
-        limits: a difference below the first is none, from the second on it is taken whole, between them in
-            part; sRGB, the mean over 5 x 5 pixels of T and the channels. A change of a single pixel by less
-            than 0.25 is therefore none.
+        image: [H, W, 3], the photograph.
+        seen: [h, w, 3], the photograph through the VAE.
+        transmission: [h, w, 3], T through the VAE.
+        limits: Two differences, sRGB, mean over 5 x 5 pixels and the channels: below the first, T counts as
+            unchanged; from the second on, the change is applied in full; between them, in part. A change of a
+            single pixel by less than 0.25 therefore counts as none.
     """
     result = LocalCorrection.fit(seen, transmission, WINDOW).apply(image)
     change = box_mean(np.abs(transmission - seen).mean(axis=2, keepdims=True), WINDOW)[..., 0]

@@ -1,4 +1,4 @@
-"""A base model from its directory: checked, then loaded, quantised or offloaded as the machine needs it."""
+"""Load a base model from its directory, checked, and quantised or offloaded as requested."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,19 +26,19 @@ from clearpane.separation.flux.memory import BackboneSize, removal_bytes
 from clearpane.separation.flux.options import Precision
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
-# Tokens that diffusers pads the text of FLUX.1 to; smaller models say less in their tokenizer.
+# Number of tokens that diffusers pads FLUX.1's text to; smaller models state fewer in their tokenizer.
 _TEXT_LENGTH = 512
 
 
 @dataclass(frozen=True)
 class Loading:
-    """How a base model is held.
+    """Settings for loading a base model.
 
     Attributes:
-        precision: of the transformer's weights; ``8bit`` and ``nf4`` (four bits) need bitsandbytes and
-            compute in bfloat16. The VAE is never quantised.
-        device: "cuda", "mps" or "cpu"; None: the first of them that this computer has.
-        offload: keep the transformer in main memory, and on the GPU only the block at work: slower.
+        precision: Number format of the transformer's weights; ``8bit`` and ``nf4`` (four bits) need
+            bitsandbytes and compute in bfloat16. The VAE is never quantised.
+        device: "cuda", "mps" or "cpu"; None for the first of them that this computer has.
+        offload: True to keep the transformer in main memory and move one block at a time to the GPU: slower.
     """
 
     precision: Precision = "bfloat16"
@@ -47,11 +47,11 @@ class Loading:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What is computed in."""
+        """Data type of the computation."""
         return torch.float32 if self.precision == "float32" else torch.bfloat16
 
     def find_device(self) -> torch.device:
-        """Return the device to compute on; see the attribute."""
+        """Return the device to compute on; see the attribute ``device``."""
         if self.device:
             return torch.device(self.device)
         if torch.cuda.is_available():
@@ -60,15 +60,14 @@ class Loading:
 
 
 def load_backbone(base: Path, loading: Loading, vae_folder: Path | None = None) -> Backbone:
-    """Load what works on pictures.
+    """Load the parts of a base model that process pictures.
 
     Args:
-        vae_folder: directory of another VAE than the base's.
+        vae_folder: Directory of a VAE to use instead of the base's.
 
     Raises:
-        ClearpaneError: the directory is not complete, a file is damaged, or the device is not there or has
-            not the memory.
-        MissingExtraError: bitsandbytes is missing.
+        ClearpaneError: The directory is incomplete, a file is damaged, or the device does not exist or has
+            too little memory. MissingExtraError: bitsandbytes is not installed.
     """
     check_directory(base)
     if vae_folder:
@@ -100,13 +99,13 @@ def load_backbone(base: Path, loading: Loading, vae_folder: Path | None = None) 
             transformer.enable_group_offload(
                 device, torch.device("cpu"), offload_type="block_level", num_blocks_per_group=1
             )
-        elif not quantised:  # bitsandbytes has put it on the GPU
+        elif not quantised:  # bitsandbytes has already moved it to the GPU
             transformer.to(device)
     except ImportError as error:
         raise MissingExtraError(f"`precision={loading.precision}`", "flux") from error
     except torch.OutOfMemoryError as error:
         raise out_of_memory(device) from error
-    except Exception as error:  # of safetensors, diffusers, the device, the file system
+    except Exception as error:  # of safetensors, diffusers, the device or the file system
         raise ClearpaneError(f"{base}: cannot be loaded ({first_line(error)})") from error
     if 4 * vae.config.latent_channels != transformer.config.in_channels:
         raise ClearpaneError(
@@ -117,22 +116,22 @@ def load_backbone(base: Path, loading: Loading, vae_folder: Path | None = None) 
 
 
 def load_vae(base: Path) -> AutoencoderKL:
-    """Load the VAE of a base model alone, in float32 and on the processor.
+    """Load only the VAE of a base model, in float32, on the CPU.
 
     Raises:
-        ClearpaneError: a file is missing or damaged.
+        ClearpaneError: A file is missing or damaged.
     """
     check_directory(base, ("vae",))
     try:
         return AutoencoderKL.from_pretrained(
             base / "vae", dtype=torch.float32, local_files_only=True, use_safetensors=True
         )
-    except Exception as error:  # of safetensors, diffusers, the file system
+    except Exception as error:  # of safetensors, diffusers or the file system
         raise ClearpaneError(f"{base}: cannot be loaded ({first_line(error)})") from error
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory of a device that is free now; the processor's is main memory."""
+    """Return the free memory of a device in bytes; for the CPU, free main memory."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
@@ -142,10 +141,10 @@ REMOVAL_REMEDY = "clearpane doctor with the same `model` says which `precision` 
 
 
 def check_memory(needed: int, device: torch.device, side: int, remedy: str = REMOVAL_REMEDY) -> None:
-    """Raise ClearpaneError where a device has not the memory, before anything is loaded.
+    """Raise ClearpaneError if a device has too little memory, before anything is loaded.
 
     Args:
-        remedy: what to do.
+        remedy: Advice for the message.
     """
     if needed > (free := free_bytes(device)):
         raise ClearpaneError(
@@ -157,12 +156,12 @@ def check_memory(needed: int, device: torch.device, side: int, remedy: str = REM
 def check_removal_memory(
     size: BackboneSize, loading: Loading, side: int, pictures: int = 3, candidates: int = 1
 ) -> None:
-    """Raise ClearpaneError where the device, or with offloading main memory, will not do for a photograph.
+    """Raise ClearpaneError if the device, or main memory when offloading, is too small for a photograph.
 
     Args:
-        size: of the base model.
-        side: the photograph is seen at up to ``side * side`` pixels.
-        pictures, candidates: see `removal_bytes`.
+        size: Size of the base model.
+        side: Side in pixels of the square whose area the photograph is resized to, at most.
+        pictures, candidates: See `removal_bytes`.
     """
     on_device, whole = (
         removal_bytes(size, loading.precision, side, offload, pictures, candidates)
@@ -170,12 +169,12 @@ def check_removal_memory(
     )
     fewer = "; so do fewer `candidates`" if candidates > 1 else ""
     check_memory(on_device, loading.find_device(), side, REMOVAL_REMEDY + fewer)
-    if loading.offload:  # the whole of it waits there
+    if loading.offload:  # all weights stay in main memory
         check_memory(whole, torch.device("cpu"), side)
 
 
 def out_of_memory(device: torch.device) -> ClearpaneError:
-    """Make the error for memory that ran out despite the check."""
+    """Make the error for memory that ran out although the check passed."""
     return ClearpaneError(f"the memory of {device} is not enough; {REMOVAL_REMEDY}")
 
 
@@ -188,11 +187,11 @@ def _quantisation(precision: Precision) -> BitsAndBytesConfig | None:
 
 
 def encode_text(base: Path, sentence: str) -> TaskEmbedding:
-    """Encode a sentence with the base's text encoders, which are loaded for it and let go again.
+    """Encode a sentence with the base's text encoders, which are loaded and freed again.
 
     Raises:
-        ClearpaneError: the directory lacks them, a file is damaged, main memory will not do, or the sentence
-            is too long for them.
+        ClearpaneError: The directory lacks the encoders, a file is damaged, main memory is too small, or the
+            sentence is too long.
     """
     check_directory(base, TEXT_PARTS)
     needed = 2 * sum(count_parameters(base / part) for part in TEXT_PARTS[:2])
@@ -210,7 +209,7 @@ def encode_text(base: Path, sentence: str) -> TaskEmbedding:
             local_files_only=True,
             use_safetensors=True,
         )
-    except Exception as error:  # of safetensors, diffusers, transformers, the file system
+    except Exception as error:  # of safetensors, diffusers, transformers or the file system
         raise ClearpaneError(f"{base}: cannot be loaded ({first_line(error)})") from error
     length = min(pipeline.tokenizer_2.model_max_length, _TEXT_LENGTH)
     needed = len(pipeline.tokenizer_2.encode(sentence, verbose=False))

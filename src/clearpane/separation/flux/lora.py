@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685) of the transformer, in the files that diffusers reads.
+"""Low-rank adapters (LoRA, arXiv 2106.09685) of the transformer, in diffusers' file format.
 
 ``W' = W + (alpha / rank) B A``; B starts at 0, so an untrained adapter changes nothing.
 """
@@ -20,7 +20,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
-"""What diffusers calls it, and looks for in a directory."""
+"""File name that diffusers looks for in a directory."""
 
 ADAPTER = "default"
 
@@ -31,15 +31,15 @@ TARGETS = {
         *("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2", "proj_mlp", "proj_out"),
     ),
 }
-"""The layers that an adapter may change, by the name of the choice."""
+"""Patterns of the layers that an adapter may change, by the choice's name."""
 
 
 def add_lora(transformer: FluxTransformer2DModel, rank: int, targets: str) -> dict[str, nn.Parameter]:
     """Freeze a transformer and add an adapter to it.
 
     Args:
-        rank: of the adapter; alpha is the same, so that their quotient is 1.
-        targets: a key of :data:`TARGETS`.
+        rank: Rank of the adapter; alpha equals it, so that their quotient is 1.
+        targets: Key of :data:`TARGETS`.
 
     Returns:
         The adapter's parameters by their names in the transformer.
@@ -58,10 +58,10 @@ def add_lora(transformer: FluxTransformer2DModel, rank: int, targets: str) -> di
 
 
 def train_in_float32(transformer: FluxTransformer2DModel) -> None:
-    """Keep an adapter in float32; the transformer is to be run under autocast, unless it is float32 itself.
+    """Keep an adapter in float32; run the transformer under autocast unless it is itself float32.
 
-    Its layers then take what they are given. As peft makes them, each would enlarge its input to float32 and
-    keep that for the way back: half as much memory again, for nothing that autocast leaves of it.
+    The adapter's layers then take their input as it is. As peft makes them, each would convert its input to
+    float32 and keep that for the backward pass: half as much memory again, with no effect under autocast.
     """
     for layer in transformer.modules():
         if isinstance(layer, BaseTunerLayer):
@@ -82,8 +82,8 @@ def save_lora(path: Path, weights: Mapping[str, Tensor], transformer: FluxTransf
 
     Args:
         path: :data:`LORA_FILE` in some folder.
-        weights: by their names in the transformer, as :func:`add_lora` gives them, or averaged ones.
-        transformer: whose adapter it is.
+        weights: Weights by their names in the transformer, as from :func:`add_lora`, or averaged ones.
+        transformer: Transformer that the adapter belongs to.
     """
     state = get_peft_model_state_dict(transformer, state_dict=dict(weights), adapter_name=ADAPTER)
     with atomic_path(path, overwrite=True) as temporary:
@@ -96,11 +96,11 @@ def save_lora(path: Path, weights: Mapping[str, Tensor], transformer: FluxTransf
 
 
 def load_lora(transformer: FluxTransformer2DModel, path: Path, rank: int) -> None:
-    """Put an adapter of a given rank into a transformer.
+    """Load an adapter of a given rank into a transformer.
 
     Raises:
-        ClearpaneError: the file is missing, damaged or incomplete, holds no adapter, or one of another base
-            or rank.
+        ClearpaneError: The file is missing, damaged or incomplete, holds no adapter, or one of another base
+            model or rank.
     """
     if not path.is_file():
         raise ClearpaneError(
@@ -114,16 +114,14 @@ def load_lora(transformer: FluxTransformer2DModel, path: Path, rank: int) -> Non
         raise ClearpaneError(f"{path}: damaged, cannot be read as an adapter ({error})") from error
     _check_adapter(transformer, tensors, path, rank)
     if stored is not None and stored.get("transformer.r") != rank:
-        raise ClearpaneError(
-            f"{path}: says of itself that its rank is {stored.get('transformer.r')}, not {rank}"
-        )
+        raise ClearpaneError(f"{path}: its metadata give rank {stored.get('transformer.r')}, not {rank}")
     transformer.load_lora_adapter(tensors, prefix="transformer", adapter_name=ADAPTER, metadata=stored)
 
 
 def _check_adapter(
     transformer: FluxTransformer2DModel, tensors: dict[str, Tensor], path: Path, rank: int
 ) -> None:
-    """Raise ClearpaneError where an adapter is not whole, or not of this transformer's sizes or this rank."""
+    """Raise ClearpaneError if an adapter is incomplete, or does not fit this transformer or this rank."""
     layers = dict(transformer.named_modules())
     matrices: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():

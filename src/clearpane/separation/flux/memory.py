@@ -1,9 +1,9 @@
-"""How much memory a base model needs, worked out before anything of it is loaded.
+"""Estimate the memory that a base model needs, before anything is loaded.
 
 The largest sum of tensors alive at once in the transformer is ``c N w b``: N tokens, w its width, b bytes a
-number. Measured on small transformers of the same class by following every tensor
+number. Measured on small transformers of the same class by tracking every tensor
 (``benchmarks/flux/flux_cost.py``), c is 20 for a prediction; a training step that keeps each block's input
-and computes the rest again needs 34 and one for each block.
+and recomputes the rest needs 34, plus one for each block.
 """
 
 from dataclasses import dataclass
@@ -14,27 +14,27 @@ from clearpane.separation.flux.folders import TEXT_PARTS, count_parameters, read
 from clearpane.separation.flux.options import Precision
 
 PREDICTION, TRAINING = 20, 34
-"""c in a prediction, and in a training step but for one of each block."""
+"""c in a prediction, and in a training step without the one for each block."""
 
-# Bytes of a weight; bitsandbytes keeps a float32 scale for each 64 weights of four bits.
+# Bytes per weight; bitsandbytes keeps a float32 scale for each 64 weights of four bits.
 _WEIGHT_BYTES: dict[Precision, float] = {"float32": 4, "bfloat16": 2, "8bit": 1, "nf4": 0.5 + 4 / 64}
-# The VAE's widest tensors at the picture's own size: input, output and one between.
+# Tensors of the VAE at the picture's own size that are alive at once: input, output and one between.
 _VAE_TENSORS = 3
-# A LoRA's parameters in training: themselves, gradient, two moments, average in float32, autocast's copy.
+# Bytes per LoRA parameter in training: weight, gradient, two moments and average in float32, autocast's copy.
 _LORA_BYTES = 5 * 4 + 2
 _TEXT_TOKENS = 512
 
 
 @dataclass(frozen=True)
 class BackboneSize:
-    """What memory depends on; the values it starts with are those of FLUX.1 Kontext.
+    """Quantities that memory depends on; the defaults are those of FLUX.1 Kontext.
 
     Attributes:
-        transformer, vae, text: parameters; of both text encoders, which only training needs.
-        width: of the transformer.
-        double_blocks, single_blocks: of the transformer.
-        multiple: the side of a token in pixels.
-        vae_channels: of the VAE's tensors at the picture's own size, at most.
+        transformer, vae, text: Number of parameters; text counts both text encoders, needed only in training.
+        width: Width of the transformer.
+        double_blocks, single_blocks: Number of blocks in the transformer.
+        multiple: Side of a token in pixels.
+        vae_channels: Largest number of channels of the VAE's tensors at the picture's own size.
     """
 
     transformer: int = 11_901_408_320
@@ -47,14 +47,14 @@ class BackboneSize:
     vae_channels: int = 256
 
     def tokens(self, side: int, pictures: int = 3) -> int:
-        """Tokens of the text, of pictures of ``side * side`` pixels side by side, and of their reference.
+        """Count the tokens of the text, of pictures of ``side * side`` pixels, and of their reference.
 
-        A panel has three, an edited photograph is one.
+        A panel has three pictures, an edited photograph is one.
         """
         return 2 * pictures * (side // self.multiple) ** 2 + _TEXT_TOKENS
 
     def lora_parameters(self, rank: int) -> int:
-        """Parameters of a LoRA on all layers of the blocks: ``rank (inputs + outputs)`` of each.
+        """Count the parameters of a LoRA on all layers of the blocks: ``rank (inputs + outputs)`` of each.
 
         A double block has eight layers w -> w and two each of w -> 4 w and back; a single one three of
         w -> w, one w -> 4 w and one 5 w -> w.
@@ -67,7 +67,7 @@ def backbone_size(base: Path) -> BackboneSize:
     """Read the size of a base model from its configuration and the headers of its files.
 
     Raises:
-        ClearpaneError: a file is damaged.
+        ClearpaneError: A file is damaged.
     """
     transformer, vae = (read_object(base / part / "config.json") for part in ("transformer", "vae"))
     try:
@@ -94,17 +94,17 @@ def removal_bytes(
     pictures: int = 3,
     candidates: int = 1,
 ) -> int:
-    """Memory of the device for separating a photograph seen at ``side * side`` pixels.
+    """Estimate the device memory for separating a photograph at ``side * side`` pixels, in bytes.
 
     Args:
-        pictures: that are made side by side: three of a panel, or the edited one alone.
-        candidates: of them that are made at once.
+        pictures: Number of pictures made side by side: three for a panel, one for an edited photograph.
+        candidates: Number of them made at once.
     """
     number = 4 if precision == "float32" else 2
     transformer = size.transformer * _WEIGHT_BYTES[precision]
     predicting = PREDICTION * candidates * size.tokens(side, pictures) * size.width * number
     vae, decoding = size.vae * number, _vae_bytes(size, side, number, pictures * candidates)
-    if offload:  # two blocks: one at work, the next one on its way
+    if offload:  # two blocks: one in use, one being copied
         transformer *= 2 / (size.double_blocks + size.single_blocks)
     return round(transformer + vae + max(predicting, decoding))
 
@@ -112,11 +112,11 @@ def removal_bytes(
 def training_bytes(
     size: BackboneSize, precision: Precision, side: int, rank: int, pictures: int = 3, batch: int = 1
 ) -> int:
-    """Memory of the device for training a LoRA with gradient checkpointing.
+    """Estimate the device memory for training a LoRA with gradient checkpointing, in bytes.
 
     Args:
-        pictures: side by side: three of a panel, or the edited one alone.
-        batch: of them a step.
+        pictures: Number of pictures side by side: three for a panel, one for an edited photograph.
+        batch: Number of them per step.
     """
     number = 4 if precision == "float32" else 2
     lora = size.lora_parameters(rank) * _LORA_BYTES
@@ -127,15 +127,15 @@ def training_bytes(
 def full_training_bytes(
     size: BackboneSize, precision: Precision, side: int, batch: int, *, moments: int = 8, devices: int = 1
 ) -> int:
-    """Memory of each device for training the whole transformer on single pictures, with checkpointing.
+    """Estimate the memory of each device for training the whole transformer on single pictures, in bytes.
 
-    Weights, gradient and average are float32, whatever is computed in; each device holds all the weights
-    before they are spread.
+    Gradient checkpointing is on. Weights, gradient and average are float32, whatever the compute type; each
+    device holds all weights before they are sharded.
 
     Args:
-        batch: pictures a step, on each device.
-        moments: bytes of the optimiser a parameter: 8, or 2 of one that keeps them in 8 bits.
-        devices: over which all that is spread.
+        batch: Pictures per step on each device.
+        moments: Bytes of optimiser state per parameter: 8, or 2 with 8-bit moments.
+        devices: Number of devices that weights, gradients and optimiser state are sharded over.
     """
     number = 4 if precision == "float32" else 2
     spread = size.transformer * (3 * 4 + moments) / devices

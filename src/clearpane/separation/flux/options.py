@@ -16,20 +16,20 @@ class FluxOptions(SeparatorOptions):
     """Options shared by the models built on FLUX.1 Kontext.
 
     Attributes:
-        weights: folder of the trained weights.
-        base: directory or hub name of the base model; None: the one it was trained on.
-        steps: number of sampling steps, at least 1.
-        seed: random seed of the noise; the same seed gives the same picture.
-        precision: number format of the base model's weights.
-        device: "cuda", "mps" or "cpu"; None: the first of them that this computer has.
-        offload: keep the transformer in main memory, and on the GPU only the block at work: slower.
-        on_step: called after each step of a picture with the number of steps done and their total; may raise
-            to interrupt.
-        title: the model's name in tables.
-        pictures: number of photograph-sized pictures that the transformer paints at once.
+        weights: Folder of the trained weights.
+        base: Directory or hub name of the base model; None for the one that the weights were trained on.
+        steps: Number of sampling steps, at least 1.
+        seed: Random seed of the noise; the same seed gives the same picture.
+        precision: Number format of the base model's weights.
+        device: "cuda", "mps" or "cpu"; None for the first of them that this computer has.
+        offload: True to keep the transformer in main memory and move one block at a time to the GPU: slower.
+        on_step: Function called after each step of a picture with the number of steps done and their total;
+            it may raise to interrupt.
+        title: Name of the model in tables.
+        pictures: Number of photograph-sized pictures that the transformer paints at once.
 
     Raises:
-        ClearpaneError: a value is out of range.
+        ClearpaneError: A value is out of range.
     """
 
     title: ClassVar[str]
@@ -49,6 +49,6 @@ class FluxOptions(SeparatorOptions):
 
 
 def check_count(field: str, value: int) -> None:
-    """Raise ClearpaneError where a field's value is below 1."""
+    """Raise ClearpaneError if a field's value is below 1."""
     if value < 1:
         raise ClearpaneError(f"`{field}={value}`: give 1 or more")

@@ -1,4 +1,4 @@
-"""From noise to a picture: Euler's method along the predicted velocity."""
+"""Sample a picture from noise by Euler's method along the predicted velocity."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ T = TypeVar("T", float, Tensor)
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a picture is sampled.
+    """Settings of sampling.
 
     Attributes:
-        steps: of Euler's method.
-        seed: of the noise.
-        guidance: what FLUX's distilled guidance is told.
+        steps: Number of Euler steps.
+        seed: Random seed of the noise.
+        guidance: Scale of FLUX's distilled guidance.
 
     Raises:
-        ClearpaneError: there is no step, or a seed is negative or of more than 63 bits.
+        ClearpaneError: The number of steps is below 1, or the seed is negative or exceeds 63 bits.
     """
 
     steps: int = 28
@@ -41,11 +41,11 @@ class Sampling:
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """Latents that are not sampled, but held.
+    """Latents that are fixed during sampling.
 
     Attributes:
-        latents: B x C x h x w, what is held.
-        mask: 1 x 1 x h x w, 1 where it is held.
+        latents: [B, C, h, w], values to hold.
+        mask: [1, 1, h, w], 1 where they are held.
     """
 
     latents: Tensor
@@ -53,7 +53,7 @@ class Held:
 
 
 def shift_sigma(sigma: T, shift: float) -> T:
-    """``shift s / (1 + (shift - 1) s)``: more steps near noise (Esser et al. 2024, eq. 23)."""
+    """Return ``shift s / (1 + (shift - 1) s)``: more steps near noise (Esser et al. 2024, eq. 23)."""
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
@@ -64,7 +64,7 @@ def sigma_schedule(steps: int, shift: float) -> Tensor:
 
 
 def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Gaussian noise, drawn on the CPU: the same on every device."""
+    """Draw Gaussian noise on the CPU, so that it is the same for every device."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -78,17 +78,17 @@ def sample(
     held: Held | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Sample latents of the edited pictures, B x C x h x w.
+    """Sample latents of the edited pictures, [B, C, h, w].
 
     Args:
-        reference: B x C x h' x w', latents of the pictures to edit.
-        task: what to do.
-        size: (h, w) of the result; the reference's if not given.
-        held: a part that is known; after every step it is put back, with the noise of that step.
-        on_step: called after each step; may raise to interrupt.
+        reference: [B, C, h', w'], latents of the pictures to edit.
+        task: Task embedding.
+        size: Size (h, w) of the result; None for the reference's.
+        held: Latents of a known part; after every step they are restored, with the noise of that step.
+        on_step: Function called after each step; it may raise to interrupt.
 
     Raises:
-        ClearpaneError: the transformer gave a number that is not finite.
+        ClearpaneError: The transformer returned a value that is not finite.
     """
     shape = (*reference.shape[:2], *(size or reference.shape[-2:]))
     noise = draw_noise(shape, sampling.seed).to(reference)
@@ -116,11 +116,11 @@ def integrate(
     """Follow the velocity to the end of the schedule.
 
     Args:
-        latents: B x C x h x w, where ``done`` steps have led.
-        after_step: is given the latents after each step and their share of noise; its result goes on.
+        latents: [B, C, h, w], the state after ``done`` steps.
+        after_step: Function of the latents after each step and their sigma; its result replaces the latents.
 
     Raises:
-        ClearpaneError: the transformer gave a number that is not finite.
+        ClearpaneError: The transformer returned a value that is not finite.
     """
     schedule = latents_schedule(backbone, latents, sampling)
     for step, (sigma, following) in enumerate(pairwise(schedule[done:]), done + 1):
@@ -147,21 +147,21 @@ def predict_velocity(
     """Predict the velocity at one sigma, for all pictures of a batch.
 
     Args:
-        step: the number of this step, for what is told when it fails.
+        step: Number of this step, for the error message.
 
     Raises:
-        ClearpaneError: it is not finite.
+        ClearpaneError: The velocity is not finite.
     """
     now = torch.full((len(latents),), sigma, device=latents.device)
     velocity = backbone.velocity(latents, reference, now, task, sampling.guidance)
     if not velocity.isfinite().all():
         raise ClearpaneError(
-            f"sampling broke down at step {step} of {sampling.steps}: the transformer's result is not "
+            f"sampling diverged at step {step} of {sampling.steps}: the transformer's result is not "
             "finite; its weights may be damaged, or `precision` too coarse for them"
         )
     return velocity
 
 
 def follow(latents: Tensor, velocity: Tensor, distance: float) -> Tensor:
-    """Euler's step ``x + d v``, computed in float32."""
+    """Take an Euler step ``x + d v``, computed in float32."""
     return (latents.float() + distance * velocity.float()).to(latents.dtype)

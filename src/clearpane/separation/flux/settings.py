@@ -1,4 +1,4 @@
-"""What trained weights have to be used with: a JSON file beside them, and the base model that it names."""
+"""Settings that trained weights must be used with: a JSON file beside them, and the base model it names."""
 
 import json
 from dataclasses import asdict
@@ -15,19 +15,19 @@ S = TypeVar("S")
 
 
 def save_settings(settings: Any, path: Path) -> None:
-    """Write a dataclass as JSON, whole or not at all."""
+    """Write a dataclass as JSON, atomically."""
     with atomic_path(path, overwrite=True) as temporary:
         temporary.write_text(json.dumps(asdict(settings), indent=1) + "\n", encoding="utf-8")
 
 
 def load_settings(kind: type[S], path: Path, made_by: str) -> S:
-    """Read what `save_settings` wrote.
+    """Read settings written by `save_settings`.
 
     Args:
-        made_by: the command whose output folder has such a file.
+        made_by: Command whose output folder holds such a file.
 
     Raises:
-        ClearpaneError: it is missing or damaged.
+        ClearpaneError: The file is missing or damaged.
     """
     try:
         settings = kind(**read_object(path))
@@ -46,24 +46,24 @@ def find_trained_base(weights: Path, base: str, fingerprint: str | None) -> Path
     """Return the directory of the base model that weights were trained on.
 
     Args:
-        weights: the weights' folder, for what is told.
-        base: where the base model is: a directory or a hub's name.
-        fingerprint: of the one they were trained on.
+        weights: Folder of the weights, for the error message.
+        base: Base model: a directory or a hub name.
+        fingerprint: Fingerprint of the base model that the weights were trained on.
 
     Raises:
-        ClearpaneError: it is not there, or another one is.
+        ClearpaneError: The base model cannot be found, or it is another one.
     """
     try:
         found = find_base(base)
     except ClearpaneError as error:
-        raise ClearpaneError(f"{error}; `base` says where the base model of {weights} is") from error
+        raise ClearpaneError(f"{error}; give the base model of {weights} as `base`") from error
     if base_fingerprint(found) != fingerprint:
         raise ClearpaneError(f"{weights}: was trained on another base model than {found}; give it as `base`")
     return found
 
 
 def check_task(task: TaskEmbedding, backbone: Backbone, path: Path) -> None:
-    """Raise ClearpaneError where a task embedding is of another transformer's width."""
+    """Raise ClearpaneError if a task embedding does not fit the transformer's width."""
     config = backbone.transformer.config
     there = (task.prompt_embeds.shape[-1], task.pooled_prompt_embeds.shape[-1])
     wanted = (config.joint_attention_dim, config.pooled_projection_dim)

@@ -1,4 +1,4 @@
-"""What the transformer is told to do, as numbers: the encoding of a sentence, or one that was learnt."""
+"""Task embedding of the transformer: the encoding of a sentence, or a learnt one."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,11 @@ from clearpane.files import atomic_path
 
 @dataclass(frozen=True, eq=False)
 class TaskEmbedding:
-    """The task of an editor, in the place of a text that would have to be encoded.
+    """Task of an editor, in the form that a text encoder returns.
 
     Attributes:
-        prompt_embeds: [1, tokens, channels], T5's encoding of each token; or one for each of B pictures.
-        pooled_prompt_embeds: [1, channels] or [B, channels], CLIP's encoding of the whole.
+        prompt_embeds: [1, tokens, channels] or [B, tokens, channels], T5's encoding of each token.
+        pooled_prompt_embeds: [1, channels] or [B, channels], CLIP's encoding of the whole sentence.
     """
 
     prompt_embeds: Tensor
@@ -37,7 +37,7 @@ class TaskEmbedding:
         )
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file with the tensors named as the attributes are, whole or not at all."""
+        """Write a safetensors file with the tensors named as the attributes, atomically."""
         tensors = {
             "prompt_embeds": self.prompt_embeds.detach().contiguous(),
             "pooled_prompt_embeds": self.pooled_prompt_embeds.detach().contiguous(),
@@ -47,10 +47,10 @@ class TaskEmbedding:
 
 
 def load_task_embedding(path: Path) -> TaskEmbedding:
-    """Read what `TaskEmbedding.save` wrote.
+    """Read a file written by `TaskEmbedding.save`.
 
     Raises:
-        ClearpaneError: the file is missing, damaged or holds something else.
+        ClearpaneError: The file is missing or damaged, or holds something else.
     """
     try:
         tensors = load_file(path)
@@ -65,10 +65,10 @@ def load_task_embedding(path: Path) -> TaskEmbedding:
 
 
 class LearnableTask(nn.Module):
-    """A task embedding that is trained (LTE, GenSIRR, arXiv 2512.06358, stage II).
+    """Trainable task embedding (LTE, GenSIRR, arXiv 2512.06358, stage II).
 
     Args:
-        start: what it starts from. From random numbers, GenSIRR found, it does not get there.
+        start: Initial embedding. GenSIRR found that random numbers do not converge.
     """
 
     def __init__(self, start: TaskEmbedding) -> None:
@@ -82,7 +82,7 @@ class LearnableTask(nn.Module):
 
 
 def random_task(like: TaskEmbedding, generator: Generator) -> TaskEmbedding:
-    """Gaussian numbers of the same mean and deviation as another embedding's."""
+    """Draw Gaussian numbers with the mean and deviation of another embedding."""
 
     def draw(values: Tensor) -> Tensor:
         return values.mean() + values.std() * torch.randn(values.shape, generator=generator).to(values)

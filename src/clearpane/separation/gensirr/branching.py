@@ -1,7 +1,7 @@
-"""GenSIRR's depth-guided early branching (DEBS, arXiv 2512.06358, stage III): which noise to start from.
+"""GenSIRR's depth-guided early branching (DEBS, arXiv 2512.06358, stage III): choose the initial noise.
 
-Some noises lead to the scene behind the glass, others to the mirrored one. From k of them one step is taken,
-the clean picture that each promises is decoded and scored, and only the best is sampled to its end.
+Some noises lead to the scene behind the glass, others to the mirrored one. For each of k noises one step is
+taken, the clean picture that it predicts is decoded and scored, and only the best is sampled to the end.
 """
 
 from collections.abc import Callable
@@ -22,17 +22,17 @@ from clearpane.separation.flux.sampling import (
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 Scorer = Callable[[Tensor], Tensor]
-"""How good candidates are: k x 3 x H x W, sRGB in [0, 1] -> [k], higher is better."""
+"""Score of candidates: [k, 3, H, W], sRGB in [0, 1] -> [k], higher is better."""
 
 
 @dataclass(frozen=True, eq=False)
 class Branches:
-    """What was chosen from.
+    """Candidates of the early branching, and the choice.
 
     Attributes:
-        pictures: k x 3 x H x W, sRGB in [0, 1], the clean pictures that the first step promised.
+        pictures: [k, 3, H, W], sRGB in [0, 1], the clean pictures that the first step predicts.
         scores: [k], see `Scorer`.
-        chosen: the index of the best; its noise is that of the seed ``sampling.seed + chosen``.
+        chosen: Index of the best candidate; its noise has the seed ``sampling.seed + chosen``.
     """
 
     pictures: Tensor
@@ -50,25 +50,25 @@ def sample_branches(
     scorer: Scorer,
     on_step: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, Branches]:
-    """Sample the latents of one edited picture from the best of some noises.
+    """Sample the latents of one edited picture from the best of several noises.
 
-    With v the velocity at the first step, where s = 1 and x_1 is noise, the promised picture is
-    ``D(x_1 - v)``. The first steps of all candidates are one batch, and that of the chosen one is the first
-    of its sampling: k candidates cost k - 1 steps more than one, k decodings and their scores.
+    With v the velocity at the first step, where s = 1 and x_1 is noise, the predicted picture is ``D(x_1 -
+    v)``. The first steps of all candidates are one batch, and the chosen one's is also the first of its
+    sampling: k candidates cost k - 1 additional steps, k decodings and k scores.
 
     Args:
-        reference: 1 x C x h x w, latents of the picture to edit.
-        task: what to do.
-        sampling: its seed is the first candidate's, the next ones follow it.
-        candidates: k; 1 decodes and scores too.
-        scorer: which is best; of equal ones the first.
-        on_step: called after each step; may raise to interrupt.
+        reference: [1, C, h, w], latents of the picture to edit.
+        task: Task embedding.
+        sampling: Settings; the seed is the first candidate's, the next candidates use the following seeds.
+        candidates: Number of candidates k; with 1, the candidate is still decoded and scored.
+        scorer: Function that scores candidates; the first of equal ones is chosen.
+        on_step: Function called after each step; it may raise to interrupt.
 
     Returns:
-        The latents, as `sample` gives them for the chosen seed, and what was chosen from.
+        The latents, as `sample` returns them for the chosen seed, and the candidates.
 
     Raises:
-        ClearpaneError: the transformer gave a number that is not finite.
+        ClearpaneError: The transformer returned a value that is not finite.
     """
     seeds = range(sampling.seed, sampling.seed + candidates)
     noise = torch.cat([draw_noise(tuple(reference.shape), seed) for seed in seeds]).to(reference)

@@ -1,4 +1,4 @@
-"""The checkpoint that GenSIRR's authors publish, taken apart into the directories of diffusers."""
+"""Convert the checkpoint that GenSIRR's authors publish to directories of diffusers."""
 
 import contextlib
 import pickle
@@ -29,25 +29,25 @@ from clearpane.separation.gensirr.separator import (
 
 _OUTER, _PREFIX = "module", "net_g."
 _PROMPT, _POOLED = "cached_prompt_embeds", "cached_pooled_prompt_embeds"
-# Parts that are not needed any more: the text is encoded already, and the positions of its tokens are 0.
+# Parts that are not needed: the text is already encoded, and the positions of its tokens are 0.
 _LEFT_OUT = ("text_encoder.", "text_encoder_2.", "cached_text_ids")
-# At least the short side at which its authors test; ours is that of a square of the same area.
+# Smallest short side that its authors test at; ours is the side of a square of the same area.
 _SIDE = 512
-# What the authors told the distilled guidance in training, and tell it in their inference.
+# Guidance scale of the authors' training and inference.
 _GUIDANCE = 3.5
 
 FLUX_VAE = {"scaling_factor": 0.3611, "shift_factor": 0.1159, "norm_num_groups": 32}
 
 
 def convert(checkpoint: Path, output: Path) -> None:
-    """Write a folder for `load_gensirr` from the file that the authors publish.
+    """Convert the published file to a folder for `load_gensirr`.
 
     It holds, under ``module``, names with the prefix ``net_g.``, then ``transformer.*``, ``vae.*``,
     ``text_encoder.*``, ``cached_prompt_embeds``, ``cached_pooled_prompt_embeds`` and ``cached_text_ids``.
     The sizes of the transformer and the VAE are read off their tensors.
 
     Raises:
-        ClearpaneError: the file is missing, damaged, or laid out otherwise; or writing failed.
+        ClearpaneError: The file is missing, damaged or has another layout; or writing failed.
     """
     check_replaceable(output)
     tensors = read_checkpoint(checkpoint)
@@ -74,7 +74,7 @@ def convert(checkpoint: Path, output: Path) -> None:
     except (RuntimeError, KeyError, IndexError, TypeError, ValueError, ZeroDivisionError) as error:
         reason = _lines(error)[-1]
         raise ClearpaneError(f"{checkpoint}: its tensors do not make up a FLUX.1 model ({reason})") from error
-    # As FLUX.1 Kontext is published.
+    # Scheduler settings of the published FLUX.1 Kontext.
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
     settings = GensirrSettings(None, None, _SIDE, 0, _GUIDANCE, REMOVAL_SENTENCE, one_step=False)
     with atomic_folder(output) as folder:
@@ -94,20 +94,20 @@ def _lines(error: Exception) -> list[str]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of the file, without the prefix of their names; nothing in it is executed.
+    """Read the tensors of the file, without their names' prefix; no code in it is executed.
 
     Raises:
-        ClearpaneError: it is missing, damaged, holds more than tensors, or has another layout.
+        ClearpaneError: The file is missing, damaged, holds more than tensors, or has another layout.
     """
     try:
-        # Only files of the newer kind, which are zip archives, can be left on the disk while they are read.
+        # Only zip archives, the newer format, can be read without loading the whole file.
         mapped = zipfile.is_zipfile(path)
         stored = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError as error:
         raise ClearpaneError(f"{path}: there is no such file") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
-        # PyTorch's own words advise unpickling the file, which could run anything that is in it.
-        raise ClearpaneError(f"{path}: {_kind_of_damage(path)}; get a fresh copy from its authors") from error
+        # PyTorch's own message advises unpickling the file, which could run arbitrary code.
+        raise ClearpaneError(f"{path}: {_kind_of_damage(path)}; get a fresh copy") from error
     if not isinstance(stored, Mapping) or not isinstance(stored.get(_OUTER), Mapping):
         raise ClearpaneError(f"{path}: not laid out as GenSIRR's checkpoint (it has no {_OUTER})")
     tensors = {}
@@ -134,7 +134,7 @@ def _kind_of_damage(path: Path) -> str:
 def transformer_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Derive the configuration of a FLUX.1 transformer from its tensors."""
     width, channels = tensors["x_embedder.weight"].shape
-    # Queries are normalised head by head.
+    # Queries are normalised per head.
     head = len(tensors["transformer_blocks.0.attn.norm_q.weight"])
     rows = 2 * (head * 7 // 32)  # in FLUX.1's proportions: 128 = 16 + 56 + 56
     return {
@@ -151,7 +151,7 @@ def transformer_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Derive the configuration of a VAE from its tensors; what they leave open is FLUX.1's."""
+    """Derive the configuration of a VAE from its tensors; where they are ambiguous, FLUX.1's."""
     levels = _count(tensors, "encoder.down_blocks.")
     channels = [len(tensors[f"encoder.down_blocks.{i}.resnets.0.conv1.weight"]) for i in range(levels)]
     return {
@@ -168,7 +168,7 @@ def vae_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def _fill(kind: Any, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
-    """Make a model of these very tensors, not of copies: together they have 24 GB."""
+    """Make a model that uses these tensors themselves, not copies: together they take 24 GB."""
     with init_empty_weights():
         model = kind.from_config(config)
     model.load_state_dict(tensors, strict=True, assign=True)
@@ -176,5 +176,5 @@ def _fill(kind: Any, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
 
 
 def _count(tensors: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbers follow a prefix in the tensors' names."""
+    """Count the distinct numbers that follow a prefix in the tensors' names."""
     return len({name.removeprefix(prefix).split(".")[0] for name in tensors if name.startswith(prefix)})

@@ -1,8 +1,8 @@
-"""GenSIRR's reflection-equivariant VAE (re-VAE, arXiv 2512.06358): mixed pictures have mixed latents.
+"""GenSIRR's reflection-equivariant VAE (re-VAE, arXiv 2512.06358): mixing pictures mixes their latents.
 
-A photograph through glass is about ``I = (1 - a) B + a R``. A VAE is equivariant to reflection where its
-latents mix as the pictures do, ``E(I) = (1 - a) E(B) + a E(R)``: then the reflection can be taken away in
-latent space by a subtraction. A LoRA on all of its layers, convolutions too, teaches it.
+A photograph through glass is about ``I = (1 - a) B + a R``. A VAE is equivariant to reflection if its latents
+mix as the pictures do, ``E(I) = (1 - a) E(B) + a E(R)``; the reflection can then be subtracted in latent
+space. A LoRA on all of the VAE's layers, including convolutions, is trained for this.
 """
 
 from pathlib import Path
@@ -17,19 +17,19 @@ from clearpane.files import atomic_folder
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 
 MixSpace = Literal["srgb", "linear"]
-"""Where pictures are mixed: in their sRGB values, as GenSIRR does, or as light adds up."""
+"""Space in which pictures are mixed: sRGB values, as in GenSIRR, or linear light."""
 
 
 def mix_pictures(background: Tensor, reflection: Tensor, alpha: Tensor, space: MixSpace) -> Tensor:
-    """``(1 - a) B + a R``, in sRGB or in linear light.
+    """Mix pictures, ``(1 - a) B + a R``, in sRGB or in linear light.
 
     Args:
-        background, reflection: B x 3 x H x W, sRGB in [0, 1].
+        background, reflection: [B, 3, H, W], sRGB in [0, 1].
         alpha: [B], in [0, 1].
-        space: where they are mixed.
+        space: Space to mix in.
 
     Returns:
-        B x 3 x H x W, sRGB in [0, 1].
+        [B, 3, H, W], sRGB in [0, 1].
     """
     alpha = alpha[:, None, None, None]
     if space == "srgb":
@@ -44,12 +44,12 @@ def mean_latents(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
 
 
 def equivariance_error(mixed: Tensor, background: Tensor, reflection: Tensor, alpha: Tensor) -> Tensor:
-    """``|E(I) - ((1 - a) E(B) + a E(R))|^2``, the mean over latents (GenSIRR, stage I). Returns [B].
+    """Return ``|E(I) - ((1 - a) E(B) + a E(R))|^2``, the mean over latents (GenSIRR, stage I): [B].
 
-    R must be the very picture that was mixed in.
+    R must be the picture that was mixed in.
 
     Args:
-        mixed, background, reflection: B x C x h x w, latents of I, B and R.
+        mixed, background, reflection: [B, C, h, w], latents of I, B and R.
         alpha: [B].
     """
     wanted = torch.lerp(background, reflection, alpha[:, None, None, None])
@@ -60,19 +60,19 @@ def add_vae_lora(vae: AutoencoderKL, rank: int) -> PeftModel:
     """Freeze a VAE and add an adapter to all its convolutions and linear layers, in place.
 
     Args:
-        rank: of the adapter; alpha is the same, so that their quotient is 1. It starts as the identity.
+        rank: Rank of the adapter, which starts as the identity; alpha equals the rank.
     """
     layers = [name for name, part in vae.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)]
     return get_peft_model(vae, LoraConfig(r=rank, lora_alpha=rank, target_modules=layers))
 
 
 def save_vae(model: PeftModel, adapter: Path, merged: Path) -> None:
-    """Write the adapter as peft does, and merged with the VAE a directory that stock diffusers opens.
+    """Write the adapter as peft does, and the merged VAE as a directory that stock diffusers opens.
 
-    Each folder is whole or not there; the model is left merged, without the adapter.
+    Each folder is written atomically; the model is left merged, without the adapter.
 
     Raises:
-        ClearpaneError: one of them cannot be written.
+        ClearpaneError: A folder cannot be written.
     """
     with atomic_folder(adapter, overwrite=True) as folder:
         model.save_pretrained(str(folder))

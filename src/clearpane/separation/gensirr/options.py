@@ -15,9 +15,9 @@ class GensirrOptions(FluxOptions):
     """Options of GenSIRR; ``weights`` is the folder that train gensirr or convert gensirr wrote.
 
     Attributes:
-        candidates: number of noises to choose from after one step, at least 1.
-        branching: rule of the choice; see `clearpane.separation.gensirr.scorers`.
-        depth_model: directory or hub name of the depth estimator; None: Depth Anything V2 small.
+        candidates: Number of noises to choose from after one step, at least 1.
+        branching: Rule of the choice; see `clearpane.separation.gensirr.scorers`.
+        depth_model: Directory or hub name of the depth estimator; None for Depth Anything V2 small.
 
     >>> GensirrOptions(Path("gensirr"), candidates=4).branching
     'depth'

@@ -1,4 +1,4 @@
-"""What makes one candidate of the early branching better than another."""
+"""Scores for the candidates of the early branching."""
 
 from pathlib import Path
 
@@ -15,24 +15,24 @@ from clearpane.separation.gensirr.branching import Scorer
 from clearpane.separation.gensirr.options import GensirrOptions
 
 DEPTH_MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
-"""What GenSIRR asks for depth, on the model hub."""
+"""Depth estimator of GenSIRR, by its name on the model hub."""
 
-# Estimators of transformers that give 1 / depth but for a scale and an offset, and those that give metres.
+# Model types that predict 1 / depth up to a scale and an offset, and those that predict metres.
 _INVERSE = {"dpt", "depth_anything", "prompt_depth_anything", "depth_pro"}
 _METRES = {"glpn", "zoedepth"}
-# Side in pixels below which pictures are enlarged for them: some make nothing of less than 32.
+# Smallest side in pixels; smaller pictures are enlarged, since some estimators fail below 32.
 _SMALLEST = 64
 
 
 class DepthEstimator:
-    """Any depth estimator of the transformers library.
+    """Depth estimator of the transformers library.
 
     Args:
-        name: its directory, or a name on the model hub.
-        device: where it works.
+        name: Directory, or a name on the model hub.
+        device: Device to run on.
 
     Raises:
-        ClearpaneError: there is no such model, or it is none of depth.
+        ClearpaneError: There is no such model, or it does not predict depth.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
@@ -42,28 +42,28 @@ class DepthEstimator:
             self._model = AutoModelForDepthEstimation.from_pretrained(
                 name, local_files_only=here, use_safetensors=True
             )
-        except Exception as error:  # of the hub, the network, safetensors, transformers: no common base class
+        except Exception as error:  # of the hub, the network or a library: no common base class
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ClearpaneError(f"{name}: cannot be had as a depth estimator ({reason})") from error
+            raise ClearpaneError(f"{name}: cannot be loaded as a depth estimator ({reason})") from error
         self._model.to(device).eval()
         config = self._model.config
         if config.model_type not in _INVERSE | _METRES:
             raise ClearpaneError(
-                f"{name}: whether {config.model_type} gives depth or its inverse is not known here; take one "
+                f"{name}: it is unknown whether {config.model_type} predicts depth or its inverse; use one "
                 f"of {', '.join(sorted(_INVERSE | _METRES))}"
             )
         metric = getattr(config, "depth_estimation_type", "relative") == "metric"
-        # DPT's heads on DINOv2 were trained on NYU and KITTI, in metres.
+        # DPT with DINOv2 was trained on NYU and KITTI, in metres.
         backbone = getattr(config, "backbone_config", None)
         metric |= config.model_type == "dpt" and getattr(backbone, "model_type", None) == "dinov2"
         self._inverse = config.model_type in _INVERSE and not metric
 
     @torch.no_grad()
     def mean_nearness(self, pictures: Tensor) -> Tensor:
-        """How near the pictures' scenes are, each one's mean: k x 3 x H x W, sRGB in [0, 1] -> [k].
+        """Return the mean nearness of each picture's scene: [k, 3, H, W], sRGB in [0, 1] -> [k].
 
-        Estimators of metres give the mean of ``-depth``, the others that of what they give, ``1 / depth`` but
-        for a scale and an offset. Only pictures of the same photograph are to be compared.
+        Estimators in metres give the mean of ``-depth``; the others the mean of their prediction, ``1 /
+        depth`` up to a scale and an offset. Compare only pictures of the same photograph.
         """
         scale = _SMALLEST / min(pictures.shape[-2:])
         if scale > 1:
@@ -76,24 +76,24 @@ class DepthEstimator:
 
 
 def edge_energy(pictures: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring pixels: k x 3 x H x W -> [k]. Two scenes have more."""
+    """Return the mean absolute difference of neighbouring pixels: [k, 3, H, W] -> [k]."""
     across, down = (pictures.diff(dim=dim).abs().mean(dim=(1, 2, 3)) for dim in (-1, -2))
     return (across + down).cpu()
 
 
 def standardised(values: Tensor) -> Tensor:
-    """``(x - mean) / deviation`` of the candidates' values; 0 where they are all the same."""
+    """Return ``(x - mean) / deviation`` over the candidates; 0 if all are equal."""
     spread = values.std(correction=0)
     return (values - values.mean()) / spread if spread > 0 else torch.zeros_like(values)
 
 
 def score_by_depth(estimator: DepthEstimator) -> Scorer:
-    """Prefer the deepest candidate (GenSIRR): what a pane mirrors is mostly nearer than the background."""
+    """Prefer the deepest candidate (GenSIRR): mirrored scenes are mostly nearer than the background."""
     return lambda pictures: -estimator.mean_nearness(pictures)
 
 
 def score_by_depth_and_edges(estimator: DepthEstimator) -> Scorer:
-    """Prefer the deepest with the fewest edges: the sum of both, each standardised over the candidates."""
+    """Prefer the deepest with the fewest edges: the sum of both, standardised over the candidates."""
     return lambda pictures: (
         standardised(-estimator.mean_nearness(pictures)) + standardised(-edge_energy(pictures))
     )
@@ -103,7 +103,7 @@ def score_by_residual(separator: Separator) -> Scorer:
     """Prefer the candidate in which a separator finds the least reflection: the mean of ``-|T(x) - x|``."""
 
     def score(pictures: Tensor) -> Tensor:
-        # Separators take pictures of 16 x 16 pixels and more.
+        # Separators need pictures of at least 16 x 16 pixels.
         arrays = [np.ascontiguousarray(x.permute(1, 2, 0).cpu().numpy()) for x in pictures]
         return torch.tensor([-float(np.abs(separator.separate(x).transmission - x).mean()) for x in arrays])
 
@@ -111,10 +111,10 @@ def score_by_residual(separator: Separator) -> Scorer:
 
 
 def choose_scorer(options: GensirrOptions, device: torch.device) -> Scorer:
-    """Make the scorer that the options name.
+    """Make the scorer named by the options.
 
     Raises:
-        ClearpaneError: it needs a depth estimator, which cannot be had.
+        ClearpaneError: The depth estimator cannot be loaded.
     """
     if options.branching == "residual":
         return score_by_residual(CompactSeparator())

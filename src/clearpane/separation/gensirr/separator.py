@@ -1,7 +1,7 @@
-"""GenSIRR (arXiv 2512.06358): an image editor takes the reflection out of a photograph.
+"""GenSIRR (arXiv 2512.06358): an image editor removes the reflection from a photograph.
 
-The photograph is the editor's reference; a task embedding in the place of a text says what to do; the VAE may
-be the equivariant one. Which noise to start from is chosen after one step (`branching`).
+The photograph is the editor's reference; a task embedding takes the role of a prompt; the VAE may be the
+equivariant one. The initial noise is chosen after one step (`branching`).
 """
 
 import json
@@ -44,22 +44,22 @@ TRANSFORMER_FOLDER, VAE_FOLDER, SCHEDULER_FOLDER = "transformer", "vae", "schedu
 
 REFLECTION_NOTE = "the reflection is the difference I - T in linear light; GenSIRR itself gives T alone"
 REMOVAL_SENTENCE = "please remove the reflection within the image."
-"""What it tells the editor, and what its task embedding starts from."""
+"""Prompt of the editor, and initial value of its task embedding."""
 
 
 @dataclass(frozen=True)
 class GensirrSettings:
-    """What a trained GenSIRR has to be used with; stored beside its weights as gensirr.json.
+    """Settings that a trained GenSIRR must be used with; stored beside its weights as gensirr.json.
 
     Attributes:
-        base: directory (absolute) or hub name of the base model; None where the folder holds all of it.
-        fingerprint: of that base model, see `base_fingerprint`; None likewise.
-        side: a photograph is seen at up to ``side * side`` pixels.
-        rank: of the LoRA; 0 where the whole transformer was trained.
-        guidance: what the distilled guidance was told in training.
-        sentence: what the task embedding started from.
-        one_step: the transformer takes one step from the noiseless latents of the photograph.
-        vae: fingerprint of the VAE in the folder, see `folder_fingerprint`; None: it is the base's.
+        base: Directory (absolute) or hub name of the base model; None if the folder holds the whole model.
+        fingerprint: Fingerprint of that base model, see `base_fingerprint`; None likewise.
+        side: Side in pixels of the square whose area a photograph is resized to, at most.
+        rank: Rank of the LoRA; 0 if the whole transformer was trained.
+        guidance: Scale of the distilled guidance in training.
+        sentence: Sentence that initialised the task embedding.
+        one_step: True if the transformer takes one step from the photograph's noiseless latents.
+        vae: Fingerprint of the VAE in the folder, see `folder_fingerprint`; None for the base's VAE.
     """
 
     base: str | None
@@ -87,33 +87,33 @@ def write_index(folder: Path) -> None:
 
 @torch.no_grad()
 def one_step(backbone: Backbone, reference: Tensor, task: TaskEmbedding, sampling: Sampling) -> Tensor:
-    """Latents without the reflection, by the one step that `regression_loss` teaches: ``reference - v``.
+    """Remove the reflection from latents in the one step that `regression_loss` teaches: ``reference - v``.
 
     Raises:
-        ClearpaneError: the transformer gave a number that is not finite.
+        ClearpaneError: The transformer returned a value that is not finite.
     """
     velocity = predict_velocity(backbone, reference, reference, task, replace(sampling, steps=1), 0.0, 1)
     return follow(reference, velocity, -1.0)
 
 
 class GensirrSeparator(EditorSeparator):
-    """Separates photographs with GenSIRR.
+    """Separator that runs GenSIRR.
 
     ``Layers.transmission`` has the brightness of the scene without the glass, ``Layers.reflection`` is
-    ``max(I - T, 0)`` in linear light. With ``quality="best"`` each of four looks has its own candidates.
+    ``max(I - T, 0)`` in linear light. With ``quality="best"`` each of four passes has its own candidates.
 
     Args:
-        backbone: with what was trained in its transformer and VAE.
-        task: the task embedding.
-        settings: of the training.
-        sampling: steps and seed; its guidance should be that of the settings.
-        candidates: noises to choose from after one step.
-        scorer: which is best; needed for more than one candidate, and only then.
-        on_step: called after each step of a picture with how many are done, and of how many.
+        backbone: Base model with the trained weights in its transformer and VAE.
+        task: Task embedding.
+        settings: Settings of the training.
+        sampling: Steps and random seed; the guidance should be that of the settings.
+        candidates: Number of noises to choose from after one step.
+        scorer: Function that scores candidates; required for more than one, not allowed for one.
+        on_step: Function called after each step with the number of steps done and their total.
         notes: ``Layers.notes`` of every result.
 
     Raises:
-        ValueError: there are candidates and no scorer, or a scorer and nothing to choose from.
+        ValueError: There are several candidates without a scorer, or a scorer with only one.
     """
 
     name = "GenSIRR"
@@ -167,7 +167,7 @@ class GensirrSeparator(EditorSeparator):
 
 
 def reflected_light(image: np.ndarray, transmission: np.ndarray) -> np.ndarray:
-    """``max(I - T, 0)`` in linear light, H x W x 3 sRGB."""
+    """Return ``max(I - T, 0)`` in linear light, as sRGB [H, W, 3]."""
     reflection = np.empty_like(transmission)
     for rows in row_bands(image):
         light = srgb_to_linear(np.clip(image[rows], 0, 1)) - srgb_to_linear(transmission[rows])
@@ -176,16 +176,16 @@ def reflected_light(image: np.ndarray, transmission: np.ndarray) -> np.ndarray:
 
 
 def load_gensirr(options: GensirrOptions) -> GensirrSeparator:
-    """Load a trained GenSIRR and, if it is a LoRA, the base model it belongs to.
+    """Load a trained GenSIRR and, if it is a LoRA, its base model.
 
-    Where the depth estimator cannot be had, branching is off, and every result says so in its notes.
+    If the depth estimator cannot be loaded, branching is off, and every result says so in its notes.
 
     Args:
-        options: ``weights`` is the folder that clearpane train gensirr or clearpane convert gensirr wrote.
-            ``base`` is by default the one it was trained on.
+        options: Options; ``weights`` is the folder that clearpane train gensirr or clearpane convert gensirr
+            wrote, ``base`` defaults to the base model it was trained on.
 
     Raises:
-        ClearpaneError: a file is missing or damaged, or does not fit the base model.
+        ClearpaneError: A file is missing or damaged, or does not fit the base model.
     """
     weights = options.weights
     made_by = "clearpane train gensirr or clearpane convert gensirr"

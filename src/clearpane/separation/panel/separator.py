@@ -1,8 +1,8 @@
 """SIRR-LMM (arXiv 2601.07209): an image editor paints the panel [I : T : R] of a photograph.
 
-Three pictures side by side make one: the photograph I, its transmission T, its reflection R. The reference
-is [I : white : white]; a fixed sentence says what the panels are, and a LoRA has taught the editor to paint
-them.
+Three pictures side by side make one panel: the photograph I, its transmission T, its reflection R. The
+    reference is [I : white : white]; a fixed sentence says what the panels are, and a LoRA has trained the
+    editor to paint them.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,15 +30,15 @@ SETTINGS_FILE, TASK_FILE = "panel.json", "task_embedding.safetensors"
 
 @dataclass(frozen=True)
 class PanelSettings:
-    """What a trained panel has to be used with; stored beside its weights as panel.json.
+    """Settings that a trained panel must be used with; stored beside its weights as panel.json.
 
     Attributes:
-        base: directory (absolute) or hub name of the base model it was trained on.
-        fingerprint: of that base model, see `base_fingerprint`.
-        side: a photograph is seen at up to ``side * side`` pixels.
-        rank: of the LoRA.
-        guidance: what the distilled guidance was told in training.
-        caption: the sentence that the task embedding encodes.
+        base: Directory (absolute) or hub name of the base model it was trained on.
+        fingerprint: Fingerprint of that base model, see `base_fingerprint`.
+        side: Side in pixels of the square whose area a photograph is resized to, at most.
+        rank: Rank of the LoRA.
+        guidance: Scale of the distilled guidance in training.
+        caption: Sentence that the task embedding encodes.
     """
 
     base: str
@@ -50,7 +50,7 @@ class PanelSettings:
 
 
 def join_panels(*pictures: Tensor) -> Tensor:
-    """Put pictures, B x 3 x h x w each, side by side from left to right."""
+    """Join pictures [B, 3, h, w] side by side, from left to right."""
     return torch.cat(pictures, dim=-1)
 
 
@@ -61,22 +61,22 @@ def cut_panels(panel: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def reference_panel(photo: Tensor) -> Tensor:
-    """[I : white : white], what the editor is given. B x 3 x h x w -> B x 3 x h x 3 w."""
+    """Return the editor's input [I : white : white]: [B, 3, h, w] -> [B, 3, h, 3 w]."""
     white = torch.ones_like(photo)
     return join_panels(photo, white, white)
 
 
 class PanelSeparator(EditorSeparator):
-    """Separates photographs with a panel.
+    """Separator that runs a panel model.
 
-    ``Layers.transmission`` is the physical T, as dim as the glass makes it.
+    ``Layers.transmission`` is the physical T, with the dimming of the glass.
 
     Args:
-        backbone: with the LoRA in its transformer.
-        task: the caption's encoding.
-        settings: of the panel.
-        sampling: steps and seed; its guidance should be that of the settings.
-        on_step: called after each step of a picture with how many are done, and of how many.
+        backbone: Base model with the LoRA in its transformer.
+        task: Encoding of the caption.
+        settings: Settings of the panel.
+        sampling: Steps and random seed; the guidance should be that of the settings.
+        on_step: Function called after each step with the number of steps done and their total.
     """
 
     name = "the panel"
@@ -109,14 +109,14 @@ class PanelSeparator(EditorSeparator):
 
 
 def load_panel(options: PanelOptions) -> PanelSeparator:
-    """Load a trained panel and the base model it belongs to.
+    """Load a trained panel and its base model.
 
     Args:
-        options: ``weights`` is the folder that clearpane train panel wrote: the LoRA, the task embedding,
-            panel.json. ``base`` is by default the one it was trained on.
+        options: Options; ``weights`` is the folder that clearpane train panel wrote: the LoRA, the task
+            embedding and panel.json. ``base`` defaults to the base model it was trained on.
 
     Raises:
-        ClearpaneError: a file is missing or damaged, or does not fit the base model.
+        ClearpaneError: A file is missing or damaged, or does not fit the base model.
     """
     weights = options.weights
     settings = load_settings(PanelSettings, weights / SETTINGS_FILE, "clearpane train panel")
