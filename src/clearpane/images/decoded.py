@@ -1,4 +1,4 @@
-"""A file's content as a decoder leaves it, before colours and orientation are dealt with."""
+"""Content of a file as its decoder returns it, before colours and orientation are handled."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ import numpy as np
 from clearpane.images.descriptions import Description
 
 CheckSize = Callable[[int, int], None]
-"""Given a width and a height before anything is decoded; raises when the picture is too large."""
+"""Function of a width and a height, called before decoding; raises if the picture is too large."""
 
 
 @dataclass
 class Decoded:
-    """A file's content, before colours and orientation are dealt with.
+    """Content of a file, before colours and orientation are handled.
 
     Attributes:
-        samples: H x W x C uint8, uint16, float16 or float32, as stored.
-        has_alpha: the last channel is alpha.
-        premultiplied: the colours are multiplied by alpha.
-        linear: the samples are linear light with sRGB primaries.
-        orientation: EXIF orientation, 1 to 8, still to be applied.
+        samples: [H, W, C] uint8, uint16, float16 or float32, as stored.
+        has_alpha: True if the last channel is alpha.
+        premultiplied: True if the colours are multiplied by alpha.
+        linear: True if the samples are linear light with sRGB primaries.
+        orientation: EXIF orientation, 1 to 8, not yet applied.
     """
 
     samples: np.ndarray
@@ -38,7 +38,7 @@ class Decoded:
 
 
 def is_header_text(name: str, value: object) -> bool:
-    """Return whether a header entry describes the picture rather than how it is stored."""
+    """Return True if a header entry describes the picture, not its storage."""
     stored = (
         "oiio:",
         "openexr:",

@@ -1,4 +1,4 @@
-"""Each format's samples and metadata, as stored; `reading` makes a picture of them."""
+"""Decode each format's samples and metadata as stored; `reading` makes a picture of them."""
 
 import re
 import zlib
@@ -22,7 +22,7 @@ def decode_jpeg(path: Path, check_size: CheckSize) -> Decoded:
     """Decode a JPEG file; ``check_size`` may refuse its size before pixels are decoded."""
     from PIL.JpegImagePlugin import JpegImageFile
 
-    # the plug-in itself: Image.open has a global size limit of its own, and opens a phone's file as MPO
+    # the plug-in itself, since Image.open has a size limit of its own and opens a phone's file as MPO
     with path.open("rb") as file, JpegImageFile(file) as image:
         check_size(*image.size)
         if image.mode not in ("L", "RGB"):
@@ -116,7 +116,7 @@ def decode_heic(path: Path, check_size: CheckSize) -> Decoded:
     check_size(*image.size)
     samples = np.asarray(image)
     samples = samples[:, :, None] if samples.ndim == 2 else samples
-    # libheif has turned the pixels; an orientation left in the EXIF block would turn them twice
+    # libheif has rotated the pixels; an orientation left in the EXIF block would rotate them again
     exif, _ = metadata.clean_exif(metadata.strip_exif_prefix(image.info.get("exif")))
     warnings = []
     gain_map = any("hdrgainmap" in str(name).lower() for name in image.info.get("aux") or {})
@@ -194,7 +194,7 @@ def _decode_oiio(path: Path, check_size: CheckSize) -> Decoded:
 
 
 def _check_png_chunks(file: BinaryIO) -> None:
-    """Raise OSError unless every chunk is there and unharmed; libpng would complain on the terminal."""
+    """Raise OSError unless every chunk is complete and intact; libpng would complain on the terminal."""
     name = b""
     while name != b"IEND":
         head = file.read(8)
@@ -207,7 +207,7 @@ def _check_png_chunks(file: BinaryIO) -> None:
 
 
 def _further_images(source: Any) -> list[str]:
-    """Warn where full-size pages follow; thumbnails and smaller copies are ignored silently."""
+    """Warn if full-size pages follow; thumbnails and smaller copies are ignored silently."""
     index = 1
     while source.seek_subimage(index, 0):
         if not source.spec().get_int_attribute("tiff:subfiletype", 0) & 1:
@@ -218,7 +218,7 @@ def _further_images(source: Any) -> list[str]:
 
 
 def _choose_channels(path: Path, names: list[str], alpha: int) -> tuple[list[int], bool]:
-    """Which channels are red, green, blue (or grey) and alpha."""
+    """Return which channels are red, green and blue (or grey), and which is alpha."""
     by_name = {name.upper(): k for k, name in enumerate(names)}
     if all(c in by_name for c in "RGB"):
         colour = [by_name[c] for c in "RGB"]
@@ -238,21 +238,21 @@ def _pillow_samples(image: Any) -> np.ndarray:
 
 
 def _after_first_jpeg(data: bytes) -> bytes:
-    """Return what follows the end of a JPEG file's first picture."""
+    """Return the bytes after the end of a JPEG file's first picture."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xD9:
             return data[at + 2 :]
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0xDA:  # entropy-coded data: on to the next marker that is neither stuffing nor a restart
+        if marker == 0xDA:  # entropy-coded data: skip to the next marker but stuffing and restarts
             found = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.S).search(data, at)
             at = found.start() if found else len(data)
     return b""
 
 
 def _dcf_profile(exif: bytes | None) -> bytes | None:
-    """Adobe RGB where a camera says so by its file-system name alone (Interoperability index R03)."""
+    """Return Adobe RGB if a camera states it only by its file-system name (Interoperability index R03)."""
     from PIL import Image
 
     if exif is None or b"R03" not in exif:

@@ -20,8 +20,8 @@ class Description:
 
     Attributes:
         iptc: IPTC-IIM records, or None.
-        dpi: pixels per inch across and down, or None.
-        texts: texts by keyword, as PNG has them; JPEG's comment is the text ``Comment``.
+        dpi: Pixels per inch across and down, or None.
+        texts: Texts by keyword, as in PNG; JPEG's comment is the text ``Comment``.
     """
 
     iptc: bytes | None = None
@@ -30,7 +30,7 @@ class Description:
 
 
 def from_jpeg(info: Mapping[Any, Any]) -> Description:
-    """Return the description in what Pillow knows of a JPEG file."""
+    """Return the description in Pillow's information on a JPEG file."""
     resources = info.get("photoshop")
     iptc = resources.get(_IPTC_RESOURCE) if isinstance(resources, dict) else None
     comment = info.get("comment")
@@ -119,7 +119,7 @@ def exif_entries(description: Description) -> dict[int, Any]:
 
 
 def losses(description: Description, kind: str) -> list[str]:
-    """Return what a format cannot hold of a description, in words for the user."""
+    """Describe for the user which parts of a description a format cannot store."""
     lost = []
     if description.iptc is not None and kind not in ("jpeg", "png", "tiff"):
         lost.append("IPTC records")

@@ -1,4 +1,4 @@
-"""Each format's writer. They write to a temporary file; `writing` puts it in place."""
+"""Encode each format to a temporary file; `writing` moves it into place."""
 
 import io
 import struct
@@ -27,7 +27,7 @@ _SEGMENT_LIMIT = 65533 - 40
 
 
 def nearest_sample_type(kind: str, wanted: SampleType) -> SampleType:
-    """Return the smallest sample type of a format that holds what is wanted, else its largest."""
+    """Return a format's smallest sample type that holds the wanted one, else its largest."""
     order: tuple[SampleType, ...] = ("uint8", "half", "uint16", "float") if kind == "exr" else (
         "uint8", "uint16", "half", "float")  # fmt: skip
     wider = [s for s in order[order.index(wanted) :] if s in _HOLDS[kind]]
@@ -35,11 +35,11 @@ def nearest_sample_type(kind: str, wanted: SampleType) -> SampleType:
 
 
 class StoredRows:
-    """A picture's rows as a file of a given format stores them, made band by band.
+    """Rows of a picture as a file of a given format stores them, made band by band.
 
     Attributes:
-        icc_profile: the profile the rows are in and the file should carry, or None.
-        channels: colour channels and alpha.
+        icc_profile: Profile of the rows, which the file should carry, or None.
+        channels: Number of colour channels and alpha.
     """
 
     def __init__(self, picture: Picture, kind: str, sample_type: SampleType) -> None:
@@ -47,7 +47,7 @@ class StoredRows:
         self.sample_type = sample_type
         self.height, self.width = picture.pixels.shape[:2]
         self.linear = kind in ("exr", "hdr")
-        self.on_white = kind == "jpeg"  # which holds no alpha
+        self.on_white = kind == "jpeg"  # which has no alpha
         self.gray = picture.is_gray and kind not in ("hdr", "webp")
         self.has_alpha = picture.alpha is not None and kind not in ("jpeg", "hdr")
         self.channels = (1 if self.gray else 3) + self.has_alpha
@@ -64,7 +64,7 @@ class StoredRows:
                 self.icc_profile = None if self.gray else profiles.srgb_profile()
 
     def band(self, rows: slice) -> np.ndarray:
-        """H x W x C samples."""
+        """Make the samples [H, W, C] of some rows."""
         pixels = self.picture.pixels[rows]
         if self._conversion is not None:
             colour = self._conversion.from_srgb(pixels)
@@ -88,7 +88,7 @@ class StoredRows:
         return out
 
     def whole(self) -> np.ndarray:
-        """All rows, H x W x C."""
+        """Make the samples [H, W, C] of all rows."""
         out = np.empty((self.height, self.width, self.channels), _DTYPES[self.sample_type])
         for rows in row_bands(self.picture.pixels):
             out[rows] = self.band(rows)
@@ -108,7 +108,7 @@ class StoredRows:
 def encode_jpeg(path: Path, rows: StoredRows, quality: int) -> None:
     """Write rows as JPEG, lossy at ``quality``."""
     image = _pillow_image(rows)
-    encoded = io.BytesIO()  # straight to a file, Pillow would take no notice of a disk that fills up
+    encoded = io.BytesIO()  # writing straight to a file, Pillow would not notice a full disk
     image.save(
         encoded,
         "JPEG",
@@ -135,7 +135,7 @@ def encode_webp(path: Path, rows: StoredRows, quality: int) -> None:
 
 
 def encode_png(path: Path, rows: StoredRows, quality: int) -> None:
-    """Write rows as PNG; ``quality`` does not matter."""
+    """Write rows as PNG; ``quality`` is ignored."""
     bare = path.with_name(path.stem + "-bare.png")
     try:
         _write_oiio(bare, rows, "png", {"png:compressionLevel": 4})
@@ -146,7 +146,7 @@ def encode_png(path: Path, rows: StoredRows, quality: int) -> None:
 
 
 def encode_tiff(path: Path, rows: StoredRows, quality: int) -> None:
-    """Write rows as TIFF; ``quality`` does not matter."""
+    """Write rows as TIFF; ``quality`` is ignored."""
     import OpenImageIO as oiio
 
     oiio.attribute("tiff:half", 1)
@@ -158,12 +158,12 @@ def encode_tiff(path: Path, rows: StoredRows, quality: int) -> None:
 
 
 def encode_exr(path: Path, rows: StoredRows, quality: int) -> None:
-    """Write rows as OpenEXR; ``quality`` does not matter."""
+    """Write rows as OpenEXR; ``quality`` is ignored."""
     _write_oiio(path, rows, "openexr", {**rows.picture.attributes, "compression": "zip"})
 
 
 def encode_hdr(path: Path, rows: StoredRows, quality: int) -> None:
-    """Write rows as Radiance HDR; ``quality`` does not matter."""
+    """Write rows as Radiance HDR; ``quality`` is ignored."""
     _write_oiio(path, rows, "hdr", {}, _to_rgbe_grid)
 
 
@@ -216,7 +216,7 @@ def _write_oiio(
     if not target.close():
         raise OSError(target.geterror())
     if rows.linear:
-        _check_last_row(path)  # these two writers do not notice when their last bytes find no room
+        _check_last_row(path)  # these two writers do not notice if the disk is full at the end
 
 
 def _check_last_row(path: Path) -> None:
@@ -235,7 +235,7 @@ def _check_last_row(path: Path) -> None:
 
 
 def _to_rgbe_grid(linear: np.ndarray) -> np.ndarray:
-    """Round to what RGBE holds (8 bits below the largest channel's exponent); its writer would truncate."""
+    """Round to RGBE values (8 bits below the largest channel's exponent); its writer would truncate."""
     np.maximum(linear, 0, out=linear)
     _, exponent = np.frexp(linear.max(axis=2, keepdims=True))
     result: np.ndarray = np.ldexp(np.rint(np.ldexp(linear, 8 - exponent)), exponent - 8)
@@ -250,7 +250,7 @@ def _pillow_image(rows: StoredRows) -> Any:
 
 
 def _pillow_metadata(rows: StoredRows, limit: int | None = None) -> dict[str, bytes]:
-    """EXIF, XMP and profile; a block over the format's limit is left out."""
+    """Return EXIF, XMP and profile for Pillow; a block over the format's limit is left out."""
     exif = rows.picture.exif
     entries = {
         "exif": b"Exif\0\0" + exif if exif else None,
@@ -263,10 +263,10 @@ def _pillow_metadata(rows: StoredRows, limit: int | None = None) -> dict[str, by
 
 
 def _copy_png(source: BinaryIO, target: BinaryIO, picture: Picture) -> None:
-    """Copy a PNG, with EXIF and XMP put in.
+    """Copy a PNG and insert EXIF and XMP.
 
-    Of OpenImageIO's file only the pixels and the profile are taken: it adds an sRGB chunk beside any profile,
-    and an EXIF chunk of its own.
+    Only the pixels and the profile are taken from OpenImageIO's file: it adds an sRGB chunk beside any
+    profile, and an EXIF chunk of its own.
     """
     target.write(source.read(8))
     name = b""

@@ -1,4 +1,4 @@
-"""EXR: which part and which channels are the picture, and where it lies in the display window."""
+"""Decode EXR files: choose the part and channels that form the picture, and place its data window."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +18,10 @@ class _Choice(NamedTuple):
     """Channels of one part.
 
     Attributes:
-        rank: lower is better.
-        part: number of the part.
-        colour: numbers of the channels R, G and B, or of one channel of grey.
-        alpha: number of the alpha channel, or None.
+        rank: Rank; lower is better.
+        part: Number of the part.
+        colour: Numbers of the channels R, G and B, or of one grey channel.
+        alpha: Number of the alpha channel, or None.
     """
 
     rank: int
@@ -31,10 +31,10 @@ class _Choice(NamedTuple):
 
 
 def decode_exr(path: Path, check_size: CheckSize) -> Decoded:
-    """Read the colours of an EXR file, of whatever part and layer.
+    """Read the colours of an EXR file, from whichever part and layer holds them.
 
-    The place of the data window is kept as the attributes ``dataWindow`` (x, y) and ``displayWindow``
-    (x, y, width, height) where the two windows differ.
+    The position of the data window is kept as the attributes ``dataWindow`` (x, y) and ``displayWindow`` (x,
+    y, width, height) if the two windows differ.
     """
     import OpenImageIO as oiio
 
@@ -90,7 +90,7 @@ def _choose(path: Path, source: Any) -> _Choice:
     """Return the best colours of all parts.
 
     Raises:
-        ClearpaneError: the file holds deep data or no colours.
+        ClearpaneError: The file holds deep data or no colours.
     """
     choices, names, deep, part = [], [], False, 0
     while source.seek_subimage(part, 0):

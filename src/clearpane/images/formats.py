@@ -1,4 +1,4 @@
-"""Which picture formats there are, told by a file's first bytes."""
+"""Picture formats, detected by a file's first bytes."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ SUFFIXES: dict[str, str] = {
 }
 """File name endings of the pictures that can be read, and their formats."""
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".exr"})
-"""Those of the pictures that data sets are made of."""
+"""File name endings of the pictures that data sets are made of."""
 
 HEADER_SIZE = 32
 
@@ -60,7 +60,7 @@ _FOREIGN: tuple[tuple[bytes, str], ...] = (
 
 
 def is_picture_name(path: str | Path) -> bool:
-    """Whether a file's name ends like that of a picture that can be read.
+    """Return True if a file's name ends like that of a readable picture.
 
     >>> is_picture_name("IMG_0001.HEIC"), is_picture_name("notes.txt")
     (True, False)
@@ -71,7 +71,7 @@ def is_picture_name(path: str | Path) -> bool:
 def sniff(header: bytes, suffix: str) -> str | None:
     """Detect the format of a file from its first ``HEADER_SIZE`` bytes; None if it cannot be read.
 
-    The suffix only tells RAW files that are TIFF inside from TIFF.
+    The suffix only distinguishes RAW files that are TIFF inside from TIFF.
     """
     if header[:4] in _TIFF_MAGIC:
         return "raw" if suffix.lower() in RAW_SUFFIXES else "tiff"

@@ -1,4 +1,4 @@
-"""Masks that people paint: white on black, a colour on black or white, or strokes on transparency."""
+"""Read masks that people paint: white on black, a colour on black or white, or strokes on transparency."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ class Mask:
     """A region of a picture.
 
     Attributes:
-        weights: values in [0, 1], [H, W] float32; 1 where the region is.
-        reading: how the file was read, in words for the user.
+        weights: [H, W] float32 in [0, 1], 1 inside the region.
+        reading: Description of how the file was interpreted, for the user.
     """
 
     weights: np.ndarray
@@ -31,12 +31,12 @@ class Mask:
 def read_mask(path: Path) -> Mask:
     """Read a mask from a picture file.
 
-    White is the region, black is not, grey lies between. Where the picture is partly transparent and what is
-    visible has one colour, the painted region is the mask, whatever the colour. Where an opaque picture is
-    painted in one colour on black or white, the paint is the mask. Values 0 and 1 of 255 are black and white.
+    White is the region, black is outside, grey lies between. In a partly transparent picture whose visible
+    part has one colour, the painted region is the mask, whatever the colour. In an opaque picture painted in
+    one colour on black or white, the paint is the mask. Values 0 and 1 of 255 count as black and white.
 
     Raises:
-        ClearpaneError: it cannot be read, has many colours, or selects nothing.
+        ClearpaneError: The file cannot be read, has many colours, or selects nothing.
     """
     picture = read_picture(path)
     weights, reading = _weights(path, picture)
@@ -58,7 +58,7 @@ def _weights(path: Path, picture: Picture) -> tuple[np.ndarray, str]:
         return np.zeros_like(alpha), "its transparency"
     if alpha is not None and float(alpha.min()) < 1 - _NOTHING:
         visible = pixels[alpha > _VISIBLE * float(alpha.max())]
-        if _is_one_colour(visible, share=1.0):  # a small white region on black must not pass for one colour
+        if _is_one_colour(visible, share=1.0):  # else a small white region on black would count as one colour
             return alpha, "its transparency, the painted region"
         if (spread[alpha > _NOTHING] > _COLOURED).any():
             raise ClearpaneError(
@@ -77,7 +77,7 @@ def _weights(path: Path, picture: Picture) -> tuple[np.ndarray, str]:
 
 
 def _is_one_colour(colours: np.ndarray, share: float = 0.98) -> bool:
-    """Return whether a share of the colours [N, 3] agrees; the rest may be the soft edge of a brush."""
+    """Return True if a share of the colours [N, 3] agrees; the rest may be a brush's soft edge."""
     if not len(colours):
         return False
     middle = np.median(colours, axis=0)
@@ -85,7 +85,7 @@ def _is_one_colour(colours: np.ndarray, share: float = 0.98) -> bool:
 
 
 def _paint(path: Path, pixels: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Return how much of one colour lies on a plain black or white ground, in [0, 1]."""
+    """Return the coverage by one colour of a plain black or white ground, in [0, 1]."""
     painted, ground = spread > 0.5 * float(spread.max()), spread <= 0.02
     if ground.any() and painted.any():
         paper, ink = np.median(pixels[ground], axis=0), np.median(pixels[painted], axis=0)

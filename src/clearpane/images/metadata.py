@@ -1,4 +1,4 @@
-"""EXIF, XMP and the extra pictures that phones put into a file."""
+"""EXIF, XMP and the additional pictures that phones put into a file."""
 
 import re
 import struct
@@ -8,7 +8,7 @@ from typing import Any
 
 _ORIENTATION, _EXIF_IFD, _WIDTH, _HEIGHT, _XMP = 0x0112, 0x8769, 0xA002, 0xA003, 0x02BC
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
-# What describes the picture (words, camera, resolution, EXIF, GPS, IPTC), as opposed to how a TIFF stores it.
+# Tags that describe the picture (words, camera, resolution, EXIF, GPS, IPTC), not its storage as TIFF.
 DESCRIPTIVE_TAGS = frozenset(
     {0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x8298}
     | {0x4746, 0x4749, 0x83BB, _EXIF_IFD, 0x8825}
@@ -22,10 +22,11 @@ def strip_exif_prefix(block: bytes | None) -> bytes | None:
 
 
 def clean_exif(exif: bytes | None) -> tuple[bytes | None, int]:
-    """Make an EXIF block fit pixels that were turned upright.
+    """Adapt an EXIF block to pixels that were turned upright.
 
-    Changed in place, so that maker notes, which hold offsets, stay valid: Orientation becomes 1, width and
-    height are swapped along with the pixels, the thumbnail (which shows the picture before) is unlinked.
+    The block is changed in place, so that maker notes, which hold offsets, stay valid: Orientation becomes 1,
+        width and height are swapped if the pixels are, and the thumbnail, which shows the old picture, is
+        unlinked.
 
     Returns:
         The block (None if unreadable) and the orientation it had, 1 to 8.
@@ -56,7 +57,7 @@ def clean_exif(exif: bytes | None) -> tuple[bytes | None, int]:
 
 
 def clean_xmp(xmp: bytes | str | None, *, gain_map_dropped: bool) -> bytes | None:
-    """Return an XMP packet with tiff:Orientation 1, and without what announces a gain map that is gone."""
+    """Return an XMP packet with tiff:Orientation 1, without the announcement of a dropped gain map."""
     if not xmp:
         return None
     packet = xmp.encode() if isinstance(xmp, str) else bytes(xmp)
@@ -70,7 +71,7 @@ def clean_xmp(xmp: bytes | str | None, *, gain_map_dropped: bool) -> bytes | Non
 
 
 def embedded_extras(trailer: bytes) -> tuple[str | None, bool]:
-    """Describe what follows a JPEG's first picture: a warning or None, and whether it is a gain map."""
+    """Describe the data after a JPEG's first picture: a warning or None, and True if it is a gain map."""
     if not trailer.count(b"\xff\xd8\xff"):
         return None, False
     gain_map = any(
@@ -84,7 +85,7 @@ def add_tiff_metadata(
 ) -> None:
     """Add EXIF entries and XMP to a TIFF file, by appending a new first directory.
 
-    A file over 4 GB (BigTIFF) is left as it is.
+    A file over 4 GB (BigTIFF) is left unchanged.
     """
     from PIL import Image
 
@@ -117,7 +118,7 @@ def add_tiff_metadata(
             described[_XMP] = struct.pack(order + "HHII", _XMP, 1, len(xmp), end)
             end += file.write(xmp)
         end += file.write(b"\0" * (end % 2))
-        # OpenImageIO writes the time, the resolution, XMP and an EXIF directory of its own
+        # OpenImageIO writes the time, the resolution, XMP and its own EXIF directory
         stored = {tag: raw for tag, raw in own.items() if tag not in DESCRIPTIVE_TAGS | {_XMP}}
         merged = dict(sorted({**described, **stored}.items()))
         file.write(struct.pack(order + "H", len(merged)) + b"".join(merged.values()) + bytes(4))
@@ -131,7 +132,7 @@ def _raw_entries(table: bytes, order: str) -> dict[int, bytes]:
 
 
 def _entries(data: bytearray, order: str, start: int) -> Iterator[tuple[int, int, int]]:
-    """(tag, type, offset of the value field) of a directory's entries."""
+    """Yield (tag, type, offset of the value field) of a directory's entries."""
     (count,) = struct.unpack_from(order + "H", data, start)
     for k in range(count):
         at = start + 2 + 12 * k

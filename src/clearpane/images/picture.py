@@ -1,4 +1,4 @@
-"""A picture as the rest of the package sees it: pixels, and what is needed to write them back."""
+"""Picture as the rest of the package uses it: pixels, and what is needed to write them to a file."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,24 +14,25 @@ SampleType = Literal["uint8", "uint16", "half", "float"]
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture read from a file, upright and in sRGB.
+    """Picture read from a file, upright and in sRGB.
 
     Attributes:
-        pixels: H x W x 3 float32, sRGB-encoded. Values lie in [0, 1], except that colours outside sRGB
+        pixels: [H, W, 3] float32, sRGB-encoded. Values lie in [0, 1], except that colours outside sRGB
             (wide-gamut profiles) and light above white (EXR, HDR) go below 0 and above 1, along the sRGB
             curve extended with odd symmetry.
-        format: what the file was: jpeg, png, tiff, webp, exr, hdr, heic or raw.
-        sample_type: how the file stored a sample.
-        alpha: H x W float32 in [0, 1], or None. The pixels are not multiplied by it.
-        is_gray: the file had a single colour channel; the three channels are equal and are written as one.
-        exif: the EXIF block, a TIFF stream without the prefix ``Exif`` and zeros. Orientation is 1, thumbnail
-            is gone.
-        icc_profile: the file's own profile, to which the pixels are converted back on writing; None: sRGB.
-        xmp: the XMP packet.
-        attributes: header entries of EXR and HDR files.
-        lossless: the file was stored without loss (tells the two kinds of WebP apart).
-        source: the file read, which writing never overwrites.
-        warnings: what was left out on reading, for the user.
+        format: Format of the file: jpeg, png, tiff, webp, exr, hdr, heic or raw.
+        sample_type: Type of the samples in the file.
+        alpha: [H, W] float32 in [0, 1], or None. The pixels are not multiplied by it.
+        is_gray: True if the file had a single colour channel; the three channels are then equal and are
+            written as one.
+        exif: EXIF block, a TIFF stream without the prefix ``Exif`` and zeros. Orientation is 1, and the
+            thumbnail is removed.
+        icc_profile: Profile of the file, to which the pixels are converted when written; None for sRGB.
+        xmp: XMP packet.
+        attributes: Header entries of EXR and HDR files.
+        lossless: True if the file was stored without loss; distinguishes the two kinds of WebP.
+        source: File that was read, which is never overwritten.
+        warnings: Notes for the user on content that was not read.
         description: IPTC records, resolution and texts.
     """
 
@@ -56,9 +57,9 @@ class Picture:
             raise ValueError(f"alpha: expected {self.pixels.shape[:2]}, got {self.alpha.shape}")
 
     def with_pixels(self, pixels: np.ndarray) -> "Picture":
-        """Return the same picture, metadata and alpha kept, with other pixels of the same height and width.
+        """Return a copy with other pixels of the same height and width; metadata and alpha are kept.
 
-        A grey picture stays grey: of pixels whose channels differ, the mean is written.
+        A grey picture stays grey: the mean of the channels is written if they differ.
         """
         if pixels.shape != self.pixels.shape:
             raise ValueError(f"pixels: expected {self.pixels.shape}, got {pixels.shape}")

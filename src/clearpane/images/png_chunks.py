@@ -1,4 +1,4 @@
-"""PNG chunks, and whether they are whole.
+"""Read PNG chunks and check that they are intact.
 
 Source: Portable Network Graphics, third edition (W3C), section 5.
 """
@@ -12,12 +12,12 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Chunk:
-    """A chunk of a PNG file.
+    """Chunk of a PNG file.
 
     Attributes:
-        name: four letters.
-        body: the chunk's data.
-        whole: True if all of it is there and its checksum agrees.
+        name: Four letters.
+        body: Data of the chunk.
+        whole: True if the chunk is complete and its checksum agrees.
     """
 
     name: bytes
@@ -26,7 +26,7 @@ class Chunk:
 
 
 def read_chunks(data: bytes) -> list[Chunk]:
-    """Return the chunks of a PNG file, up to IEND or to where the file ends."""
+    """Return the chunks of a PNG file, up to IEND or the end of the file."""
     chunks, at = [], len(SIGNATURE)
     while at + 8 <= len(data):
         size, name = struct.unpack_from(">I4s", data, at)

@@ -1,4 +1,4 @@
-"""Colours that PNG files state in their chunks, as ICC profiles.
+"""Convert the colours that PNG files state in their chunks to ICC profiles.
 
 Source: Portable Network Graphics, third edition (W3C), sections 4.3 and 11.3.
 """
@@ -22,7 +22,7 @@ _PRIMARIES = {
     11: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351),
     12: (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, *D65),
 }
-"""Primaries and white (x, y) by their code in ITU-T H.273."""
+"""Primaries and white point (x, y) by their code in ITU-T H.273."""
 
 
 class UnsupportedColour(ValueError):
@@ -30,13 +30,14 @@ class UnsupportedColour(ValueError):
 
 
 def colour_profile(chunks: list[Chunk], *, gray: bool) -> bytes | None:
-    """Return an ICC profile of the colours that a file states, None where they are sRGB or not stated.
+    """Return an ICC profile of the colours that a file states; None if they are sRGB or not stated.
 
-    The first of cICP, iCCP, sRGB and gAMA with cHRM counts, as the standard says. A gamma of 1/2.2 without
-    other primaries than those of sRGB is sRGB: writers use it for viewers that do not know the sRGB chunk.
+    The first of cICP, iCCP, sRGB and gAMA with cHRM counts, as the standard requires. A gamma of 1/2.2
+    without other primaries than sRGB's is taken as sRGB: writers use it for viewers that do not know the sRGB
+    chunk.
 
     Raises:
-        UnsupportedColour: HDR curves and narrow range.
+        UnsupportedColour: The file has an HDR curve or a narrow range.
     """
     bodies = {chunk.name: chunk.body for chunk in reversed(chunks) if chunk.whole}
     if len(bodies.get(b"cICP", b"")) == 4:
@@ -76,13 +77,13 @@ def _from_gamma(gama: bytes, chrm: bytes, *, gray: bool) -> bytes | None:
 def _rgb(primaries: tuple[float, ...], curve: np.ndarray) -> bytes | None:
     x, y = primaries[6:]
     triangle = np.array([[*primaries[k : k + 2], 1.0] for k in (0, 2, 4)])
-    if y <= 0 or x <= 0 or abs(np.linalg.det(triangle)) < 1e-4:  # nonsense, which viewers pass over
+    if y <= 0 or x <= 0 or abs(np.linalg.det(triangle)) < 1e-4:  # invalid values, which viewers ignore
         return None
     return profiles.rgb_profile(primaries[:6], curve, white=(x, y))
 
 
 def _curve(transfer: int) -> np.ndarray | None:
-    """Return a curve from code values to light, sampled or as ``[gamma]``; None for an unknown one."""
+    """Return a curve from code values to light, sampled or as ``[gamma]``; None if unknown."""
     if transfer in (1, 6, 14, 15):
         code = np.linspace(0, 1, 4096)
         return np.where(code < 0.081, code / 4.5, ((code + 0.099) / 1.099) ** (1 / 0.45))

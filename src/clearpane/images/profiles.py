@@ -1,4 +1,4 @@
-"""ICC profiles: from a file's colours to sRGB at float precision, and back."""
+"""Convert between the colours of an ICC profile and sRGB, at float precision."""
 
 import struct
 
@@ -8,7 +8,7 @@ from clearpane.images.picture import SampleType
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 
 INVERTIBLE_TO = 0.02
-"""A profile whose own round trip is further off than this (of full scale) is not written back."""
+"""Largest error of a profile's round trip (of full scale); a profile beyond it is not written back."""
 
 
 def srgb_profile() -> bytes:
@@ -21,7 +21,7 @@ def srgb_profile() -> bytes:
 def rgb_profile(
     primaries: tuple[float, ...], curve: np.ndarray, white: tuple[float, float] = (0.3127, 0.3290)
 ) -> bytes:
-    """Return a profile of primaries (xr, yr, xg, yg, xb, yb), a sampled curve or ``[gamma]``, and a white."""
+    """Make a profile from primaries (xr, yr, xg, yg, xb, yb), a curve or ``[gamma]``, and a white point."""
     import imagecodecs
 
     points = [value for k in range(0, 6, 2) for value in (*primaries[k : k + 2], 1.0)]
@@ -31,7 +31,7 @@ def rgb_profile(
 
 
 def gray_profile(curve: np.ndarray) -> bytes:
-    """Return a profile of grey with a sampled curve or ``[gamma]``."""
+    """Make a grey profile from a sampled curve or ``[gamma]``."""
     import imagecodecs
 
     curve = np.asarray(curve, np.float32)
@@ -40,26 +40,25 @@ def gray_profile(curve: np.ndarray) -> bytes:
 
 
 def display_p3_profile() -> bytes:
-    """Display P3: the P3 primaries, white D65, the sRGB curve."""
+    """Return an ICC profile of Display P3: the P3 primaries, white D65, the sRGB curve."""
     curve = srgb_to_linear(np.linspace(0, 1, 4096, dtype=np.float32))
     return rgb_profile((0.680, 0.320, 0.265, 0.690, 0.150, 0.060), curve)
 
 
 class ProfileConversion:
-    """The way from a profile's colours to extended sRGB, and back.
+    """Conversion from a profile's colours to extended sRGB, and back.
 
     LittleCMS converts between the profile and linear sRGB, relative-colorimetric, in float, so that colours
-    outside sRGB survive. It rounds the curves of a profile that stores them as tables to 16 bits of linear
-    light, which loses a dozen steps near black; such matrix profiles are computed here instead. Near black, a
-    pure-gamma profile's infinite slope amplifies float32 rounding: there saturated colours come back within
-    0.1 % of full scale.
+    outside sRGB survive. It rounds curves stored as tables to 16 bits of linear light, which loses a dozen
+    steps near black; such matrix profiles are therefore computed here. Near black, the infinite slope of a
+    pure-gamma profile amplifies float32 rounding: saturated colours there return within 0.1 % of full scale.
 
     Args:
-        profile: an ICC profile.
-        channels: 1 or 3, the colour channels of the picture.
+        profile: ICC profile.
+        channels: Number of colour channels of the picture, 1 or 3.
 
     Raises:
-        ValueError: the profile is broken or meant for other channels.
+        ValueError: The profile is broken or meant for other channels.
     """
 
     def __init__(self, profile: bytes, channels: int) -> None:
@@ -80,12 +79,12 @@ class ProfileConversion:
         """Largest difference between the profile and sRGB, of full scale."""
         try:
             self.invertible = bool(np.abs(self.from_srgb(srgb) - probe).max() <= INVERTIBLE_TO)
-            """Whether `from_srgb` undoes `to_srgb`."""
+            """True if `from_srgb` undoes `to_srgb`."""
         except RuntimeError:
             self.invertible = False
 
     def to_srgb(self, samples: np.ndarray) -> np.ndarray:
-        """H x W x C uint8, uint16 or float32 in the profile to H x W x 3 float32, extended sRGB."""
+        """Convert [H, W, C] uint8, uint16 or float32 in the profile to [H, W, 3] float32, extended sRGB."""
         import imagecodecs
 
         if self._shaper is not None:
@@ -102,7 +101,7 @@ class ProfileConversion:
         return linear_to_srgb(linear)
 
     def from_srgb(self, pixels: np.ndarray) -> np.ndarray:
-        """H x W x 3 float32, extended sRGB, to H x W x C float32 in the profile."""
+        """Convert [H, W, 3] float32, extended sRGB, to [H, W, C] float32 in the profile."""
         import imagecodecs
 
         linear = srgb_to_linear(pixels)
@@ -116,7 +115,7 @@ class ProfileConversion:
 
 
 class _MatrixShaper:
-    """A matrix profile whose three curves are tables: linear sRGB = M curve(x), at float precision."""
+    """Matrix profile whose three curves are tables: linear sRGB = M curve(x), at float precision."""
 
     def __init__(self, matrix: np.ndarray, curves: list[np.ndarray]) -> None:
         self._matrix = matrix
@@ -124,7 +123,7 @@ class _MatrixShaper:
 
     @classmethod
     def parse(cls, profile: bytes, linear_srgb: bytes) -> "_MatrixShaper | None":
-        """None for any other kind of profile."""
+        """Parse such a profile; return None for any other kind."""
         tags, reference = _tags(profile), _tags(linear_srgb)
         curves = [_table(tags.get(name, b"")) for name in (b"rTRC", b"gTRC", b"bTRC")]
         names = (b"rXYZ", b"gXYZ", b"bXYZ")
@@ -155,7 +154,7 @@ class _MatrixShaper:
 
 
 def _undated(profile: bytes) -> bytes:
-    """With a fixed date of creation, so that the same picture gives the same file."""
+    """Set a fixed date of creation, so that the same picture gives the same file."""
     return profile[:24] + struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + profile[36:]
 
 
@@ -179,10 +178,10 @@ def _xyz(tag: bytes) -> np.ndarray | None:
 
 
 def conversion(profile: bytes | None, channels: int, sample_type: SampleType) -> ProfileConversion | None:
-    """Return the conversion a profile needs; None when it is sRGB to a tenth of a step of the samples.
+    """Return the conversion that a profile needs; None if it is sRGB to a tenth of a sample step.
 
     Raises:
-        ValueError: the profile is broken or meant for other channels.
+        ValueError: The profile is broken or meant for other channels.
     """
     if profile is None:
         return None

@@ -1,4 +1,4 @@
-"""Camera RAW: developed by LibRaw at a fixed exposure, so that exposures of a series stay apart."""
+"""Decode camera RAW with LibRaw at a fixed exposure, so that a series keeps its differences in exposure."""
 
 import struct
 from pathlib import Path
@@ -19,8 +19,8 @@ _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")
 def decode_raw(path: Path, check_size: CheckSize) -> Decoded:
     """Read camera RAW: camera white balance, sRGB, no automatic brightness.
 
-    Of a DNG, the white level is taken as it stands and the baseline exposure that it names is applied; LibRaw
-    may lower the white level of others to the brightest sample, where a sensor saturates earlier.
+    For a DNG, the stated white level and baseline exposure are applied. For other files, LibRaw may lower the
+    white level to the brightest sample, for sensors that saturate earlier.
     """
     try:
         import rawpy
@@ -45,7 +45,7 @@ def decode_raw(path: Path, check_size: CheckSize) -> Decoded:
     exif, xmp = None, None
     with path.open("rb") as file:
         head = file.read(8)
-        if head[:4] in _TIFF_MAGIC:  # CR3 and RAF are not built as TIFF
+        if head[:4] in _TIFF_MAGIC:  # CR3 and RAF are not based on TIFF
             (start,) = struct.unpack(("<" if head[:2] == b"II" else ">") + "I", head[4:])
             try:
                 exif, xmp = read_descriptive_tags(file, [start])
@@ -57,7 +57,7 @@ def decode_raw(path: Path, check_size: CheckSize) -> Decoded:
 
 
 def is_raw_tiff(path: Path) -> bool:
-    """Return whether a file built as TIFF holds sensor samples, whatever its name; False if it is damaged."""
+    """Return True if a TIFF-based file holds sensor samples, whatever its name; False if it is damaged."""
     import tifffile
 
     try:
@@ -70,12 +70,12 @@ def is_raw_tiff(path: Path) -> bool:
                 return True
             pages: list[Any] = [tiff.pages.first, *(tiff.pages.first.pages or ())]
             return any(page.photometric in (_CFA, _LINEAR_RAW) for page in pages)
-    except Exception:  # said when it is decoded
+    except Exception:  # reported when it is decoded
         return False
 
 
 def _dng_settings(path: Path) -> dict[str, Any]:
-    """Return LibRaw's settings for a DNG; none for other files."""
+    """Return LibRaw's settings for a DNG; an empty dictionary for other files."""
     import tifffile
 
     try:
@@ -84,6 +84,6 @@ def _dng_settings(path: Path) -> dict[str, Any]:
             if _DNG_VERSION not in tags:
                 return {}
             numerator, denominator = tags.valueof(_BASELINE_EXPOSURE) or (0, 1)
-    except Exception:  # no TIFF
+    except Exception:  # not a TIFF
         return {}
     return {"adjust_maximum_thr": 0.0, "bright": float(2.0 ** (numerator / (denominator or 1)))}

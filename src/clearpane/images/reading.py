@@ -1,4 +1,4 @@
-"""From a file to a picture: upright, in sRGB, at full precision."""
+"""Read a picture from a file: upright, in sRGB, at full precision."""
 
 import contextlib
 import stat
@@ -18,7 +18,7 @@ from clearpane.images.tiling import row_bands
 from clearpane.optics.color import linear_to_srgb
 
 MAX_PIXELS = 400_000_000
-"""Pictures of more pixels are refused before they are decoded, as decompression bombs."""
+"""Limit on the number of pixels; larger pictures are refused undecoded, as decompression bombs."""
 
 _LEADING = 4096
 _SAMPLE_TYPES: dict[str, SampleType] = {
@@ -32,15 +32,15 @@ _SAMPLE_TYPES: dict[str, SampleType] = {
 def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read JPEG, PNG, TIFF, WebP, EXR, HDR and, with the extra ``[photo]``, HEIC and camera RAW.
 
-    The EXIF orientation is applied, an embedded ICC profile is converted to sRGB in float, alpha is kept
-    apart. EXR and HDR hold linear light, which is encoded along the extended sRGB curve. A file without a
-    profile is sRGB. Of a TIFF of several pages the first of full size is read. A damaged JPEG
-    or PNG whose pixels are all there is read with a warning.
+    The EXIF orientation is applied, an embedded ICC profile is converted to sRGB in float, and alpha is
+    returned separately. EXR and HDR hold linear light, which is encoded along the extended sRGB curve. A file
+    without a profile is taken as sRGB. In a TIFF with several pages, the first full-size page is read. A
+    damaged JPEG or PNG with all its pixels is read with a warning.
 
     Raises:
-        ClearpaneError: the file is missing, unreadable, empty, damaged, not a picture, animated, CMYK, or has
+        ClearpaneError: The file is missing, unreadable, empty, damaged, not a picture, animated, CMYK, or has
             more than ``max_pixels`` pixels.
-        MissingExtraError: HEIC or RAW without the extra ``[photo]``.
+        MissingExtraError: The file is HEIC or RAW and the extra ``[photo]`` is not installed.
     """
     path = Path(path)
     kind = picture_format(path)
@@ -72,7 +72,7 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def _decode_repaired(path: Path, kind: str, check_size: CheckSize) -> Decoded | None:
-    """Decode a file whose pixels are all there though its frame is damaged; None for any other."""
+    """Decode a damaged file that still has all its pixels; return None for any other."""
     if kind not in ("jpeg", "png"):
         return None
     with contextlib.suppress(OSError, MemoryError), temporary_folder() as folder:
@@ -91,14 +91,14 @@ def _decode_repaired(path: Path, kind: str, check_size: CheckSize) -> Decoded | 
 
 
 def picture_format(path: Path) -> str:
-    """Detect the format of a file (see `Picture.format`) by its first bytes; the name tells RAW from TIFF.
+    """Detect a file's format (see `Picture.format`) by its first bytes; the name separates RAW from TIFF.
 
     Raises:
-        ClearpaneError: the file is missing, unreadable, empty or not a picture.
+        ClearpaneError: The file is missing, unreadable, empty or not a picture.
     """
     try:
         str(path).encode()
-    except UnicodeEncodeError as error:  # some decoders cannot open it, and it could not be printed
+    except UnicodeEncodeError as error:  # some decoders cannot open it, and it cannot be printed
         raise ClearpaneError(f"{path}: its name is not valid Unicode; rename it") from error
     try:
         mode = path.stat().st_mode
@@ -184,7 +184,7 @@ def _finish(decoded: Decoded, kind: str, path: Path) -> Picture:
 
 
 def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo an EXIF orientation (1 to 8); a view of H x W x C samples, not a copy."""
+    """Undo an EXIF orientation (1 to 8) of samples [H, W, C]; returns a view, not a copy."""
     if orientation >= 5:
         samples = samples.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -195,7 +195,7 @@ def upright(samples: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _unit(samples: np.ndarray) -> np.ndarray:
-    """Integers to float32 in [0, 1]; floats as float32."""
+    """Convert integers to float32 in [0, 1], and floats to float32."""
     if samples.dtype.kind == "f":
         return samples.astype(np.float32, copy=False)
     result: np.ndarray = np.divide(samples, np.float32(np.iinfo(samples.dtype).max), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""JPEG and PNG files whose pixels are all there though their frame is damaged."""
+"""Repair JPEG and PNG files that are damaged but have all their pixels."""
 
 import io
 import struct
@@ -16,14 +16,14 @@ _NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM
 
 
 def find_start(head: bytes) -> tuple[str, int] | None:
-    """Return the kind (jpeg or png) and the place of a picture that foreign bytes precede, or None."""
+    """Return the kind (jpeg or png) and the offset of a picture preceded by foreign bytes, or None."""
     found = [(head.find(magic), kind) for magic, kind in ((_SOI, "jpeg"), (SIGNATURE, "png"))]
     at, kind = min(((at, kind) for at, kind in found if at > 0), default=(-1, ""))
     return (kind, at) if at > 0 else None
 
 
 def repair(data: bytes, kind: str) -> list[bytes]:
-    """Return what a damaged file may be read as: without leading bytes, with an end; best first."""
+    """Return candidate repairs of a damaged file: leading bytes removed, end added; best first."""
     start = find_start(data[:_MAX_LEADING])
     if start is not None and start[0] == kind and not data.startswith((_SOI, SIGNATURE)):
         data = data[start[1] :]
@@ -36,10 +36,10 @@ def repair(data: bytes, kind: str) -> list[bytes]:
 
 
 def complete_jpeg(data: bytes) -> bytes | None:
-    """Return a JPEG without an end marker with one; None unless all of its pixels are there.
+    """Return a JPEG without an end marker with one; None unless it has all its pixels.
 
-    libjpeg makes up what is missing, and stops after the last block of what is not. So the pixels are all
-    there if they do not depend on what follows the data. A progressive file needs all of its scans, too.
+    libjpeg invents missing blocks, and stops after the last existing one. So all pixels exist if they do not
+    depend on the bytes after the data. A progressive file needs all of its scans, too.
     """
     if not _has_all_scans(data):
         return None
@@ -61,7 +61,7 @@ def _decode(data: bytes) -> np.ndarray:
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Return whether the scans of a JPEG hold every bit of every coefficient."""
+    """Return True if the scans of a JPEG hold every bit of every coefficient."""
     at, progressive = 2, False
     components: list[int] = []
     missing: dict[int, np.ndarray] = {}
@@ -86,9 +86,9 @@ def _has_all_scans(data: bytes) -> bool:
 
 
 def complete_png(data: bytes) -> bytes | None:
-    """Return a PNG with right checksums and an end, without damaged chunks that do not matter.
+    """Return a PNG with correct checksums and an end, without damaged chunks that do not matter.
 
-    None unless all pixels are there, as the checksum of their compressed stream tells, and the colours too.
+    Return None unless all pixels exist, by the checksum of their compressed stream, and the colours too.
     """
     chunks = read_chunks(data)
     if any(c.name in _NEEDED and not c.whole for c in chunks):

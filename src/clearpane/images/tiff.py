@@ -1,4 +1,4 @@
-"""TIFF and BigTIFF: which page is the picture, and its samples as grey or RGB of full range."""
+"""Decode TIFF and BigTIFF: choose the page, return its samples as grey or RGB of full range."""
 
 import logging
 import math
@@ -36,7 +36,7 @@ def decode_tiff(path: Path, check_size: CheckSize) -> Decoded:
     """Read the picture of a TIFF file: its first full-size page."""
     import tifffile
 
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # or it would write to the terminal
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # keep it from writing to the terminal
     with tifffile.TiffFile(path) as file:
         page, warnings = _choose_page(file)
         check_size(page.imagewidth, page.imagelength)
@@ -72,7 +72,7 @@ def _choose_page(file: Any) -> tuple[Any, list[str]]:
     full = [page for page in pages if not _flags(page) & (_REDUCED | _MASK) and _kind(page) != _TRANSPARENCY]
     chosen = full or [max(pages, key=_area)]
     largest = max(_area(page) for page in chosen)
-    picture = next(page for page in chosen if 4 * _area(page) >= largest)  # what is smaller is a thumbnail
+    picture = next(page for page in chosen if 4 * _area(page) >= largest)  # smaller ones are thumbnails
     warnings = []
     if any(page is not picture and 4 * _area(page) >= largest for page in chosen):
         warnings.append("only the first of its pages is read")
@@ -82,7 +82,7 @@ def _choose_page(file: Any) -> tuple[Any, list[str]]:
 
 
 def _flags(page: Any) -> int:
-    """NewSubfileType, or what the older SubfileType says in its terms."""
+    """Return NewSubfileType, or the older SubfileType translated to it."""
     old = page.tags.valueof(255, 0)
     return int(page.subfiletype or 0) | (_REDUCED if old == 2 else 0)
 
@@ -96,7 +96,7 @@ def _kind(page: Any) -> int:
 
 
 def _check_readable(path: Path, page: Any) -> None:
-    """Raise ClearpaneError for what would come out wrong, OSError where data is missing."""
+    """Raise ClearpaneError for unsupported content, OSError for missing data."""
     import tifffile
 
     kind, compression = _kind(page), int(page.compression)
@@ -139,7 +139,7 @@ def _check_readable(path: Path, page: Any) -> None:
 
 
 def _check_jpeg_ends(file: Any, segments: list[tuple[int, int]]) -> None:
-    """Raise OSError where a strip or tile has no end marker; libjpeg would fill what is missing with grey."""
+    """Raise OSError if a strip or tile has no end marker; libjpeg would fill missing data with grey."""
     for offset, length in segments:
         tail = min(length, 64)
         file.seek(offset + length - tail)
@@ -184,9 +184,9 @@ def _samples(path: Path, page: Any, warnings: list[str]) -> tuple[np.ndarray, bo
 
 
 def _alpha_channel(page: Any, channels: int, colours: int) -> tuple[int | None, bool]:
-    """Return which channel is alpha (None for none), and whether it is associated.
+    """Return the number of the alpha channel (None if there is none), and whether it is associated.
 
-    A single further channel that the file says nothing about is alpha, as other readers have it.
+    A single further channel of unstated meaning is alpha, as in other readers.
     """
     kinds = [int(kind) for kind in page.extrasamples]
     if page.tags.get(338) is None:
@@ -218,13 +218,13 @@ def _to_8_bits(samples: np.ndarray) -> np.ndarray:
 def _look_up(path: Path, page: Any, indices: np.ndarray) -> np.ndarray:
     """Return the colours [H, W, 3] uint8 of palette indices [H, W].
 
-    Some programs store 8-bit colours in the 16-bit palette; like libtiff, a palette without any larger value
-    is taken for such a one, and otherwise the upper byte counts.
+    Some programs store 8-bit colours in the 16-bit palette. As in libtiff, a palette without larger values is
+    taken for 8 bits; otherwise the upper byte counts.
     """
     palette = page.tags.valueof(320)
     if palette is None or np.size(palette) < 3 or indices.dtype.kind not in "ub":
         raise ClearpaneError(f"{path}: palette colours without a palette; convert it to RGB first")
-    entries = np.size(palette) // 3  # some programs leave out the colours that they do not use
+    entries = np.size(palette) // 3  # some programs omit unused colours
     colours: np.ndarray = np.ravel(palette).astype(np.uint16)[: 3 * entries].reshape(3, entries).T
     colours = colours if int(colours.max()) < 256 else colours >> 8
     if int(indices.max()) >= entries:

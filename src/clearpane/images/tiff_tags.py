@@ -1,4 +1,4 @@
-"""Descriptive tags of TIFF and BigTIFF files, copied into an EXIF block of their own."""
+"""Copy the descriptive tags of TIFF and BigTIFF files into an EXIF block."""
 
 import struct
 from collections.abc import Sequence
@@ -21,17 +21,17 @@ class _Entry(NamedTuple):
 
 
 def read_descriptive_tags(file: Any, offsets: Sequence[int]) -> tuple[bytes | None, bytes | None]:
-    """Read what describes the picture in a TIFF or BigTIFF file of either byte order.
+    """Read the descriptive tags of a TIFF or BigTIFF file of either byte order.
 
     Args:
-        file: the whole file.
-        offsets: positions of directories; entries of later ones replace those of earlier ones.
+        file: Content of the whole file.
+        offsets: Offsets of directories; entries of later ones replace those of earlier ones.
 
     Returns:
         An EXIF block (a classic TIFF stream) or None, and the XMP packet or None.
 
     Raises:
-        struct.error: the file ends inside a directory.
+        struct.error: The file ends inside a directory.
     """
     file.seek(0)
     head = file.read(4)
@@ -51,7 +51,7 @@ def read_descriptive_tags(file: Any, offsets: Sequence[int]) -> tuple[bytes | No
 
 
 class _Reader:
-    """Directories of a file as entries whose values are at hand."""
+    """Reader of directories that returns entries with their values."""
 
     def __init__(self, file: Any, order: str, *, big: bool) -> None:
         self.file, self.order, self.big = file, order, big
@@ -89,7 +89,7 @@ class _Reader:
 
 
 def _emit(reader: _Reader, entries: dict[int, _Entry], start: int, depth: int = 0) -> bytes:
-    """Return a classic directory that begins at ``start``, followed by its values and sub-directories."""
+    """Encode a classic directory that begins at ``start``, followed by its values and subdirectories."""
     order = reader.order
     table, tail = [], b""
     end = start + 2 + 12 * len(entries) + 4

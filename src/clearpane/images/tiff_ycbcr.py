@@ -1,4 +1,4 @@
-"""YCbCr samples of TIFF files without JPEG compression, as 8-bit RGB.
+"""Convert YCbCr samples of TIFF files without JPEG compression to 8-bit RGB.
 
 Source: TIFF 6.0, section 21. Subsampled chroma is repeated, not interpolated, as libtiff does.
 """
@@ -9,17 +9,17 @@ import numpy as np
 
 REC_601 = (0.299, 0.587, 0.114)
 FULL_RANGE = (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
-"""ReferenceBlackWhite of Y, Cb and Cr that leaves 8-bit samples as they are."""
+"""ReferenceBlackWhite of Y, Cb and Cr that leaves 8-bit samples unchanged."""
 
 
 def read_ycbcr(page: Any) -> np.ndarray:
-    """Read a tifffile page of 8-bit YCbCr samples, of which chroma may be subsampled by 1, 2 or 4.
+    """Read a tifffile page of 8-bit YCbCr samples; chroma may be subsampled by 1, 2 or 4.
 
     Returns:
-        RGB samples [H, W, 3], uint8.
+        RGB samples [H, W, 3] uint8.
 
     Raises:
-        OSError: a strip or a tile holds fewer samples than it should.
+        OSError: A strip or a tile holds too few samples.
     """
     horizontal, vertical = subsampling(page)
     if (horizontal, vertical) == (1, 1):
@@ -44,12 +44,12 @@ def ycbcr_to_rgb(
     R = Y + Cr (2 - 2 kr), B = Y + Cb (2 - 2 kb) and, from Y = kr R + kg G + kb B, G.
 
     Args:
-        ycbcr: samples [H, W, 3], uint8.
-        coefficients: kr, kg and kb, the share of each colour in Y.
-        reference: black and white codes of Y, then of Cb and of Cr (zero and maximum).
+        ycbcr: Samples [H, W, 3] uint8.
+        coefficients: Factors kr, kg and kb, the share of each colour in Y.
+        reference: Codes of black and white of Y, then of Cb and of Cr (zero and maximum).
 
     Returns:
-        RGB samples [H, W, 3], uint8.
+        RGB samples [H, W, 3] uint8.
     """
     kr, kg, kb = coefficients
     codes = np.arange(256, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Large pictures in pieces: bands of rows, and overlapping tiles whose weights add up to one."""
+"""Process large pictures in pieces: bands of rows, or overlapping tiles with weights that add up to one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 BAND_PIXELS = 1 << 20
-"""What works on pixels one by one takes bands of rows of about so many pixels, to keep memory low."""
+"""Approximate number of pixels in a band, which limits the memory of pixelwise work."""
 
 
 def row_bands(picture: np.ndarray, multiple: int = 1) -> Iterator[slice]:
-    """Slices of rows that cover ``picture`` (H x W or H x W x C), of about ``BAND_PIXELS`` pixels each.
+    """Yield slices of rows that cover ``picture`` ([H, W] or [H, W, C]), about ``BAND_PIXELS`` pixels each.
 
     All but the last have a multiple of ``multiple`` rows.
     """
@@ -21,7 +21,7 @@ def row_bands(picture: np.ndarray, multiple: int = 1) -> Iterator[slice]:
 
 @dataclass(frozen=True)
 class Tile:
-    """A window of a picture: rows ``top`` to ``bottom``, columns ``left`` to ``right``, ends not included."""
+    """Window of a picture: rows ``top`` to ``bottom``, columns ``left`` to ``right``, ends not included."""
 
     top: int
     bottom: int
@@ -30,7 +30,7 @@ class Tile:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """The index of the tile's pixels in an H x W x C array."""
+        """Index of the tile's pixels in an [H, W, C] array."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
@@ -41,7 +41,7 @@ def tile_windows(height: int, width: int, tile: int, overlap: int) -> list[Tile]
     there is a single one as long as the side.
 
     Raises:
-        ValueError: a size below 1, or ``overlap`` outside 0 <= overlap <= tile / 2.
+        ValueError: A size is below 1, or ``overlap`` is outside 0 <= overlap <= tile / 2.
     """
     if min(height, width, tile) < 1:
         raise ValueError(f"sizes must be positive, got {height} x {width}, tile {tile}")
@@ -55,14 +55,14 @@ def tile_windows(height: int, width: int, tile: int, overlap: int) -> list[Tile]
 
 
 class TileBlender:
-    """Puts processed tiles together, seamlessly.
+    """Blender that joins processed tiles seamlessly.
 
     Each tile is weighted with a separable raised cosine, w(x) = sin^2(pi x / 2) with x from 0 to 1 across an
-    overlap, and the weights are divided by their sum. Tiles that were not changed give the picture back.
+    overlap, and the weights are divided by their sum. Unchanged tiles reproduce the picture.
 
     Args:
-        height, width, tile, overlap: as for `tile_windows`.
-        channels: of the result.
+        height, width, tile, overlap: Arguments of `tile_windows`.
+        channels: Number of channels of the result.
     """
 
     def __init__(self, height: int, width: int, tile: int, overlap: int, channels: int = 3) -> None:
@@ -76,10 +76,10 @@ class TileBlender:
         return iter(self.tiles)
 
     def add(self, tile: Tile, values: np.ndarray) -> None:
-        """Add a tile's values, h x w x C.
+        """Add the values of a tile, [h, w, C].
 
         Raises:
-            ValueError: the values have another shape, the tile is not one of these, or was added already.
+            ValueError: The values have another shape, the tile is not one of these, or was already added.
         """
         shape = (tile.bottom - tile.top, tile.right - tile.left, self._sum.shape[2])
         if values.shape != shape:
@@ -94,7 +94,7 @@ class TileBlender:
         """Return the picture, [H, W, C] float32.
 
         Raises:
-            ValueError: not every tile has been added.
+            ValueError: A tile has not been added.
         """
         if len(self._added) < len(self.tiles):
             raise ValueError(f"{len(self.tiles) - len(self._added)} tiles are missing")
@@ -110,7 +110,7 @@ def _spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def _ramps(spans: list[tuple[int, int]], length: int) -> dict[tuple[int, int], np.ndarray]:
-    """Each span's weights, which add up to one at every place."""
+    """Return the weights of each span, which add up to one everywhere."""
     weights = {}
     total = np.zeros(length)
     for k, (start, stop) in enumerate(spans):

@@ -1,4 +1,4 @@
-"""Pictures as a film: MP4 with H.264, which browsers and phones play."""
+"""Write pictures as a video: MP4 with H.264, which browsers and phones play."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,28 +8,28 @@ import numpy as np
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.files import atomic_path
 
-_QUALITY = "18"  # of x264, where 0 is lossless and 51 the worst: hardly to be told from the pictures
-# HDTV's colours in FFmpeg's numbers, said in the file: players otherwise guess by the size.
+_QUALITY = "18"  # x264's quality, from 0 (lossless) to 51 (worst): nearly indistinguishable from the input
+# HDTV's colours in FFmpeg's numbers, stated in the file: players otherwise guess by the size.
 _BT709, _LIMITED = 1, 1
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], rate: int, overwrite: bool = False) -> None:
-    """Write pictures one after the other, whole or not at all.
+    """Write frames as a video, atomically.
 
     Args:
-        path: ending in .mp4.
-        frames: [H, W, 3] uint8, sRGB, all of one even height and width.
-        rate: pictures a second.
+        path: File to write, ending in .mp4.
+        frames: Frames [H, W, 3] uint8, sRGB, all of one even height and width.
+        rate: Frames per second.
 
     Raises:
-        ClearpaneError: there are no frames, sizes are odd or differ, or it cannot be written.
+        ClearpaneError: There are no frames, sizes are odd or differ, or the file cannot be written.
         MissingExtraError: PyAV is not installed.
     """
     try:
         import av
     except ImportError as error:
         raise MissingExtraError("writing videos", "3d") from error
-    # The index in front, so that a film begins to play before all of it is there.
+    # The index goes to the front, so that playback can start before the whole file is loaded.
     options = {"movflags": "faststart"}
     with (
         atomic_path(path, overwrite) as temporary,

@@ -1,4 +1,4 @@
-"""From a picture to a file: in its own profile and depth, its metadata kept, whole or not at all."""
+"""Write a picture to a file: in its own profile and depth, with its metadata, atomically."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,13 @@ _LONGEST_SIDE = {"jpeg": 65535, "webp": 16383}
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """How a picture is written.
+    """Options for writing a picture.
 
     Attributes:
-        overwrite: replace an existing file; the file the picture was read from never is.
-        jpeg_quality: of JPEG and lossy WebP, 1 to 100. JPEG keeps full colour resolution (4:4:4).
-        sample_type: how to store a sample; by default as in the file read (HEIC and RAW: uint16), or the
-            nearest that the format written can hold.
+        overwrite: True to replace an existing file; the picture's own source is never replaced.
+        jpeg_quality: Quality of JPEG and lossy WebP, 1 to 100. JPEG keeps full colour resolution (4:4:4).
+        sample_type: Type of the samples; None for that of the file read (uint16 for HEIC and RAW), or the
+            nearest that the format holds.
     """
 
     overwrite: bool = False
@@ -30,7 +30,7 @@ class WriteOptions:
 
 
 def output_suffix(kind: str) -> str:
-    """Return the ending of results of a `Picture.format`: its own; for HEIC and RAW ``.png`` (16 bits).
+    """Return the suffix for results of a `Picture.format`: its own, or ``.png`` (16 bits) for HEIC and RAW.
 
     >>> output_suffix("tiff"), output_suffix("heic")
     ('.tif', '.png')
@@ -39,18 +39,18 @@ def output_suffix(kind: str) -> str:
 
 
 def write_picture(path: str | Path, picture: Picture, options: WriteOptions = WriteOptions()) -> Path:
-    """Write a picture in the format its name asks for, atomically.
+    """Write a picture in the format of the file's suffix, atomically.
 
-    The pixels are converted back to the profile the file came with, and that is embedded; where a profile
-    cannot be undone, sRGB is. Values the file cannot hold are clipped; JPEG and HDR drop alpha. EXIF, XMP
+    The pixels are converted back to the profile of the file read, which is embedded; if a profile cannot be
+    inverted, sRGB is used. Values that the file cannot hold are clipped; JPEG and HDR drop alpha. EXIF, XMP
     and, in EXR, header entries are kept.
 
     Returns:
         The path written.
 
     Raises:
-        ClearpaneError: the format cannot be written, the file exists, is the picture's own source, its folder
-            is missing or not writable, or the disk is full. Nothing is left behind.
+        ClearpaneError: The format cannot be written, the file exists or is the picture's own source, its
+            folder is missing or not writable, or the disk is full. Nothing is left behind.
     """
     path = Path(path)
     kind = formats.SUFFIXES.get(path.suffix.lower())
@@ -85,7 +85,7 @@ def write_picture(path: str | Path, picture: Picture, options: WriteOptions = Wr
 
 
 def losses(picture: Picture, path: Path) -> list[str]:
-    """Return what the format that a name asks for cannot hold of a picture, in words for the user."""
+    """Describe for the user what the format of a file name cannot store of a picture."""
     kind = formats.SUFFIXES.get(path.suffix.lower(), "")
     lost = descriptions.losses(picture.description, kind)
     if picture.alpha is not None and kind in ("jpeg", "hdr"):
