@@ -1,14 +1,14 @@
-"""The reflection of glTF 2.0's metallic-roughness material, for NumPy arrays and PyTorch tensors alike.
+"""Reflection of glTF 2.0's metallic-roughness material, for NumPy arrays and PyTorch tensors.
 
 Appendix B of the specification: with the half vector h of the directions l to the light and v to the viewer,
 
     f = (1 - F) (1 - metallic) albedo / pi + F D G / (4 |n.l| |n.v|),
 
 F Schlick's with f0 = 0.04 mixed with the albedo by ``metallic``, D the GGX distribution and G Smith's, a
-product of one factor for l and one for v, both of alpha = roughness^2.
+product of one factor for l and one for v, both with alpha = roughness^2.
 
-Cosines are of angles to the normal and in [-1, 1]; below 0 a surface neither is lit nor seen. Arrays
-broadcast; colours have three channels in their last place, cosines and roughness one.
+Cosines are of angles to the normal, in [-1, 1]; below 0 a surface is neither lit nor seen. Arrays broadcast;
+colours have three channels in the last axis, cosines and roughness one.
 """
 
 import math
@@ -19,18 +19,18 @@ from array_api_compat import array_namespace
 Array = TypeVar("Array", bound=Any)
 
 DIELECTRIC_F0 = 0.04
-"""What a dielectric of index 1.5 reflects at normal incidence."""
+"""Reflectance of a dielectric of index 1.5 at normal incidence."""
 _SMALLEST_ALPHA = 1e-3
 
 
 def base_reflectance(albedo: Array, metallic: Array) -> Array:
-    """f0, the reflectance at normal incidence: 0.04 (dielectric) to albedo (metal); [..., 3]."""
+    """Compute f0, the reflectance at normal incidence: 0.04 (dielectric) to albedo (metal); [..., 3]."""
     result: Array = DIELECTRIC_F0 * (1 - metallic) + albedo * metallic
     return result
 
 
 def schlick_fresnel(f0: Array, cosine: Array) -> Array:
-    """``f0 + (1 - f0) (1 - cosine)^5``, of the angle between the half vector and l or v.
+    """Compute ``f0 + (1 - f0) (1 - cosine)^5``, with the angle between the half vector and l or v.
 
     >>> import numpy as np
     >>> schlick_fresnel(np.asarray(0.04), np.asarray([1.0, 0.0])).tolist()
@@ -48,7 +48,7 @@ def ggx_distribution(half_cosine: Array, roughness: Array) -> Array:
 
 
 def smith_factor(cosine: Array, roughness: Array) -> Array:
-    """How much of the microfacets is not hidden from one direction, in [0, 1].
+    """Compute the share of microfacets that is visible from one direction, in [0, 1].
 
     ``2 c / (c + sqrt(alpha^2 + (1 - alpha^2) c^2))``; 0 below the horizon.
     """
@@ -62,7 +62,7 @@ def smith_factor(cosine: Array, roughness: Array) -> Array:
 def gltf_brdf(
     normal: Array, light: Array, view: Array, albedo: Array, metallic: Array, roughness: Array
 ) -> Array:
-    """f(l, v), per steradian: [..., 3]. 0 where either direction is below the horizon.
+    """Compute f(l, v) per steradian: [..., 3]; 0 if either direction is below the horizon.
 
     Args:
         normal, light, view: [..., 3], of length 1, away from the surface.
@@ -82,15 +82,15 @@ def gltf_brdf(
 
 
 def ggx_half_vector(samples: Array, view: Array, roughness: Array) -> Array:
-    """Draw a microfacet's normal as often as it is seen from v (visible normals), in a frame with n = z.
+    """Draw a microfacet's normal with the density of normals visible from v, in a frame with n = z.
 
-    Its density is ``G1(v) D(h) (v.h) / (n.v)``; mirrored about it, l has that over ``4 (v.h)``, so that the
-    weight of a sample, f (n.l) over its density, is ``F G1(l)``.
+    The density is ``G1(v) D(h) (v.h) / (n.v)``; l, mirrored about the normal, has that over ``4 (v.h)``, so
+    the weight of a sample, f (n.l) over its density, is ``F G1(l)``.
 
     Args:
-        samples: [..., 2] in [0, 1).
-        view: [..., 3], of length 1, above the horizon.
-        roughness: [..., 1].
+        samples: Uniform numbers [..., 2] in [0, 1).
+        view: Unit vectors [..., 3] above the horizon.
+        roughness: Roughness [..., 1].
 
     Source: E. Heitz, Sampling the GGX distribution of visible normals, 2018, appendix A.
     """

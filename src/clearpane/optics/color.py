@@ -1,4 +1,4 @@
-"""Between sRGB values and linear light (IEC 61966-2-1), for NumPy arrays and PyTorch tensors alike."""
+"""Convert between sRGB values and linear light (IEC 61966-2-1), for NumPy arrays and PyTorch tensors."""
 
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ def srgb_to_linear(srgb: Array) -> Array:
     (IEC 61966-2-1; odd-symmetric and unbounded as in scRGB, so that wide-gamut and HDR values survive).
 
     Args:
-        srgb: floating-point array of any shape.
+        srgb: Floating-point array of any shape.
 
     Returns:
         Linear light, same shape and type.
@@ -36,7 +36,7 @@ def linear_to_srgb(linear: Array) -> Array:
     ``V = 12.92 L`` where ``|L| <= 0.0031308``, else ``1.055 |L| ** (1 / 2.4) - 0.055``, with the sign of L.
 
     Args:
-        linear: floating-point array of any shape.
+        linear: Floating-point array of any shape.
 
     Returns:
         sRGB values, same shape and type.

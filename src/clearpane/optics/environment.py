@@ -1,7 +1,7 @@
-"""Light from all around: equirectangular HDR maps, for NumPy arrays and PyTorch tensors alike.
+"""Equirectangular HDR maps of light from all around, for NumPy arrays and PyTorch tensors.
 
-World axes are glTF's: x to the right, y up, z towards the viewer. A map is H x W x 3 linear radiance; its
-upper edge is straight up. A unit direction d lies at
+World axes are glTF's: x to the right, y up, z towards the viewer. A map is [H, W, 3] linear radiance; its
+upper edge is straight up. A unit direction d is at
 
     u = atan2(d_x, -d_z) / 2 pi  (modulo 1),    v = acos(d_y) / pi
 
@@ -23,7 +23,7 @@ Array = TypeVar("Array", bound=Any)
 
 
 def direction_coordinates(directions: Array) -> Array:
-    """Where in a map unit directions lie: [..., 3] -> [..., 2], ``u`` in [0, 1) and ``v`` in [0, 1].
+    """Compute map coordinates of unit directions: [..., 3] -> [..., 2], ``u`` in [0, 1), ``v`` in [0, 1].
 
     >>> direction_coordinates(np.asarray([0.0, 0.0, 1.0])).tolist()
     [0.5, 0.5]
@@ -53,7 +53,7 @@ def coordinate_directions(coordinates: Array) -> Array:
 
 
 def texel_directions(height: int, width: int) -> np.ndarray:
-    """Return the directions of a map's texels, through their middles: [H, W, 3] float64."""
+    """Return the directions through the centres of a map's texels: [H, W, 3] float64."""
     v, u = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width, indexing="ij")
     return np.asarray(coordinate_directions(np.stack([u, v], axis=-1)))
 
@@ -68,7 +68,7 @@ def solid_angles(height: int, width: int) -> np.ndarray:
 
 
 def look_up(environment: Array, directions: Array) -> Array:
-    """Radiance from directions: bilinear between texels, around the map across its sides.
+    """Look up the radiance from directions: bilinear between texels, wrapping around at the map's sides.
 
     Args:
         environment: [H, W, 3].
@@ -81,7 +81,7 @@ def look_up(environment: Array, directions: Array) -> Array:
 
 
 def _look_up_coordinates(environment: Array, place: Array) -> Array:
-    """`look_up` at coordinates [..., 2], u and v in [0, 1]."""
+    """Look up radiance at coordinates [..., 2], u and v in [0, 1]."""
     xp = array_namespace(environment)
     height, width = environment.shape[:2]
     column, row = place[..., 0] * width - 0.5, (place[..., 1] * height - 0.5).clip(0.0, height - 1.0)
@@ -120,12 +120,12 @@ def pyramid(environment: Array) -> list[Array]:
 
 
 def look_up_level(levels: Sequence[Array], directions: Array, level: Array) -> Array:
-    """Radiance from directions, each from its own level of a `pyramid`, linear between two of them.
+    """Look up the radiance from directions, each in its own level of a `pyramid`, linear between levels.
 
     Args:
-        levels: as `pyramid` gives them.
+        levels: Levels of a `pyramid`.
         directions: [..., 3].
-        level: [...], 0 for the map itself; clipped to what there is.
+        level: Level [...], 0 for the map itself; clipped to the existing levels.
     """
     xp = array_namespace(directions)
     place = xp.reshape(direction_coordinates(directions), (-1, 2))
@@ -142,27 +142,27 @@ def look_up_level(levels: Sequence[Array], directions: Array, level: Array) -> A
 
 
 def light_cells(environment: Array, count: int) -> tuple[Array, Array]:
-    """Replace a map by a few distant lights, where most light comes from.
+    """Replace a map by a few distant lights, placed where most light comes from.
 
-    The map is cut in two along its longer side (by angle), where both halves send the same light; and so
-    again, always the cell whose light times its longer side is largest. A cell becomes one light: all its
-    light, from the direction of its mean.
+    The map is cut in two along its longer side (by angle), so that both halves send the same light; the cell
+    whose light times longer side is largest is cut next, and so on. A cell becomes one light with all of its
+    light, from its mean direction.
 
     Args:
         environment: [H, W, 3].
-        count: how many, at most a light for each texel.
+        count: Number of lights, at most one per texel.
 
     Returns:
-        Directions [count, 3], of length 1, and irradiance across each, [count, 3]: radiance times steradians.
+        Unit directions [count, 3], and irradiance across each light [count, 3], radiance times steradians.
 
     Raises:
-        ClearpaneError: more lights than texels.
+        ClearpaneError: There are more lights than texels.
 
     Source: P. Debevec, A median cut algorithm for light probe sampling, 2005; there all cells are cut alike.
     """
     height, width = environment.shape[:2]
     energy = environment * like(solid_angles(height, width), environment)[:, None, None]
-    # What decides is where the light is, not its colour; a map may be on a GPU, its cutting is not.
+    # The position of the light matters, not its colour; the map may be on a GPU, the cutting is not.
     weight = np.asarray(energy.sum(-1).tolist())
     weight = weight + 1e-9 * max(float(weight.sum()), 1e-9)
     if not 1 <= count <= height * width:
@@ -184,7 +184,7 @@ def light_cells(environment: Array, count: int) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, order=True)
 class _Cell:
-    """A window of texels: top, bottom, left, right. The first in order is the next to be cut."""
+    """Window of texels: top, bottom, left, right. The first in order is cut next."""
 
     urgency: float
     window: tuple[int, int, int, int]
@@ -197,7 +197,7 @@ class _Cell:
         return cls(-float(weight[top:bottom, left:right].sum()) * extent, (top, bottom, left, right))
 
     def halves(self, weight: np.ndarray) -> tuple["_Cell", "_Cell"]:
-        """In two that weigh about the same."""
+        """Cut the window into two of about the same weight."""
         top, bottom, left, right = self.window
         tall, wide = _sides(weight, *self.window)
         down = (tall >= wide and bottom - top > 1) or right - left == 1
@@ -211,14 +211,14 @@ class _Cell:
 
 
 def _sides(weight: np.ndarray, top: int, bottom: int, left: int, right: int) -> tuple[float, float]:
-    """Return the angles that a window is high and wide."""
+    """Return the angles of a window's height and width."""
     height, width = weight.shape
     middle = math.pi * (top + bottom) / 2 / height
     return math.pi * (bottom - top) / height, 2 * math.pi * (right - left) / width * math.sin(middle)
 
 
 def like(values: np.ndarray, other: Array) -> Array:
-    """NumPy values as an array of another's kind, type and device."""
+    """Convert NumPy values to the kind, type and device of another array."""
     xp = array_namespace(other)
     result: Array = xp.asarray(values, dtype=other.dtype, device=getattr(other, "device", None))
     return result

@@ -1,13 +1,13 @@
-"""Fresnel's and Snell's laws at the face of a dielectric, for NumPy arrays and PyTorch tensors alike.
+"""Fresnel's and Snell's laws at the face of a dielectric, for NumPy arrays and PyTorch tensors.
 
-``ior`` is relative throughout: the index of refraction behind the face over the one before it, > 0. For light
-that enters glass of index 1.5 from air it is 1.5, for light that leaves the glass 1 / 1.5. ``cos_theta_i`` is
-the cosine of the angle between the incoming ray and the face's normal, in [0, 1]. Both may be arrays that
-broadcast, for example an ``ior`` for each colour channel. Values out of range are not looked for.
+``ior`` is relative throughout: the index of refraction behind the face over the one in front of it, > 0. For
+    light that enters glass of index 1.5 from air it is 1.5, for light that leaves the glass 1 / 1.5.
+    ``cos_theta_i`` is the cosine of the angle between the incoming ray and the face's normal, in [0, 1]. Both
+    may be arrays that broadcast, for example an ``ior`` for each colour channel. Ranges are not checked.
 
-From the critical angle on all light is reflected. There the functions are constant and their gradients zero,
-so that gradients are finite everywhere, although the true ones grow without bound towards that angle from
-below.
+Beyond the critical angle all light is reflected. There the functions are constant and their gradients zero,
+so that gradients are finite everywhere, although the true ones grow without bound as the angle is approached
+from below.
 
 Source: Born and Wolf, Principles of Optics, 7th edition, section 1.5.
 """
@@ -21,13 +21,13 @@ Array = TypeVar("Array", bound=Any)
 
 
 def refract_cosine(cos_theta_i: Array, ior: float | Array) -> Array:
-    """Cosine of the angle between the refracted ray and the normal (Snell's law).
+    """Compute the cosine of the angle between the refracted ray and the normal (Snell's law).
 
-    ``cos_theta_t = sqrt(1 - (1 - cos_theta_i^2) / ior^2)``, and 0 where the light is totally reflected.
+    ``cos_theta_t = sqrt(1 - (1 - cos_theta_i^2) / ior^2)``, and 0 under total reflection.
 
     Args:
-        cos_theta_i: floating-point array of any shape, in [0, 1].
-        ior: relative index of refraction, > 0.
+        cos_theta_i: Floating-point array of any shape, in [0, 1].
+        ior: Relative index of refraction, > 0.
 
     Returns:
         Array in [0, 1], of the arguments' common shape.
@@ -44,17 +44,17 @@ def refract_cosine(cos_theta_i: Array, ior: float | Array) -> Array:
 
 
 def reflection_amplitudes(cos_theta_i: Array, ior: float | Array) -> tuple[Array, Array]:
-    """Ratio of the reflected to the incoming field, for s- and p-polarised light.
+    """Compute the ratio of the reflected to the incoming field, for s- and p-polarised light.
 
     ``r_s = (cos_i - ior cos_t) / (cos_i + ior cos_t)``, ``r_p = (ior cos_i - cos_t) / (ior cos_i + cos_t)``.
     At normal incidence ``r_s = -r_p``: the signs follow the directions of the field in the source above.
 
     Args:
-        cos_theta_i: floating-point array of any shape, in [0, 1].
-        ior: relative index of refraction, > 0.
+        cos_theta_i: Floating-point array of any shape, in [0, 1].
+        ior: Relative index of refraction, > 0.
 
     Returns:
-        ``(r_s, r_p)``, each in [-1, 1]. Under total reflection both are 1: the phase is left out.
+        ``(r_s, r_p)``, each in [-1, 1]. Under total reflection both are 1: the phase is ignored.
 
     >>> import numpy as np
     >>> [r.round(3).tolist() for r in reflection_amplitudes(np.asarray([0.0, 1.0]), 1.5)]
@@ -71,14 +71,14 @@ def reflection_amplitudes(cos_theta_i: Array, ior: float | Array) -> tuple[Array
 
 
 def transmission_amplitudes(cos_theta_i: Array, ior: float | Array) -> tuple[Array, Array]:
-    """Ratio of the transmitted to the incoming field, for s- and p-polarised light.
+    """Compute the ratio of the transmitted to the incoming field, for s- and p-polarised light.
 
     ``t_s = 2 cos_i / (cos_i + ior cos_t)``, ``t_p = 2 cos_i / (ior cos_i + cos_t)``. The power that passes is
     ``ior cos_t / cos_i`` times the square: see :func:`dielectric_transmittance`.
 
     Args:
-        cos_theta_i: floating-point array of any shape, in [0, 1].
-        ior: relative index of refraction, > 0.
+        cos_theta_i: Floating-point array of any shape, in [0, 1].
+        ior: Relative index of refraction, > 0.
 
     Returns:
         ``(t_s, t_p)``, each >= 0. Under total reflection both are 0: the evanescent field carries no power.
@@ -95,14 +95,14 @@ def transmission_amplitudes(cos_theta_i: Array, ior: float | Array) -> tuple[Arr
 
 
 def dielectric_reflectance(cos_theta_i: Array, ior: float | Array) -> tuple[Array, Array]:
-    """Share of the light's power that the face reflects, for s- and p-polarised light: ``R = r^2``.
+    """Compute the share of power that the face reflects, for s- and p-polarised light: ``R = r^2``.
 
     Unpolarised light reflects the mean of both. That holds for one face only: between the faces of a pane the
-    light is polarised, so follow s and p apart through all bounces and take the mean at the end.
+        light is polarised, so follow s and p separately through all bounces and take the mean at the end.
 
     Args:
-        cos_theta_i: floating-point array of any shape, in [0, 1].
-        ior: relative index of refraction, > 0.
+        cos_theta_i: Floating-point array of any shape, in [0, 1].
+        ior: Relative index of refraction, > 0.
 
     Returns:
         ``(R_s, R_p)``, each in [0, 1]; 1 under total reflection.
@@ -116,15 +116,15 @@ def dielectric_reflectance(cos_theta_i: Array, ior: float | Array) -> tuple[Arra
 
 
 def dielectric_transmittance(cos_theta_i: Array, ior: float | Array) -> tuple[Array, Array]:
-    """Share of the light's power that passes the face, for s- and p-polarised light.
+    """Compute the share of power that passes the face, for s- and p-polarised light.
 
     ``T = (ior cos_t / cos_i) t^2 = 4 ior cos_i cos_t / (denominator of t)^2``, which is ``1 - R``. It is the
     flux through the face; radiance changes by a further factor ``ior^2``, which cancels over a pane's two
     faces.
 
     Args:
-        cos_theta_i: floating-point array of any shape, in [0, 1].
-        ior: relative index of refraction, > 0.
+        cos_theta_i: Floating-point array of any shape, in [0, 1].
+        ior: Relative index of refraction, > 0.
 
     Returns:
         ``(T_s, T_p)``, each in [0, 1]; 0 under total reflection.
@@ -140,10 +140,10 @@ def dielectric_transmittance(cos_theta_i: Array, ior: float | Array) -> tuple[Ar
 
 
 def brewster_angle(ior: float) -> float:
-    """Angle of incidence, in radians, at which no p-polarised light is reflected: ``atan(ior)``.
+    """Return the angle of incidence, in radians, with no p-polarised reflection: ``atan(ior)``.
 
     Args:
-        ior: relative index of refraction, > 0.
+        ior: Relative index of refraction, > 0.
 
     >>> round(math.degrees(brewster_angle(1.5)), 2)
     56.31
@@ -152,10 +152,10 @@ def brewster_angle(ior: float) -> float:
 
 
 def critical_angle(ior: float) -> float:
-    """Angle of incidence, in radians, from which on all light is reflected: ``asin(ior)``.
+    """Return the angle of incidence, in radians, beyond which all light is reflected: ``asin(ior)``.
 
     Args:
-        ior: relative index of refraction, in (0, 1]: the light comes from the denser side.
+        ior: Relative index of refraction, in (0, 1]: the light comes from the denser side.
 
     Raises:
         ValueError: ``ior`` is above 1; some light passes at every angle.
@@ -169,7 +169,7 @@ def critical_angle(ior: float) -> float:
 
 
 def _denominators(cos_theta_i: Array, cos_theta_t: Array, ior: float | Array) -> tuple[Array, Array]:
-    """``(cos_i + ior cos_t, ior cos_i + cos_t)``, and 1 under total reflection, where both could be zero."""
+    """Return ``(cos_i + ior cos_t, ior cos_i + cos_t)``; 1 under total reflection, where both may be zero."""
     xp = array_namespace(cos_theta_i)
     total = cos_theta_t <= 0
     sum_s = cos_theta_i + ior * cos_theta_t

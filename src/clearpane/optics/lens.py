@@ -1,11 +1,12 @@
-"""A camera's lens: defocus, chromatic aberration and vignetting, for NumPy arrays and PyTorch tensors alike.
+"""Camera lens: defocus, chromatic aberration and vignetting, for NumPy arrays and PyTorch tensors.
 
-Pictures are linear light with height and width last, ``[..., H, W]``, colour before them where a function
-says so; their centre is the optical axis. All functions are linear in the light, so that a picture's layers
-may pass them apart and still add up. Lengths are in metres, focal lengths in pixels, as in the intrinsics.
+Pictures are linear light with height and width last, ``[..., H, W]``, preceded by colour where a function
+says so; their centre is the optical axis. All functions are linear in the light, so that the layers of a
+picture can be processed separately and still add up. Lengths are in metres, focal lengths in pixels, as in
+the intrinsics.
 
-The lens is thin and free of other aberrations: every point of it, with the point on the plane in focus that
-the central ray meets, makes a ray of the same pixel.
+The lens is thin and free of other aberrations: for every point of the lens, the ray through it and through
+    the point where the central ray meets the plane in focus belongs to the same pixel.
 """
 
 import math
@@ -19,11 +20,11 @@ Array = TypeVar("Array", bound=Any)
 
 
 def focal_length(size: int, field_of_view: float) -> float:
-    """Focal length in pixels: ``size / (2 tan(field_of_view / 2))``.
+    """Compute the focal length in pixels: ``size / (2 tan(field_of_view / 2))``.
 
     Args:
-        size: of the picture in pixels, along the direction in which the field of view is meant.
-        field_of_view: radians, in (0, pi).
+        size: Size of the picture in pixels, in the direction of the field of view.
+        field_of_view: Field of view in radians, in (0, pi).
 
     >>> round(focal_length(256, math.radians(45)), 1)
     309.0
@@ -37,7 +38,7 @@ def circle_of_confusion(
     lens_radius: float | Array,
     focal_pixels: float | Array,
 ) -> Any:
-    """Radius of the disk that a point out of focus becomes.
+    """Compute the radius of the disk that a point out of focus becomes.
 
     ``focal_pixels lens_radius |1 / focus - 1 / depth|``: the ray from a lens point l to the object meets the
     plane in focus l (1 - focus / depth) beside the central ray, and a metre there is focal_pixels / focus
@@ -45,10 +46,11 @@ def circle_of_confusion(
     f-number.
 
     Args:
-        depth: of the object, along the optical axis, metres, > 0, or infinite.
-        focus: depth of the plane in focus, metres, > 0, or infinite.
-        lens_radius: metres, >= 0; 0 is a pinhole. A phone has some 0.001, a 50 mm f/1.8 lens 0.014.
-        focal_pixels: :func:`focal_length`.
+        depth: Depth of the object along the optical axis, metres, > 0, or infinite.
+        focus: Depth of the plane in focus, metres, > 0, or infinite.
+        lens_radius: Radius of the lens, metres, >= 0; 0 is a pinhole. A phone has about 0.001, a 50 mm f/1.8
+            lens 0.014.
+        focal_pixels: Focal length in pixels, from :func:`focal_length`.
 
     Returns:
         Radius in pixels, of the arguments' common shape.
@@ -60,16 +62,16 @@ def circle_of_confusion(
 
 
 def lens_samples(count: int, seed: int) -> np.ndarray:  # [count, 2] float64
-    """Points spread evenly over the unit disk: a sunflower's spiral, turned by a random angle.
+    """Spread points evenly over the unit disk: a sunflower's spiral, turned by a random angle.
 
     ``r_i = sqrt((i + 1/2) / count)``, ``phi_i = i * 137.5 degrees + phi(seed)`` (Vogel, A better way to
     construct the sunflower head, Mathematical Biosciences 1979). Multiply by the radius of the lens. With 64
-    points the blurred edge of a half plane is 0.013 off (root mean square); with Sobol's 0.015, with random
-    ones 0.048. Points of different seeds differ by a turn only.
+    points the blurred edge of a half plane has an error of 0.013 (root mean square); with Sobol's points
+    0.015, with random ones 0.048. Points of different seeds differ only by a rotation.
 
     Args:
-        count: how many, >= 1. The whole set is even, its beginning is not.
-        seed: >= 0; the same points on every machine.
+        count: Number of points, >= 1. The whole set is even, its beginning is not.
+        seed: Random seed, >= 0; it gives the same points on every machine.
 
     >>> points = lens_samples(64, seed=0)
     >>> points.shape, bool(np.hypot(*points.T).max() < 1)
@@ -82,19 +84,19 @@ def lens_samples(count: int, seed: int) -> np.ndarray:  # [count, 2] float64
 
 
 def disk_kernel(radius: Array, half_width: int) -> Array:  # [..., 2 * half_width + 1, 2 * half_width + 1]
-    """Anti-aliased disk: the mean over its area of bilinear interpolation, as a kernel over the pixels.
+    """Compute an anti-aliased disk: bilinear interpolation averaged over its area, as a kernel of pixels.
 
-    ``k[m, n] = integral over the disk of tent(y - m) tent(x - n) dx dy / (pi radius^2)``, with tent(x) =
-    1 - |x| in [-1, 1]. It is what infinitely many lens samples give that look the picture up bilinearly. The
-    integral along each chord is exact, the one over the chords by quadrature (to
-    4e-4 of the kernel's peak up to 50 pixels).
+    ``k[m, n] = integral over the disk of tent(y - m) tent(x - n) dx dy / (pi radius^2)``, with tent(x) = 1 -
+    |x| in [-1, 1]. It is the limit of infinitely many lens samples with bilinear lookups. The integral along
+    each chord is exact, the one over the chords is by quadrature (to 4e-4 of the kernel's peak up to 50
+    pixels).
 
     Args:
-        radius: in pixels, any shape, >= 0; 0 is a point.
-        half_width: >= radius.
+        radius: Radius in pixels, any shape, >= 0; 0 is a point.
+        half_width: Half the kernel's width in pixels, >= radius.
 
     Returns:
-        Kernels that sum to 1, of the radius's shape and type and the kernel's two axes.
+        Kernels that sum to 1, of the radius's type and shape, followed by the kernel's two axes.
 
     >>> disk_kernel(np.asarray(1.0), 1).round(3).tolist()
     [[0.04, 0.133, 0.04], [0.133, 0.31, 0.133], [0.04, 0.133, 0.04]]
@@ -124,14 +126,14 @@ def defocus(
     """Blur a layer of one depth by a disk: convolution with :func:`disk_kernel`, by a fast Fourier transform.
 
     Exact for a plane parallel to the sensor whose pinhole picture is ``linear``, taken as bilinear between
-    the pixels' centres and continued by its last pixels at the edges. Where a layer has gaps, blur light and
-    coverage alike. The transform's error is spread over the picture: some 1e-7 of its root mean square in
-    float32.
+    the pixel centres and continued by its last pixels at the edges. If a layer has gaps, blur its light and
+    its coverage alike. The transform's error is spread over the picture: about 1e-7 of its root mean square
+    in float32.
 
     Args:
-        linear: linear light.
-        radius: in pixels, >= 0, :func:`circle_of_confusion`; an array broadcasts to the axes before H and W:
-            ``[B, 1]`` for each picture of B x C x H x W, ``[3]`` for each colour channel.
+        linear: Linear light [..., H, W].
+        radius: Radius in pixels, >= 0, from :func:`circle_of_confusion`; an array broadcasts to the axes
+            before H and W: ``[B, 1]`` for each picture of [B, C, H, W], ``[3]`` for each colour channel.
 
     Returns:
         Array of the same shape and type.
@@ -148,7 +150,7 @@ def defocus(
         last = linear.shape[axis] - 1
         around = xp.arange(-border, last + 1 + border, device=device(linear)).clip(0, last)
         linear = xp.take(linear, around, axis=axis)
-    # The transform is as large as the padded picture: what wraps around falls into the border.
+    # The transform is as large as the padded picture: the wrapped part falls into the border.
     size = tuple(linear.shape[-2:])
     spectrum = xp.fft.rfftn(linear, axes=(-2, -1))
     kernel = xp.fft.rfftn(disk_kernel(radius, border), s=size, axes=(-2, -1))
@@ -158,21 +160,21 @@ def defocus(
 
 
 def channel_focus(focus: float, power_shifts: Sequence[float]) -> list[float]:
-    """Longitudinal chromatic aberration: the depth in focus for each colour, ``1 / (1 / focus + shift)``.
+    """Compute the depth in focus of each colour (longitudinal aberration), ``1 / (1 / focus + shift)``.
 
-    Against a fixed sensor a lens that is stronger for a colour by ``shift`` dioptres has that colour in focus
+    For a fixed sensor, a lens whose power for a colour is higher by ``shift`` dioptres focuses that colour
     nearer by as many dioptres. Give each channel its own radius in :func:`defocus`.
 
     Args:
-        focus: depth in focus of the colour whose shift is 0, metres, > 0, or infinite.
-        power_shifts: dioptres, >= -1 / focus. From blue to red a 50 mm lens of one crown glass spans 0.3; an
-            achromat leaves some 0.01.
+        focus: Depth in focus of the colour whose shift is 0, metres, > 0, or infinite.
+        power_shifts: Shifts in dioptres, >= -1 / focus. From blue to red a 50 mm lens of one crown glass
+            spans 0.3; an achromat leaves about 0.01.
 
     Returns:
-        Metres.
+        Depths in metres.
 
     Raises:
-        ValueError: a shift puts the focus beyond infinity.
+        ValueError: A shift moves the focus beyond infinity.
 
     >>> [round(depth, 3) for depth in channel_focus(2.0, (-0.1, 0.0, 0.1))]
     [2.5, 2.0, 1.667]
@@ -190,18 +192,19 @@ def lateral_chromatic_aberration(
     """Magnify each colour channel about the centre.
 
     ``out(x) = linear(centre + (x - centre) / magnification)``, resampled by Keys's cubic convolution (a =
-    -1/2), one axis after the other; beside strong edges it may fall a little below zero. Edges are continued
-    by their last pixels.
+    -1/2), one axis after the other; near strong edges it may fall slightly below zero. Edges are continued by
+    their last pixels.
 
     Args:
-        linear: linear light.
-        magnifications: for each channel, > 0, 1 changes nothing; real lenses stay within 1 +- 0.002.
+        linear: Linear light [..., C, H, W].
+        magnifications: Magnification of each channel, > 0; 1 changes nothing, real lenses stay within 1 +-
+            0.002.
 
     Returns:
         Array of the same shape.
 
     Raises:
-        ValueError: there is not one magnification for each channel.
+        ValueError: There is not one magnification for each channel.
 
     >>> picture = np.asarray([[[0.0, 0.0, 0.0, 1.0, 0.0]]] * 2)
     >>> lateral_chromatic_aberration(picture, (1.0, 2.0)).round(3)[:, 0].tolist()
@@ -219,13 +222,14 @@ def lateral_chromatic_aberration(
 
 
 def natural_vignetting(linear: Array, focal_pixels: float | Array) -> Array:
-    """Darken towards the edges as every lens does: by ``cos^4`` of the angle to the optical axis.
+    """Darken towards the edges by ``cos^4`` of the angle to the optical axis, as every lens does.
 
     ``cos^2 = 1 / (1 + (distance from the centre / focal_pixels)^2)`` (Horn, Robot Vision, 1986, chapter 10).
 
     Args:
-        linear: linear light, [..., H, W].
-        focal_pixels: :func:`focal_length`; an array broadcasts against the picture, as [B, 1, 1, 1].
+        linear: Linear light, [..., H, W].
+        focal_pixels: Focal length in pixels, from :func:`focal_length`; an array broadcasts against the
+            picture, as [B, 1, 1, 1].
 
     Returns:
         Array of the same shape; the centre stays.
@@ -240,14 +244,14 @@ def natural_vignetting(linear: Array, focal_pixels: float | Array) -> Array:
 def polynomial_vignetting(linear: Array, coefficients: Sequence[float | Array]) -> Array:
     """Darken towards the edges as a lens's barrel does.
 
-    By ``1 + k1 r^2 + k2 r^4 + k3 r^6 + ...``, r the distance from the centre, 1 in the corners. The model of
-    Goldman (Vignette and exposure calibration and compensation, TPAMI 2010) and of lensfun's and DNG's lens
-    profiles. Measured profiles have the natural falloff in them; with one, leave that out.
+    The factor is ``1 + k1 r^2 + k2 r^4 + k3 r^6 + ...``, r the distance from the centre, 1 in the corners. It
+    is the model of Goldman (Vignette and exposure calibration and compensation, TPAMI 2010) and of lensfun's
+    and DNG's lens profiles. Measured profiles include the natural falloff; do not apply it as well.
 
     Args:
-        linear: linear light, [..., H, W].
-        coefficients: k1, k2, ...; below 0 in sum, above -1. Wide open lenses lose half to three quarters of
-            the light in the corners. The corner is that of the outermost pixels' outer edges.
+        linear: Linear light, [..., H, W].
+        coefficients: Coefficients k1, k2, ...; their sum lies between -1 and 0. Wide-open lenses lose half to
+            three quarters of the light in the corners, which are those of the outermost pixels' outer edges.
 
     Returns:
         Array of the same shape; the centre stays. Nothing is clipped.
@@ -265,7 +269,7 @@ def polynomial_vignetting(linear: Array, coefficients: Sequence[float | Array]) 
 
 
 def _square_distance(linear: Array) -> Array:  # [H, W]
-    """Squared distance of the pixels' centres from the picture's, in pixels."""
+    """Compute the squared distance of pixel centres from the picture's centre, in pixels."""
     xp = array_namespace(linear)
     y, x = (
         xp.arange(size, dtype=linear.dtype, device=device(linear)) - (size - 1) / 2
@@ -303,7 +307,7 @@ def _tent(x: Array) -> Array:
 
 
 def _tent_integral(x: Array) -> Array:
-    """Integral of the tent from 0 to x: ``x (1 - |x| / 2)``, constant outside of [-1, 1]."""
+    """Integrate the tent from 0 to x: ``x (1 - |x| / 2)``, constant outside of [-1, 1]."""
     xp = array_namespace(x)
     inside = x.clip(-1.0, 1.0)
     result: Array = inside * (1 - xp.abs(inside) / 2)

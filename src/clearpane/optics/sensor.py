@@ -1,7 +1,7 @@
-"""From linear light to a camera's picture: exposure, white balance, noise, tone and JPEG.
+"""Convert linear light to a camera's picture: exposure, white balance, noise, tone and JPEG.
 
-All but JPEG take NumPy arrays and PyTorch tensors alike and are differentiable. Linear light is in units of
-the white level: 1 is what just saturates the sensor.
+All functions but the JPEG one accept NumPy arrays and PyTorch tensors and are differentiable. Linear light is
+    in units of the white level: 1 just saturates the sensor.
 """
 
 import io
@@ -20,8 +20,8 @@ def expose(linear: Array, stops: float) -> Array:
     """Change the exposure: ``linear * 2^stops``.
 
     Args:
-        linear: linear light, >= 0, any shape.
-        stops: exposure value (EV); +1 doubles the light. Nothing is clipped.
+        linear: Linear light, >= 0, any shape.
+        stops: Exposure value (EV); +1 doubles the light. Nothing is clipped.
 
     >>> import numpy as np
     >>> expose(np.asarray([0.1, 0.4]), 1).tolist()
@@ -35,12 +35,12 @@ def white_balance(linear: Array, gains: Sequence[float], *, axis: int = -1) -> A
     """Scale each colour channel (von Kries' diagonal model, in the array's own primaries).
 
     Args:
-        linear: linear light with three channels along ``axis``.
-        gains: factors for red, green and blue, > 0; green's is usually 1.
-        axis: where the channels are: -1 for H x W x 3, -3 for B x 3 x H x W.
+        linear: Linear light with three channels along ``axis``.
+        gains: Factors for red, green and blue, > 0; green's is usually 1.
+        axis: Axis of the channels: -1 for [H, W, 3], -3 for [B, 3, H, W].
 
     Raises:
-        ValueError: there are not three gains, or not three channels along ``axis``.
+        ValueError: There are not three gains, or not three channels along ``axis``.
 
     >>> import numpy as np
     >>> white_balance(np.full((1, 1, 3), 0.5), (2.0, 1.0, 1.5)).tolist()
@@ -59,15 +59,15 @@ def white_balance(linear: Array, gains: Sequence[float], *, axis: int = -1) -> A
 
 @dataclass(frozen=True)
 class SensorNoise:
-    """A sensor's noise at one sensitivity.
+    """Noise of a sensor at one sensitivity.
 
     Attributes:
-        full_well: electrons that a linear value of 1 stands for, > 0. At base ISO it is the pixel's capacity
-            (some 60,000 for a full-frame camera, 5,000 for a phone); at k times that ISO, a k-th of it.
-        read_noise: standard deviation of the dark signal in electrons, >= 0; 1 to 5 in today's cameras.
+        full_well: Number of electrons at a linear value of 1, > 0. At base ISO it is the pixel's capacity
+            (about 60,000 for a full-frame camera, 5,000 for a phone); at k times that ISO, a k-th of it.
+        read_noise: Standard deviation of the dark signal in electrons, >= 0; 1 to 5 in today's cameras.
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: A number is out of range.
     """
 
     full_well: float = 20_000.0
@@ -79,13 +79,13 @@ class SensorNoise:
 
 
 def noise_variance(linear: Array, noise: SensorNoise) -> Array:
-    """Variance of shot and read noise: ``max(linear, 0) / full_well + (read_noise / full_well)^2``.
+    """Compute the noise variance: ``max(linear, 0) / full_well + (read_noise / full_well)^2``.
 
-    The count of electrons is Poisson distributed (variance = mean), the read noise adds to it.
+    Shot noise is that of a Poisson-distributed count of electrons (variance = mean); read noise adds to it.
 
     Args:
-        linear: noise-free linear light, any shape.
-        noise: the sensor.
+        linear: Noise-free linear light, any shape.
+        noise: Noise of the sensor.
 
     Returns:
         Variance in squared units of ``linear``, same shape.
@@ -101,23 +101,23 @@ def noise_variance(linear: Array, noise: SensorNoise) -> Array:
 def add_noise(linear: Array, normal: Array, noise: SensorNoise) -> Array:
     """Add shot and read noise: ``linear + sqrt(variance) normal``.
 
-    A sensor's Poisson-Gaussian noise in its usual heteroscedastic Gaussian approximation (Foi et al.,
-    Practical Poissonian-Gaussian noise modeling and fitting for single-image raw-data, IEEE TIP 2008). Mean
-    and variance are exact; the skew of the Poisson distribution is lost, which shows below some 20 electrons
-    only.
+    The sensor's Poisson-Gaussian noise is approximated by heteroscedastic Gaussian noise, as usual (Foi et
+    al., Practical Poissonian-Gaussian noise modeling and fitting for single-image raw-data, IEEE TIP 2008).
+    Mean and variance are exact; the skew of the Poisson distribution is lost, which is visible only below
+    about 20 electrons.
 
     Args:
-        linear: noise-free linear light, any shape.
-        normal: independent standard normal numbers of the same shape and type, which carry the seed:
+        linear: Noise-free linear light, any shape.
+        normal: Independent standard normal numbers of the same shape and type, which carry the seed:
             ``rng.standard_normal(linear.shape, dtype=linear.dtype)`` in NumPy,
             ``torch.randn(linear.shape, generator=generator)`` in PyTorch.
-        noise: the sensor. With a read noise of zero the gradient at black is infinite.
+        noise: Noise of the sensor. With a read noise of zero the gradient at black is infinite.
 
     Returns:
         Linear light, same shape. Values may fall below 0 or above 1; clip them as the camera would.
 
     Raises:
-        ValueError: the shapes differ.
+        ValueError: The shapes differ.
 
     >>> import numpy as np
     >>> add_noise(np.asarray([0.0, 1.0]), np.asarray([1.0, -1.0]), SensorNoise(100.0, 2.0)).round(4).tolist()
@@ -139,15 +139,15 @@ def tone_curve(values: Array, contrast: float, pivot: float = 0.18) -> Array:
     and 1 stay; it rises strictly, has a continuous slope, and the curve of contrast 1 / s is its inverse.
 
     Args:
-        values: any shape, in [0, 1]; linear light, or encoded values with a pivot to match.
-        contrast: slope at the pivot, > 0; 1 changes nothing, above 1 is S-shaped, below 1 flattens.
-        pivot: the value that stays, in (0, 1); mid-grey, 0.18, in linear light.
+        values: Values in [0, 1], any shape: linear light, or encoded values with a pivot to match.
+        contrast: Slope at the pivot, > 0; 1 changes nothing, above 1 is S-shaped, below 1 flattens.
+        pivot: Fixed point of the curve, in (0, 1); mid-grey, 0.18, in linear light.
 
     Returns:
         Array of the same shape, in [0, 1].
 
     Raises:
-        ValueError: contrast or pivot is out of its range.
+        ValueError: Contrast or pivot is out of its range.
 
     >>> import numpy as np
     >>> tone_curve(np.asarray([0.0, 0.09, 0.18, 0.59, 1.0]), 2.0).round(3).tolist()
@@ -165,7 +165,7 @@ def tone_curve(values: Array, contrast: float, pivot: float = 0.18) -> Array:
 
 
 def inverse_tone_curve(values: Array, contrast: float, pivot: float = 0.18) -> Array:
-    """Undo :func:`tone_curve` of the same contrast and pivot. Arguments, result and errors as there.
+    """Undo :func:`tone_curve` of the same contrast and pivot; arguments, result and errors are the same.
 
     >>> import numpy as np
     >>> inverse_tone_curve(tone_curve(np.asarray([0.1, 0.7]), 2.0), 2.0).round(6).tolist()
@@ -182,15 +182,15 @@ def jpeg_round_trip(
     """Compress a picture as JPEG and decode it again (libjpeg, by Pillow). NumPy only, not differentiable.
 
     Args:
-        srgb: H x W x 3 floating point, sRGB; clipped to [0, 1] and rounded to 8 bits.
-        quality: libjpeg's scale, 1 (worst) to 100.
-        subsampling: resolution of the colour differences against the brightness.
+        srgb: [H, W, 3] floating point, sRGB; clipped to [0, 1] and rounded to 8 bits.
+        quality: Libjpeg's scale, 1 (worst) to 100.
+        subsampling: Resolution of the colour differences relative to the brightness.
 
     Returns:
-        H x W x 3 float32, sRGB, multiples of 1/255 in [0, 1].
+        [H, W, 3] float32, sRGB, multiples of 1/255 in [0, 1].
 
     Raises:
-        ValueError: the shape or the quality is not as described.
+        ValueError: The shape or the quality is not as described.
 
     >>> import numpy as np
     >>> jpeg_round_trip(np.full((16, 16, 3), 0.5), 90).shape

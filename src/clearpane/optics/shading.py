@@ -1,12 +1,12 @@
-"""How a metallic-roughness surface looks under an HDR map, for NumPy arrays and PyTorch tensors alike.
+"""Shade a metallic-roughness surface under an HDR map, for NumPy arrays and PyTorch tensors.
 
     L(v) = integral over l of f(l, v) L_environment(l) max(n.l, 0)
 
-without noise. The map is cut into distant lights (`clearpane.optics.environment.light_cells`), over which f
-is summed. They are too few for a smooth surface, in which each would be seen as a dot: there, the specular
-part is a sum over mirror directions about a fixed set of microfacets instead, each of which sees the map as
-blurred as its share of the lobe is wide. Lamps and the sun, too small and bright for that, are taken out of
-the map and stay lights for every surface.
+without noise. The map is divided into distant lights (`clearpane.optics.environment.light_cells`), over which
+f is summed. They are too few for a smooth surface, on which each would appear as a dot: there, the specular
+part is instead a sum over the mirror directions of a fixed set of microfacets, each of which looks up the map
+blurred by the width of its share of the lobe. Lamps and the sun, too small and bright for that, are removed
+from the map and remain lights for every surface.
 
 Source: J. Krivanek and M. Colbert, Real-time shading with filtered importance sampling, 2008.
 """
@@ -37,27 +37,28 @@ from clearpane.optics.environment import (
 
 Array = TypeVar("Array", bound=Any)
 
-# What is above so many times the mean light of the surroundings, texels of 11 degrees, is a lamp's.
+# A texel of 11 degrees that is brighter than the mean of the surroundings by this factor belongs to a lamp.
 _LAMP_CONTRAST = 6.0
 _SURROUNDINGS_HEIGHT = 16
-# Share of the lights that stand for lamps.
+# Share of the lights that represent lamps.
 _LAMP_SHARE = 4
-# The sum over lights takes over from that over microfacets where a lobe is as wide as the lights stand apart:
-# at an alpha of so much of the angle between them; the two are mixed down to so much of that roughness.
+# The sum over lights replaces that over microfacets where a lobe is at least as wide as the lights are apart:
+# # where alpha exceeds this share of the angle between them. Down to this share of that roughness both are
+# mixed.
 _WIDE_LOBE, _MIXED = 0.75, 0.8
-# Fewer operations, for four times the memory a point.
+# Fewer operations, for four times the memory per point.
 _FACETS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, eq=False)
 class EnvironmentLight(Generic[Array]):
-    """An HDR map, ready to shade with.
+    """HDR map prepared for shading.
 
     Attributes:
-        levels: the map without its lamps, and its halves.
-        directions: of its K distant lights, [K, 3]; the lamps are the last.
-        irradiance: across each, [K, 3].
-        lamps: how many are lamps.
+        levels: Pyramid of the map without its lamps.
+        directions: Unit directions of its K distant lights, [K, 3]; the lamps are the last.
+        irradiance: Irradiance across each light, [K, 3].
+        lamps: Number of lights that are lamps.
     """
 
     levels: Sequence[Array]
@@ -67,7 +68,7 @@ class EnvironmentLight(Generic[Array]):
 
     @classmethod
     def of(cls, environment: Array, lights: int = 1024) -> "EnvironmentLight[Array]":
-        """From a map H x W x 3 of linear radiance."""
+        """Prepare a map [H, W, 3] of linear radiance."""
         xp = array_namespace(environment)
         coarse = [level for level in pyramid(environment) if level.shape[0] >= _SURROUNDINGS_HEIGHT]
         directions = like(texel_directions(*environment.shape[:2]), environment)
@@ -88,9 +89,9 @@ class SurfacePoints(Generic[Array]):
     """Points to shade.
 
     Attributes:
-        normal, view: [N, 3], of length 1, away from the surface; the view is towards the viewer.
-        albedo: [N, 3] linear, in [0, 1].
-        metallic, roughness: [N, 1] in [0, 1].
+        normal, view: Unit vectors [N, 3] away from the surface; the view points towards the viewer.
+        albedo: Albedo [N, 3], linear, in [0, 1].
+        metallic, roughness: Material [N, 1] in [0, 1].
     """
 
     normal: Array
@@ -107,15 +108,16 @@ def shade(
     visibility: Array | float = 1.0,
     mirrored_visibility: Array | float = 1.0,
 ) -> Array:
-    """Linear light towards the viewer, [N, 3].
+    """Compute the linear light towards the viewer, [N, 3].
 
-    Within 1 % of the integral in the mean with 1024 lights and 256 microfacets; fewer are for pictures in
-    bulk (``benchmarks/lirm/objects.py`` has their error).
+    With 1024 lights and 256 microfacets the mean error is within 1 % of the integral; fewer are meant for
+    rendering in bulk (``benchmarks/lirm/objects.py`` has their error).
 
     Args:
-        samples: microfacets a point.
-        visibility: how much of each light reaches each point, [N, K] in [0, 1].
-        mirrored_visibility: how much of the world that a mirror would show does, [N, 1] in [0, 1].
+        samples: Number of microfacets per point.
+        visibility: Share of each light that reaches each point, [N, K] in [0, 1].
+        mirrored_visibility: Share of the mirrored surroundings that is visible from each point, [N, 1] in [0,
+            1].
     """
     f0 = base_reflectance(points.albedo, points.metallic)
     received, lobe, lamp_lobe = _sum_over_lights(points, light, visibility, f0)
@@ -130,7 +132,7 @@ def shade(
 def _sum_over_lights(
     points: SurfacePoints[Array], light: EnvironmentLight[Array], visibility: Array | float, f0: Array
 ) -> tuple[Array, Array, Array]:
-    """Irradiance that enters below the surface, over 1 - f0; the specular part; and that of lamps alone."""
+    """Return the irradiance below the surface over 1 - f0, the specular part, and that of lamps alone."""
     xp = array_namespace(points.normal)
     to_light = (points.normal @ light.directions.T).clip(0.0, 1.0)
     to_view = xp.sum(points.normal * points.view, axis=-1, keepdims=True)
@@ -190,7 +192,7 @@ def _sum_over_facets(
 
 
 def hammersley(count: int) -> np.ndarray:
-    """Points spread evenly over the unit square: ``((i + 1/2) / count, radical inverse)``, [count, 2].
+    """Spread points evenly over the unit square: ``((i + 1/2) / count, radical inverse)``, [count, 2].
 
     >>> hammersley(4).tolist()
     [[0.125, 0.0], [0.375, 0.5], [0.625, 0.25], [0.875, 0.75]]
@@ -204,7 +206,7 @@ def hammersley(count: int) -> np.ndarray:
 
 
 def _tangents(normal: Array) -> tuple[Array, Array]:
-    """Two unit vectors that make a right-handed frame with each normal: [N, 3] each.
+    """Return two unit vectors that form a right-handed frame with each normal: [N, 3] each.
 
     Source: T. Duff et al., Building an orthonormal basis, revisited, 2017.
     """

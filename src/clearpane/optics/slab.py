@@ -1,4 +1,4 @@
-"""A plane-parallel pane, exactly and in every order, for NumPy arrays and PyTorch tensors alike.
+"""Plane-parallel pane, solved exactly in every order, for NumPy arrays and PyTorch tensors.
 
 A ray that meets the pane splits into reflections of order k = 0, 1, 2, ... (k crossings forth and back inside
 the glass; 0 is the front face's) and transmissions of order j = 0, 1, 2, ... (2 j + 1 crossings). All
@@ -12,14 +12,14 @@ along the pane::
 The steps along the pane run in the direction of the ray's tangential component (:func:`crossing_shift`).
 
 The functions take the reflectance R of one face, so that it is computed once. It is the same from inside the
-glass, where the angle is the refracted one. **s and p stay apart through all bounces**: with
-``R_s, R_p = dielectric_reflectance(cos_theta_i, ior)`` call them once with each, and take the mean of the two
-results for unpolarised light. :func:`averaging_reflectance` is the R of a renderer that averages at every
-bounce instead.
+    glass, where the angle is the refracted one. **s and p stay separate through all bounces**: with ``R_s,
+    R_p = dielectric_reflectance(cos_theta_i, ior)`` call the functions once with each, and take the mean of
+    the two results for unpolarised light. :func:`averaging_reflectance` is the R of a renderer that averages
+    at every bounce instead.
 
 Everything broadcasts: per-ray arrays ``[B, 1, H, W]`` with an absorption or an index ``[B, 3, 1, 1]`` for
-each colour channel. ``ior``, the glass's index over that of the air around it, is > 1. Values out of range
-are not looked for. There is no interference: panes are thousands of wavelengths thick.
+    each colour channel. ``ior``, the index of the glass relative to the surrounding air, is > 1. Ranges are
+    not checked. There is no interference: panes are thousands of wavelengths thick.
 
 Source: Stokes, On the intensity of the light reflected from or transmitted through a pile of plates, Proc.
 Royal Society 11, 1862; Born and Wolf, Principles of Optics, 7th edition, section 1.5.
@@ -37,15 +37,15 @@ Array = TypeVar("Array", bound=Any)
 def crossing_attenuation(
     cos_theta_t: Array, thickness: float | Array, absorption: float | Array
 ) -> Array:  # [...] in (0, 1]
-    """Share of the light that one crossing of the glass leaves over (Beer and Lambert's law).
+    """Compute the share of light that remains after one crossing of the glass (Beer-Lambert law).
 
     ``A = exp(-absorption thickness / cos_theta_t)``, along the refracted path.
 
     Args:
-        cos_theta_t: cosine of the angle inside the glass, in (0, 1]: :func:`~.fresnel.refract_cosine`.
-        thickness: of the pane, in metres, >= 0.
-        absorption: coefficient per metre, >= 0, usually for each colour channel; clear glass 1 to 10, tinted
-            20 to 120.
+        cos_theta_t: Cosine of the angle inside the glass, in (0, 1]: :func:`~.fresnel.refract_cosine`.
+        thickness: Thickness of the pane, metres, >= 0.
+        absorption: Absorption coefficient per metre, >= 0, usually for each colour channel; clear glass has 1
+            to 10, tinted glass 20 to 120.
 
     Returns:
         A, of the arguments' common shape.
@@ -59,20 +59,20 @@ def crossing_attenuation(
 
 
 def slab_orders(face: Array, attenuation: float | Array, count: int) -> tuple[list[Array], list[Array]]:
-    """Share of the light in the reflections and in the transmissions of order 0 to ``count - 1``.
+    """Compute the share of light in the reflections and in the transmissions of order 0 to ``count - 1``.
 
     Reflections: ``R`` for order 0, ``(1 - R)^2 R^(2k - 1) A^(2k)`` for order k >= 1; transmissions:
     ``(1 - R)^2 R^(2j) A^(2j + 1)``. Three orders leave out 6e-5 of the incoming light in the reflection at 60
     degrees (index 1.5, no absorption), 6e-4 at 70.
 
     Args:
-        face: reflectance R of one face for one polarisation, in [0, 1].
+        face: Reflectance R of one face for one polarisation, in [0, 1].
         attenuation: A of one crossing, in [0, 1]: :func:`crossing_attenuation`, or 1 for clear glass.
-        count: how many orders, >= 1.
+        count: Number of orders, >= 1.
 
     Returns:
-        ``(reflections, transmissions)``, an array for each order: reflection 0 of the shape of ``face``, all
-        others of the common shape.
+        ``(reflections, transmissions)``, an array for each order: reflection 0 has the shape of ``face``, all
+        others the common shape.
 
     >>> import numpy as np
     >>> reflections, transmissions = slab_orders(np.asarray([0.04]), 1.0, 3)
@@ -81,7 +81,7 @@ def slab_orders(face: Array, attenuation: float | Array, count: int) -> tuple[li
     >>> [weight.round(6).tolist() for weight in transmissions]
     [[0.9216], [0.001475], [2e-06]]
     """
-    # What leaves the glass does so by turns through the far and the near face, each time R A of the last.
+    # Light leaves the glass through the far and the near face in turn, each time R A of the previous amount.
     step = face * attenuation
     leaving: list[Any] = [(1 - face) ** 2 * attenuation]
     while len(leaving) < 2 * count - 1:
@@ -90,7 +90,7 @@ def slab_orders(face: Array, attenuation: float | Array, count: int) -> tuple[li
 
 
 def slab_reflectance(face: Array, attenuation: float | Array) -> Array:
-    """Share of the light in all reflections: ``R + (1 - R)^2 R A^2 / (1 - R^2 A^2)``.
+    """Compute the share of light in all reflections: ``R + (1 - R)^2 R A^2 / (1 - R^2 A^2)``.
 
     Without absorption it is ``2 R / (1 + R)``. It is the sum of :func:`slab_orders`' reflections, with
     the same arguments.
@@ -105,7 +105,7 @@ def slab_reflectance(face: Array, attenuation: float | Array) -> Array:
 
 
 def slab_transmittance(face: Array, attenuation: float | Array) -> Array:
-    """Share of the light in all transmissions: ``(1 - R)^2 A / (1 - R^2 A^2)``.
+    """Compute the share of light in all transmissions: ``(1 - R)^2 A / (1 - R^2 A^2)``.
 
     Without absorption it is ``(1 - R) / (1 + R)``. It is the sum of :func:`slab_orders`' transmissions,
     with the same arguments.
@@ -119,15 +119,15 @@ def slab_transmittance(face: Array, attenuation: float | Array) -> Array:
 
 
 def averaging_reflectance(cos_theta_i: Array, ior: float | Array) -> Array:
-    """Mean of a face's reflectances, ``(R_s + R_p) / 2``: for comparison with renderers without polarisation.
+    """Return the mean of a face's reflectances, ``(R_s + R_p) / 2``, as in renderers without polarisation.
 
     Renderers such as Mitsuba's rgb variants average at each bounce, as if the light between the faces were
-    unpolarised. Used as ``face`` in the functions above it gives what they show: the ghost of order 1 is 22 %
-    too strong at 60 degrees (index 1.5), the pane's reflectance 0.1638 in the place of 0.1519.
+    unpolarised. Used as ``face`` in the functions above it reproduces them: the ghost of order 1 is 22 % too
+    strong at 60 degrees (index 1.5), the pane's reflectance 0.1638 instead of 0.1519.
 
     Args:
-        cos_theta_i: cosine of the angle of incidence, any shape, in [0, 1].
-        ior: index of the glass, > 0.
+        cos_theta_i: Cosine of the angle of incidence, any shape, in [0, 1].
+        ior: Index of the glass, > 0.
 
     >>> import numpy as np
     >>> averaging_reflectance(np.asarray([0.5, 1.0]), 1.5).round(4).tolist()
@@ -141,21 +141,21 @@ def averaging_reflectance(cos_theta_i: Array, ior: float | Array) -> Array:
 def crossing_shift(
     tangential: Array, cos_theta_t: Array, ior: float | Array, thickness: float | Array
 ) -> Array:
-    """How far one crossing takes the light along the pane: ``x = thickness tangential / (ior cos_theta_t)``.
+    """Compute a crossing's shift along the pane: ``x = thickness tangential / (ior cos_theta_t)``.
 
     Refraction divides the tangential part of the unit direction by the index, and keeps its direction. So a
     component of the direction gives that component of the shift, and the sine of the angle of incidence gives
-    its length, ``t tan(theta_t)``. Reflection k leaves ``2 k x`` from the point of entry, transmission j
-    ``(2 j + 1) x`` on the far face.
+    its length, ``t tan(theta_t)``. Reflection k leaves ``2 k x`` from the point of entry, transmission j ``(2
+    j + 1) x`` from it, on the far face.
 
     Args:
-        tangential: a component, in the pane's plane, of the incoming ray's unit direction, in [-1, 1].
-        cos_theta_t: cosine of the angle inside the glass, in (0, 1].
-        ior: index of the glass, > 1.
-        thickness: of the pane, in metres.
+        tangential: Component, in the pane's plane, of the incoming ray's unit direction, in [-1, 1].
+        cos_theta_t: Cosine of the angle inside the glass, in (0, 1].
+        ior: Index of the glass, > 1.
+        thickness: Thickness of the pane, metres.
 
     Returns:
-        Metres, with the sign of ``tangential``; the arguments' common shape.
+        Shift in metres, with the sign of ``tangential``; the arguments' common shape.
 
     >>> import numpy as np
     >>> cos_theta_t = refract_cosine(np.asarray([0.8]), 1.5)
@@ -167,18 +167,18 @@ def crossing_shift(
 
 
 def order_separation(cos_theta_i: Array, ior: float | Array, thickness: float | Array) -> Array:
-    """Distance between neighbouring orders, across the outgoing rays: ``2 t tan(theta_t) cos(theta_i)``.
+    """Compute the distance between neighbouring orders, across the rays: ``2 t tan(theta_t) cos(theta_i)``.
 
-    Reflection k runs k times as far beside the front face's. The gradient by the cosine grows without bound
-    towards normal incidence, and is zero there.
+    Reflection k is displaced k times as far from the front face's. The gradient with respect to the cosine
+    grows without bound towards normal incidence, and is zero there.
 
     Args:
-        cos_theta_i: cosine of the angle of incidence, any shape, in [0, 1].
-        ior: index of the glass, > 1.
-        thickness: of the pane, in metres.
+        cos_theta_i: Cosine of the angle of incidence, any shape, in [0, 1].
+        ior: Index of the glass, > 1.
+        thickness: Thickness of the pane, metres.
 
     Returns:
-        Metres, >= 0; largest near 49 degrees, 0.76 of the thickness (index 1.5).
+        Distance in metres, >= 0; largest near 49 degrees, 0.76 of the thickness (index 1.5).
 
     >>> import numpy as np
     >>> order_separation(np.asarray([1.0, 0.65, 0.5]), 1.5, 0.01).round(5).tolist()
@@ -190,13 +190,13 @@ def order_separation(cos_theta_i: Array, ior: float | Array, thickness: float | 
 
 
 def displacement(cos_theta_i: Array, ior: float | Array, thickness: float | Array) -> Array:
-    """How far the pane moves a transmitted ray sideways: ``t sin(theta_i - theta_t) / cos(theta_t)``.
+    """Compute the sideways shift of a transmitted ray: ``t sin(theta_i - theta_t) / cos(theta_t)``.
 
-    The ray keeps its direction; order 0 is meant. The gradient by the cosine is as for
-    :func:`order_separation`, and so are the arguments.
+    The ray keeps its direction; the shift is that of order 0. Its gradient with respect to the cosine behaves
+    as in :func:`order_separation`, which has the same arguments.
 
     Returns:
-        Metres, in [0, thickness], across the ray, towards the pane's normal in the point of entry.
+        Shift in metres, in [0, thickness], across the ray, towards the pane's normal at the point of entry.
 
     >>> import numpy as np
     >>> displacement(np.asarray([1.0, 0.5, 0.0]), 1.5, 0.01).round(5).tolist()
@@ -216,7 +216,7 @@ def _sine(cosine: Array) -> Array:
 
 
 def _one_minus_square(bounces: Array) -> Array:
-    """``1 - (R A)^2``, and 1 where that is zero: no light enters such a pane."""
+    """Return ``1 - (R A)^2``, or 1 where that is zero: no light enters such a pane."""
     xp = array_namespace(bounces)
     rest = (1 - bounces) * (1 + bounces)
     result: Array = xp.where(rest > 0, rest, 1.0)
