@@ -111,8 +111,7 @@ def linear_light_blend(
     back of the pane, masked and scaled to a random strength, with haze; sums above 1 saturate as on a sensor.
 
     Against physics: no geometry. The ghost's shift, the defocus and the strength are drawn independently and
-        are
-    constant over the picture; in a real pane they depend on its thickness and the viewing angle.
+        are constant over the picture; in a real pane they depend on its thickness and the viewing angle.
 
     Args:
         background: Scene behind the glass [3, H, W].
@@ -262,8 +261,7 @@ def rdnet_blend(background: Tensor, reflected: Tensor, generator: Generator) -> 
     N(1.078, 0.116) in [0.85, 1.31].
 
     Against physics: as in :func:`dsrnet_blend`, and the gains brighten the scene by some 10 % on average,
-        where
-    glass dims it.
+        whereas glass dims it.
 
     Arguments as in :func:`ceilnet_blend`.
 

@@ -127,8 +127,7 @@ def reflected_light(reflected: Tensor, generator: Generator, ranges: ReflectionR
     """Draw the light that a pane adds when it reflects a picture.
 
     Against physics: no geometry. Shift, defocus and strength are drawn independently and are constant over
-        the
-    picture; in a real pane they depend on its thickness and the viewing angle.
+        the picture; in a real pane they depend on its thickness and the viewing angle.
 
     Args:
         reflected: Scene in front of the glass [3, H, W], sRGB in [0, 1].

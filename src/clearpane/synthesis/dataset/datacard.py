@@ -17,7 +17,7 @@ _LAYERS = {
     "T": "transmission: the scene as seen through the glass, dimmed, tinted and shifted",
     "R": "reflection: the light added by the glass",
     "B": "background: the scene without the glass, same camera and exposure",
-    "MR": "mirror reflection: what a perfect mirror instead of the glass's front face would show",
+    "MR": "mirror image: what a perfect mirror instead of the glass's front face would show",
 }
 _FORMATS = {
     "png16": "16-bit PNG with the sRGB curve, clipped at white; invert the curve for linear light",

@@ -84,7 +84,7 @@ class DataSet:
         """Read the data set in a folder, finished or not.
 
         Raises:
-            ClearpaneError: there is none, or its manifest cannot be read.
+            ClearpaneError: There is none, or its manifest cannot be read.
         """
         path = folder / MANIFEST
         try:
@@ -109,10 +109,10 @@ class DataSet:
             folder: Folder, created if missing.
             recipe: Recipe as decoded from JSON (lists, no tuples).
             count: Number of samples.
-            overwrite: If set, an existing data set is removed, whatever its recipe.
+            overwrite: True to remove an existing data set, whatever its recipe.
 
         Raises:
-            ClearpaneError: the folder cannot be used, or holds data of another recipe or more samples.
+            ClearpaneError: The folder cannot be used, or holds data of another recipe or more samples.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -183,7 +183,7 @@ class DataSet:
         """Write a shard atomically, then the manifest.
 
         Raises:
-            ClearpaneError: writing failed; the manifest is unchanged and the shard is absent.
+            ClearpaneError: Writing failed; the manifest is unchanged and the shard is absent.
         """
         panes: Counter[str] = Counter()
         worlds: Counter[str] = Counter()
@@ -249,4 +249,4 @@ def _difference(key: str, there: dict[str, Any], asked: dict[str, Any]) -> str:
     if isinstance(old, dict) and isinstance(new, dict):
         inner = next(name for name in {**old, **new} if old.get(name) != new.get(name))
         return _difference(inner, old, new)
-    return f"{key}: {old} there, {new} asked for"
+    return f"{key}: {old} there, {new} requested"

@@ -40,7 +40,7 @@ def workers(work: Work[R], count: int) -> Iterator[Callable[[Iterable[int]], Ite
         count: Number of processes, started as needed.
 
     Raises:
-        ClearpaneError: the work raised it, or a worker was killed (memory).
+        ClearpaneError: The work raised it, or a worker was killed (memory).
     """
     if count == 1:
         threads = torch.get_num_threads()

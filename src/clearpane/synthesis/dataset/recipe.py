@@ -75,8 +75,8 @@ class SampleMaker:
         """Make and encode sample ``index``; the result depends neither on the process nor on the order.
 
         Raises:
-            ClearpaneError: a picture cannot be read, or the ranges allow no scene.
-            ValueError: the rendered values are not finite.
+            ClearpaneError: A picture cannot be read, or the ranges allow no scene.
+            ValueError: The rendered values are not finite.
         """
         with _one_thread(self.recipe.stream.options.renderer):
             sample = draw_sample(index, self.sources, self.recipe.stream)
@@ -123,7 +123,7 @@ def read_ranges(path: Path) -> SceneRanges:
     """Read ranges from a JSON file: an object with the fields of `SceneRanges` to change, pairs as lists.
 
     Raises:
-        ClearpaneError: it cannot be read, is not such an object, or holds an impossible range.
+        ClearpaneError: It cannot be read, is not such an object, or holds an impossible range.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ class SampleOptions:
         height, width: Picture size in pixels.
         renderer: ``analytic``, exact and fast, or ``mitsuba``, a path tracer used as a reference.
         samples: Samples per pixel (path tracer only).
-        denoise: If set, R is denoised (path tracer only).
+        denoise: True to denoise R (path tracer only).
     """
 
     height: int = 256
@@ -61,8 +61,8 @@ def render_sample(scene: GlassScene, sources: Sources, options: SampleOptions) -
     """Render a scene and photograph it. The same scene, sources and options give the same sample.
 
     Raises:
-        ClearpaneError: a picture of the scene is missing or cannot be read.
-        MissingExtraError: the path tracer is not installed.
+        ClearpaneError: A picture of the scene is missing or cannot be read.
+        MissingExtraError: The path tracer is not installed.
     """
     textures = sources.textures(scene, options.height, options.width)
     layers = apply_camera(_render(scene, textures, options), [scene])

@@ -80,7 +80,7 @@ def encode_sample(sample: StoredSample, format: Format) -> EncodedSample:
     floats, linear light). Names are in lower case because the webdataset package lowers file endings.
 
     Raises:
-        ValueError: a picture holds values that are not finite.
+        ValueError: A picture holds values that are not finite.
     """
     pictures = {"I": sample.photograph, **sample.layers}
     for letter, pixels in pictures.items():
@@ -110,7 +110,7 @@ def decode_sample(raw: Mapping[str, bytes | str]) -> StoredSample:
         raw: File contents by file ending, and the key under ``__key__``; other endings are ignored.
 
     Raises:
-        ClearpaneError: it has no scene, or one of its files cannot be read.
+        ClearpaneError: It has no scene, or one of its files cannot be read.
     """
     key = str(raw["__key__"])
     files = {name: value for name, value in raw.items() if isinstance(value, bytes)}
@@ -145,7 +145,7 @@ def read_shards(
         wanted: Predicate on keys; other samples are skipped without being decoded.
 
     Raises:
-        ClearpaneError: a shard cannot be read.
+        ClearpaneError: A shard cannot be read.
     """
     import tarfile
 
@@ -166,7 +166,7 @@ def write_shard(path: Path, samples: Iterable[EncodedSample]) -> None:
     """Write samples into a tar file whose bytes depend only on them: no time stamp, no user.
 
     Raises:
-        OSError: writing failed, for example on a full disk; the file is incomplete then.
+        OSError: Writing failed, for example on a full disk; the file is incomplete then.
     """
     writer = _webdataset().TarWriter
     with (

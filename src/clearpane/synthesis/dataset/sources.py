@@ -44,7 +44,7 @@ class Pictures:
             machine.
 
     Raises:
-        ClearpaneError: there is no such folder, or no picture in it.
+        ClearpaneError: There is no such folder, or no picture in it.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Pictures:
         """Return a picture in linear light [3, H, W] float32.
 
         Raises:
-            ClearpaneError: there is no such picture, it cannot be read, or it has values that are not finite.
+            ClearpaneError: There is no such picture, it cannot be read, or it has values that are not finite.
         """
         if name not in self._known:
             raise ClearpaneError(f"{self.folder}: no picture {name!r} in it; is this the scene's folder?")
@@ -170,7 +170,7 @@ class Sources:
         """Find the pictures below folders.
 
         Raises:
-            ClearpaneError: a folder is missing, or there is nothing in it.
+            ClearpaneError: A folder is missing, or there is nothing in it.
         """
         return cls(
             Pictures(backgrounds, PICTURE_SUFFIXES),
@@ -181,7 +181,7 @@ class Sources:
         """Read every picture once.
 
         Raises:
-            ClearpaneError: see `Pictures.check`.
+            ClearpaneError: See `Pictures.check`.
         """
         self.backgrounds.check()
         if self.environments is not None:
@@ -196,7 +196,7 @@ class Sources:
         """Make the textures of a scene for pictures of height x width.
 
         Raises:
-            ClearpaneError: a picture is missing or cannot be read, or the scene has a dome but there are no
+            ClearpaneError: A picture is missing or cannot be read, or the scene has a dome but there are no
                 environments.
         """
         worlds = self.environments if scene.world.shape == "dome" else self.backgrounds

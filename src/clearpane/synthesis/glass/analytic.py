@@ -59,7 +59,7 @@ class AnalyticOptions:
         subsamples: Subsamples per pixel and axis (2: four rays a pixel), box filtered.
         orders: K, the number of terms in the series of bounces; for panes that are not flat, all paths of up
             to ``max(1, 2 K - 3)`` reflections, which is equivalent for a flat one.
-        polarized: If set, s and p are followed separately through all bounces, as in nature; otherwise they
+        polarized: True if s and p are followed separately through all bounces, as in nature; otherwise they
             are averaged at each bounce, as in renderers without polarisation (for comparison; a polarising
             filter is ignored then).
         lens_samples: Rays a pixel over the lens, one subsample each; 0 blurs each layer as a plane instead.
@@ -114,7 +114,7 @@ class _Rays:
     """Rays from one point of the lens, for every pixel.
 
     Attributes:
-        origin: x and y on the lens (z = 0), metres.
+        origin: X and y on the lens (z = 0), metres.
         centres: Directions through the pixel centres (z = 1), x and y [B, 2, H, W].
         directions: Directions of the S subsamples (z = 1), x and y [B, 2, S, H, W].
     """

@@ -82,7 +82,7 @@ def pane_grid(scene: GlassScene, height: int, width: int) -> tuple[np.ndarray, n
         Coordinates of the columns and of the rows in the pane's axes, metres.
 
     Raises:
-        ClearpaneError: the pane ends within the view, or its faces meet there.
+        ClearpaneError: The pane ends within the view, or its faces meet there.
     """
     pane = scene.pane
     faces = pane_faces(pane)

@@ -45,7 +45,7 @@ def glass(view: View, *, behind: bool) -> dict[str, Any]:
 
     Args:
         view: View that the pane must fill; the glass extends beyond it.
-        behind: If set, a black face right behind the glass blocks light from there.
+        behind: True for a black face right behind the glass that blocks light from there.
     """
     import mitsuba as mi
 

@@ -43,7 +43,7 @@ class PathTracingOptions:
             light, one colour after the other.
         max_depth: Maximum path depth: the number of surfaces that a path may meet, plus one.
         seed: Random seed; the same seed gives the same picture.
-        denoise: If set, R is denoised by Open Image Denoise, for few samples; T would lose detail.
+        denoise: True to denoise R with Open Image Denoise, for few samples; T would lose detail.
     """
 
     height: int = 256
@@ -64,7 +64,7 @@ def path_trace(scene: GlassScene, textures: SceneTextures, options: PathTracingO
 
     Raises:
         MissingExtraError: Mitsuba, or for ``denoise`` its denoiser, is not installed.
-        ClearpaneError: the variant does not run here or supports no filter, or the pane ends within the view.
+        ClearpaneError: The variant does not run here or supports no filter, or the pane ends within the view.
     """
     return SceneLayers.composed(
         *(path_trace_layer(scene, textures, options, letter)[None] for letter in LAYERS)
@@ -157,7 +157,7 @@ def _description(
         "max_depth": options.max_depth,
         # No Russian roulette: long paths carry as much light as short ones.
         "rr_depth": options.max_depth + 1,
-        # A screen beside a slanted pane may stand in the view; only its reflection is wanted.
+        # A screen beside a slanted pane may be in the view; only its reflection is wanted.
         "hide_emitters": letter in ("R", "MR"),
     }
     if view.scene.camera.polarizer is not None:

@@ -83,7 +83,7 @@ class SceneRanges:
         jpeg_chance, jpeg_quality: Probability and quality of JPEG compression.
 
     Raises:
-        ClearpaneError: a range is impossible; the message names the field.
+        ClearpaneError: A range is impossible; the message names the field.
     """
 
     field_of_view: Annotated[Range, Limits(1, 119)] = (30.0, 65.0)

@@ -59,7 +59,7 @@ def scene_seed(seed: int, index: int) -> int:
     """Derive the seed of scene ``index`` of the data set with ``seed``, below 2^48.
 
     Raises:
-        ClearpaneError: a number is below 0.
+        ClearpaneError: A number is below 0.
 
     >>> scene_seed(0, 0) == scene_seed(0, 1)
     False
@@ -81,7 +81,7 @@ def sample_scene(
     The scene stores ``seed``, from which it can be drawn again.
 
     Raises:
-        ClearpaneError: there is no picture, the seed is below 0, or the ranges allow no such scene.
+        ClearpaneError: There is no picture, the seed is below 0, or the ranges allow no such scene.
     """
     if not names.backgrounds:
         raise ClearpaneError("random scenes need at least one background picture")

@@ -243,7 +243,7 @@ class GlassScene:
         """Read a scene written by `to_json`.
 
         Raises:
-            ClearpaneError: not JSON, or a field is unknown, of the wrong type or out of range.
+            ClearpaneError: The text is not JSON, or a field is unknown, of the wrong type or out of range.
         """
         try:
             data = json.loads(text)

@@ -35,7 +35,7 @@ def load_texture(path: Path) -> Tensor:
     """Read a picture or HDR map in linear light [3, H, W] float32.
 
     Raises:
-        ClearpaneError: it cannot be read, or holds values that are not finite.
+        ClearpaneError: It cannot be read, or holds values that are not finite.
     """
     picture = read_picture(path)
     pixels = torch.from_numpy(picture.pixels[..., :3]).permute(2, 0, 1).float()

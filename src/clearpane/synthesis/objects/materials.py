@@ -54,7 +54,7 @@ def load_materials(folder: Path) -> tuple[Tensor, ...]:
         One texture [6, S, S] for each set, S = 256.
 
     Raises:
-        ClearpaneError: there is no such folder or no set in it, or a map is missing or cannot be read.
+        ClearpaneError: There is no such folder or no set in it, or a map is missing or cannot be read.
     """
     if not folder.is_dir():
         raise ClearpaneError(f"{folder}: no such folder; name one that has a folder for each material")
@@ -98,7 +98,7 @@ def material_values(
         local: Points in the surface's axes, metres [P, 3].
         weights: Weights of the projections along x, y and z [P, 3].
         footprint: Length over which detail is averaged, metres.
-        height: If set, the height is returned instead.
+        height: True to return the height instead.
     """
     texel = material.period / TEXTURE_SIZE
     wanted = math.log2(max(footprint / texel, 1.0))

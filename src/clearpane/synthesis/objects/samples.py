@@ -110,7 +110,7 @@ def draw_object_sample(
     """Draw object ``index`` of a stream and render it on a device; random numbers are drawn on the CPU.
 
     Raises:
-        ClearpaneError: a map cannot be read.
+        ClearpaneError: A map cannot be read.
     """
     seed = object_seed(stream.seed, index)
     solid = draw_object(seed, sources.materials).to(device)
@@ -248,7 +248,7 @@ class ObjectDataset(Dataset[ObjectSample]):
         device: Device that renders them; they are returned on the CPU.
 
     Raises:
-        ClearpaneError: the folder holds objects of another stream.
+        ClearpaneError: The folder holds objects of another stream.
     """
 
     def __init__(
@@ -314,7 +314,7 @@ def load_object_sample(path: Path) -> ObjectSample:
     """Read a sample written by `save_object_sample`.
 
     Raises:
-        ClearpaneError: the file is damaged or not an object sample.
+        ClearpaneError: The file is damaged or not an object sample.
     """
     try:
         with safe_open(path, "pt") as file:
