@@ -1,4 +1,4 @@
-"""Seconds and peak memory by size of picture; whether the number of threads changes the result."""
+"""Measure seconds and peak memory by picture size, and the effect of the number of threads on the result."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ Section = dict[str, Any]
 
 @dataclass(frozen=True)
 class Size:
-    """A size of picture, and how many runs the median is taken over."""
+    """Size of a picture, and the number of runs for the median."""
 
     name: str
     width: int
@@ -60,7 +60,7 @@ def measure_speed(weights: Path, peer: FastReflectionRemoval | None, sizes: tupl
 
 
 def _picture(size: Size, folder: Path) -> tuple[Path, Path]:
-    """An example picture enlarged or shrunk to ``size``, as uint8 array and as JPEG file."""
+    """Write an example picture resized to ``size``, as uint8 array and as JPEG file."""
     picture = Image.open(EXAMPLE).resize((size.width, size.height), Image.Resampling.BICUBIC)
     array, photo = folder / "picture.npy", folder / "picture.jpg"
     np.save(array, np.asarray(picture))
@@ -76,7 +76,7 @@ def _several(command: list[str | Path]) -> Section:
 
 
 def _command(photo: Path, repeats: int) -> Section:
-    """``clearpane remove`` on a file: reading, separating and writing, with the start of the program."""
+    """Time ``clearpane remove`` on a file: start of the program, reading, separating and writing."""
     reference = reference_seconds()
     output = photo.parent / "output"
     command = [sys.executable, "-m", "clearpane", "remove", photo, "--output", output, "--overwrite"]
@@ -98,7 +98,7 @@ def _summary(seconds: list[float], reference: float, peak_bytes: int) -> Section
 
 
 def thread_differences(weights: Path) -> dict[str, float]:
-    """The largest difference of either layer between one thread and two, by size of picture."""
+    """Measure the largest difference of either layer between one thread and two, by picture size."""
     one, two = (CompactSeparator(weights, threads=n) for n in (1, 2))
     differences = {}
     for width, height in ((512, 512), (1000, 750), (2000, 1500)):

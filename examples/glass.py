@@ -32,10 +32,10 @@ class Pane:
     """Upright slabs of glass in a scene of their own, so that it can be lifted away; the camera is at +z.
 
     Attributes:
-        scene: the slabs, with `dielectric` surfaces, or None when the glass is away.
-        ior: index of refraction.
-        absorption: per metre for red, green and blue.
-        meetings: how many surfaces a path may meet; after them it passes the rest unbent.
+        scene: Slabs with `dielectric` surfaces, or None without the glass.
+        ior: Index of refraction.
+        absorption: Absorption per metre for red, green and blue.
+        meetings: Number of surfaces that a path may meet; it passes the rest without refraction.
     """
 
     scene: Any
@@ -45,7 +45,7 @@ class Pane:
 
 
 def layers_integrator(pane: Pane, air: Air, part: str, depth: int) -> Any:
-    """An integrator with CHANNELS: the light T and R, and for the denoiser where it comes from first.
+    """Make an integrator with CHANNELS: the light T and R, and its first surfaces for the denoiser.
 
     The camera's paths go through the slabs as they are (every refraction, every ghost) until they leave them,
     on the far side (T) or on the camera's (R), and then through the world as if it had no pane: light that
@@ -53,10 +53,10 @@ def layers_integrator(pane: Pane, air: Air, part: str, depth: int) -> Any:
     same scene in the same light.
 
     Args:
-        pane: the glass.
-        air: the haze.
-        part: which of PARTS.
-        depth: the longest path in the world.
+        pane: Glass.
+        air: Haze.
+        part: One of PARTS.
+        depth: Length of the longest path in the world.
     """
 
     class Layers(mi.SamplingIntegrator):  # type: ignore[misc]
@@ -99,7 +99,7 @@ def layers_integrator(pane: Pane, air: Air, part: str, depth: int) -> Any:
             return throughput * light, active, aovs
 
         def mirrored(self, sampler: Any, meeting: int) -> Any:
-            """Whether the path goes on along the reflected ray, not the refracted one."""
+            """Return True if the path continues along the reflected ray, not the refracted one."""
             if part == "ghosts" and meeting > 0:
                 return sampler.next_1d() < 0.5
             return mi.Mask(part == "face")

@@ -80,7 +80,7 @@ def _passe_partout(centre: tuple[float, float], paper: Any) -> list[Any]:
 
 
 def _view(library: Library) -> Array:
-    """The motif: an evening on the water, looked at in the panorama 84 degrees wide. H x W x 3, linear."""
+    """Return the motif: an evening on the water, 84 degrees of the panorama. [H, W, 3], linear."""
     panorama = oiio.ImageBuf(str(library.environment("venice_sunset"))).get_pixels(oiio.FLOAT)[..., :3]
     rows, columns = panorama.shape[:2]
     y, x = np.mgrid[0:800, 0:1200]

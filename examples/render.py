@@ -41,18 +41,18 @@ class Quality:
 
 
 def choose_variant() -> None:
-    """LLVM where it is found, else plain C++ (slower, the same light)."""
+    """Choose LLVM if it is installed, else plain C++ (slower, the same light)."""
     mi.set_variant("llvm_ad_rgb", "scalar_rgb")
 
 
 def load_stage(name: str, data: Path) -> Any:
-    """The scene of a name; `choose_variant` comes first."""
+    """Load the scene of a name; call `choose_variant` first."""
     library = importlib.import_module("stage").Library(data)
     return importlib.import_module(name).stage(library)
 
 
 def render_layers(stage: Any, quality: Quality, seed: int = 0) -> dict[str, Array]:
-    """T, R and B: linear light at the scene's exposure, H x W x 3."""
+    """Render T, R and B: linear light at the scene's exposure, [H, W, 3]."""
     glass = importlib.import_module("glass")
     world, sensor = stage.load_world(), stage.load_sensor(quality.width)
     pane = glass.Pane(stage.load_glass(IOR), IOR, meetings=1 + 4 * len(stage.slabs))
@@ -69,7 +69,7 @@ def render_layers(stage: Any, quality: Quality, seed: int = 0) -> dict[str, Arra
 
 
 def _mean_of_passes(world: Any, integrator: Any, sensor: Any, samples: float, seed: int) -> Array:
-    """The channels of `glass.CHANNELS`, H x W x 20."""
+    """Average the channels of `glass.CHANNELS` over passes, [H, W, 20]."""
     passes = max(1, round(samples / SAMPLES_AT_ONCE))
     total = np.zeros(1, np.float32)
     for k in range(passes):
@@ -93,7 +93,7 @@ def _layer(values: Array, denoise: bool) -> Array:
 
 
 def photograph(light: Array, seed: int) -> Image.Image:
-    """What a camera makes of linear light: glow around lamps, noise, a shoulder in the highlights, sRGB."""
+    """Simulate a camera: glow around lamps, noise, a shoulder in the highlights, sRGB."""
     light = _glow(light.astype(np.float32))
     normal = np.random.default_rng(seed).standard_normal(light.shape, dtype=np.float32)
     light = np.maximum(add_noise(np.maximum(light, 0), normal, NOISE), 0)
@@ -103,7 +103,7 @@ def photograph(light: Array, seed: int) -> Image.Image:
 
 
 def _glow(light: Array) -> Array:
-    """A lens scatters a little of the light of lamps around them: 3 %, over some percent of the width."""
+    """Scatter 3 % of the light of lamps around them, as a lens does, over a few percent of the width."""
     rows, columns = light.shape[:2]
     fy, fx = np.fft.fftfreq(2 * rows)[:, None], np.fft.rfftfreq(2 * columns)[None]
     spread = sum(np.exp(-2 * (np.pi * s * columns) ** 2 * (fx**2 + fy**2)) for s in (0.004, 0.015, 0.05)) / 3

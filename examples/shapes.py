@@ -18,7 +18,7 @@ Point = Sequence[float]
 
 
 def mesh(vertices: Array, faces: Array, uv: Array, bsdf: Any, normals: Array | None = None) -> Any:
-    """A mesh of V x 3 vertices and F x 3 indices; flat facets where no normals are given."""
+    """Make a mesh of vertices [V, 3] and indices [F, 3]; facets are flat unless normals are given."""
     props = mi.Properties()
     props["mesh_bsdf"] = mi.load_dict(bsdf) if isinstance(bsdf, dict) else bsdf
     props["face_normals"] = normals is None
@@ -34,7 +34,7 @@ def mesh(vertices: Array, faces: Array, uv: Array, bsdf: Any, normals: Array | N
 
 
 def surface(points: Array, uv: Array, bsdf: Any) -> Any:
-    """A smooth surface through an M x N x 3 grid of points."""
+    """Make a smooth surface through a grid of points [M, N, 3]."""
     rows, columns = points.shape[:2]
     du, dv = np.gradient(points, axis=1), np.gradient(points, axis=0)
     if np.allclose(points[:, 0], points[:, -1]):  # closed around: no seam in the shading
@@ -48,7 +48,7 @@ def surface(points: Array, uv: Array, bsdf: Any) -> Any:
 
 
 def spline(knots: Sequence[Point], count: int) -> Array:
-    """A Catmull-Rom curve through the knots: count x D points."""
+    """Compute a Catmull-Rom curve through the knots: points [count, D]."""
     k = np.asarray(knots, float)
     k = np.concatenate([2 * k[:1] - k[1:2], k, 2 * k[-1:] - k[-2:-1]])
     s = np.linspace(0, len(k) - 3 - 1e-9, count)
@@ -61,7 +61,7 @@ def spline(knots: Sequence[Point], count: int) -> Array:
 
 
 def vessel(at: Point, outline: Sequence[Point], bsdf: Any, wall: float = 0.005, wobble: float = 0.004) -> Any:
-    """A thrown pot at a point: its outline (radius, height) from foot to lip, an open mouth and a wall.
+    """Make a thrown pot at a point: its outline (radius, height) from foot to lip, an open mouth and a wall.
 
     `wobble` is by how much of its radius the hand that threw it was off.
     """
@@ -84,7 +84,7 @@ def vessel(at: Point, outline: Sequence[Point], bsdf: Any, wall: float = 0.005, 
 
 
 def box(low: Point, high: Point, bsdf: Any, edge: float = 0.004, turn: float = 0.0) -> Any:
-    """A box with rounded edges, turned about its upright axis by degrees."""
+    """Make a box with rounded edges, turned about its upright axis by degrees."""
     low_, high_ = np.asarray(low, float), np.asarray(high, float)
     half, centre = (high_ - low_) / 2, (high_ + low_) / 2
     edge = min(edge, 0.49 * half.min())
@@ -122,7 +122,7 @@ def box(low: Point, high: Point, bsdf: Any, edge: float = 0.004, turn: float = 0
 
 
 def moulding(width: float, height: float, profile: Sequence[Point], centre: Point, bsdf: Any) -> Any:
-    """A picture frame around an opening, facing +z, mitred; profile points are (outwards, forwards)."""
+    """Make a picture frame around an opening, facing +z, mitred; profile points are (outwards, forwards)."""
     fine = np.asarray(profile, float)
     corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
     vertices, uv, faces, normals = [], [], [], []
@@ -149,7 +149,7 @@ def moulding(width: float, height: float, profile: Sequence[Point], centre: Poin
 
 
 def tube(knots: Sequence[Point], bsdf: Any, flat: float = 1.0) -> Any:
-    """A tube along (x, y, z, radius), `flat` times as deep (z) as wide where it runs upright."""
+    """Make a tube along (x, y, z, radius), `flat` times as deep (z) as wide where it runs upright."""
     path = spline(knots, 6 * len(knots))
     path[:, 3] = np.maximum(path[:, 3], 1e-5)
     forwards = np.gradient(path[:, :3], axis=0)
@@ -165,7 +165,7 @@ def tube(knots: Sequence[Point], bsdf: Any, flat: float = 1.0) -> Any:
 
 
 def ball(at: Point, radius: float, bsdf: Any = None, glow: Point | None = None) -> dict[str, Any]:
-    """A sphere, or a lamp if it glows (radiance)."""
+    """Make a sphere, or a lamp if it glows (radiance)."""
     made: dict[str, Any] = {"type": "sphere", "center": list(at), "radius": radius}
     if glow is not None:
         made["light"] = {"type": "area", "radiance": {"type": "rgb", "value": list(glow)}}
@@ -175,7 +175,7 @@ def ball(at: Point, radius: float, bsdf: Any = None, glow: Point | None = None) 
 
 
 def panel(at: Point, facing: Point, size: Point, bsdf: Any = None, glow: Any = None) -> dict[str, Any]:
-    """A flat rectangle (width, height) that looks towards `facing`; a lamp if it glows."""
+    """Make a flat rectangle (width, height) that faces `facing`; a lamp if it glows."""
     up = [0.0, 0.0, -1.0] if abs(facing[1]) > 0.9 else [0.0, 1.0, 0.0]
     target = [a + b for a, b in zip(at, facing, strict=True)]
     place = mi.ScalarTransform4f().look_at(origin=list(at), target=target, up=up)

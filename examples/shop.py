@@ -59,7 +59,7 @@ def _room(library: Library) -> list[Any]:
 
 
 def _front(library: Library) -> list[Any]:
-    """The frame of the shop front, outside and in."""
+    """Make the frame of the shop front, outside and in."""
     paint = solid((0.012, 0.035, 0.030), 0.28, coat=0.5)
     stone = library.materials("rock020", 0.8, (1.3, 1.25, 1.2), 1.2)
     return [
@@ -104,7 +104,7 @@ def _lamps() -> list[Any]:
 
 
 def _shelves(library: Library) -> list[Any]:
-    """Two boards on the back wall, with pots and books."""
+    """Make two boards on the back wall, with pots and books."""
     wood = library.materials("woodfloor043", 1.4, (1.5, 1.35, 1.2), 1.2)
     rng = np.random.default_rng(17)
     things: list[Any] = []
@@ -165,7 +165,7 @@ def _books(rng: np.random.Generator, x: float, y: float, z: float) -> tuple[list
 
 
 def _table(library: Library) -> list[Any]:
-    """What the shop is proud of, on blocks by the window."""
+    """Make the display on blocks by the window."""
     rng = np.random.default_rng(5)
     wood = library.materials("woodfloor043", 1.6, (1.7, 1.45, 1.2), 1.3)
     pale = library.materials("woodfloor043", 2.1, (2.6, 2.3, 1.9), 1.2)

@@ -1,4 +1,4 @@
-"""What a scene of the examples is: a world, a pane, a camera, an exposure."""
+"""Scene of the examples: a world, a pane, a camera, an exposure."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Stage:
     """A scene. Shapes are in metres; the pane's front is in the plane z = 0 and the camera at z > 0.
 
     Attributes:
-        world: everything but the glass, lamps and sky included.
-        slabs: the panes, each (from, to) in z, and by how many degrees it is out of true.
-        camera: the camera.
-        exposure: factor from radiance to linear values.
-        air: the haze.
-        opening: left, bottom, right, top of the glass.
+        world: Everything but the glass, including lamps and sky.
+        slabs: Panes, each (from, to) in z, and its tilt in degrees.
+        camera: Camera.
+        exposure: Factor from radiance to linear values.
+        air: Haze.
+        opening: Left, bottom, right and top of the glass.
     """
 
     world: list[Any]
@@ -109,7 +109,7 @@ class Library:
         return self.folder / "environments" / f"{name}_1k.hdr"
 
     def sky(self, name: str, turn: float, brightness: float = 1.0) -> dict[str, Any]:
-        """The surroundings, as light from all directions, turned about the upright axis by degrees."""
+        """Make the surroundings, as light from all directions, turned about the upright axis by degrees."""
         return {
             "type": "envmap",
             "filename": str(self.environment(name)),

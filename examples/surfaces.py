@@ -1,4 +1,4 @@
-"""What things are made of: noise, photographed materials (ambientCG), glazes, cloth, paper, metals."""
+"""Materials: noise, photographed materials (ambientCG), glazes, cloth, paper, metals."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Point2 = tuple[float, float]
 
 
 def picture(linear: Array, scale: Point2 = (1, 1), smooth: bool = True) -> dict[str, Any]:
-    """A texture of H x W x 3 or H x W linear values, top row first, `scale` times a unit of coordinates."""
+    """Make a texture from linear values [H, W, 3] or [H, W], top first, `scale` times a unit."""
     values = np.ascontiguousarray((linear[..., None] if linear.ndim == 2 else linear)[::-1], np.float32)
     return {
         "type": "bitmap",
@@ -62,7 +62,7 @@ def solid(
     metallic: float = 0.0,
     coat: float = 0.0,
 ) -> dict[str, Any]:
-    """The principled BSDF: base colour, perceptual roughness, metal or not, a layer of varnish."""
+    """Make a principled BSDF: base colour, perceptual roughness, metal or not, a layer of varnish."""
     return {
         "type": "principled",
         "base_color": colour if isinstance(colour, dict) else rgb(colour),
@@ -75,7 +75,7 @@ def solid(
 
 
 def bumpy(bsdf: dict[str, Any], heights: Array, depth: float, scale: Point2 = (1, 1)) -> dict[str, Any]:
-    """The same surface with a relief: heights in [0, 1], `depth` in units of the surface's coordinates."""
+    """Add a relief to a surface: heights in [0, 1], `depth` in units of the surface's coordinates."""
     return {"type": "bumpmap", "height": picture(heights, scale), "scale": depth, "inside": bsdf}
 
 
@@ -86,11 +86,11 @@ class Materials:
         self.folder = folder
 
     def albedo(self, name: str) -> Array:
-        """H x W x 3, linear."""
+        """Return the albedo [H, W, 3], linear."""
         return srgb_to_linear(self._read(name, "albedo", "RGB"))
 
     def relief(self, name: str) -> Array:
-        """The normal map, H x W x 3 in [0, 1]."""
+        """Return the normal map [H, W, 3] in [0, 1]."""
         return self._read(name, "normal", "RGB")
 
     def roughness(self, name: str) -> Array:
@@ -104,7 +104,7 @@ class Materials:
         gloss: float = 1.0,
         metallic: float = 0.0,
     ) -> dict[str, Any]:
-        """The material, `scale` times a metre, its colour times `tint`, its roughness divided by `gloss`."""
+        """Make the material, `scale` times a metre, its colour times `tint`, its roughness over `gloss`."""
         at = (scale, scale)
         colour = np.clip(self.albedo(name) * np.asarray(tint, np.float32), 0, 0.95)
         rough = np.clip(self.roughness(name) / gloss, 0.08, 1)

@@ -108,7 +108,7 @@ def _black_figure() -> dict[str, Any]:
 
 
 def _dancer(pen: ImageDraw.ImageDraw, x: float, foot: float, tall: float, way: int) -> None:
-    """A figure in profile with raised arms, drawn in strokes."""
+    """Draw a figure in profile with raised arms, drawn in strokes."""
 
     def at(u: float, v: float) -> tuple[float, float]:
         return x + way * 1.25 * u * tall, foot - v * tall
@@ -140,7 +140,7 @@ def _black_bowl() -> dict[str, Any]:
 
 
 def _laurel(library: Library, at: tuple[float, float, float]) -> list[Any]:
-    """A wreath of beaten gold leaves with berries, leaning on a stand."""
+    """Make a wreath of beaten gold leaves with berries, leaning on a stand."""
     gold = solid((0.95, 0.62, 0.22), 0.24, 1.0)
     rng = np.random.default_rng(4)
     stand = box(
@@ -184,7 +184,7 @@ def _label() -> np.ndarray:
 
 
 def _hall() -> list[Any]:
-    """Two visitors before the case, and rows of lamps above them."""
+    """Make two visitors in front of the case, and rows of lamps above them."""
     coat, red = solid((0.045, 0.05, 0.075), 0.8), solid((0.34, 0.05, 0.04), 0.85)
     lamps = [
         ball((x, 2.45, z), 0.05, glow=(60, 47, 32)) for x in (-2.4, -0.9, 0.6, 2.1) for z in (3.6, 5.4, 8.0)

@@ -30,7 +30,7 @@ def stage(library: Library) -> Stage:
 
 
 def _mountains() -> list[Any]:
-    """Three ranges, one behind another, with a gap for the lake; snow where it is high and not too steep."""
+    """Make three ranges, one behind another, with a gap for the lake; snow where it is high and flat."""
     ranges: list[Any] = []
     for k, (near, deep, high, gap) in enumerate(
         ((-1500, 1500, 430, 0.75), (-3200, 2600, 1050, 0.55), (-7000, 4200, 2750, 0.0))
@@ -60,7 +60,7 @@ def _mountains() -> list[Any]:
 
 
 def _shore() -> list[Any]:
-    """The slope below the house, with spruces."""
+    """Make the slope below the house, with spruces."""
     rows, columns = 60, 160
     x, z = np.meshgrid(np.linspace(-90, 90, columns), np.linspace(-8, -95, rows))
     bank = (
@@ -108,7 +108,7 @@ def _spruce(at: tuple[float, float, float], tall: float, seed: int) -> Any:
 
 
 def _frame(library: Library) -> list[Any]:
-    """The window's frame with its mullion, and the sill."""
+    """Make the window's frame with its mullion, and the sill."""
     wood = library.materials("woodfloor043", 1.5, (1.25, 1.1, 0.95), 1.3)
     return [
         box((-1.5, 0.86, -0.06), (1.5, 0.97, 0.05), wood, 0.006),
@@ -119,7 +119,7 @@ def _frame(library: Library) -> list[Any]:
 
 
 def _sill(library: Library) -> list[Any]:
-    """A mug, two books and a pot with a young plant."""
+    """Make a mug, two books and a pot with a young plant."""
     top = 0.905
     mug = [(0.036, 0), (0.040, 0.004), (0.042, 0.03), (0.042, 0.088), (0.043, 0.092)]
     handle = [(0.412, 0.978), (0.448, 0.980), (0.452, 0.940), (0.412, 0.928)]
@@ -152,7 +152,7 @@ def _sill(library: Library) -> list[Any]:
 
 
 def _room(library: Library) -> list[Any]:
-    """The room behind the photographer: shelves of books, an open door, a sofa."""
+    """Make the room behind the photographer: shelves of books, an open door, a sofa."""
     rng = np.random.default_rng(96)
     back = 4.7
     floor = library.materials("woodfloor043", 0.8)
@@ -195,7 +195,7 @@ def _room(library: Library) -> list[Any]:
 
 
 def _lamps() -> list[Any]:
-    """Three globes over the table, and a standing lamp by the sofa."""
+    """Make three globes over the table, and a standing lamp by the sofa."""
     things: list[Any] = []
     cord = solid((0.02, 0.02, 0.02), 0.6)
     for x in (-0.95, -0.45, 0.05):

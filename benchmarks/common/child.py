@@ -1,7 +1,7 @@
-"""Runs a command and measures it: `python child.py COMMAND...` prints seconds, peak_bytes and output as JSON.
+"""Run a command and measure it: `python child.py COMMAND...` prints seconds, peak_bytes and output as JSON.
 
-A process's ru_maxrss starts at the peak of the one that started it, so this one, which loads nothing, stands
-between a benchmark and what it measures.
+A process's ru_maxrss starts at the peak of its parent, so this process, which loads nothing, runs between a
+benchmark and the command that it measures.
 """
 
 import json

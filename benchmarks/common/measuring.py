@@ -1,4 +1,4 @@
-"""Seconds, memory and the machine they were measured on."""
+"""Measure seconds and memory, and describe the machine."""
 
 import json
 import os
@@ -15,19 +15,19 @@ import numpy as np
 from clearpane.errors import ClearpaneError
 
 ROOT = Path(__file__).parents[2]
-"""The repository."""
+"""Root folder of the repository."""
 
 _REFERENCE_SIDE = 2048
 
 
 @dataclass(frozen=True)
 class Run:
-    """A measured process.
+    """Measurement of a process.
 
     Attributes:
-        seconds: of the whole process.
-        peak_bytes: its largest resident memory.
-        output: what it printed.
+        seconds: Wall time of the whole process.
+        peak_bytes: Peak resident memory.
+        output: Standard output.
     """
 
     seconds: float
@@ -39,7 +39,7 @@ def measure(command: list[str | Path]) -> Run:
     """Run a command in a child process.
 
     Raises:
-        ClearpaneError: it failed; the message holds its last line.
+        ClearpaneError: The command failed; the message holds its last line.
     """
     wrapped = [sys.executable, Path(__file__).with_name("child.py"), *command]
     done = subprocess.run([str(part) for part in wrapped], capture_output=True, text=True)
@@ -50,7 +50,7 @@ def measure(command: list[str | Path]) -> Run:
 
 
 def reference_seconds() -> float:
-    """The yardstick: a 2048 x 2048 real FFT in double precision (numpy, one thread), median of five."""
+    """Time a 2048 x 2048 real FFT in double precision (numpy, one thread): the median of five runs."""
     values = np.random.default_rng(0).random((_REFERENCE_SIDE, _REFERENCE_SIDE))
     seconds = []
     for _ in range(6):
@@ -62,7 +62,7 @@ def reference_seconds() -> float:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where numbers come from."""
+    """Machine that figures were measured on."""
 
     processor: str
     cores: int
@@ -80,7 +80,7 @@ class Machine:
 
 
 def describe_machine() -> dict[str, str | int]:
-    """The fields of `Machine` for this one."""
+    """Return the fields of `Machine` for this machine."""
     return asdict(
         Machine(
             _processor(),

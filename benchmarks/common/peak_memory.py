@@ -1,4 +1,4 @@
-"""The memory that tensors need at once, followed as they are made and let go."""
+"""Measure the peak memory of tensors by tracking their creation and deletion."""
 
 import weakref
 
@@ -8,13 +8,13 @@ from torch.utils._pytree import tree_iter
 
 
 class PeakMemory(TorchDispatchMode):
-    """Follows the tensors made while it is active.
+    """Tracker of the tensors made while it is active.
 
     Args:
-        module: whose own weights do not count.
+        module: Module whose own weights are not counted.
 
     Attributes:
-        peak: the largest sum of bytes that were alive at once.
+        peak: Largest sum of bytes that were alive at once.
     """
 
     def __init__(self, module: torch.nn.Module) -> None:

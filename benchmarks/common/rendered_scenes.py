@@ -1,7 +1,8 @@
-"""Quality on rendered scenes behind flat, bent and eyeglass panes, with backgrounds held out of training.
+"""Measure quality on rendered scenes behind flat, bent and lens-shaped panes, with held-out backgrounds.
 
-The sets are drawn once, by `clearpane synthesize`, into the cache. Curved panes are path-traced, so flat ones
-are too beside the analytic ones: path tracing leaves noise in the photograph and in its truth.
+The sets are rendered once, by `clearpane synthesize`, into the cache. Curved panes are path-traced, so flat
+ones are path-traced too, besides the analytic ones: path tracing leaves noise in the photograph and in the
+ground truth.
 """
 
 from collections.abc import Sequence
@@ -22,14 +23,14 @@ from clearpane.separation.base import Quality
 from clearpane.separation.compact.runtime import CompactSeparator
 
 _SIZE = 192
-# No training set of the model card has this seed, which decides panes and surroundings.
+# No training set of the model card has this seed, which determines panes and surroundings.
 _SEED = 78
 _TRACED = ("mitsuba", "--samples", "128", "--denoise")
 
 
 @dataclass(frozen=True)
 class SceneSet:
-    """A set of scenes: its name, how many, what differs from a flat pane, and who renders it."""
+    """Set of scenes: name, size, differences from a flat pane, and renderer."""
 
     name: str
     count: int
@@ -46,11 +47,11 @@ SCENE_SETS = (
 
 
 def draw_scene_sets(data: Path, cache: Path, sets: Sequence[SceneSet], limit: int | None) -> dict[str, Path]:
-    """The folders of the sets by name, at most ``limit`` scenes of each; drawn, or gone on with.
+    """Return the folders of the sets by name, at most ``limit`` scenes each, rendered or resumed as needed.
 
     Raises:
-        MissingExtraError: [train] or [synthesis] is not installed.
-        ClearpaneError: a set cannot be drawn.
+        MissingExtraError: The extra [train] or [synthesis] is not installed.
+        ClearpaneError: A set cannot be rendered.
     """
     try:
         from clearpane.training.pictures import natural_paths
@@ -70,11 +71,12 @@ def draw_scene_sets(data: Path, cache: Path, sets: Sequence[SceneSet], limit: in
 
 @dataclass(frozen=True, eq=False)
 class SceneScores:
-    """A separator on a set of scenes.
+    """Scores of a separator on a set of scenes.
 
     Attributes:
-        before, after: PSNR of each photograph and of its result against the truth, dB.
-        undone, harms: how many bright pixels are darker than in the truth, in photograph and result.
+        before, after: PSNR of each photograph and of its result against the ground truth, dB.
+        undone, harms: Numbers of bright pixels that are darker than in the ground truth, in photograph and
+            result.
     """
 
     before: np.ndarray

@@ -1,4 +1,4 @@
-"""Runs of a benchmark: trained several at a time, each kept as it ends, and what a script says at its end."""
+"""Run the trainings of a benchmark in parallel, save each when it ends, and report at the end."""
 
 import json
 import signal
@@ -13,10 +13,10 @@ from clearpane.errors import ClearpaneError
 
 
 def known_runs(numbers: Path, base: str) -> dict[str, Any]:
-    """What a benchmark wrote before, or a document without runs.
+    """Load earlier results of a benchmark, or an empty document.
 
     Args:
-        base: digest of what the runs start from: of another one nothing holds.
+        base: Digest of the runs' starting point; results of another one are ignored.
     """
     if numbers.is_file():
         known: dict[str, Any] = json.loads(numbers.read_text(encoding="utf-8"))
@@ -28,9 +28,9 @@ def known_runs(numbers: Path, base: str) -> dict[str, Any]:
 def finish_runs(
     work: Callable[..., Any], wanted: Mapping[str, tuple[Any, ...]], workers: int
 ) -> Iterator[tuple[str, Any]]:
-    """Do the work of each key, by its arguments, several at a time: keys and results as they come.
+    """Do the work of each key in parallel; yield keys and results as they finish.
 
-    When it is interrupted, so are the workers.
+    An interruption also interrupts the workers.
     """
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         jobs = {pool.submit(work, *arguments): key for key, arguments in wanted.items()}
@@ -41,14 +41,14 @@ def finish_runs(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             while workers_left := active_children():
-                for worker in workers_left:  # again and again: one that has saved may have begun another run
+                for worker in workers_left:  # repeated: a worker that has saved may have begun another run
                     worker.terminate()
                     worker.join(0.5)
             raise
 
 
 def finish(measure: Callable[[], str]) -> int:
-    """Measure and print the tables that come of it; the exit code. A request to end counts as Ctrl-C."""
+    """Measure, print the resulting tables and return the exit code. Termination counts as Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         print(measure())

@@ -1,4 +1,4 @@
-"""Figures of several runs as text: their mean, how far they differ, intervals over their pictures."""
+"""Format figures of several runs: mean, spread over runs, intervals over pictures."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +14,13 @@ Run = dict[str, Any]
 
 
 def spread(runs: Mapping[Any, Run], value: Callable[[Run], float], decimals: int = 2) -> str:
-    """The mean of a figure over the runs and, with several, its standard deviation."""
+    """Format the mean of a figure over the runs and, for several, its standard deviation."""
     values = [value(run) for run in runs.values()]
     text = f"{np.mean(values):.{decimals}f}"
     return text + (f" ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else "")
 
 
 def over_pictures(values: Sequence[np.ndarray]) -> str:
-    """The mean over runs with its interval over the pictures and, of several runs, their deviation."""
+    """Format the mean over runs with its interval over pictures and, for several runs, their deviation."""
     text = interval(asdict(bootstrap_mean(np.mean(values, axis=0))))
     return text + (f" (± {statistics.stdev(x.mean() for x in values):.2f})" if len(values) > 1 else "")

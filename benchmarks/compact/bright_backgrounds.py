@@ -1,7 +1,7 @@
-"""Bright things behind the glass: are labels, lamps, lit walls and skies taken for reflections?
+"""Measure whether labels, lamps, lit walls and skies behind the glass are mistaken for reflections.
 
-Held-out natural pictures get such things pasted in, from the generator that the training draws its negatives
-with. They are then seen as they are, and through a pane with a weak and with a usual reflection.
+The generator of the training's negatives pastes such objects into held-out natural pictures. These are then
+used as they are, and behind a pane with a weak and with a usual reflection.
 """
 
 from dataclasses import asdict
@@ -29,10 +29,10 @@ _PANES: dict[str, dict[str, Any] | None] = {
 
 
 def measure_bright(folder: Path, separator: CompactSeparator, limit: int | None) -> dict[str, Any]:
-    """Score the separator on the natural pictures of ``folder`` that are held out of training.
+    """Score the separator on the held-out natural pictures of ``folder``.
 
     Raises:
-        MissingExtraError: [train], which draws the pictures, is not installed.
+        MissingExtraError: The extra [train], which draws the pictures, is not installed.
     """
     try:
         from clearpane.synthesis.blending import LinearLightRanges, linear_light_blend

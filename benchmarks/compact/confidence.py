@@ -1,10 +1,10 @@
-"""The confidence map against the true error; run as a script, it fits the model behind the map.
+"""Compare the confidence map with the true error; run as a script, fit the map's model.
 
     python -m benchmarks.compact.confidence DATA --weights FOLD.onnx [--folds 3 --fold 0]
 
 FOLD.onnx is a network trained with `--folds 3 --fold 0`: it has not seen the pairs of that fold, which the
-logistic model of `clearpane.separation.confidence` is fitted to. The numbers to put there are printed, with
-those of leaving out a block of pairs at a time: neighbours often show one scene.
+logistic model of `clearpane.separation.confidence` is fitted to. The script prints the parameters to use
+there, and the figures of leaving out one block of pairs at a time, since neighbours often show one scene.
 """
 
 import sys
@@ -26,21 +26,21 @@ from clearpane.separation.compact.runtime import CompactSeparator
 from clearpane.separation.confidence import CUES, TOLERANCE, cues
 from clearpane.separation.layers import Layers
 
-# Pixels of each picture, drawn once: pictures count alike whatever their size.
+# Pixels drawn from each picture: all pictures have the same weight whatever their size.
 PIXELS = 10_000
 BLOCKS = 5
 BINS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """The rank of each value, equal ones sharing the mean of theirs."""
+    """Return the rank of each value; equal values share their mean rank."""
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[places]
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's; 0 where one of them is constant."""
+    """Compute Spearman's rank correlation; 0 if one input is constant."""
     a, b = ranks(a), ranks(b)
     if a.std() == 0 or b.std() == 0:
         return 0.0
@@ -52,11 +52,11 @@ def _drawn(pixels: int, seed: int) -> np.ndarray:
 
 
 def describe(believed: Sequence[np.ndarray], errors: Sequence[np.ndarray]) -> dict[str, Any]:
-    """How confidence and true error go together, picture by picture and over all drawn pixels.
+    """Describe how confidence and true error agree, picture by picture and over all drawn pixels.
 
     Args:
-        believed: confidences of each picture's pixels.
-        errors: their mean absolute errors, sRGB.
+        believed: Confidences of each picture's pixels.
+        errors: Mean absolute errors of the same pixels, sRGB.
     """
     each = np.array([rank_correlation(1 - c, e) for c, e in zip(believed, errors, strict=True)])
     confidence, error = np.concatenate(believed), np.concatenate(errors)
@@ -129,14 +129,14 @@ def confidence_table(section: dict[str, Any]) -> str:
 
 
 def fit_logistic(features: np.ndarray, labels: np.ndarray, steps: int = 30) -> np.ndarray:
-    """Logistic regression by Newton's method: n x k features, n labels of 0 or 1.
+    """Fit a logistic regression by Newton's method, from features [N, K] and N labels of 0 or 1.
 
     Returns:
         The intercept and the k weights.
     """
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     design = np.concatenate([np.ones((len(features), 1)), (features - mean) / deviation], axis=1)
-    # So slight that it shows only where the labels could be told apart without error.
+    # Too weak to matter unless the labels can be separated without error.
     penalty = 1e-6 * len(features) * np.diag([0.0] + [1.0] * features.shape[1])
     weights = np.zeros(design.shape[1])
     for _ in range(steps):
@@ -148,7 +148,7 @@ def fit_logistic(features: np.ndarray, labels: np.ndarray, steps: int = 30) -> n
 
 
 def _observe(pair: Pair, separator: CompactSeparator, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The cues and errors of drawn pixels, as `CompactSeparator` sees them."""
+    """Return the cues and errors of drawn pixels, as `CompactSeparator` computes them."""
     photo, truth = (
         picture.astype(np.float32) / 255 for picture in read_pair(pair, PROTOCOLS["original"])[:2]
     )
@@ -168,9 +168,9 @@ class Options:
     weights: Path
     """ONNX file of a network that was not trained on the fold."""
     folds: int = 3
-    """Parts the real pairs were split into."""
+    """Number of parts that the real pairs were split into."""
     fold: int = 0
-    """The part that the network has not seen."""
+    """Index of the part that the network has not seen."""
 
 
 def main(options: Options) -> int:

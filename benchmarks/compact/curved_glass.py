@@ -1,4 +1,4 @@
-"""Does training on curved glass help? Two networks, one trained on flat panes and one on curved ones as well.
+"""Measure the effect of training on curved glass: one network with flat panes, one with curved panes too.
 
     python -m benchmarks.compact.curved_glass DATA --planar PLANAR.onnx --mixed MIXED.onnx
 
@@ -46,10 +46,10 @@ class Options:
 
 
 def measure(options: Options) -> dict[str, Any]:
-    """Both networks on every set.
+    """Score both networks on every set.
 
     Raises:
-        ClearpaneError: a set cannot be drawn, or a network cannot be read.
+        ClearpaneError: A set cannot be rendered, or a network cannot be read.
     """
     separators = [CompactSeparator(weights) for weights in (options.planar, options.mixed)]
     rows = []
@@ -70,7 +70,7 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def render(document: dict[str, Any]) -> str:
-    """The table as Markdown."""
+    """Write the table as Markdown."""
     lines = [
         [
             f"{row['name']} ({row['scenes']})",

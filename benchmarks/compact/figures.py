@@ -1,4 +1,4 @@
-"""The figures: what becomes of the example pictures, the gain picture by picture, and the ablation.
+"""Draw the figures: results on the example pictures, the gain picture by picture, and the ablation.
 
     python -m benchmarks.compact.figures [--weights FILE]
 
@@ -30,7 +30,7 @@ SCENES = ("shop", "painting", "window", "vase")
 COLUMNS = ("photograph", "transmission", "reflection")
 PANEL, GAP, BAND = (480, 360), 8, 34
 PAPER, INK = (255, 255, 255), (60, 60, 60)
-# Of the SVG: a blue and an orange that colour-blind readers tell apart (Okabe and Ito).
+# SVG colours: a blue and an orange that colour-blind readers can distinguish (Okabe and Ito).
 SERIES = (("psnr", "PSNR", "#0072b2"), ("psnr_g", "PSNR-G", "#e69f00"))
 
 
@@ -45,7 +45,7 @@ class Options:
 
 
 def draw_examples(separator: CompactSeparator) -> Image.Image:
-    """Each example in a row: the photograph and its two layers."""
+    """Draw each example in a row: the photograph and its two layers."""
     width, height = PANEL
     size = (len(COLUMNS) * (width + GAP) - GAP, BAND + len(SCENES) * (height + GAP) - GAP)
     canvas = Image.new("RGB", size, PAPER)
@@ -63,11 +63,11 @@ def draw_examples(separator: CompactSeparator) -> Image.Image:
 
 
 def draw_gains(scores: dict[str, dict[str, dict[str, float]]], method: str) -> str:
-    """An SVG with a pair of bars a picture, in the order of the gain in PSNR over doing nothing.
+    """Draw an SVG with a pair of bars per picture, sorted by the gain in PSNR over doing nothing.
 
     Args:
-        scores: by picture, by row, by metric.
-        method: the row to draw.
+        scores: Scores by picture, row and metric.
+        method: Name of the row to draw.
     """
     gains = {
         name: [rows[method][key] - rows[NOTHING][key] for key, _, _ in SERIES]
@@ -111,10 +111,10 @@ def draw_gains(scores: dict[str, dict[str, dict[str, float]]], method: str) -> s
 
 
 def draw_ablation(runs: list[dict[str, Any]]) -> str:
-    """An SVG with a row for each mix, a dot for each run: its mean gain over doing nothing on both sets.
+    """Draw an SVG with a row for each kind and a dot for each run: mean gain over doing nothing on both sets.
 
     Args:
-        runs: as ablation.json holds them.
+        runs: Runs as stored in ablation.json.
     """
     sets = (
         ("train", f"real_pairs/train ({len(runs[0]['train'])}), not trained on", "#0072b2"),
@@ -162,10 +162,10 @@ def draw_ablation(runs: list[dict[str, Any]]) -> str:
 
 
 def read_numbers(file: Path, script: str) -> dict[str, Any]:
-    """What a benchmark has written.
+    """Read the results of a benchmark.
 
     Raises:
-        ClearpaneError: it has not been run.
+        ClearpaneError: The benchmark has not been run.
     """
     if not file.is_file():
         raise ClearpaneError(f"{file} is not there: run benchmarks/{script} first")

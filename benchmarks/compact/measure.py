@@ -1,18 +1,18 @@
-"""The embedded separator measured: quality, harm, seconds and memory, and how it sees large pictures.
+"""Measure the embedded separator: quality, harm, time and memory, and large pictures.
 
     python -m benchmarks.compact.measure DATA [--only quality harm bright rendered ...]
 
 DATA is a folder that holds
 
-    real_pairs/val/NAME_input.jpg and NAME_transmission.jpg   photographs through glass, and their truth
-    real_pairs/train/                 the same, for choosing between ways to treat large pictures
+    real_pairs/val/NAME_input.jpg and NAME_transmission.jpg   photographs through glass, and ground truth
+    real_pairs/train/                 the same, for choosing between methods for large pictures
     natural/*.webp (or .jpg, .png)    pictures without glass: the folder trained on, every sixteenth held out
     environments/*.hdr                surroundings that curved panes reflect
 
-It prints its tables and writes them to docs/figures/compact.md, the numbers behind them to compact.json.
-Sections that are not measured again are kept from there. The peer, the package fast-reflection-removal, is
-installed on the first run into an environment of its own; without a network its rows are left out. `harm`,
-`bright` and `rendered` need the extra [train], `rendered` also [synthesis].
+The script prints its tables and writes docs/figures/compact.md and compact.json. Sections that are not
+measured again are kept. The peer, the package fast-reflection-removal, is installed on the first run into its
+own environment; without a network its rows are left out. `harm`, `bright` and `rendered` need the extra
+[train], `rendered` also [synthesis].
 """
 
 import hashlib
@@ -68,18 +68,18 @@ class Options:
     only: tuple[SectionName, ...] = tuple(TITLES)
     """Sections to measure."""
     weights: Path = WEIGHTS
-    """ONNX file to measure; `clearpane remove`, a part of speed, always takes the installed one."""
+    """ONNX file to measure; `clearpane remove`, a part of speed, always uses the installed one."""
     output: Path = ROOT / "docs" / "figures"
     """Folder of compact.md and compact.json."""
     cache: Path = ROOT / "build" / "benchmarks"
     """Folder of the peer's environment and results and of the large drawings."""
     quick: bool = False
-    """A trial on three pictures and small sizes, to see that all of it runs; give it another output."""
+    """Trial run with three pictures and small sizes; give it another --output."""
 
 
 @dataclass
 class Benchmark:
-    """The sections, measured one by one."""
+    """Sections of the benchmark, measured one by one."""
 
     options: Options
     peers: list[FastReflectionRemoval] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Benchmark:
         self.limit = 3 if self.options.quick else None
 
     def find_peers(self) -> None:
-        """Install the peer, or say that its rows are left out."""
+        """Install the peer, or report that its rows are left out."""
         try:
             python = make_environment(self.options.cache / "fast-reflection-removal")
         except ClearpaneError as error:
@@ -101,7 +101,7 @@ class Benchmark:
         self.peers = [FastReflectionRemoval(python, h, results) for h in THRESHOLDS]
 
     def measure(self, section: SectionName) -> dict[str, Any]:
-        """The numbers of one section."""
+        """Measure the figures of one section."""
         options = self.options
         match section:
             case "quality":
@@ -123,14 +123,14 @@ class Benchmark:
             case "resolution":
                 scenes, height = (SCENES[:1], 1200) if options.quick else (SCENES, 3000)
                 return {
-                    # A choice hangs on these, so they are not the pairs that quality is reported on.
+                    # This section guides a choice, so it does not use the pairs that quality is reported on.
                     "pairs": measure_pairs(self.train_pairs, self.separator, self.limit),
                     "scenes": measure_scenes(options.weights, options.cache / "drawings", scenes, height),
                 }
 
 
 def render(document: dict[str, Any]) -> str:
-    """The tables as one Markdown page, in the sections' own order."""
+    """Write the tables as one Markdown page, in the fixed order of sections."""
     parts = []
     for name, title in TITLES.items():
         if name in document:

@@ -1,7 +1,7 @@
 """The peer: Yang et al., "Fast Single Image Reflection Suppression via Convex Optimization" (CVPR 2019).
 
-The package `fast-reflection-removal` breaks on numpy 2, so it lives in a virtual environment of its own and
-is run on files. Its results are kept by the content of the picture, so that a second run is quick.
+The package `fast-reflection-removal` fails with numpy 2, so it is installed in its own virtual environment
+and run on files. Its results are cached by the content of the picture, so that a second run is quick.
 """
 
 import hashlib
@@ -22,16 +22,16 @@ from clearpane.evaluation.scoring import Prediction
 
 PACKAGE = "fast-reflection-removal"
 REQUIREMENTS = (f"{PACKAGE}==1.1", "numpy<2", "scipy")
-# What its README says, and what its command takes when nothing is said.
+# Values from its README, and the default of its command.
 THRESHOLDS = (0.11, 0.03)
 WORKER = Path(__file__).with_name("peer_worker.py")
 
 
 def make_environment(folder: Path) -> Path:
-    """The Python of the peer's virtual environment; made on the first call, which needs the network.
+    """Return the Python of the peer's virtual environment, made on the first call, which needs the network.
 
     Raises:
-        ClearpaneError: the packages cannot be installed.
+        ClearpaneError: The packages cannot be installed.
     """
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     stamp = folder / "installed"
@@ -49,12 +49,12 @@ def make_environment(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class FastReflectionRemoval:
-    """The peer as a method of the evaluation.
+    """Method of the evaluation that runs the peer.
 
     Attributes:
-        python: of its environment, see `make_environment`.
-        threshold: its parameter h: gradients below it are taken for the reflection's.
-        cache: folder of finished pictures.
+        python: Python of its environment, see `make_environment`.
+        threshold: Parameter h; lower gradients are taken as the reflection's.
+        cache: Folder of finished pictures.
     """
 
     python: Path
@@ -69,10 +69,10 @@ class FastReflectionRemoval:
         return Prediction(self.remove([image])[0])
 
     def remove(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """The transmissions of H x W x 3 uint8 pictures, uint8; one process for all not in the cache.
+        """Compute the transmissions of uint8 pictures [H, W, 3]; one process handles all that are not cached.
 
         Raises:
-            ClearpaneError: the package failed.
+            ClearpaneError: The package failed.
         """
         self.cache.mkdir(parents=True, exist_ok=True)
         results = [self._result(image) for image in images]

@@ -1,4 +1,4 @@
-"""Runs in the peer's own environment: python peer_worker.py H [PICTURE.npy REPEATS]
+"""Run the peer in its own environment: python peer_worker.py H [PICTURE.npy REPEATS]
 
 With a threshold alone it reads [[input, output], ...] from standard input and writes the outputs (PNG).
 With a uint8 picture it prints one line of JSON: the seconds of each run after a warm-up.

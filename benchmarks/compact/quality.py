@@ -1,4 +1,4 @@
-"""Quality on photographs with a truth, and harm on pictures that need nothing done."""
+"""Measure quality on photographs with a ground truth, and harm on pictures without a reflection."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -73,10 +73,10 @@ def quality_table(section: Section) -> str:
 def measure_harm(
     folder: Path, separator: CompactSeparator, peers: Sequence[FastReflectionRemoval], limit: int | None
 ) -> Section:
-    """What every method does to the natural pictures of ``folder`` that are held out of training.
+    """Measure the effect of every method on the held-out natural pictures of ``folder``.
 
     Raises:
-        MissingExtraError: PyTorch, which the list of held-out pictures is kept with, is not installed.
+        MissingExtraError: PyTorch, which the list of held-out pictures needs, is not installed.
     """
     try:
         from clearpane.training.pictures import natural_paths

@@ -1,4 +1,4 @@
-"""Large pictures: the network in tiles at full resolution, or its correction estimated at a smaller size."""
+"""Compare methods for large pictures: tiles at full resolution, or a correction from a smaller size."""
 
 import json
 import tempfile
@@ -31,13 +31,13 @@ Way = Callable[[np.ndarray, Separate], Layers]
 
 
 def at_side(way: Callable[..., Layers], divisor: int, image: np.ndarray, separate: Separate) -> Layers:
-    """A way of `variants` with the network at the picture's side divided by ``divisor``."""
+    """Run a method of `variants` with the network at the picture's side divided by ``divisor``."""
     height, width = image.shape[:2]
     return way(image, separate, pixels=height * width // divisor**2)
 
 
 def transfer(way: Way, image: np.ndarray, separate: Separate) -> Layers:
-    """What the way loses by itself: the network runs at full size, and its layers are shrunk."""
+    """Measure the loss of the method itself: run the network at full size, then shrink its layers."""
     layers = separate(image)
 
     def shrunk(small: np.ndarray) -> Layers:
@@ -48,7 +48,7 @@ def transfer(way: Way, image: np.ndarray, separate: Separate) -> Layers:
 
 
 def ways() -> dict[str, Way]:
-    """What is compared on the real pairs."""
+    """Return the methods compared on the real pairs."""
     result: dict[str, Way] = {DIRECT: lambda image, separate: separate(image)}
     forms: list[tuple[str, Callable[..., Layers]]] = [
         *((f"guided, radius {r}", partial(guided, radius=r)) for r in (1, 2, 4)),
@@ -63,7 +63,7 @@ def ways() -> dict[str, Way]:
 
 
 def measure_pairs(folder: Path, separator: CompactSeparator, limit: int | None) -> Section:
-    """Each way on the real pairs, against the truth and against the network run directly."""
+    """Score each method on the real pairs, against the ground truth and against the network run directly."""
     pairs = find_pairs(folder)[:limit]
     scores: dict[str, list[list[float]]] = {name: [] for name in (NOTHING, *ways())}
     for pair in pairs:
@@ -92,9 +92,9 @@ def measure_pairs(folder: Path, separator: CompactSeparator, limit: int | None) 
 
 
 def draw_pair(name: str, height: int, cache: Path) -> tuple[Path, Path]:
-    """A scene of `drawings` at a height, as uint8 arrays in files: the photograph and its truth.
+    """Draw a scene of `drawings` at a height, as uint8 arrays in files: photograph and ground truth.
 
-    One sample a pixel: at such sizes the edges are soft enough.
+    There is one sample per pixel: at such sizes the edges are soft enough.
     """
     paths = cache / f"{name}-{height}-input.npy", cache / f"{name}-{height}-truth.npy"
     if not all(path.is_file() for path in paths):
@@ -111,13 +111,13 @@ def draw_pair(name: str, height: int, cache: Path) -> tuple[Path, Path]:
 
 
 def measure_scenes(weights: Path, cache: Path, scenes: tuple[str, ...], height: int) -> Section:
-    """Every variant on large drawn scenes, each in a process of its own."""
+    """Measure every variant on large drawn scenes, each in its own process."""
     files = [draw_pair(name, height, cache) for name in scenes]
     rows = [_scene_row(NOTHING, [_quality(np.load(photo), np.load(truth)) for photo, truth in files])]
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.npy"
         for name in VARIANTS:
-            if name == SHIPPED:  # one of the others, by another name
+            if name == SHIPPED:  # another name for one of the others
                 continue
             measured = []
             for photo, truth in files:

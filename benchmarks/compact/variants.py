@@ -1,9 +1,9 @@
-"""The ways to bring a separation to a large picture, and a process that runs one of them.
+"""Methods to transfer a separation to a large picture, and a process that runs one of them.
 
     python benchmarks/compact/variants.py PICTURE.npy NAME WEIGHTS REPEATS [RESULT.npy]
 
-prints the seconds of each run after a warm-up as a JSON list. The picture and the transmission are
-uint8, H x W x 3.
+prints the seconds of each run after a warm-up as a JSON list. The picture and the transmission are uint8 [H,
+W, 3].
 """
 
 import json
@@ -28,12 +28,12 @@ SHIPPED = "as shipped"
 
 
 def guided(image: np.ndarray, separate: Separate, pixels: int, radius: int) -> Layers:
-    """The network at ``pixels``, its correction as a gain and offset guided by the picture."""
+    """Run the network at ``pixels``; apply its correction as a gain and offset guided by the picture."""
     return separate_at_resolution(image, separate, pixels, radius)
 
 
 def residual(image: np.ndarray, separate: Separate, pixels: int) -> Layers:
-    """The network at ``pixels``; what it changed is enlarged and added."""
+    """Run the network at ``pixels``; enlarge and add its change."""
     small = shrink(image, *working_size(*image.shape[:2], pixels))
     layers = separate(small)
     gain = np.ones_like(small)
@@ -44,7 +44,7 @@ def residual(image: np.ndarray, separate: Separate, pixels: int) -> Layers:
 
 
 def tiles(image: np.ndarray, separate: Separate, tile: int = TILE, overlap: int = OVERLAP) -> Layers:
-    """The network at full resolution in overlapping windowed tiles, each seen alone."""
+    """Run the network at full resolution in overlapping windowed tiles, each processed alone."""
     blender = TileBlender(*image.shape[:2], tile, overlap, channels=6)
     for window in blender:
         layers = separate(image[window.window])
@@ -76,7 +76,7 @@ def command(
 def main(picture: str, name: str, weights: str, repeats: str, result: str | None = None) -> None:
     separator = CompactSeparator(Path(weights))
     image = np.divide(np.load(picture), np.float32(255), dtype=np.float32)
-    # A first run on a corner warms up where a whole one takes minutes.
+    # A first run on a crop is a sufficient warm-up where a whole one takes minutes.
     layers = VARIANTS[name](image[:1024, :1024], separator.separate)
     seconds = []
     for _ in range(int(repeats)):

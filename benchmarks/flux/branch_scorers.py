@@ -1,4 +1,4 @@
-"""Scorers that only benchmarks use: chance, and the truth."""
+"""Scorers for benchmarks only: random choice, and the ground truth."""
 
 import torch
 from torch import Tensor
@@ -8,12 +8,12 @@ from clearpane.separation.gensirr.branching import Scorer
 
 
 def score_by_chance(seed: int) -> Scorer:
-    """Any of them; the same one for the same seed."""
+    """Score at random; the same seed gives the same scores."""
     return lambda pictures: torch.rand(len(pictures), generator=torch.Generator().manual_seed(seed))
 
 
 def score_by_truth(truth: Tensor) -> Scorer:
-    """The one nearest to the truth, 1 x 3 x H x W: the PSNR in dB. For evaluation only."""
+    """Score by PSNR in dB against the ground truth [1, 3, H, W]. For evaluation only."""
     return lambda pictures: (
         -10 * F.mse_loss(pictures, truth.expand_as(pictures), reduction="none").mean(dim=(1, 2, 3)).log10()
     )

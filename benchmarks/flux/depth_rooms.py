@@ -1,8 +1,8 @@
-"""Rendered rooms and yards with their true depth, for the small depth estimator and its test scenes.
+"""Render rooms and yards with their true depth, for the small depth estimator and its test scenes.
 
-A floor with solids on it, under the sky of an environment; every other one has three walls. Natural pictures
-are their textures. Path-traced with Mitsuba; the depth is the distance along the camera's axis, and what is
-10 metres away or farther is said to be 10 metres away, as the sky is.
+A scene is a floor with solids on it, under the sky of an environment; every other one has three walls.
+Natural pictures are the textures. Mitsuba traces the paths; the depth is the distance along the camera's
+axis, limited to 10 metres, which is also the depth of the sky.
 """
 
 import math
@@ -32,10 +32,10 @@ _TEXTURE = 128
 
 
 def load_rooms(data: Path, cache: Path, count: int, seed: int, held_out: bool) -> dict[str, Tensor]:
-    """``pictures``, N x 3 x 64 x 64 uint8, and ``depth``, N x 64 x 64 metres; rendered once into the cache.
+    """Render once into the cache: ``pictures`` [N, 3, 64, 64] uint8 and ``depth`` [N, 64, 64], metres.
 
     Args:
-        held_out: with the textures and the skies that others have not.
+        held_out: True for the textures and skies that other sets do not have.
 
     Raises:
         MissingExtraError: Mitsuba is not installed.
@@ -63,7 +63,7 @@ def load_rooms(data: Path, cache: Path, count: int, seed: int, held_out: bool) -
 def render_room(
     seed: int, textures: list[Path], skies: list[Path], index: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One of them: 64 x 64 x 3 uint8 and 64 x 64 float32, metres."""
+    """Render one scene: [64, 64, 3] uint8 and [64, 64] float32, metres."""
     import mitsuba as mi
 
     use_variant("scalar_rgb")
@@ -82,7 +82,7 @@ def render_room(
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """A pinhole: where it is, metres, y up; a unit vector along its axis; degrees across the picture."""
+    """Pinhole: position, metres, y up; unit vector along its axis; degrees across the picture."""
 
     eye: np.ndarray
     ahead: np.ndarray
@@ -90,7 +90,7 @@ class Camera:
 
 
 def draw_camera(random: np.random.Generator) -> Camera:
-    """A random one, that looks mostly along -z and somewhat down."""
+    """Draw a random camera that points mostly along -z and slightly down."""
     pitch, yaw = np.radians([random.uniform(-20, 3), random.uniform(-15, 15)])
     ahead = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), -np.cos(yaw) * np.cos(pitch)])
     return Camera(np.array([0, random.uniform(0.8, 1.8), 0]), ahead, float(random.uniform(45, 75)))
@@ -99,7 +99,7 @@ def draw_camera(random: np.random.Generator) -> Camera:
 def room_scene(
     random: np.random.Generator, camera: Camera, textures: list[Path], skies: list[Path]
 ) -> dict[str, Any]:
-    """A random room or yard in Mitsuba's terms; metres, y up."""
+    """Draw a random room or yard as a Mitsuba scene; metres, y up."""
     import mitsuba as mi
 
     transform = mi.ScalarTransform4f
@@ -161,7 +161,7 @@ def _rectangle(
 
 
 def _surface(random: np.random.Generator, textures: list[Path], repeats: float) -> dict[str, Any]:
-    """A diffuse surface: a natural picture, or of one colour."""
+    """Make a diffuse surface: a natural picture, or one colour."""
     import mitsuba as mi
 
     if random.random() < 0.3:
@@ -179,12 +179,12 @@ def _surface(random: np.random.Generator, textures: list[Path], repeats: float) 
 
 
 def sky_picture(path: Path) -> np.ndarray:
-    """An environment of 128 x 64 pixels, its sun clipped: a picture of 64 pixels needs no more."""
+    """Read an environment at 128 x 64 pixels, its sun clipped: enough for a picture of 64 pixels."""
     small = _shrunk(path, 64, 128)
     return np.minimum(small, 20 * np.median(small))
 
 
 def _shrunk(path: Path, height: int, width: int) -> np.ndarray:
-    """A picture or an environment in linear light, height x width x 3."""
+    """Read a picture or an environment in linear light [height, width, 3]."""
     light = F.interpolate(load_texture(path)[None], (height, width), mode="area")[0]
     return np.ascontiguousarray(light.permute(1, 2, 0).numpy())

@@ -1,4 +1,4 @@
-"""What kontext-small and its fine-tunes make of the edits that they were taught."""
+"""Score kontext-small and its fine-tunes on the edits that the base was trained on."""
 
 from collections.abc import Callable
 
@@ -18,13 +18,13 @@ from clearpane.training.pictures import random_crop
 
 HELD_OUT, SAMPLING_STEPS = 32, 8
 CROP, ZOOM = 64, 5.0
-"""Side of a picture, and how much wider a window of a photograph may be before it is shrunk to that."""
+"""Side of a picture, and how much wider a crop may be before it is shrunk to that side."""
 
 
 def score_edits(
     backbone: Backbone, encode: Callable[[str], TaskEmbedding], held_out: list[Tensor]
 ) -> dict[str, float]:
-    """Mean PSNR by edit, told its sentence."""
+    """Compute the mean PSNR by edit, given its sentence."""
     return {
         name: mean_psnr(make_edit(backbone, encode(EDITS[name].sentence), given), wanted)
         for name, (given, wanted) in edit_pictures(held_out).items()
@@ -35,7 +35,7 @@ def score_edits(
 def score_others(
     backbone: Backbone, encode: Callable[[str], TaskEmbedding], held_out: list[Tensor]
 ) -> dict[str, dict[str, float]]:
-    """As `score_edits`, but doing nothing, told the next edit's sentence, and the VAE alone."""
+    """Compute the same for doing nothing, for the next edit's sentence, and for the VAE alone."""
     names, rows = list(EDITS), {}
     for index, (name, (given, wanted)) in enumerate(edit_pictures(held_out).items()):
         other = EDITS[names[(index + 1) % len(names)]].sentence
@@ -52,7 +52,8 @@ def score_others(
 def score_panels(
     backbone: Backbone, encode: Callable[[str], TaskEmbedding], held_out: list[Tensor]
 ) -> dict[str, float]:
-    """Mean PSNR by edit of the middle picture of a panel; of darkened ones on the right, over all edits."""
+    """Compute the mean PSNR by edit of a panel's middle picture; of darkened ones on the right, over all
+    edits."""
     scores: dict[str, float] = {}
     darker = []
     for name in OTHERS:
@@ -71,13 +72,13 @@ def score_panels(
 
 
 def mean_psnr(made: Tensor, wanted: Tensor) -> float:
-    """Over the pictures of a batch."""
+    """Average the PSNR over the pictures of a batch."""
     pairs = zip(*(x.permute(0, 2, 3, 1).numpy() for x in (made, wanted)), strict=True)
     return float(np.mean([psnr(*pair) for pair in pairs]))
 
 
 def edit_pictures(held_out: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """For each edit the pictures to edit and those wanted, n x 3 x 64 x 64; the same in every call."""
+    """Return for each edit the inputs and the targets, [N, 3, 64, 64]; the same in every call."""
     generator = torch.Generator().manual_seed(1)
     clean = [random_crop((picture,), CROP, generator, ZOOM)[0] for picture in held_out[:HELD_OUT]]
     return {
@@ -88,7 +89,7 @@ def edit_pictures(held_out: list[Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
 
 @torch.no_grad()
 def make_edit(backbone: Backbone, task: TaskEmbedding, given: Tensor) -> Tensor:
-    """The edited pictures."""
+    """Edit pictures."""
     latents = sample(backbone, backbone.encode(given), task, Sampling(SAMPLING_STEPS))
     return backbone.decode(latents).clamp(0, 1)
 
@@ -96,7 +97,7 @@ def make_edit(backbone: Backbone, task: TaskEmbedding, given: Tensor) -> Tensor:
 def draw_sheet(
     backbone: Backbone, encode: Callable[[str], TaskEmbedding], held_out: list[Tensor]
 ) -> np.ndarray:
-    """A row for each edit: the given, the made and the wanted picture of four."""
+    """Draw a row for each edit: input, result and target of four pictures."""
     rows = []
     for name, (given, wanted) in edit_pictures(held_out[:4]).items():
         made = make_edit(backbone, encode(EDITS[name].sentence), given)

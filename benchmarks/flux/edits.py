@@ -1,4 +1,4 @@
-"""The edits that kontext-small is taught: a fixed sentence each, and how its pictures are made."""
+"""Edits that kontext-small is trained on: a fixed sentence each, and a function that makes its pictures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ class Edit:
     """One edit.
 
     Attributes:
-        sentence: what the model is told.
-        make: from a clean picture (3 x H x W, sRGB in [0, 1]) to the one to edit and the one wanted.
+        sentence: Sentence given to the model.
+        make: Function from a clean picture ([3, H, W], sRGB in [0, 1]) to the input and the target.
     """
 
     sentence: str

@@ -1,4 +1,4 @@
-"""GenSIRR's equivariant VAE on kontext-small: do mixed pictures have mixed latents, before and after?
+"""Measure GenSIRR's equivariant VAE on kontext-small: do mixed pictures have mixed latents?
 
     python -m benchmarks.flux.equivariance DATA [--seeds 1]
 
@@ -43,14 +43,14 @@ from clearpane.separation.gensirr.equivariant_vae import (
 from clearpane.training.flux.gensirr_vae import VAE_FOLDER, TrainGensirrVae, run
 from clearpane.training.pictures import load_natural, random_crop
 
-# What differs from the recipe of all.
+# Differences from the common recipe.
 TRAINED: dict[str, dict[str, Any]] = {
     "reconstruction alone": {"equivariance": 0.0},
     "with equivariance": {},
     "with equivariance, light mixed": {"mixing": "linear"},
 }
 UNTOUCHED = "untouched"
-# Those that a claim rests on, and that are therefore trained with several seeds.
+# VAEs that a claim rests on, which are therefore trained with several seeds.
 CLAIMED = ("reconstruction alone", "with equivariance")
 _SIDE = 64
 _MOST_SEEDS = 10
@@ -65,13 +65,13 @@ class Options:
     steps: int = 250
     """Optimiser steps of each VAE."""
     batch: int = 16
-    """Mixtures a step."""
+    """Mixtures per step."""
     learning_rate: float = 1e-3
-    """Ten times the published one, for so few steps."""
+    """Learning rate: ten times the published one, because there are so few steps."""
     seeds: int = 1
-    """Runs of each VAE that a claim rests on; the third has one."""
+    """Runs of each VAE that a claim rests on; the third VAE has one."""
     workers: int = 2
-    """VAEs at a time, of one thread each."""
+    """Number of VAEs trained in parallel, with one thread each."""
     base: Path = BASE
     """Directory of kontext-small, made from the repository's weights."""
     output: Path = ROOT / "docs" / "figures"
@@ -81,7 +81,7 @@ class Options:
 
 
 def vae_recipe(options: Options, name: str, seed: int, folder: Path) -> TrainGensirrVae:
-    """How one VAE is trained; in float32, the same on every processor."""
+    """Return the recipe of one VAE; float32, so that it is the same on every processor."""
     return TrainGensirrVae(
         options.data / "natural",
         str(options.base),
@@ -99,7 +99,7 @@ def vae_recipe(options: Options, name: str, seed: int, folder: Path) -> TrainGen
 
 
 def vae_key(options: Options, name: str, seed: int) -> str:
-    """What tells the run of a VAE from all others of the same base: its recipe, not where its files lie."""
+    """Identify the run of a VAE among those of the same base by its recipe, not by its files' paths."""
     recipe = asdict(vae_recipe(options, name, seed, Path()))
     facts = {key: value for key, value in recipe.items() if key not in ("data", "base", "output")}
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
@@ -107,19 +107,19 @@ def vae_key(options: Options, name: str, seed: int) -> str:
 
 
 def vae_folder(options: Options, name: str, seed: int) -> Path:
-    """Where the run of a VAE lies: those of another base lie elsewhere."""
+    """Return the folder of a VAE's run; runs of another base have other folders."""
     return options.cache / base_digest(options.base) / vae_key(options, name, seed)
 
 
 def train_vae(options: Options, name: str, seed: int) -> None:
-    """Train one VAE, or go on with it."""
+    """Train or resume one VAE."""
     torch.set_num_threads(1)
     if run(vae_recipe(options, name, seed, vae_folder(options, name, seed))):
         raise KeyboardInterrupt
 
 
 def train_vaes(options: Options, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Path]:
-    """The directories of trained VAEs by name and seed; what is there already is not trained again."""
+    """Return the directories of trained VAEs by name and seed; existing ones are not trained again."""
     folders = {key: vae_folder(options, *key) / VAE_FOLDER for key in sorted(wanted)}
     missing = [key for key, folder in folders.items() if not (folder / "config.json").is_file()]
     jobs = {f"{name}, seed {seed}": (options, name, seed) for name, seed in missing}
@@ -129,7 +129,7 @@ def train_vaes(options: Options, wanted: Iterable[tuple[str, int]]) -> dict[tupl
 
 
 def held_out_pairs(data: Path) -> tuple[Tensor, Tensor, Tensor]:
-    """A crop of each held-out picture, the next one's as its partner, and alpha; the same in every call."""
+    """Return a crop of each held-out picture, the next one as its partner, and alpha; always the same."""
     generator = torch.Generator().manual_seed(2)
     pictures = load_natural(data / "natural", held_out=True)
     crops = torch.stack([random_crop((x,), _SIDE, generator)[0] for x in pictures])
@@ -138,7 +138,8 @@ def held_out_pairs(data: Path) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def score(vae: AutoencoderKL, pairs: tuple[Tensor, Tensor, Tensor]) -> dict[str, list[float]]:
-    """By picture: errors of equivariance over the variance of clean pictures' latents, and PSNR."""
+    """Compute by picture the errors of equivariance over the variance of clean pictures' latents, and
+    PSNR."""
     background, reflection, alpha = pairs
     latents = [mean_latents(vae, x) for x in (background, reflection)]
     scores = {"clean": psnrs(vae, latents[0], background)}
@@ -147,20 +148,20 @@ def score(vae: AutoencoderKL, pairs: tuple[Tensor, Tensor, Tensor]) -> dict[str,
         own = mean_latents(vae, mixed)
         scores[f"{space} error"] = (equivariance_error(own, *latents, alpha) / latents[0].var()).tolist()
         scores[f"{space} mixed"] = psnrs(vae, own, mixed)
-        # What is seen of the error: the mixture of latents, decoded.
+        # The visible part of the error: the decoded mixture of latents.
         scores[f"{space} from latents"] = psnrs(vae, torch.lerp(*latents, alpha[:, None, None, None]), mixed)
     return scores
 
 
 def psnrs(vae: AutoencoderKL, latents: Tensor, wanted: Tensor) -> list[float]:
-    """PSNR of each decoded picture."""
+    """Compute the PSNR of each decoded picture."""
     shown = ((vae.decode(latents).sample + 1) / 2).clamp(0, 1)
     pairs = zip(*(x.permute(0, 2, 3, 1).numpy() for x in (shown, wanted)), strict=True)
     return [psnr(*pair) for pair in pairs]
 
 
 def finished(document: dict[str, Any]) -> dict[str, dict[int, Run]]:
-    """The scores of the runs of each VAE that are there, by seed: of the last recipe, others are kept too."""
+    """Return the scores of finished runs of each VAE by seed; only those of the current recipe."""
     by_name: dict[str, dict[int, Run]] = {}
     for key, scored in document["runs"].items():
         if key not in (UNTOUCHED, *document["shown"]):
@@ -170,7 +171,7 @@ def finished(document: dict[str, Any]) -> dict[str, dict[int, Run]]:
 
 
 def render(document: dict[str, Any]) -> str:
-    """The tables as Markdown."""
+    """Write the tables as Markdown."""
     scores = finished(document)
     (before,) = scores[UNTOUCHED].values()
     rows, differences = [], []
@@ -190,29 +191,29 @@ def render(document: dict[str, Any]) -> str:
         "## The equivariant VAE at small scale\n\n"
         "I = (1 - a) B + a R of held-out pictures of 64 x 64 pixels, a ~ U(0, 1), "
         f"{len(before['clean'])} of them. The error is |E(I) - ((1 - a) E(B) + a E(R))|^2 over the variance "
-        "of the latents of clean pictures, in percent: latents that shrink gain nothing by it. PSNR in dB of "
-        "what the VAE shows: a clean picture, a mixed one, and the mixture of the two pictures' latents "
-        "against the mixture of the pictures. Pictures are mixed in sRGB, or as light adds up. The VAE of "
+        "of the latents of clean pictures, in percent, so that shrinking the latents gains nothing. PSNR in "
+        "dB of the decoded pictures: a clean one, a mixed one, and the mixture of the two pictures' latents "
+        "against the mixture of the pictures. Pictures are mixed in sRGB or in linear light. The VAE of "
         f"[kontext-small](kontext_small.md), LoRA of rank 8, {document['steps']} steps of "
         f"{document['batch']} mixtures; ± is the standard deviation over runs, where there are several. "
-        "LPIPS, which is part of the published loss, is left out, for its weights could not be had.\n\n"
+        "LPIPS, a part of the published loss, is left out, because its weights were not available.\n\n"
         + table(
             [
                 "VAE",
                 "runs",
                 "error in sRGB, %",
-                "as light, %",
+                "in linear light, %",
                 "clean",
                 "mixed in sRGB",
                 "its latents mixed",
-                "mixed as light",
+                "mixed in linear light",
                 "its latents mixed",
             ],
             rows,
         )
         + "\nAgainst the untouched VAE, dB, with paired 95 % bootstrap intervals over the pictures:\n\n"
         + table(
-            ["VAE", "clean", "mixed in sRGB", "sRGB, latents mixed", "as light, latents mixed"],
+            ["VAE", "clean", "mixed in sRGB", "sRGB, latents mixed", "linear light, latents mixed"],
             differences,
         )
         + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
@@ -220,7 +221,7 @@ def render(document: dict[str, Any]) -> str:
 
 
 def measure(options: Options) -> str:
-    """Train and measure what is not known yet; the tables."""
+    """Train and measure the missing VAEs; return the tables."""
     load_base(options.base)
     numbers = options.output / "equivariance.json"
     document = known_runs(numbers, base_digest(options.base))

@@ -1,11 +1,10 @@
-"""What FLUX.1 Kontext costs at its real size, worked out without its weights and checked on small models.
+"""Calculate the cost of FLUX.1 Kontext at its real size, without weights, checked on small models.
 
     python -m benchmarks.flux.flux_cost
 
 Counts the floating-point operations of the exact configuration on tensors without data, and memory by the
-account of separation/flux/memory.py; follows every tensor of small transformers of the same class to see
-whether that account holds for them. Writes docs/figures/flux_cost.md and flux_cost.json. Needs the extra
-[flux].
+estimate of separation/flux/memory.py; tracks every tensor of small transformers of the same class to check
+that estimate. Writes docs/figures/flux_cost.md and flux_cost.json. Needs the extra [flux].
 """
 
 import json
@@ -42,14 +41,14 @@ SMALL = ((2, 1, 2, 500), (4, 1, 2, 1000), (4, 2, 6, 1000), (8, 1, 1, 2000))
 
 @dataclass(frozen=True)
 class Options:
-    """Work out what FLUX.1 Kontext costs."""
+    """Calculate the cost of FLUX.1 Kontext."""
 
     output: Path = ROOT / "docs" / "figures"
     """Folder of flux_cost.md and flux_cost.json."""
 
 
 def new_transformer(width: int, double: int, single: int, text: int) -> FluxTransformer2DModel:
-    """A transformer of FLUX.1's class in bfloat16; ``width`` in heads of 128, or of 64 below 24."""
+    """Make a transformer of FLUX.1's class in bfloat16; ``width`` in heads of 128, or of 64 below 24."""
     head = 128 if width == 24 else 64
     axes = (16, 56, 56) if head == 128 else (16, 24, 24)
     transformer = FluxTransformer2DModel(
@@ -65,7 +64,7 @@ def new_transformer(width: int, double: int, single: int, text: int) -> FluxTran
 
 
 def predict(transformer: FluxTransformer2DModel, tokens: int) -> torch.Tensor:
-    """One prediction from zeros."""
+    """Run one prediction on zeros."""
     kind = {"dtype": torch.bfloat16, "device": transformer.device}
     config = transformer.config
     return transformer(
@@ -81,7 +80,7 @@ def predict(transformer: FluxTransformer2DModel, tokens: int) -> torch.Tensor:
 
 
 def measure_peaks() -> list[dict[str, float]]:
-    """Bytes of the largest moment over tokens, width and bytes a number: c of the account."""
+    """Measure the peak bytes over tokens, width and bytes per number: c of the estimate."""
     rows = []
     for width, double, single, tokens in SMALL:
         transformer = new_transformer(width, double, single, 64)
@@ -106,7 +105,7 @@ def measure_peaks() -> list[dict[str, float]]:
 
 
 def count_operations(tokens: int) -> dict[str, float]:
-    """Floating-point operations of a prediction and of a training step of FLUX.1 Kontext with a LoRA."""
+    """Count the operations of a prediction and of a training step of FLUX.1 Kontext with a LoRA."""
     with torch.device("meta"):
         transformer = new_transformer(24, 19, 38, 4096)
     with torch.no_grad(), FlopCounterMode(display=False) as predicting:
@@ -119,7 +118,7 @@ def count_operations(tokens: int) -> dict[str, float]:
 
 
 def render(document: dict[str, Any]) -> str:
-    """The tables as Markdown."""
+    """Write the tables as Markdown."""
     memory = []
     for side in SIDES:
         for precision in get_args(Precision):
@@ -156,35 +155,35 @@ def render(document: dict[str, Any]) -> str:
         for row in document["peaks"]
     ]
     return (
-        "## FLUX.1 Kontext as a panel, worked out\n\n"
-        "No GPU was at hand: nothing here is a measurement on one. Three pictures side by side and as many "
+        "## FLUX.1 Kontext as a panel, calculated\n\n"
+        "No GPU was available: nothing here is a measurement on one. Three pictures side by side and as many "
         f"in the reference, {_TEXT} tokens of text; 11.90 billion parameters and 0.08 of the VAE.\n\n"
         "### Memory of the GPU, GB\n\n"
-        f"Training: a LoRA of rank {_RANK}, one panel a step, gradient checkpointing, no text encoder.\n\n"
+        f"Training: a LoRA of rank {_RANK}, one panel per step, gradient checkpointing, no text encoder.\n\n"
         + table(["each picture, weights", "remove", "remove --offload", "train"], memory)
-        + "\nSo a panel of 512 x 512 pictures trains in 24 GB with weights of 8 or 4 bits, and does not in "
-        "bfloat16, whose weights alone are 24 GB.\n\n"
+        + "\nSo a panel of 512 x 512 pictures can be trained in 24 GB with weights of 8 or 4 bits, but not "
+        "in bfloat16, whose weights alone are 24 GB.\n\n"
         "### Floating-point operations\n\n"
         + table(
             [
                 "each picture",
                 "tokens",
-                "a step, TFLOP",
+                "one step, TFLOP",
                 f"a photograph in {_STEPS} steps, PFLOP",
-                "a training step, TFLOP",
+                "one training step, TFLOP",
             ],
             operations,
         )
-        + "\n### The account of memory on small models\n\n"
-        "The largest sum of tensors alive at once, as a multiple of tokens x width x bytes; of training less "
-        f"the number of blocks. The account takes {PREDICTION} and {TRAINING}.\n\n"
+        + "\n### The memory estimate on small models\n\n"
+        "The largest sum of tensors alive at once, as a multiple of tokens x width x bytes; for training, "
+        f"minus the number of blocks. The estimate uses {PREDICTION} and {TRAINING}.\n\n"
         + table(["transformer", "prediction", "training"], checks)
         + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
     )
 
 
 def main(options: Options) -> int:
-    """Work everything out."""
+    """Calculate everything."""
     document = {
         "operations": [
             {"tokens": BackboneSize().tokens(side), **count_operations(BackboneSize().tokens(side) - _TEXT)}

@@ -1,11 +1,11 @@
-"""GenSIRR on kontext-small: does each of its parts help?
+"""Test each part of GenSIRR on kontext-small.
 
     python -m benchmarks.flux.gensirr DATA [--only vae embedding steps branching] [--seeds 1]
 
 Every cell is a fine-tune of kontext-small (docs/models/kontext-small.md) by `clearpane train gensirr`, scored
-on real_pairs/val, on rendered glass before held-out backgrounds and on blends of rendered rooms, whose depth
-is known. The VAEs are those of equivariance.py, trained if they are not there; the depth estimator is that of
-small_depth.py, to be run first. What is trained is kept; an interrupted run goes on. Writes
+on real_pairs/val, on rendered glass in front of held-out backgrounds and on blends of rendered rooms of known
+depth. The VAEs are those of equivariance.py, trained if missing; the depth estimator is that of
+small_depth.py, which must be run first. Trained runs are kept; an interrupted run resumes. Writes
 docs/figures/gensirr.md, gensirr.json and gensirr_steps.svg after every cell, and gensirr.jpg at the end.
 Needs the extras [train], [synthesis] and [flux].
 """
@@ -88,22 +88,22 @@ STEPS = (8, 4, 2, 1)
 _BLENDS = 60
 # Photographs on the sheet, by subset.
 _SHOWN = {"val": 4, "scenes": 3, "rooms": 3}
-# Of a blend's light the share that is reflected: strong, so that it can be mistaken for the scene.
+# Reflected share of a blend's light: strong enough to be mistaken for the scene.
 _REFLECTED = (0.2, 0.5)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Try GenSIRR's claims at small scale."""
+    """Test GenSIRR's claims at small scale."""
 
     data: Positional[Path]
     """Folder with natural, environments and real_pairs."""
     only: tuple[Question | Literal["branching"], ...] = (*CELLS, "branching")
     """The questions to answer."""
     seeds: int = 1
-    """Runs of each cell, of the VAE as of the transformer."""
+    """Runs of each cell, for the VAE and for the transformer."""
     workers: int = 2
-    """Runs at a time, of one thread each."""
+    """Number of runs in parallel, with one thread each."""
     base: Path = BASE
     """Directory of kontext-small, made from the repository's weights."""
     depth: Path = ROOT / "build" / "benchmarks" / "small-depth"
@@ -115,12 +115,12 @@ class Options:
 
 
 def vae_options(options: Options) -> VaeOptions:
-    """How the VAEs are trained."""
+    """Return the training options of the VAEs."""
     return VaeOptions(options.data, base=options.base, workers=options.workers)
 
 
 def vae_keys(options: Options) -> dict[str, dict[str, str]]:
-    """What tells the runs of the VAEs apart, by name and seed."""
+    """Return the keys of the VAEs' runs, by name and seed."""
     vaes = vae_options(options)
     return {
         name: {
@@ -132,7 +132,7 @@ def vae_keys(options: Options) -> dict[str, dict[str, str]]:
 
 
 def train_cell(options: Options, cell: Cell, seed: int, vae: Path, folder: Path) -> None:
-    """Train one cell, or go on with it."""
+    """Train or resume one cell."""
     recipe = TrainGensirr(
         rendered_set(options.data, options.cache, "analytic scenes"),
         str(options.base),
@@ -158,7 +158,7 @@ def train_cell(options: Options, cell: Cell, seed: int, vae: Path, folder: Path)
 
 
 def square(pair: EditPair) -> tuple[Tensor, Tensor]:
-    """The middle of a photograph and of its truth as the editor sees them, 3 x 64 x 64 in [0, 1]."""
+    """Return the central squares of a photograph and its ground truth at the editor's size, [3, 64, 64]."""
     height, width = pair.input.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -175,7 +175,7 @@ def square(pair: EditPair) -> tuple[Tensor, Tensor]:
 
 
 def blend_rooms(rooms: dict[str, Tensor], count: int) -> Subset:
-    """Rooms before rooms, ``I = (1 - a) B + a R`` in linear light; which one is farther by its mean depth."""
+    """Blend rooms, ``I = (1 - a) B + a R`` in linear light; note which is farther by mean depth."""
     generator = torch.Generator().manual_seed(5)
     behind, before = (
         srgb_to_linear(x[:count] / 255) for x in (rooms["pictures"], rooms["pictures"].roll(-count, 0))
@@ -189,7 +189,7 @@ def blend_rooms(rooms: dict[str, Tensor], count: int) -> Subset:
 
 @cache
 def photographs(data: Path, folder: Path) -> dict[str, list[EditPair]]:
-    """What is scored, at its own size: real_pairs/val, and glass scenes with held-out backgrounds."""
+    """Return the pairs to score, at full size: real_pairs/val, and glass scenes with held-out backgrounds."""
     (scene_set,) = (s for s in SCENE_SETS if s.name == "flat panes")
     scenes = draw_scene_sets(data, folder.parent / "rendered", [scene_set], None)[scene_set.name]
     val = [EditPair(pair.input, pair.truth) for pair in load_pairs(data / "real_pairs" / "val")]
@@ -197,14 +197,14 @@ def photographs(data: Path, folder: Path) -> dict[str, list[EditPair]]:
 
 
 def shrink_all(pairs: Sequence[EditPair]) -> Subset:
-    """Pairs at the size the editor sees."""
+    """Shrink pairs to the editor's size."""
     photos, truths = (torch.stack(x) for x in zip(*(square(pair) for pair in pairs), strict=True))
     return Subset(photos, truths)
 
 
 @cache
 def subsets(data: Path, folder: Path) -> dict[str, Subset]:
-    """What is scored, at the size the editor sees: the photographs, and blended rooms."""
+    """Return the subsets to score at the editor's size: the photographs, and blended rooms."""
     chosen = {name: shrink_all(pairs) for name, pairs in photographs(data, folder).items()}
     rooms = load_rooms(data, folder.parent / "rooms", 2 * _BLENDS, 2, held_out=True)
     return {**chosen, "rooms": blend_rooms(rooms, _BLENDS)}
@@ -212,26 +212,26 @@ def subsets(data: Path, folder: Path) -> dict[str, Subset]:
 
 @torch.no_grad()
 def remove(backbone: Backbone, task: TaskEmbedding, cell: Cell, photos: Tensor, sampling: Sampling) -> Tensor:
-    """T of photographs."""
+    """Predict T of photographs."""
     reference = backbone.encode(photos)
     method = one_step if cell.one_step else sample
     return backbone.decode(method(backbone, reference, task, sampling)).clamp(0, 1)
 
 
 def separate_all(separator: Separator, pairs: Sequence[EditPair]) -> list[Tensor]:
-    """T of photographs at their own size, 3 x H x W in [0, 1] each."""
+    """Predict T of photographs at their own size, [3, H, W] in [0, 1] each."""
     photos = (np.ascontiguousarray(pair.input.permute(1, 2, 0).numpy() / np.float32(255)) for pair in pairs)
     return [torch.from_numpy(separator.separate(x).transmission).permute(2, 0, 1) for x in photos]
 
 
 def full_size_quality(made: Iterable[Tensor], pairs: Sequence[EditPair]) -> dict[str, list[float]]:
-    """The metrics of pictures at their own size, by picture."""
+    """Compute the metrics of pictures at their own size, by picture."""
     rows = [quality(x[None], pair.truth[None] / 255) for x, pair in zip(made, pairs, strict=True)]
     return {metric: [row[metric][0] for row in rows] for metric in METRICS}
 
 
 def score_run(options: Options, cell: Cell, seed: int, vae: Path, key: str) -> dict[str, Any]:
-    """Everything a run is measured by; it is trained if it is not yet."""
+    """Measure a run; train it first if it is missing."""
     torch.set_num_threads(1)
     folder = options.cache / key
     fresh, started = not folder.exists(), monotonic()
@@ -243,7 +243,7 @@ def score_run(options: Options, cell: Cell, seed: int, vae: Path, key: str) -> d
     noises = noises_of(seed)
 
     def mean_quality(steps: int, subset: Subset) -> dict[str, list[float]]:
-        """By picture, over the noises; without noise there is one result."""
+        """Average over the noises, by picture; without noise there is one result."""
         samplings = [Sampling(steps, noise) for noise in (noises[:1] if cell.one_step else noises)]
         made = (remove(backbone, task, cell, subset.photos, sampling) for sampling in samplings)
         return mean_of_noises([quality(x, subset.truths) for x in made])
@@ -277,18 +277,18 @@ def score_run(options: Options, cell: Cell, seed: int, vae: Path, key: str) -> d
 
 
 def mean_of_noises(scored: Sequence[dict[str, list[float]]]) -> dict[str, list[float]]:
-    """By metric and picture, the mean over results of several noises."""
+    """Average results of several noises, by metric and picture."""
     return {metric: np.mean([x[metric] for x in scored], axis=0).tolist() for metric in METRICS}
 
 
 def load_run(folder: Path) -> tuple[Backbone, TaskEmbedding]:
-    """What a cell was trained to."""
+    """Load a trained cell."""
     task = load_task_embedding(folder / TASK_FILE).to("cpu", torch.float32)
     return load_backbone(folder, Loading("float32", "cpu")), task
 
 
 def time_cells(options: Options, document: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Seconds of the cells of the question of steps, with nothing else at work."""
+    """Time the cells of the question of steps, with nothing else running."""
     torch.set_num_threads(1)
     photo = subsets(options.data, options.cache)["val"].photos[:1]
     folders = trained_cells(options, document)
@@ -297,9 +297,9 @@ def time_cells(options: Options, document: dict[str, Any]) -> dict[str, dict[str
 
 
 def trained_cells(options: Options, document: dict[str, Any]) -> dict[str, Path]:
-    """The folders of the cells of the question of steps, by name: of the first seed of which both are here.
+    """Return the folders of the cells of the question of steps, by name: of the first seed that both have.
 
-    The scores of runs are kept in the repository, what was trained is not.
+    The scores of runs are kept in the repository, the trained weights are not.
     """
     for seed in map(str, range(options.seeds)):
         folders = {
@@ -312,7 +312,7 @@ def trained_cells(options: Options, document: dict[str, Any]) -> dict[str, Path]
 
 
 def time_removal(backbone: Backbone, task: TaskEmbedding, cell: Cell, photo: Tensor) -> dict[str, float]:
-    """Median seconds for one photograph by steps, encoding and decoding included."""
+    """Measure the median seconds for one photograph by steps, encoding and decoding included."""
     seconds = {}
     for steps in (1,) if cell.one_step else STEPS:
         taken = []
@@ -325,12 +325,12 @@ def time_removal(backbone: Backbone, task: TaskEmbedding, cell: Cell, photo: Ten
 
 
 def scorers(options: Options) -> dict[str, Scorer]:
-    """What picks go by."""
+    """Return the scorers to compare."""
     estimator = DepthEstimator(str(options.depth), torch.device("cpu"))
     residual = score_by_residual(load_separator("compact"))
 
     def enlarged(pictures: Tensor) -> Tensor:
-        """The compact separator makes nothing of pictures as small as these are."""
+        """Enlarge pictures for the compact separator, which cannot handle such small ones."""
         return residual(F.interpolate(pictures, scale_factor=4, mode="bilinear").clamp(0, 1))
 
     return {
@@ -341,9 +341,9 @@ def scorers(options: Options) -> dict[str, Scorer]:
 
 
 def score_others(options: Options) -> dict[str, dict[str, Any]]:
-    """Doing nothing, and the compact separator: shrunk to the size the editor sees, and at full size.
+    """Score doing nothing and the compact separator: shrunk to the editor's size, and at full size.
 
-    The compact separator is given the photographs at their own size; rooms have no other than the editor's.
+    The compact separator gets the photographs at their own size; rooms exist only at the editor's.
     """
     separator = load_separator("compact")
     rows: dict[str, dict[str, Any]] = {name: {"full size": {}} for name in ("nothing", "compact")}
@@ -363,7 +363,7 @@ def score_others(options: Options) -> dict[str, dict[str, Any]]:
 
 
 def score_missing(options: Options, document: dict[str, Any]) -> None:
-    """Train and score the runs that the document has not, several at a time, and write each as it ends."""
+    """Train and score the missing runs in parallel, and write each as it ends."""
     keys = vae_keys(options)
     for name, by_seed in keys.items():
         document.setdefault("vaes", {}).setdefault(name, {}).update(by_seed)
@@ -371,7 +371,7 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
     wanted: dict[str, tuple[Cell, int]] = {}
     questions = [question for question in options.only if question != "branching"]
     cells = [USUAL, *(cell for question in questions for cell in CELLS[question].values())]
-    for seed in range(options.seeds):  # all cells once before any a second time
+    for seed in range(options.seeds):  # every cell once before any gets a second seed
         for cell in cells:
             key = run_key(cell, seed, document["base"], keys[cell.vae][str(seed)])
             known = document["runs"].get(key, {})
@@ -382,7 +382,7 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
             if not known or asked - set(known):
                 wanted[key] = cell, seed
     untouched = {(UNTOUCHED, seed) for seed in range(options.seeds)}
-    # Once, before several processes would draw the same.
+    # Once, before several processes would render the same scenes.
     rendered_set(options.data, options.cache, "analytic scenes")
     subsets(options.data, options.cache)
     vaes = train_vaes(vae_options(options), {(cell.vae, seed) for cell, seed in wanted.values()} - untouched)
@@ -394,7 +394,7 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
 
 
 def write(options: Options, document: dict[str, Any]) -> None:
-    """The numbers and the tables."""
+    """Write the figures and the tables."""
     write_text(options.output / "gensirr.json", json.dumps(document) + "\n", overwrite=True)
     write_page(options.output / "gensirr.md", render(document), __spec__.name)
     if curve := draw_curve(document):
@@ -402,9 +402,9 @@ def write(options: Options, document: dict[str, Any]) -> None:
 
 
 def draw_sheet(options: Options, document: dict[str, Any]) -> Image.Image | None:
-    """A column a photograph: as it is, T by flow matching, T in one step, the truth.
+    """Draw a column per photograph: input, T by flow matching, T in one step, ground truth.
 
-    None before there are runs.
+    Return None before there are runs.
     """
     folders = trained_cells(options, document)
     if not folders:
@@ -422,8 +422,8 @@ def draw_sheet(options: Options, document: dict[str, Any]) -> Image.Image | None
 
 
 def measure(options: Options) -> str:
-    """Train and score what is missing; the tables."""
-    estimator_digest(options.depth)  # said before hours of training, not after
+    """Train and score what is missing; return the tables."""
+    estimator_digest(options.depth)  # fail before hours of training, not after
     load_base(options.base)
     document = known_runs(options.output / "gensirr.json", base_digest(options.base))
     document["others"] = score_others(options)

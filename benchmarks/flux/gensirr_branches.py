@@ -1,8 +1,8 @@
-"""What GenSIRR's early branching gains: all candidates of each photograph are sampled to their ends.
+"""Measure GenSIRR's early branching: all candidates of each photograph are sampled to the end.
 
-From the pictures that their first steps promise each scorer picks one of the first k; what that one ends at
-is compared with what the average one and the best one end at. What is kept are the scorers' values and the
-quality of all ends, so that other picks need no other sampling.
+From the pictures that the first steps predict, each scorer picks one of the first k candidates; its final
+picture is compared with the average and the best one. The scorers' values and the quality of all final
+pictures are stored, so that other choices need no further sampling.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ from clearpane.separation.gensirr.scorers import standardised
 
 CANDIDATES = (1, 4, 8, 16)
 METRICS = {"psnr": psnr, "psnr_g": psnr_after_gain, "ssim": ssim}
-# What picks, and the values it goes by: several are standardised over the candidates and added.
+# Rules, and the values they use: several are standardised over the candidates and added.
 SCORERS = {
     "depth": ("depth",),
     "depth and edges": ("depth", "edges"),
@@ -44,10 +44,11 @@ SCORERS = {
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """Photographs and truths at the size the editor sees, N x 3 x h x w in [0, 1].
+    """Photographs and ground truths at the editor's size, [N, 3, h, w] in [0, 1].
 
     Attributes:
-        farther: [N] bool, whether what is reflected lies farther than what is behind; None: not known.
+        farther: [N] bool, True where the reflected scene is farther away than the background; None if
+            unknown.
     """
 
     photos: Tensor
@@ -59,9 +60,9 @@ class Subset:
 def sample_all(
     backbone: Backbone, photo: Tensor, task: TaskEmbedding, sampling: Sampling, count: int
 ) -> tuple[Tensor, Tensor]:
-    """What the first step promises and what is there at the end, for the noises of ``count`` seeds.
+    """Return the first step's prediction and the final picture for ``count`` seeds of noise.
 
-    The same as `sample_branches` computes of each, all of them to their ends. Pictures, count x 3 x h x w.
+    `sample_branches` computes the same, but continues only one. Pictures [count, 3, h, w].
     """
     reference = backbone.encode(photo[None])
     seeds = range(sampling.seed, sampling.seed + count)
@@ -75,7 +76,7 @@ def sample_all(
 
 
 def quality(made: Tensor, truths: Tensor) -> dict[str, list[float]]:
-    """By picture, of 8 bits: the metrics of N x 3 x h x w pictures in [0, 1]."""
+    """Compute the metrics by picture, at 8 bits, of pictures [N, 3, h, w] in [0, 1]."""
     pairs = [[to_8bit(x.permute(1, 2, 0).numpy()) for x in pair] for pair in zip(made, truths, strict=True)]
     return {name: [float(metric(*pair)) for pair in pairs] for name, metric in METRICS.items()}
 
@@ -83,15 +84,15 @@ def quality(made: Tensor, truths: Tensor) -> dict[str, list[float]]:
 def score_branches(
     backbone: Backbone, task: TaskEmbedding, sampling: Sampling, subset: Subset, scorers: dict[str, Scorer]
 ) -> dict[str, Any]:
-    """By photograph and candidate: ``finals``, the metrics of its end; ``values`` of each scorer.
+    """Return by photograph and candidate ``finals``, the final metrics, and ``values`` of each scorer.
 
-    Chance and the PSNR of what is promised are added to the scorers.
+    A random scorer and the PSNR of the prediction are added to the scorers.
     """
     most = CANDIDATES[-1]
     finals: dict[str, list[list[float]]] = {name: [] for name in METRICS}
     values: dict[str, list[list[float]]] = {}
     for index, (photo, truth) in enumerate(zip(subset.photos, subset.truths, strict=True)):
-        # Noises of its own for each photograph: one that happens to be good must not count for all.
+        # Each photograph has its own noises: one that happens to be good must not count for all.
         own_noises = replace(sampling, seed=sampling.seed + index * most)
         promised, made = sample_all(backbone, photo, task, own_noises, most)
         for name, row in quality(made, truth.expand_as(made)).items():
@@ -104,7 +105,7 @@ def score_branches(
 
 
 def scores(branches: dict[str, Any], scorer: str, count: int) -> Tensor:
-    """[N, count], by which a scorer picks of the first ``count`` candidates."""
+    """Return the values [N, count] by which a scorer chooses among the first ``count`` candidates."""
     own = [torch.tensor(branches["values"][name])[:, :count] for name in SCORERS[scorer]]
     if len(own) == 1:
         return own[0]
@@ -112,13 +113,13 @@ def scores(branches: dict[str, Any], scorer: str, count: int) -> Tensor:
 
 
 def picked(branches: dict[str, Any], scorer: str, count: int, metric: str = "psnr") -> np.ndarray:
-    """[N], the quality of the end of what a scorer picks of the first ``count`` candidates."""
+    """Return the final quality [N] of a scorer's choice among the first ``count`` candidates."""
     chosen = scores(branches, scorer, count).argmax(dim=1).numpy()
     return np.take_along_axis(np.array(branches["finals"][metric]), chosen[:, None], axis=1)[:, 0]
 
 
 def correlations(branches: dict[str, Any], scorer: str) -> np.ndarray:
-    """[N], Spearman's of a scorer's values with the final PSNR over a photograph's candidates."""
+    """Compute Spearman's correlation [N] of a scorer's values with the final PSNR, per photograph."""
     finals = branches["finals"]["psnr"]
     values = scores(branches, scorer, len(finals[0])).numpy()
     rows = [scipy.stats.spearmanr(x, y).statistic for x, y in zip(values, finals, strict=True)]
@@ -128,10 +129,10 @@ def correlations(branches: dict[str, Any], scorer: str) -> np.ndarray:
 def over_candidates(
     branches: dict[str, Any], count: int, of: Callable[..., np.ndarray], metric: str = "psnr"
 ) -> np.ndarray:
-    """[N], a statistic of the final quality over the first ``count`` candidates."""
+    """Compute a statistic [N] of the final quality over the first ``count`` candidates."""
     return of(np.array(branches["finals"][metric])[:, :count], axis=1)
 
 
 def failures(branches: dict[str, Any], scorer: str, count: int) -> np.ndarray:
-    """[N] bool: what is picked ends below the mean of the candidates."""
+    """Return [N] bool, True where the chosen candidate ends below the mean of the candidates."""
     return picked(branches, scorer, count) < over_candidates(branches, count, np.mean)

@@ -1,4 +1,4 @@
-"""The fine-tunes of kontext-small that GenSIRR's claims are tried on, by question."""
+"""Fine-tunes of kontext-small that test GenSIRR's claims, by question."""
 
 import hashlib
 import json
@@ -9,26 +9,26 @@ from benchmarks.flux.equivariance import TRAINED, UNTOUCHED
 from benchmarks.flux.panel_cells import SCENE_SEED, SCENE_SIZE
 
 Question = Literal["vae", "embedding", "steps"]
-# The same on every processor.
+# The same result on every processor.
 PRECISION: Literal["float32"] = "float32"
-# Noises of each photograph, over which the metrics are averaged: one alone moves the mean of val by 0.5 dB.
+# Noises of each photograph that the metrics are averaged over: one alone moves the mean of val by 0.5 dB.
 NOISES = 2
-# Of sampling; this base gains nothing by more.
+# Sampling steps; more gain nothing with this base.
 USUAL_STEPS = 4
 BATCH, RATE, REAL_SHARE, SIDE = 8, 1e-3, 0.3, 64
-# Up to the whole short side of a real pair, 420 pixels.
+# Largest crop: the whole short side of a real pair, 420 pixels.
 ZOOM = 6.5
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One fine-tune of the whole transformer.
+    """Fine-tune of the whole transformer.
 
     Attributes:
-        vae: a key of `equivariance.TRAINED`, or untouched.
-        embedding: of the task; see `clearpane train gensirr`.
-        one_step: by regression, without noise.
-        steps: of `BATCH` photographs.
+        vae: Key of `equivariance.TRAINED`, or untouched.
+        embedding: Kind of task embedding; see `clearpane train gensirr`.
+        one_step: True to train by regression, without noise.
+        steps: Number of steps of `BATCH` photographs.
     """
 
     vae: str = "with equivariance"
@@ -60,21 +60,20 @@ CONTRASTS: dict[Question, tuple[tuple[str, str], ...]] = {
     ),
     "steps": (("one step, by regression", "flow matching"),),
 }
-"""What is compared with what, over the same pictures and seeds."""
+"""Pairs of cells to compare, over the same pictures and seeds."""
 
 
 def noises_of(seed: int) -> range:
-    """The seeds of the noises that a run is scored with: each run has others."""
+    """Return the noise seeds that a run is scored with; each run has others."""
     return range(1000 * seed, 1000 * seed + NOISES)
 
 
 def run_key(cell: Cell, seed: int, base: str, vae: str) -> str:
-    """What tells one run from all others.
+    """Return the key that identifies a run.
 
     Args:
-        base: digest of the base.
-        vae: what tells the run of its VAE from others. Not a digest of its weights: another processor rounds
-            otherwise, and runs would not outlive the machine they were done on.
+        base: Digest of the base. vae: Key of the run of its VAE. It is not a digest of its weights: another
+            processor rounds differently, and runs would not be recognised on another machine.
     """
     recipe = [BATCH, RATE, REAL_SHARE, SIDE, ZOOM, SCENE_SIZE, SCENE_SEED, PRECISION, NOISES, USUAL_STEPS]
     facts = [asdict(cell), seed, base, vae, *recipe]

@@ -1,4 +1,4 @@
-"""What GenSIRR's early branching costs at FLUX.1 Kontext's real size, worked out without its weights.
+"""Calculate the cost of GenSIRR's early branching at FLUX.1 Kontext's real size, without weights.
 
     python -m benchmarks.flux.gensirr_cost
 
@@ -35,14 +35,14 @@ _DEPTH_SIDE = 518
 
 @dataclass(frozen=True)
 class Options:
-    """Work out what early branching costs."""
+    """Calculate the cost of early branching."""
 
     output: Path = ROOT / "docs" / "figures"
     """Folder of gensirr_cost.md and gensirr_cost.json."""
 
 
 def new_vae() -> AutoencoderKL:
-    """FLUX.1's."""
+    """Make an untrained VAE of FLUX.1's size."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -56,7 +56,7 @@ def new_vae() -> AutoencoderKL:
 
 
 def new_depth_estimator() -> DepthAnythingForDepthEstimation:
-    """Of the sizes of Depth Anything V2 small, 25 M parameters."""
+    """Make an untrained estimator of the size of Depth Anything V2 small, 25 M parameters."""
     backbone = Dinov2Config(
         hidden_size=384,
         num_hidden_layers=12,
@@ -79,14 +79,14 @@ def new_depth_estimator() -> DepthAnythingForDepthEstimation:
 
 @torch.no_grad()
 def count_parts() -> dict[str, float]:
-    """Floating-point operations of each part of a picture of 256 x 256 pixels."""
+    """Count the operations of each part for a picture of 256 x 256 pixels."""
     with torch.device("meta"):
         transformer, vae, depth = new_transformer(24, 19, 38, 4096), new_vae(), new_depth_estimator()
         picture = torch.zeros(1, 3, SIDE, SIDE)
         latents = torch.zeros(1, 16, SIDE // _LATENT, SIDE // _LATENT)
         seen = torch.zeros(1, 3, _DEPTH_SIDE, _DEPTH_SIDE)
     calls = {
-        # The picture that is made and the one it is made from.
+        # The edited picture and its reference.
         "step": lambda: predict(transformer, 2 * (SIDE // _TOKEN) ** 2),
         "encoding": lambda: vae.encode(picture),
         "decoding": lambda: vae.decode(latents),
@@ -101,14 +101,15 @@ def count_parts() -> dict[str, float]:
 
 
 def total(parts: dict[str, float], steps: int, candidates: int) -> float:
-    """Of a photograph: one candidate is not decoded before its end, and not scored."""
+    """Add up the operations of a photograph: a single candidate is decoded only at the end, and not
+    scored."""
     branching = (candidates - 1) * parts["step"] + candidates * (parts["decoding"] + parts["depth"])
     plain = parts["encoding"] + steps * parts["step"] + parts["decoding"]
     return plain + (branching if candidates > 1 else 0)
 
 
 def render(document: dict[str, Any]) -> str:
-    """The tables as Markdown."""
+    """Write the tables as Markdown."""
     parts = document["parts"]
     rows = []
     for candidates in CANDIDATES:
@@ -116,17 +117,17 @@ def render(document: dict[str, Any]) -> str:
         published = f"{PUBLISHED[candidates]:.2f}" if candidates in PUBLISHED else ""
         rows.append([str(candidates), *(f"{ratio:.2f}" for ratio in ratios), published])
     names = {
-        "step": "a step of the transformer",
+        "step": "one step of the transformer",
         "encoding": "encoding",
         "decoding": "decoding",
         "depth": "depth",
     }
     return (
-        "## What early branching costs, worked out\n\n"
-        f"FLUX.1 Kontext on a photograph of {SIDE} x {SIDE} pixels. No GPU was at hand: operations, not "
-        "seconds. The seconds that were published grew by more than the operations worked out here.\n\n"
+        "## The cost of early branching, calculated\n\n"
+        f"FLUX.1 Kontext on a photograph of {SIDE} x {SIDE} pixels. No GPU was available: operations, not "
+        "seconds. The published seconds grew by more than the operations calculated here.\n\n"
         + table(["part", "TFLOP"], [[title, f"{parts[name] / 1e12:.2f}"] for name, title in names.items()])
-        + "\nOperations of a photograph, decodings and depth included, over those of one candidate:\n\n"
+        + "\nOperations per photograph, decodings and depth included, relative to one candidate:\n\n"
         + table(
             ["candidates", *(f"{steps} steps" for steps in STEPS), "published, seconds at 28 steps"], rows
         )
@@ -135,7 +136,7 @@ def render(document: dict[str, Any]) -> str:
 
 
 def main(options: Options) -> int:
-    """Work everything out."""
+    """Calculate everything."""
     document = {"parts": count_parts(), "machine": describe_machine()}
     write_text(options.output / "gensirr_cost.json", json.dumps(document, indent=1) + "\n", overwrite=True)
     write_page(options.output / "gensirr_cost.md", render(document), __spec__.name)

@@ -1,4 +1,4 @@
-"""The curve of quality over time by the number of sampling steps (benchmarks/flux/gensirr.py), as SVG."""
+"""Draw quality over time by the number of sampling steps (benchmarks/flux/gensirr.py), as SVG."""
 
 import math
 from collections.abc import Mapping
@@ -9,16 +9,16 @@ import numpy as np
 from benchmarks.flux.gensirr_cells import CELLS, USUAL
 from benchmarks.flux.gensirr_tables import SUBSETS, Runs, finished, mean_of
 
-# A blue, an orange and a green that colour-blind readers tell apart (Okabe and Ito).
+# A blue, an orange and a green that colour-blind readers can distinguish (Okabe and Ito).
 _COLOURS = ("#0072b2", "#e69f00", "#009e73")
 _LEFT, _TOP, _WIDTH, _HEIGHT = 52, 62, 460, 260
 _REGRESSION = "one step, by regression"
 
 
 def draw_curve(document: Mapping[str, Any]) -> str:
-    """PSNR of each subset over milliseconds: a line of dots for flow matching, a square for the regression.
+    """Draw PSNR of each subset over milliseconds: dots for flow matching, a square for the regression.
 
-    Empty before there are runs and times.
+    Return an empty string before there are runs and times.
     """
     runs = {seed: run for seed, run in finished(document, USUAL).items() if "steps" in run}
     times = document.get("times", {})

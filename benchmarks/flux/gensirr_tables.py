@@ -1,4 +1,4 @@
-"""The tables of benchmarks/flux/gensirr.py as Markdown."""
+"""Write the tables of benchmarks/flux/gensirr.py as Markdown."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -44,10 +44,10 @@ TITLES: dict[Question, str] = {
 
 
 NOTES: dict[Question, str] = {
-    "vae": "Each run has a VAE of its own seed, and a fine-tune of the transformer on it.\n\n",
+    "vae": "Each run has its own VAE seed, and a fine-tune of the transformer on that VAE.\n\n",
     "embedding": (
-        "The base was never told this sentence: unlike to FLUX.1 Kontext it means nothing to it, so that "
-        "what a start from it is worth is not to be seen here, only what learning is.\n\n"
+        "The base was not trained on this sentence: unlike for FLUX.1 Kontext it has no meaning, so that "
+        "this table cannot show the value of starting from it, only that of learning.\n\n"
     ),
 }
 
@@ -57,14 +57,14 @@ def mean_of(run: Mapping[str, Any], subset: str, metric: str = "psnr") -> float:
 
 
 def finished(document: Mapping[str, Any], cell: Cell) -> Runs:
-    """The scores of a cell's runs that are there, by seed."""
+    """Return the scores of a cell's finished runs, by seed."""
     vaes = {int(seed): value for seed, value in document["vaes"].get(cell.vae, {}).items()}
     keys = {seed: run_key(cell, seed, document["base"], vae) for seed, vae in vaes.items()}
     return {seed: document["runs"][key] for seed, key in keys.items() if key in document["runs"]}
 
 
 def quality_row(runs: Runs) -> list[str]:
-    """PSNR on each subset, PSNR-G and SSIM on val."""
+    """Format PSNR on each subset, and PSNR-G and SSIM on val."""
     row = [spread(runs, lambda run, s=subset: mean_of(run, s)) for subset in SUBSETS]
     row.append(spread(runs, lambda run: mean_of(run, "val", "psnr_g")))
     return [*row, spread(runs, lambda run: mean_of(run, "val", "ssim"), 3)]
@@ -74,7 +74,7 @@ QUALITY = [f"{title}: PSNR" for title in SUBSETS.values()] + ["val: PSNR-G", "va
 
 
 def render_cells(document: Mapping[str, Any], question: Question) -> str:
-    """One question's cells, then their differences from one of them over the same pictures and seeds."""
+    """Write one question's cells, then their differences over the same pictures and seeds."""
     cells = {name: runs for name, cell in CELLS[question].items() if (runs := finished(document, cell))}
     rows = []
     for name, runs in cells.items():
@@ -98,7 +98,7 @@ def render_cells(document: Mapping[str, Any], question: Question) -> str:
 
 
 def render_others(document: Mapping[str, Any]) -> str:
-    """Doing nothing, the compact separator and the usual cell."""
+    """Write the rows of doing nothing, the compact separator and the usual cell."""
     others = {
         name: {0: document["others"][key]}
         for name, key in (("do nothing", "nothing"), ("the compact separator", "compact"))
@@ -118,13 +118,13 @@ def render_others(document: Mapping[str, Any]) -> str:
 
 
 def render_branches(runs: Runs) -> str:
-    """What each scorer picks, by the number of candidates: a table of each subset."""
+    """Write each scorer's choices by the number of candidates: a table for each subset."""
     branches = [run["branches"] for run in runs.values()]
     return "\n".join(render_picks([b[subset] for b in branches], title) for subset, title in SUBSETS.items())
 
 
 def render_picks(branches: list[dict[str, Any]], title: str) -> str:
-    """What each scorer picks of one subset's candidates, of each run."""
+    """Write each scorer's choices among one subset's candidates, over the runs."""
 
     def absolute(of: Callable[[dict[str, Any]], np.ndarray], decimals: int = 2) -> str:
         return spread(dict(enumerate(branches)), lambda b: float(np.mean(of(b))), decimals)
@@ -157,7 +157,7 @@ def render_picks(branches: list[dict[str, Any]], title: str) -> str:
 
 
 def render_failures(runs: Runs) -> str:
-    """How often the pick is worse than the average candidate, by which of the two scenes is farther."""
+    """Write how often the choice is worse than the average candidate, by which scene is farther."""
     rows = []
     first = next(iter(runs.values()))["branches"]["rooms"]
     farther = np.array(first["farther"])
@@ -165,7 +165,7 @@ def render_failures(runs: Runs) -> str:
         row = [scorer]
         for which in (farther, ~farther):
             failed = [failures(run["branches"]["rooms"], scorer, 4)[which] for run in runs.values()]
-            # The runs see the same pictures: the interval is over these.
+            # The runs share their pictures: the interval is over these.
             share = bootstrap_mean(100 * np.mean(failed, axis=0))
             row.append(interval(asdict(share), sign=False, decimals=0))
         rows.append(row)
@@ -178,7 +178,7 @@ def render_failures(runs: Runs) -> str:
 
 
 def render_steps(document: Mapping[str, Any]) -> str:
-    """Quality and time by the number of steps."""
+    """Write quality and time by the number of steps."""
     runs = {seed: run for seed, run in finished(document, USUAL).items() if "steps" in run}
     if not runs or "flow matching" not in document.get("times", {}):
         return ""
@@ -206,7 +206,7 @@ def render_steps(document: Mapping[str, Any]) -> str:
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """All tables as Markdown."""
+    """Write all tables as Markdown."""
     counts = {name: len(document["others"]["nothing"][name]["psnr"]) for name in SUBSETS}
     parts = [
         "## GenSIRR at small scale\n\n"
@@ -217,16 +217,16 @@ def render(document: Mapping[str, Any]) -> str:
         f"in each run. All at {SIDE} x {SIDE} pixels, of 8 bits: the central "
         f"squares of `real_pairs/val` ({counts['val']}), rendered flat panes before held-out backgrounds "
         f"({counts['scenes']}) and rendered rooms before rendered rooms, blended in linear light with 20 to "
-        f"50 % reflected ({counts['rooms']}). No picture or texture seen in them was trained with; of the "
-        "environments that panes and rooms reflect some were. ± is the standard deviation "
+        f"50 % reflected ({counts['rooms']}). Training used none of their pictures or textures, but some "
+        "of the environments that panes and rooms reflect. ± is the standard deviation "
         "over runs, where there are several; intervals are paired 95 % bootstrap intervals over the pictures "
-        "and do not hold what another seed would change. Minutes are of one thread, none where a run was "
-        "interrupted. Training draws pictures "
-        "of several shapes of that area. The compact separator is given photographs at their own size, and "
-        "what it makes is shrunk; rooms have no other size than this. At full size GenSIRR's result is taken "
-        "over to the photograph as `clearpane remove` does it.\n\n"
-        "![Photographs, T by flow matching, T in one step, truth](gensirr.jpg)\n\nFrom above: the first "
-        "photographs, scenes and rooms, T by flow matching, T in one step, the truth. One run's.\n\n"
+        "and do not include the effect of another seed. Minutes are of one thread, none where a run was "
+        "interrupted. Training uses pictures "
+        "of several shapes of that area. The compact separator gets photographs at their own size, and "
+        "its result is shrunk; rooms exist only at this size. At full size GenSIRR's result is transferred "
+        "to the photograph as `clearpane remove` does it.\n\n"
+        "![Photographs, T by flow matching, T in one step, ground truth](gensirr.jpg)\n\nFrom top: the first "
+        "photographs, scenes and rooms, T by flow matching, T in one step, ground truth; from one run.\n\n"
         + render_others(document)
     ]
     for question, title in TITLES.items():
@@ -241,18 +241,18 @@ def render(document: Mapping[str, Any]) -> str:
     branched = {seed: run for seed, run in finished(document, USUAL).items() if "branches" in run}
     if branched:
         parts.append(
-            "### Early branching\n\nAll candidates were sampled to their ends. PSNR in dB of what is picked "
-            "of the first k, then what it gains over their mean, which is what picking blindly gives, and "
-            "what is left to the best of them; Spearman's correlation "
+            "### Early branching\n\nAll candidates were sampled to the end. PSNR in dB of the chosen one "
+            "of the first k, then its gain over their mean, which is what a random choice gives, and "
+            "the distance to the best of them; Spearman's correlation "
             "of a scorer's values with the final PSNR over the 16 candidates of a photograph, mean over "
-            "photographs. The truth scores what the first step promises, the best is that of the final "
-            "pictures. Depth is that of the [small estimator](small_depth.md), which knows "
-            "rooms as those here, and no photographs as those of val and scenes.\n\n"
+            "photographs. The truth scores the first step's prediction, the best is that of the final "
+            "pictures. Depth is that of the [small estimator](small_depth.md), which was trained on "
+            "rooms like those here, but not on photographs like those of val and scenes.\n\n"
             + render_branches(branched)
         )
         parts.append(
-            "Picks that end below the mean of their candidates, in percent with 95 % intervals, where the "
-            "reflected scene is farther away than the one behind and where it is nearer:\n\n"
+            "Choices that end below the mean of their candidates, in percent with 95 % intervals, where the "
+            "reflected scene is farther away than the background and where it is nearer:\n\n"
             + render_failures(branched)
         )
     return "\n\n".join(parts) + f"\n\n<sub>{Machine(**document['machine'])}.</sub>\n"

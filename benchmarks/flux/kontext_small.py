@@ -1,14 +1,15 @@
-"""Train kontext-small, the base of every experiment with FLUX.1 Kontext's kind of model, and measure it.
+"""Train and measure kontext-small, the base model of all experiments with FLUX.1 Kontext's kind of model.
 
     python -m benchmarks.flux.kontext_small DATA
 
 An instruction editor of 9 M parameters, made of the classes of FLUX.1 Kontext: a VAE (a quarter of the
-resolution, 16 channels), two text encoders and a transformer. First the VAE learns to give natural pictures
-back, then the others the edits of edits.py, each with its sentence, then two edits side by side too
-(panel_edits.py); then the VAE learns to say the same of a picture whatever stands beside it
-(vae_contexts.py), and the others get used to that. Writes kontext_small.safetensors beside this
-file, which the experiments start from (small_base.py), measures what was stored, and writes
-docs/figures/kontext_small.{md,json,jpg}. An interrupted run goes on. Needs the extras [train] and [flux].
+    resolution, 16 channels), two text encoders and a transformer. First the VAE is trained to reproduce
+    natural pictures; then the other parts are trained on the edits of edits.py, each with its sentence, then
+    also on two edits side by side (panel_edits.py); then the VAE is trained to encode a picture independently
+    of its neighbours (vae_contexts.py), and the other parts are adapted to that. Writes
+    kontext_small.safetensors beside this file, which the experiments start from (small_base.py), measures the
+    stored weights, and writes docs/figures/kontext_small.{md,json,jpg}. An interrupted run resumes. Needs the
+    extras [train] and [flux].
 """
 
 import copy
@@ -61,17 +62,17 @@ from clearpane.training.precision import mixed_precision
 from clearpane.training.runner import Schedule, run_steps
 
 _KL_WEIGHT, _LEARNING_RATE = 1e-4, 1e-3
-# Of the third and the fifth stage: single edits a step; by side the share of panels, and how many a step.
+# In the third and fifth stage: single edits per step; in addition the share of panels, and their number.
 _SINGLE, _PANELS = 4, {48: (0.2, 8), 64: (0.6, 6), 96: (0.2, 2)}
 _CONTEXTS = 6
 STEPS = ("vae_steps", "steps", "panel_steps", "context_steps", "again_steps", "batch")
-# Of the VAE's crops, those whose channels come from three photographs.
+# Share of the VAE's crops whose channels come from three photographs.
 _MIXED = 0.5
 
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast a stage learns: the peak of its learning rate, the decay of its averaged weights."""
+    """Rates of a stage: peak learning rate, decay of the averaged weights."""
 
     learning_rate: float
     average: float
@@ -93,17 +94,17 @@ class Options:
     panel_steps: int = 3000
     """Optimiser steps of the same on single edits and on panels of two."""
     context_steps: int = 900
-    """Optimiser steps of the VAE, to say the same of a picture whatever stands beside it."""
+    """Optimiser steps of the VAE, to encode a picture independently of its neighbours."""
     again_steps: int = 4000
-    """Optimiser steps of the others, as before, on that VAE."""
+    """Optimiser steps of the other parts on that VAE."""
     batch: int = 16
-    """Pictures a step."""
+    """Pictures per step."""
     seed: int = 0
-    """Seed of all randomness."""
+    """Random seed."""
     threads: int = 2
     """CPU threads."""
     weights: Path = WEIGHTS
-    """File of what was trained."""
+    """File of the trained weights."""
     cache: Path = ROOT / "build" / "benchmarks" / "kontext-small-training"
     """Folder of the checkpoints."""
     figures: Path = ROOT / "docs" / "figures"
@@ -111,7 +112,7 @@ class Options:
 
 
 def vae_loss(vae: nn.Module, pictures: Tensor, generator: Generator) -> Tensor:
-    """``picture_loss(D(z), x) + 1e-4 KL``, z drawn from the posterior; the KL is the mean over latents."""
+    """Compute ``picture_loss(D(z), x) + 1e-4 KL``, z from the posterior, the KL averaged over latents."""
     posterior = vae.encode(2 * pictures - 1).latent_dist
     mean, deviation = posterior.mean.float(), posterior.std.float()
     drawn = mean + deviation * torch.randn(mean.shape, generator=generator)
@@ -121,9 +122,9 @@ def vae_loss(vae: nn.Module, pictures: Tensor, generator: Generator) -> Tensor:
 
 
 def mix_channels(crops: Tensor, share: float, generator: Generator) -> Tensor:
-    """The first ``share`` of the crops with R, G and B from three of the crops, drawn at random.
+    """Replace the channels R, G and B in a share of the crops by those of three random crops.
 
-    In photographs the channels say nearly the same, and a VAE learns their differences last.
+    In photographs the channels are nearly equal, and a VAE learns their differences last.
     """
     count = round(share * len(crops))
     sources = torch.randint(len(crops), (count, 3), generator=generator)
@@ -132,7 +133,7 @@ def mix_channels(crops: Tensor, share: float, generator: Generator) -> Tensor:
 
 
 class Editor(nn.Module):
-    """What the second stage trains: the transformer and both text encoders, on the frozen VAE."""
+    """Parts trained in the second stage: the transformer and both text encoders, on the frozen VAE."""
 
     def __init__(self, pipeline: FluxKontextPipeline) -> None:
         super().__init__()
@@ -142,7 +143,7 @@ class Editor(nn.Module):
 
 
 def encode_task(pipeline: FluxKontextPipeline, sentences: list[str]) -> TaskEmbedding:
-    """The embedding of a sentence for each picture."""
+    """Encode a sentence for each picture."""
     prompt, pooled, _ = pipeline.encode_prompt(sentences, max_sequence_length=T5_LENGTH)
     return TaskEmbedding(prompt, pooled)
 
@@ -156,10 +157,10 @@ def train(
     start: str = "",
     rates: Rates = USUAL_RATES,
 ) -> None:
-    """Train one stage, or go on with it; the model is left with its averaged weights.
+    """Train or resume one stage; the model is left with its averaged weights.
 
     Args:
-        start: what the stage rests on; a run that rests on something else does not go on.
+        start: Digest of the stage's starting point; a run with another one is not resumed.
     """
     accelerator = Accelerator(cpu=True)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=1e-2, fused=True)
@@ -190,13 +191,13 @@ def train(
 
 
 def draw_crops(pictures: list[Tensor], count: int, generator: Generator) -> Tensor:
-    """Crops of pictures for the VAE."""
+    """Draw crops of pictures for the VAE."""
     indices = torch.randint(len(pictures), (count,), generator=generator).tolist()
     return torch.stack([random_crop((pictures[i],), CROP, generator, 2.5)[0] for i in indices])
 
 
 def train_vae(options: Options, pipeline: FluxKontextPipeline, pictures: list[Tensor]) -> None:
-    """The first stage. Afterwards latents have mean 0 and variance 1 over natural pictures."""
+    """Train the first stage. Afterwards latents have mean 0 and variance 1 over natural pictures."""
     vae = pipeline.vae
 
     def draw(generator: Generator) -> Tensor:
@@ -214,7 +215,7 @@ def train_vae(options: Options, pipeline: FluxKontextPipeline, pictures: list[Te
 
 
 def draw_edits(pictures: list[Tensor], count: int, generator: Generator) -> tuple[Tensor, Tensor, list[str]]:
-    """Random edits of random crops: the pictures to edit, those wanted, and what the model is told."""
+    """Draw random edits of random crops: inputs, targets, sentences."""
     edits, drawn = list(EDITS.values()), []
     for _ in range(count):
         index, kind = (int(torch.randint(n, (), generator=generator)) for n in (len(pictures), len(edits)))
@@ -225,7 +226,7 @@ def draw_edits(pictures: list[Tensor], count: int, generator: Generator) -> tupl
 
 
 def draw_panel_edits(pictures: list[Tensor], generator: Generator) -> tuple[Tensor, Tensor, list[str]]:
-    """The same of panels, all of one size, which is drawn."""
+    """Draw the same for panels, all of one random size."""
     shares = torch.tensor([share for share, _ in _PANELS.values()])
     side = list(_PANELS)[int(torch.multinomial(shares, 1, generator=generator))]
     drawn = []
@@ -243,7 +244,7 @@ def edit_loss(
     drawn: tuple[Tensor, Tensor, list[str]],
     generator: Generator,
 ) -> Tensor:
-    """Flow matching on pictures to edit and wanted ones."""
+    """Compute the flow-matching loss of inputs and targets."""
     before, after, sentences = drawn
     with torch.no_grad():
         reference, target = backbone.encode(torch.cat([before, after])).float().chunk(2)
@@ -252,7 +253,7 @@ def edit_loss(
 
 
 def digest_weights(*parts: nn.Module, file: str) -> str:
-    """Of what a stage rests on: earlier weights, and the file that makes its pictures."""
+    """Hash a stage's starting point: earlier weights, and the file that makes its pictures."""
     digest = hashlib.sha256()
     for part in parts:
         for value in part.state_dict().values():
@@ -262,7 +263,7 @@ def digest_weights(*parts: nn.Module, file: str) -> str:
 
 
 def train_contexts(options: Options, pipeline: FluxKontextPipeline, pictures: list[Tensor]) -> None:
-    """The fourth stage: the VAE learns from itself, see `vae_contexts`."""
+    """Train the fourth stage: the VAE learns from itself, see `vae_contexts`."""
     vae, teacher = pipeline.vae, copy.deepcopy(pipeline.vae)
 
     def loss_of(generator: Generator) -> Tensor:
@@ -276,7 +277,7 @@ def train_contexts(options: Options, pipeline: FluxKontextPipeline, pictures: li
 
 
 def train_editor(options: Options, pipeline: FluxKontextPipeline, pictures: list[Tensor]) -> None:
-    """The second stage."""
+    """Train the second stage."""
     backbone = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, pipeline.device)
     editor = Editor(pipeline)
 
@@ -291,7 +292,7 @@ def train_editor(options: Options, pipeline: FluxKontextPipeline, pictures: list
 def train_panels(
     name: str, options: Options, pipeline: FluxKontextPipeline, pictures: list[Tensor], steps: int
 ) -> None:
-    """The third stage, and the fifth: single edits, and panels."""
+    """Train the third or fifth stage: single edits, and panels."""
     backbone = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, pipeline.device)
     editor = Editor(pipeline)
 
@@ -305,8 +306,8 @@ def train_panels(
 
 
 def render(document: dict[str, Any]) -> str:
-    """The table as Markdown."""
-    head = ["edit", "do nothing", "edited", "in a panel", "told the next edit", "VAE alone"]
+    """Write the table as Markdown."""
+    head = ["edit", "do nothing", "edited", "in a panel", "given the next edit", "VAE alone"]
     keys = ("nothing", "edited", "panel", "other_sentence", "vae")
     rows = [[name, *(f"{values[key]:.2f}" for key in keys)] for name, values in document["edits"].items()]
     return (
@@ -314,16 +315,16 @@ def render(document: dict[str, Any]) -> str:
         f"The base of the small experiments: {document['parameters'] / 1e6:.1f} M parameters, trained for "
         f"{document['steps']} steps of {document['batch']} pictures of {CROP} pixels after "
         f"{document['vae_steps']} of its VAE, then for {document['panel_steps']} on panels too; then its VAE "
-        f"for {document['context_steps']}, so that latents of a picture do not depend on what stands beside "
-        f"it, and the rest for {document['again_steps']} more. Mean PSNR in dB over {HELD_OUT} held-out "
-        f"pictures, {SAMPLING_STEPS} steps of sampling; told another edit's sentence it is not to do this "
-        "one. In a panel the edited picture stands in the middle, the darkened one on the right. A VAE loses "
-        "what its last column says, whatever the transformer does.\n\n"
+        f"for {document['context_steps']}, so that latents of a picture do not depend on its "
+        f"neighbours, and the rest for {document['again_steps']} more. Mean PSNR in dB over {HELD_OUT} "
+        f"held-out pictures, {SAMPLING_STEPS} steps of sampling; given another edit's sentence the model "
+        "should not do this one. In a panel the edited picture is in the middle, the darkened one on the "
+        "right. The last column is the loss of the VAE, whatever the transformer does.\n\n"
         + table(head, rows)
         + "\nLatents of a picture beside two white ones differ from those of it alone by "
         f"{document['contexts']['beside white']:.2f} of their variance, beside two others by "
         f"{document['contexts']['beside others']:.2f}.\n"
-        "\n![For four pictures each: given, edited, wanted](kontext_small.jpg)\n"
+        "\n![For four pictures each: input, result, target](kontext_small.jpg)\n"
         + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
     )
 

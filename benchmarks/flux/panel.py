@@ -1,12 +1,12 @@
-"""SIRR-LMM's panel on kontext-small: what it learns from what, a table for each question.
+"""Measure what SIRR-LMM's panel learns on kontext-small, with a table for each question.
 
     python -m benchmarks.flux.panel DATA [--only blends caption ...] [--seeds 1]
 
-Every cell is a fine-tune of kontext-small (docs/models/kontext-small.md), scored on rendered scenes
-with held-out backgrounds and on real_pairs/val, both shrunk to the size the panel sees, and on the edits that
-the base was taught. Cells that are trained are kept, and scored again without training by --rescore; one
-that was interrupted goes on. It writes docs/figures/panel.md and panel.json after every cell, and
-panel.jpg at the end. Needs the extras [train], [synthesis] and [flux].
+Every cell is a fine-tune of kontext-small (docs/models/kontext-small.md), scored on rendered scenes with
+held-out backgrounds and on real_pairs/val, both shrunk to the panel's size, and on the edits that the base
+was trained on. Trained cells are kept, and scored again without training by --rescore; an interrupted one
+resumes. Writes docs/figures/panel.md and panel.json after every cell, and panel.jpg at the end. Needs the
+extras [train], [synthesis] and [flux].
 """
 
 import json
@@ -89,7 +89,7 @@ TRAINED_FILE = "trained.safetensors"
 
 @dataclass(frozen=True)
 class Options:
-    """Measure what the panel learns from what."""
+    """Measure what the panel learns from different data and settings."""
 
     data: Positional[Path]
     """Folder with natural, environments and real_pairs/val."""
@@ -98,9 +98,9 @@ class Options:
     seeds: int = 1
     """Runs of each cell that a claim rests on; all others have one."""
     rescore: bool = False
-    """Score what is trained already once more."""
+    """Score trained cells again."""
     workers: int = 2
-    """Runs at a time, of one thread each."""
+    """Number of runs in parallel, with one thread each."""
     base: Path = BASE
     """Directory of kontext-small, made from the repository's weights."""
     output: Path = ROOT / "docs" / "figures"
@@ -110,11 +110,11 @@ class Options:
 
 
 def rendered_set(data: Path, cache: Path, name: str) -> Path:
-    """The folder of one renderer's scenes, the same ones for both; drawn, or gone on with.
+    """Render the scenes of one renderer, the same ones for both, or resume; return the folder.
 
     Args:
-        data: folder with natural and environments.
-        cache: folder of a benchmark, beside which the scenes lie.
+        data: Folder with natural and environments.
+        cache: Cache folder of a benchmark; the scenes go beside it.
     """
     short, count, renderer = RENDERED[name]
     shared = cache.parent / "ablation"
@@ -125,14 +125,14 @@ def rendered_set(data: Path, cache: Path, name: str) -> Path:
 
 
 def training_pictures(options: Options, name: str) -> list[PanelPictures]:
-    """What a cell with this data is trained on."""
+    """Return the training pictures of a cell with this data."""
     if name in RENDERED:
         return load_glass_panels(rendered_set(options.data, options.cache, name))
     return blended_pictures(options, name)
 
 
 def blended_pictures(options: Options, name: str) -> list[PanelPictures]:
-    """As many blends of natural pictures, as large as the rendered scenes."""
+    """Make as many blends of natural pictures as there are rendered scenes, at their size."""
     natural = load_natural(options.data / "natural")
     blends = []
     for index in range(USUAL.samples):
@@ -146,22 +146,22 @@ def blended_pictures(options: Options, name: str) -> list[PanelPictures]:
 
 
 def to_bytes(picture: Tensor) -> Tensor:
-    """[0, 1] -> uint8."""
+    """Convert [0, 1] to uint8."""
     return (255 * picture.clamp(0, 1)).round().to(torch.uint8)
 
 
 def encode(options: Options, sentence: str) -> TaskEmbedding:
-    """A sentence as the base encodes it."""
+    """Encode a sentence with the base's encoders."""
     return encode_text(options.base, sentence).to("cpu", torch.float32)
 
 
 def run_folder(options: Options, cell: Cell, seed: int) -> Path:
-    """Where the training of a run lies."""
+    """Return the folder of a run's training."""
     return options.cache / run_key(cell, seed, base_digest(options.base))
 
 
 def train_cell(options: Options, cell: Cell, seed: int, pictures: list[PanelPictures]) -> Backbone:
-    """Train one cell, or load it."""
+    """Train or load one cell."""
     folder = run_folder(options, cell, seed)
     folder.mkdir(parents=True, exist_ok=True)
     backbone = load_backbone(options.base, Loading("float32", "cpu"))
@@ -212,7 +212,7 @@ def train_cell(options: Options, cell: Cell, seed: int, pictures: list[PanelPict
 
 
 def score_run(options: Options, cell: Cell, seed: int) -> dict[str, Any]:
-    """Everything a run is measured by; it is trained if it is not yet."""
+    """Measure a run; train it first if it is missing."""
     torch.set_num_threads(1)
     pictures = training_pictures(options, cell.data)
     if cell.samples == 1:
@@ -220,7 +220,7 @@ def score_run(options: Options, cell: Cell, seed: int) -> dict[str, Any]:
         layers = (one.input, one.transmission, one.reflection)
         pictures = [PanelPictures(*(to_bytes(shrink(x, cell)[0]) for x in layers))]
     else:
-        # The first 200 are there in every data set; more only for the cell that asks for more.
+        # All data sets have the first 200; only the cell that needs more gets more.
         pool = pictures[: max(USUAL.samples, cell.samples)]
         order = torch.randperm(len(pool), generator=step_generator(seed, cell.steps)).tolist()
         pictures = [pool[i] for i in order[: cell.samples]]
@@ -251,21 +251,21 @@ def score_run(options: Options, cell: Cell, seed: int) -> dict[str, Any]:
 
 
 def score_shown(options: Options) -> dict[str, dict[str, list[float]]]:
-    """By subset: PSNR of each true T, and of R where it is known, as the untouched VAE shows it."""
+    """Compute by subset the PSNR of each true T, and of known R, through the untouched VAE."""
     vae = load_backbone(options.base, Loading("float32", "cpu"))
     subsets = zip(("scenes", "val"), held_out_pictures(options.data, options.cache), strict=True)
     return {name: score_vae(vae, USUAL, pictures) for name, pictures in subsets}
 
 
 def score_own_edits(options: Options, backbone: Backbone) -> dict[str, float]:
-    """PSNR of the base's own edits."""
+    """Compute the PSNR of the base's own edits."""
     natural = load_natural(options.data / "natural", held_out=True)
     return score_edits(backbone, lambda sentence: encode(options, sentence), natural)
 
 
 @cache
 def held_out_pictures(data: Path, folder: Path) -> tuple[list[PanelPictures], list[PanelPictures]]:
-    """Rendered scenes with held-out backgrounds, and the pairs of real_pairs/val; all of them square."""
+    """Return rendered scenes with held-out backgrounds and the pairs of real_pairs/val, all square."""
     (scene_set,) = (s for s in SCENE_SETS if s.name == "flat panes")
     scenes = draw_scene_sets(data, folder.parent / "rendered", [scene_set], None)[scene_set.name]
     val = load_real_panels(data / "real_pairs" / "val")
@@ -273,7 +273,7 @@ def held_out_pictures(data: Path, folder: Path) -> tuple[list[PanelPictures], li
 
 
 def central_square(picture: PanelPictures) -> PanelPictures:
-    """The middle of a photograph: at this scale all pictures of panels are square."""
+    """Crop a photograph's central square: at this scale all pictures of panels are square."""
     height, width = picture.input.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -283,7 +283,7 @@ def central_square(picture: PanelPictures) -> PanelPictures:
 
 @torch.no_grad()
 def draw_sheet(options: Options, count: int = 6) -> Image.Image:
-    """A column a held-out scene, by the usual cell: I, painted T and R, true T and R."""
+    """Draw a column per held-out scene, by the usual cell: I, predicted T and R, true T and R."""
     backbone = train_cell(options, USUAL, 0, [])
     shown = held_out_pictures(options.data, options.cache)[0][:count]
     photos, *truths = (
@@ -299,15 +299,15 @@ def draw_sheet(options: Options, count: int = 6) -> Image.Image:
 
 
 def score_missing(options: Options, document: dict[str, Any]) -> None:
-    """Train and score the runs that the document has not, several at a time, and write each as it ends."""
+    """Train and score the missing runs in parallel, and write each as it ends."""
     wanted: dict[str, tuple[Cell, int]] = {}
-    for seed in range(options.seeds):  # all cells once before any a second time
+    for seed in range(options.seeds):  # every cell once before any gets a second seed
         for cell in (cell for question in options.only for cell in CELLS[question].values()):
             key = run_key(cell, seed, document["base"])
             known = key in document["runs"] and not options.rescore
             if not known and (seed == 0 or cell in CLAIMED):
                 wanted[key] = cell, seed
-    # Once, before several processes would draw the same scenes.
+    # Once, before several processes would render the same scenes.
     for name in {cell.data for cell, _ in wanted.values()} & set(RENDERED):
         rendered_set(options.data, options.cache, name)
     if wanted:
@@ -321,13 +321,13 @@ def score_missing(options: Options, document: dict[str, Any]) -> None:
 
 
 def write(options: Options, document: dict[str, Any]) -> None:
-    """The numbers and the tables."""
+    """Write the figures and the tables."""
     write_text(options.output / "panel.json", json.dumps(document) + "\n", overwrite=True)
     write_page(options.output / "panel.md", render(document), __spec__.name)
 
 
 def measure(options: Options) -> str:
-    """Train and score what is missing; the tables."""
+    """Train and score what is missing; return the tables."""
     load_base(options.base)
     document = known_runs(options.output / "panel.json", base_digest(options.base))
     if "edits" not in document:
@@ -340,7 +340,7 @@ def measure(options: Options) -> str:
     document |= {"seeds": max(options.seeds, document.get("seeds", 1)), "machine": describe_machine()}
     score_missing(options, document)
     write(options, document)
-    # The scores of runs are kept in the repository, what was trained is not.
+    # The scores of runs are kept in the repository, the trained weights are not.
     if (run_folder(options, USUAL, 0) / TRAINED_FILE).is_file():
         with atomic_path(options.output / "panel.jpg", overwrite=True) as temporary:
             draw_sheet(options).save(temporary, "JPEG", quality=90)

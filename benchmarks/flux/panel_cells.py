@@ -1,4 +1,4 @@
-"""The fine-tunes of kontext-small that answer what the panel learns from what, by question."""
+"""Fine-tunes of kontext-small that show what the panel learns from, by question."""
 
 import hashlib
 import json
@@ -36,17 +36,17 @@ LORA_RATE, FULL_RATE = 3e-3, 1e-3
 
 @dataclass(frozen=True)
 class Cell:
-    """One fine-tune.
+    """Settings of a fine-tune.
 
     Attributes:
-        data: a key of `BLENDS` or `RENDERED`.
-        samples: how many photographs it sees.
-        caption: the sentence.
-        full: train the whole transformer in the place of a LoRA.
-        target: paint the panel, or T alone from I.
-        side: of each picture, pixels.
-        steps: of `BATCH` photographs.
-        scene: which of the data's it is, where it sees one alone.
+        data: Key of `BLENDS` or `RENDERED`.
+        samples: Number of training photographs.
+        caption: Sentence given to the model.
+        full: True to train the whole transformer instead of a LoRA.
+        target: Output: the panel, or T alone from I.
+        side: Side of each picture, pixels.
+        steps: Number of steps of `BATCH` photographs.
+        scene: Index of the scene in the data, if there is only one.
     """
 
     data: str = "analytic scenes"
@@ -60,11 +60,11 @@ class Cell:
 
 
 USUAL = Cell()
-# By question, each with what it is called in the table.
+# Cells by question, each under its name in the table.
 CELLS: dict[Question, dict[str, Cell]] = {
     "overfit": {
         "the first scene": Cell(samples=1),
-        # Of the usual 200 the one of which the VAE shows the worse of T and R best.
+        # The one of the usual 200 for which the VAE reproduces the worse of T and R best.
         "the scene that the VAE shows best": Cell(samples=1, scene=129),
     },
     "data": {
@@ -84,7 +84,7 @@ CELLS: dict[Question, dict[str, Cell]] = {
     "side": {f"{side} x {side}": Cell(side=side) for side in (48, 64, 96)},
     "length": {"400 steps": USUAL, "1,200 steps": Cell(steps=1200)},
 }
-# Those that a claim rests on, and that are therefore trained with several seeds.
+# Cells that a claim rests on, which are therefore trained with several seeds.
 CLAIMED = {
     CELLS["data"]["200 of linear-light blend"],
     CELLS["data"]["the same scenes path-traced"],
@@ -100,7 +100,7 @@ TITLES: dict[Question, str] = {
     "side": "Size of the panel's pictures",
     "length": "Length of training",
 }
-# Against which cell the others of a table are compared.
+# Cell that the others of a table are compared with.
 BASELINES: dict[Question, str] = {
     "data": "200 analytic scenes",
     "caption": "the caption",
@@ -113,7 +113,7 @@ BASELINES: dict[Question, str] = {
 
 
 def base_digest(base: Path) -> str:
-    """Of all weights of a small base: a run belongs to the VAE and the text encoders it started from too."""
+    """Hash all weights of a small base, since a run depends on its VAE and text encoders too."""
     digest = hashlib.sha256()
     for path in sorted(base.glob("*/*.safetensors")):
         digest.update(path.read_bytes())
@@ -121,17 +121,17 @@ def base_digest(base: Path) -> str:
 
 
 def run_key(cell: Cell, seed: int, base: str) -> str:
-    """What tells one run from all others: its cell, its seed, the recipe and the base it starts from."""
+    """Return the key of a run: its cell, seed, recipe and base."""
     recipe = [RANK, BATCH, AVERAGE, DEFAULT_GUIDANCE, learning_rate(cell), SCENE_SIZE, SCENE_SEED]
     digest = hashlib.sha256(json.dumps([asdict(cell), seed, base, recipe]).encode()).hexdigest()[:12]
     return f"{cell.target}-{cell.samples}-{cell.side}-{cell.steps}-{digest}"
 
 
 def learning_rate(cell: Cell) -> float:
-    """The peak learning rate of a cell."""
+    """Return the peak learning rate of a cell."""
     return FULL_RATE if cell.full else LORA_RATE
 
 
 def zoom(cell: Cell) -> float:
-    """The largest window of a training picture is the whole scene, whatever the size at which it is seen."""
+    """Return the zoom at which a training picture's largest crop is the whole scene, whatever the size."""
     return SCENE_SIZE / cell.side

@@ -1,4 +1,4 @@
-"""Edits side by side, which kontext-small is taught after the single ones: large editors paint panels too."""
+"""Edits side by side, which kontext-small learns after the single ones, so that it can make panels."""
 
 import torch
 from torch import Generator, Tensor
@@ -6,13 +6,13 @@ from torch import Generator, Tensor
 from benchmarks.flux.edits import EDITS
 from clearpane.separation.panel.separator import join_panels
 
-# What the last or the middle panel shows; the other one shows one of the other edits.
+# Captions of the last or the middle panel; the other one shows one of the other edits.
 _DARKER = "darken"
 OTHERS = tuple(name for name in EDITS if name != _DARKER)
 
 
 def panel_sentence(name: str, darker_last: bool) -> str:
-    """What the model is told: made of the words that the single edits have."""
+    """Return the sentence given to the model, made of the single edits' words."""
     edited, darker = (EDITS[x].sentence.removesuffix(".") for x in (name, _DARKER))
     middle, right = (edited, darker) if darker_last else (darker, edited)
     return (
@@ -22,15 +22,15 @@ def panel_sentence(name: str, darker_last: bool) -> str:
 
 
 def make_panel(name: str, darker_last: bool, clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """The picture to edit, and it beside the edited and the darkened one.
+    """Return the input, and the input beside the edited and the darkened picture.
 
     Args:
-        name: the edit.
-        darker_last: the darkened one is on the right, not in the middle.
-        clean: 3 x H x W, sRGB in [0, 1].
+        name: Name of the edit.
+        darker_last: True to put the darkened picture on the right, False in the middle.
+        clean: [3, H, W], sRGB in [0, 1].
 
     Returns:
-        3 x H x W and 3 x H x 3 W.
+        Pictures [3, H, W] and [3, H, 3 W].
     """
     given, wanted = EDITS[name].make(clean, generator)
     darker = EDITS[_DARKER].make(given, generator)[1]
@@ -39,7 +39,7 @@ def make_panel(name: str, darker_last: bool, clean: Tensor, generator: Generator
 
 
 def draw_panel(clean: Tensor, generator: Generator) -> tuple[Tensor, Tensor, str]:
-    """A random one: the picture to edit, the panel, and what the model is told."""
+    """Draw a random panel edit: input, panel and sentence."""
     name = OTHERS[int(torch.randint(len(OTHERS), (), generator=generator))]
     darker_last = bool(torch.randint(2, (), generator=generator))
     return *make_panel(name, darker_last, clean, generator), panel_sentence(name, darker_last)

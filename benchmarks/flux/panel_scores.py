@@ -1,4 +1,4 @@
-"""What a fine-tune of benchmarks/flux/panel.py is measured by."""
+"""Score a fine-tune of benchmarks/flux/panel.py."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ from clearpane.separation.resolution import shrink as shrink_to
 from clearpane.training.flux.panel_batches import PanelPictures
 
 SAMPLING_STEPS = 8
-# Below the first difference the photograph's own pixels are kept, from the second on the change is taken.
+# Below the first difference the photograph's own pixels are kept, from the second on the change is applied.
 LIMITS = {
     "local gain and offset, everywhere": (-1.0, -0.5),
     "kept below 0.005, changed from 0.015": (0.005, 0.015),
@@ -35,19 +35,20 @@ LIMITS = {
     "kept below 0.04, changed from 0.12": (0.04, 0.12),
 }
 Scores = dict[str, list[float]]
-# Other ways to sample: the number of steps, and over how many seeds of the noise the mean is taken.
+# Other sampling settings: number of steps, and number of noise seeds averaged.
 SAMPLINGS = {f"{steps} steps" if steps > 1 else "1 step": (steps, 1) for steps in (1, 2, 4, 8, 16)}
 SAMPLINGS[f"{SAMPLING_STEPS} steps, the mean over four seeds"] = (SAMPLING_STEPS, 4)
 
 
 def seen_size(cell: Cell, height: int, width: int) -> tuple[int, int]:
-    """The size at which a cell sees a picture: about ``side * side`` pixels in multiples of a token."""
+    """Return the size at which a cell sees a picture: about ``side * side`` pixels in multiples of a
+    token."""
     scale = cell.side / (height * width) ** 0.5
     return tuple(max(8, 8 * round(x * scale / 8)) for x in (height, width))  # type: ignore[return-value]
 
 
 def shrink(picture: Tensor, cell: Cell) -> Tensor:
-    """3 x H x W uint8 as the cell sees it, 1 x 3 x h x w in [0, 1]."""
+    """Shrink [3, H, W] uint8 to the cell's size: [1, 3, h, w] in [0, 1]."""
     size = seen_size(cell, *picture.shape[-2:])
     return F.interpolate(picture[None] / 255, size, mode="bilinear", antialias=True).clamp(0, 1)
 
@@ -56,7 +57,7 @@ def shrink(picture: Tensor, cell: Cell) -> Tensor:
 def separate(
     backbone: Backbone, task: TaskEmbedding, cell: Cell, photos: Tensor, sampling: Sampling, hold: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """T and, from a panel, R. ``hold`` keeps the latents of the panel's first picture as they are."""
+    """Predict T and, from a panel, R. ``hold`` fixes the latents of the panel's first picture."""
     if cell.target == "transmission":
         latents = sample(backbone, backbone.encode(photos), task, sampling)
         return backbone.decode(latents).clamp(0, 1), None
@@ -80,10 +81,10 @@ def score_pictures(
     steps: int = SAMPLING_STEPS,
     seeds: int = 1,
 ) -> Scores:
-    """By picture: PSNR and PSNR-G of T and of doing nothing, PSNR of R where it is known.
+    """Compute by picture PSNR and PSNR-G of T and of doing nothing, and PSNR of R where it is known.
 
     Args:
-        seeds: of the noise; the mean over their pictures is scored.
+        seeds: Number of noise seeds; the mean over their pictures is scored.
     """
     scores: Scores = {key: [] for key in ("t", "t_g", "nothing", "nothing_g", "r")}
     for batch in batches(pictures, cell):
@@ -106,19 +107,20 @@ def score_pictures(
 
 
 def mean_picture(pictures: Sequence[Tensor | None]) -> Tensor | None:
-    """The mean over seeds of a layer, if it is painted."""
+    """Average a layer over seeds, if it is predicted."""
     known = [x for x in pictures if x is not None]
     return torch.stack(known).mean(0) if known else None
 
 
 def score_ceiling(backbone: Backbone, cell: Cell, picture: PanelPictures) -> Scores:
-    """PSNR of T and R as the VAE shows the true panel: no painted one that it shows is told to be better."""
+    """Compute the PSNR of the true panel's T and R through the VAE, which bounds the distinguishable
+    quality."""
     return score_pair(shown_by_vae(backbone, cell, picture)[1:], true_layers(cell, picture)[1:])
 
 
 @torch.no_grad()
 def score_vae(backbone: Backbone, cell: Cell, pictures: list[PanelPictures]) -> Scores:
-    """PSNR of each true T and R, where R is known, through the VAE, which shows no painted one better."""
+    """Compute the PSNR of each true T, and of known R, through the VAE: a bound on predicted ones."""
     scores: Scores = {"t": [], "r": []}
     for picture in pictures:
         for key, layer in (("t", picture.transmission), ("r", picture.reflection)):
@@ -130,36 +132,37 @@ def score_vae(backbone: Backbone, cell: Cell, pictures: list[PanelPictures]) -> 
 
 
 def score_as_shown(backbone: Backbone, task: TaskEmbedding, cell: Cell, picture: PanelPictures) -> Scores:
-    """PSNR of painted T and R against the true ones as the VAE shows them: the error of the transformer."""
+    """Compute the PSNR of predicted T and R against the true ones through the VAE: the transformer's
+    error."""
     photo, *_ = true_layers(cell, picture)
     painted = separate(backbone, task, cell, photo, Sampling(SAMPLING_STEPS), hold=False)
     return score_pair(painted, shown_by_vae(backbone, cell, picture)[1:])
 
 
 def true_layers(cell: Cell, picture: PanelPictures) -> list[Tensor]:
-    """I, T and R at the size the cell sees."""
+    """Return I, T and R at the cell's size."""
     return [shrink(x, cell) for x in (picture.input, picture.transmission, picture.reflection)]
 
 
 @torch.no_grad()
 def shown_by_vae(backbone: Backbone, cell: Cell, picture: PanelPictures) -> tuple[Tensor, Tensor, Tensor]:
-    """The true panel's I, T and R, encoded and decoded."""
+    """Encode and decode the true panel; return its I, T and R."""
     panel = join_panels(*true_layers(cell, picture))
     return cut_panels(backbone.decode(backbone.encode(panel)).clamp(0, 1))
 
 
 def score_pair(made: Sequence[Tensor], wanted: Sequence[Tensor]) -> Scores:
-    """PSNR of T and of R."""
+    """Compute the PSNR of T and of R."""
     return {n: [psnr(array(x[0]), array(y[0]))] for n, x, y in zip(("t", "r"), made, wanted, strict=True)}
 
 
 def array(picture: Tensor) -> np.ndarray:
-    """3 x H x W in [0, 1] -> H x W x 3 of 8 bits, as it would be saved."""
+    """Convert [3, H, W] in [0, 1] to [H, W, 3] rounded to 8 bits, as it would be saved."""
     return to_8bit(picture.permute(1, 2, 0).numpy())
 
 
 def batches(pictures: list[PanelPictures], cell: Cell) -> list[list[PanelPictures]]:
-    """The pictures in their order, those that are seen at one size together, at most twenty."""
+    """Split the pictures, in order, into batches of one size and at most twenty."""
     groups: list[list[PanelPictures]] = []
     sizes = [seen_size(cell, *picture.input.shape[-2:]) for picture in pictures]
     for index, picture in enumerate(pictures):
@@ -171,20 +174,20 @@ def batches(pictures: list[PanelPictures], cell: Cell) -> list[list[PanelPicture
 
 
 def new_separator(backbone: Backbone, task: TaskEmbedding, cell: Cell) -> PanelSeparator:
-    """What `clearpane remove` would separate with."""
+    """Make the separator that `clearpane remove` would use."""
     settings = PanelSettings("", "", cell.side, RANK, DEFAULT_GUIDANCE, cell.caption)
     return PanelSeparator(backbone, task, settings, Sampling(SAMPLING_STEPS))
 
 
 def photograph(layer: Tensor) -> np.ndarray:
-    """3 x H x W uint8 -> H x W x 3 in [0, 1]."""
+    """Convert [3, H, W] uint8 to [H, W, 3] in [0, 1]."""
     return (layer.permute(1, 2, 0).numpy() / 255).astype(np.float32)
 
 
 def score_full_size(
     backbone: Backbone, task: TaskEmbedding, cell: Cell, pictures: list[PanelPictures]
 ) -> Scores:
-    """As `score_pictures`, of T at the pictures' own size, as `clearpane remove` makes it."""
+    """Score T as `score_pictures` does, at the pictures' own size, as `clearpane remove` makes it."""
     separator = new_separator(backbone, task, cell)
     scores: Scores = {key: [] for key in ("t", "t_g", "nothing", "nothing_g")}
     for picture in pictures:
@@ -198,11 +201,11 @@ def score_full_size(
 def score_kept(
     backbone: Backbone, task: TaskEmbedding, cell: Cell, pictures: list[PanelPictures]
 ) -> dict[str, Scores]:
-    """What becomes of the half of a photograph that has no glass before it, by how T is taken over.
+    """Score what happens to the half of a photograph without glass, by the limits for keeping pixels.
 
-    The left half is the photograph, the right half its T: there nothing is to be taken away. By picture, of 8
-    bits: PSNR of the result's right half to the photograph's, the percentage of its pixels that are the
-    photograph's own, and the gain in PSNR of the left half.
+    The left half is the photograph, the right half its T, where nothing is to be removed. Returned by
+        picture, at 8 bits: PSNR of the result's right half to the photograph's, the percentage of its pixels
+        that equal the photograph's, and the gain in PSNR of the left half.
     """
     separator = new_separator(backbone, task, cell)
     rows: dict[str, Scores] = {}
@@ -216,7 +219,7 @@ def score_kept(
         results = {"T as the VAE shows it, enlarged": painted}
         for name, limits in LIMITS.items():
             results[name] = keep_untouched(given, seen, transmission, limits)
-        # Not the seam's windows, which see both halves.
+        # Without the windows at the seam, which contain both halves.
         far, near = np.s_[:, half + width // 8 :], np.s_[:, : half - width // 8]
         before, wanted = to_8bit(given), to_8bit(truth)
         for name, result in results.items():

@@ -1,4 +1,4 @@
-"""The tables of benchmarks/flux/panel.py as Markdown."""
+"""Write the tables of benchmarks/flux/panel.py as Markdown."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,38 +28,38 @@ SEEN = {"scenes": "scenes", "val": "val"}
 FULL_SIZE = {"scenes, full size": "scenes at 192 px", "val, full size": "val at its own size"}
 NOTES: dict[Question, str] = {
     "overfit": (
-        "The scene is shown whole, mirrored half the time. The second was chosen of the 200 by what the VAE "
-        "alone shows of it, before it was trained on.\n\n"
+        "The scene is used whole, mirrored half the time. The second was chosen of the 200 by the VAE's "
+        "reproduction alone, before any training on it.\n\n"
     ),
     "data": (
         "The held-out scenes come from the renderer and the sampler of the analytic ones, so that row has an "
         "advantage there. The blends differ in what they call T and R: CEILNet's T is B, RDNet's is "
         "brighter, R of some is not the light that was added. All are 200 fixed pictures.\n\n"
     ),
-    "caption": "The base was never told either; to it both are constants.\n\n",
-    "samples": "Drawn by the run's seed, of 200 scenes, the 300 of 300.\n\n",
+    "caption": "The base was trained on neither; both are constants to it.\n\n",
+    "samples": "Chosen by the run's seed from 200 scenes, the 300 from 300.\n\n",
     "target": (
-        "T alone is told the same sentence. A step of it has 192 tokens where the panel's has 448, so as "
-        "many tokens are 7 / 3 of the steps, and of the photographs.\n\n"
+        "T alone uses the same sentence. Its steps have 192 tokens, the panel's 448, so equal "
+        "tokens are 7 / 3 of the steps, and of the photographs.\n\n"
     ),
     "side": "At the pictures' own size, as `clearpane remove` makes them.\n\n",
-    "length": "Three times the usual one.\n\n",
+    "length": "Three times the usual length.\n\n",
 }
 
 
 def gain(run: Run, subset: str, key: str = "") -> np.ndarray:
-    """Of each picture over doing nothing."""
+    """Compute the gain of each picture over doing nothing."""
     return np.subtract(run[subset][f"t{key}"], run[subset][f"nothing{key}"])
 
 
 def render_overfit(cells: dict[str, Runs]) -> str:
-    """The table of the scenes learnt by heart."""
+    """Write the table of the overfitted scenes."""
     rows = []
     for name, subset, keys in (
         ("do nothing", "own scene", ("nothing", "")),
-        ("painted", "own scene", ("t", "r")),
+        ("predicted", "own scene", ("t", "r")),
         ("the true panel through the VAE", "ceiling", ("t", "r")),
-        ("painted, against that one", "as shown", ("t", "r")),
+        ("predicted, against that one", "as shown", ("t", "r")),
     ):
         row = [name]
         for runs in cells.values():
@@ -70,7 +70,7 @@ def render_overfit(cells: dict[str, Runs]) -> str:
 
 
 def render_cells(cells: dict[str, Runs], subsets: dict[str, str]) -> str:
-    """The gains of one question's cells."""
+    """Write the gains of one question's cells."""
     head = ["", "runs", "minutes", "R on scenes"]
     for title in subsets.values():
         head += [f"{title}: T", "gain", "gain in PSNR-G"]
@@ -88,7 +88,7 @@ def render_cells(cells: dict[str, Runs], subsets: dict[str, str]) -> str:
 
 
 def render_differences(cells: dict[str, Runs], baseline: str, subsets: dict[str, str]) -> str:
-    """Each cell against one of them, over the same pictures and seeds."""
+    """Write each cell against one of them, over the same pictures and seeds."""
     rows = []
     for name, runs in cells.items():
         seeds = sorted(set(runs) & set(cells[baseline]))
@@ -107,7 +107,7 @@ def render_differences(cells: dict[str, Runs], baseline: str, subsets: dict[str,
 
 
 def render_edits(cells: dict[str, Runs], document: Mapping[str, Any]) -> str:
-    """What is left of the base's own edits."""
+    """Write the remaining quality of the base's own edits."""
     names = list(document["edits"]["base"])
     rows = [
         [name, *(f"{document['edits'][key][edit]:.2f}" for edit in names)]
@@ -119,7 +119,7 @@ def render_edits(cells: dict[str, Runs], document: Mapping[str, Any]) -> str:
 
 
 def render_kept(runs: Runs) -> str:
-    """The table of what stays the photograph's own."""
+    """Write the table of unchanged pixels."""
     rows = []
     for name in next(iter(runs.values()))["kept"]:
         mean = lambda run, key, n=name: float(np.mean(run["kept"][n][key]))  # noqa: E731
@@ -130,7 +130,7 @@ def render_kept(runs: Runs) -> str:
 
 
 def render_samplings(runs: Runs) -> str:
-    """T and R of the usual cell on the scenes, by how the noise was followed."""
+    """Write T and R of the usual cell on the scenes, by the sampling settings."""
     rows = []
     for name in next(iter(runs.values()))["sampling"]:
         scored = {seed: run["sampling"][name] for seed, run in runs.items()}
@@ -141,13 +141,13 @@ def render_samplings(runs: Runs) -> str:
 
 
 def finished(document: Mapping[str, Any], cell: Cell) -> Runs:
-    """The scores of a cell's runs that are there, by seed."""
+    """Return the scores of a cell's finished runs, by seed."""
     keys = {seed: run_key(cell, seed, document["base"]) for seed in range(document["seeds"])}
     return {seed: document["runs"][key] for seed, key in keys.items() if key in document["runs"]}
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """All tables as Markdown."""
+    """Write all tables as Markdown."""
     usual = finished(document, USUAL)
     layers = (
         ("the true T of scenes", "scenes", "t"),
@@ -163,22 +163,22 @@ def render(document: Mapping[str, Any]) -> str:
         "SIRR-LMM's panel on [kontext-small](kontext_small.md). Unless a row says otherwise: "
         f"{USUAL.steps} steps of {BATCH} photographs, a LoRA of rank {RANK} (learning rate {LORA_RATE:g}; "
         f"the whole transformer {FULL_RATE:g}) on {USUAL.samples} analytic scenes, pictures of "
-        f"{USUAL.side} x {USUAL.side}, square as all are here: the small transformer needs much longer for "
-        "panels of several shapes. PSNR in dB of T at the size the panel sees, 8 bits, on rendered flat "
+        f"{USUAL.side} x {USUAL.side}, all square: the small transformer needs much longer for "
+        "panels of several shapes. PSNR in dB of T at the panel's size, 8 bits, on rendered flat "
         "panes with held-out backgrounds (against the physical T, which the glass dims) and on the "
-        "central squares of `real_pairs/val` (against the scene without the glass: PSNR-G, which leaves "
-        f"brightness out, is the fairer figure there); the VAE itself shows {shown}. "
+        "central squares of `real_pairs/val` (against the scene without the glass: PSNR-G, which ignores "
+        f"brightness, is the fairer figure there); the VAE itself reproduces {shown}. "
         f"{SAMPLING_STEPS} steps of sampling, one seed of the"
         f" noise. n: {', '.join(counted)}. Gains are over doing nothing, with paired 95 % bootstrap "
         "intervals over the pictures; ± "
         "is the standard deviation over runs, where there are several: an interval over pictures does not"
-        " hold what another seed would change. Minutes are a processor's, of one thread; none where a run "
-        "was interrupted. Runs are computed in bfloat16 where the processor has it."
+        " include the effect of another seed. Minutes are of one CPU thread; none where a run "
+        "was interrupted. Runs are computed in bfloat16 where the processor supports it."
     ]
     if usual:
         parts.append(
-            "![Scenes, painted T and R, true T and R](panel.jpg)\n\nFrom above: held-out scenes, T and R as "
-            "the usual cell's first run paints them, true T and R."
+            "![Scenes, predicted T and R, true T and R](panel.jpg)\n\nFrom top: held-out scenes, T and R "
+            "predicted by the usual cell's first run, true T and R."
         )
     for question, title in TITLES.items():
         cells = {name: runs for name, cell in CELLS[question].items() if (runs := finished(document, cell))}
@@ -198,14 +198,14 @@ def render(document: Mapping[str, Any]) -> str:
         over = [np.subtract(run["scenes, I held"]["t"], run["scenes"]["t"]) for run in usual.values()]
         parts.append(
             "### Holding the photograph\n\nThe panels of the usual cell are sampled from the reference [I : "
-            "white : white] alone. With the latents of their first picture held at I's besides, T on the "
+            "white : white] alone. If the latents of their first picture are also held at I's, T on the "
             f"scenes changes by {over_pictures(over)} dB."
         )
         parts.append("### Steps of sampling\n\nThe usual cell on the scenes.\n\n" + render_samplings(usual))
         parts.append(
-            "### What stays the photograph's own\n\n"
-            "The held-out scenes at 192 x 192, their right half without the reflection: there is nothing to "
-            "be taken away, and the VAE's softness is not to come in (100 dB: the same to the last bit). The "
-            "limits were chosen before, not by this table.\n\n" + render_kept(usual)
+            "### Unchanged pixels\n\n"
+            "The held-out scenes at 192 x 192, their right half without the reflection: nothing is to be "
+            "removed there, and the VAE's softness should not appear (100 dB: identical to the last bit). "
+            "The limits were chosen beforehand, not by this table.\n\n" + render_kept(usual)
         )
     return "\n\n".join(parts) + f"\n\n<sub>{Machine(**document['machine'])}.</sub>\n"

@@ -1,8 +1,8 @@
-"""kontext-small's weights as they lie in the repository, which is what the experiments start from.
+"""Load kontext-small's weights from the repository, the starting point of the experiments.
 
 A matrix or a convolution is stored as ``round(w / s)`` in 8 bits with a scale ``s = max |w| / 127`` for each
-of its outputs, all else in 16 bits. Training the base takes hours, and numbers found on another one would not
-compare.
+of its outputs, everything else in 16 bits. Training the base takes hours, and figures of another base would
+not be comparable.
 """
 
 import hashlib
@@ -27,28 +27,28 @@ WEIGHTS = Path(__file__).with_name("kontext_small.safetensors")
 
 
 def _base_folder() -> Path:
-    """Of these very weights: others have another folder."""
+    """Return the folder for exactly these weights; others have another folder."""
     digest = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()[:8] if WEIGHTS.is_file() else "none"
     return ROOT / "build" / "benchmarks" / f"kontext-small-{digest}"
 
 
 BASE = _base_folder()
-"""Where the pipeline lies, as diffusers stores it."""
+"""Folder of the pipeline, as diffusers stores it."""
 
-# The last two so that their words are known to the tokenizers.
+# The last two are included so that the tokenizers know their words.
 SENTENCES = [*(edit.sentence for edit in EDITS.values()), PANEL_CAPTION, REMOVAL_SENTENCE]
 _LEVELS = 127
 _SCALE = "|scale"
 
 
 def weighted_parts(pipeline: FluxKontextPipeline) -> dict[str, nn.Module]:
-    """What has weights."""
+    """Return the parts that have weights."""
     names = ("vae", "transformer", "text_encoder", "text_encoder_2")
     return {name: getattr(pipeline, name) for name in names}
 
 
 def pack(value: Tensor) -> dict[str, Tensor]:
-    """What is stored of a tensor: by the end of its name."""
+    """Return what is stored of a tensor, by the suffix of its name."""
     if value.ndim < 2:
         return {"": value.half()}
     scale = value.flatten(1).abs().amax(dim=1).clamp(min=1e-8).float() / _LEVELS
@@ -57,14 +57,14 @@ def pack(value: Tensor) -> dict[str, Tensor]:
 
 
 def unpack(stored: dict[str, Tensor], name: str) -> Tensor:
-    """The inverse of `pack` but for the rounding."""
+    """Undo `pack`, up to rounding."""
     value = stored[name].float()
     scale = stored.get(name + _SCALE)
     return value if scale is None else value * scale.view(-1, *[1] * (value.ndim - 1))
 
 
 def save_weights(pipeline: FluxKontextPipeline, path: Path = WEIGHTS) -> None:
-    """Write what `load_base` reads."""
+    """Write the file that `load_base` reads."""
     tensors = {}
     for part, module in weighted_parts(pipeline).items():
         for name, value in module.state_dict().items():
@@ -76,10 +76,10 @@ def save_weights(pipeline: FluxKontextPipeline, path: Path = WEIGHTS) -> None:
 
 
 def load_pipeline(path: Path = WEIGHTS) -> FluxKontextPipeline:
-    """The pipeline of these weights.
+    """Load the pipeline with these weights.
 
     Raises:
-        ClearpaneError: the file is missing, damaged or of another network.
+        ClearpaneError: The file is missing or damaged, or belongs to another network.
     """
     if not path.is_file():
         raise ClearpaneError(f"{path}: missing; make it with benchmarks/flux/kontext_small.py")
@@ -97,10 +97,10 @@ def load_pipeline(path: Path = WEIGHTS) -> FluxKontextPipeline:
 
 
 def load_base(folder: Path = BASE) -> Path:
-    """The directory of the pipeline, made from the repository's weights if it is not there.
+    """Return the directory of the pipeline, made from the repository's weights if it does not exist.
 
     Raises:
-        ClearpaneError: see `load_pipeline`.
+        ClearpaneError: See `load_pipeline`.
     """
     if not (folder / "model_index.json").is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)

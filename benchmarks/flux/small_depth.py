@@ -1,11 +1,11 @@
-"""Train the small depth estimator of the GenSIRR experiments on rendered rooms, and measure it.
+"""Train and measure the small depth estimator of the GenSIRR experiments, on rendered rooms.
 
     python -m benchmarks.flux.small_depth DATA
 
-No estimator that people use could be had for these experiments; this one has 0.9 million parameters, is of
-the class GLPN of the transformers library, and learns from rooms whose true depth is known (depth_rooms.py).
-Writes build/benchmarks/small-depth, a directory that transformers opens, and
-docs/figures/small_depth.{md,json,jpg}. Needs the extras [train], [synthesis] and [flux].
+No published estimator was available for these experiments; this one has 0.9 million parameters, is of the
+class GLPN of the transformers library, and is trained on rooms of known depth (depth_rooms.py). Writes
+build/benchmarks/small-depth, a directory that transformers opens, and docs/figures/small_depth.{md,json,jpg}.
+Needs the extras [train], [synthesis] and [flux].
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class Options:
     steps: int = 2500
     """Optimiser steps."""
     batch: int = 16
-    """Rooms a step."""
+    """Rooms per step."""
     threads: int = 2
     """CPU threads."""
     output: Path = ROOT / "build" / "benchmarks" / "small-depth"
@@ -63,28 +63,28 @@ class Options:
 
 
 def new_estimator() -> GLPNForDepthEstimation:
-    """An untrained one for pictures of 64 x 64 pixels, 0.87 M parameters."""
+    """Make an untrained estimator for pictures of 64 x 64 pixels, 0.87 M parameters."""
     config = GLPNConfig(
         hidden_sizes=[24, 48, 96, 160],
         num_attention_heads=[1, 2, 4, 5],
         depths=[1, 1, 1, 1],
         decoder_hidden_size=32,
-        drop_path_rate=0.0,  # its randomness is not the step's: a run that goes on would be another
+        drop_path_rate=0.0,  # its randomness is not seeded by the step, so a resumed run would differ
         max_depth=int(FARTHEST),
     )
     return GLPNForDepthEstimation(config)
 
 
 def training_recipe(options: Options) -> dict[str, Any]:
-    """What a checkpoint belongs to."""
+    """Return the recipe that a checkpoint belongs to."""
     return {"steps": options.steps, "batch": options.batch, "rooms": _ROOMS}
 
 
 def estimator_digest(folder: Path) -> str:
-    """Of all that an estimator was made by: another processor rounds otherwise, and scores outlive it.
+    """Hash the settings that an estimator was made with; its weights would differ on another processor.
 
     Raises:
-        ClearpaneError: there is none in the folder.
+        ClearpaneError: The folder holds no estimator.
     """
     path = folder / _RECIPE_FILE
     if not path.is_file():
@@ -93,13 +93,13 @@ def estimator_digest(folder: Path) -> str:
 
 
 def depth_loss(predicted: Tensor, depth: Tensor) -> Tensor:
-    """The scale-invariant error of the logarithm, ``E[d^2] - 0.5 E[d]^2`` a picture (Eigen et al. 2014)."""
+    """Compute the scale-invariant log error, ``E[d^2] - 0.5 E[d]^2`` per picture (Eigen et al. 2014)."""
     error = predicted.clamp(min=1e-3).log() - depth.log()
     return (error.square().mean(dim=(1, 2)) - 0.5 * error.mean(dim=(1, 2)).square()).mean()
 
 
 def draw_rooms(rooms: dict[str, Tensor], count: int, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Random rooms, half of them mirrored, some brighter or darker: pictures in [0, 1], depth."""
+    """Draw random rooms, half of them mirrored, some brighter or darker: pictures in [0, 1], depth."""
     chosen = torch.randint(len(rooms["depth"]), (count,), generator=generator)
     pictures, depth = rooms["pictures"][chosen] / 255, rooms["depth"][chosen]
     mirrored = torch.rand(count, generator=generator) < 0.5
@@ -109,7 +109,7 @@ def draw_rooms(rooms: dict[str, Tensor], count: int, generator: Generator) -> tu
 
 
 def train(options: Options, model: GLPNForDepthEstimation, rooms: dict[str, Tensor]) -> None:
-    """Train it, or go on; it is left with its averaged weights."""
+    """Train or resume the model; it is left with its averaged weights."""
     accelerator = Accelerator(cpu=True)
     optimizer = accelerator.prepare(torch.optim.AdamW(model.parameters(), weight_decay=1e-2))
     recipe = training_recipe(options)
@@ -128,12 +128,12 @@ def train(options: Options, model: GLPNForDepthEstimation, rooms: dict[str, Tens
 
 @torch.no_grad()
 def predict(model: GLPNForDepthEstimation, pictures: Tensor) -> Tensor:
-    """N x 3 x 64 x 64 uint8 -> N x 64 x 64, metres."""
+    """Predict depth: [N, 3, 64, 64] uint8 -> [N, 64, 64], metres."""
     return torch.cat([model(part / 255).predicted_depth for part in pictures.split(50)])
 
 
 def score(predicted: Tensor, depth: Tensor) -> dict[str, float]:
-    """The field's figures over all pixels, and how well rooms are told apart by their mean depth."""
+    """Compute the usual figures over all pixels, and the share of pairs ordered correctly by mean depth."""
     ratio = torch.maximum(predicted / depth, depth / predicted)
     means = [x.mean(dim=(1, 2)) for x in (predicted, depth)]
     first, second = np.triu_indices(len(depth), 1)
@@ -147,14 +147,14 @@ def score(predicted: Tensor, depth: Tensor) -> dict[str, float]:
 
 
 def draw_sheet(rooms: dict[str, Tensor], predicted: Tensor, count: int = 8) -> np.ndarray:
-    """Rooms, what is predicted and what is true, one below the other; the nearer, the brighter."""
+    """Draw rooms, predicted and true depth, one below the other; nearer is brighter."""
     shown = [rooms["pictures"][:count] / 255]
     shown += [(1 - x[:count, None] / FARTHEST).expand(-1, 3, -1, -1) for x in (predicted, rooms["depth"])]
     return torch.cat([torch.cat(list(x), dim=2) for x in shown], dim=1).permute(1, 2, 0).numpy()
 
 
 def render(document: dict[str, Any]) -> str:
-    """The table as Markdown."""
+    """Write the table as Markdown."""
     rows = []
     for name, x in document["rows"].items():
         shares = (f"{100 * x[key]:.0f}" for key in ("within", "ordered"))
@@ -163,9 +163,9 @@ def render(document: dict[str, Any]) -> str:
         "## The small depth estimator\n\n"
         f"A GLPN of {document['parameters'] / 1e6:.1f} M parameters, trained for {document['steps']} steps "
         f"of {document['batch']} on {document['rooms']} rendered rooms and yards of 64 x 64 pixels, on "
-        f"{document['held_out']} others with textures and skies of their own. Beyond {FARTHEST:g} m nothing "
-        "is told apart. Two rooms are ordered by their mean depth, as the early branching orders candidates; "
-        "50 % is chance.\n\n"
+        f"{document['held_out']} others with textures and skies of their own. Depths beyond {FARTHEST:g} m "
+        "are not distinguished. Two rooms are ordered by mean depth, as the early branching orders "
+        "candidates; 50 % is random.\n\n"
         + table(["", "relative error", "RMSE, m", "within 25 %, % of pixels", "pairs ordered, %"], rows)
         + "\n![Rooms, predicted and true depth](small_depth.jpg)\n"
         + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
@@ -173,7 +173,7 @@ def render(document: dict[str, Any]) -> str:
 
 
 def measure(options: Options) -> str:
-    """Render what is missing, train, measure."""
+    """Render what is missing, train and measure."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     rooms = load_rooms(options.data, options.cache, _ROOMS, 0, held_out=False)

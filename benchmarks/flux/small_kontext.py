@@ -1,7 +1,7 @@
-"""A small FluxKontextPipeline, made from scratch: every part of the class that FLUX.1 Kontext has it of.
+"""Make a small FluxKontextPipeline from scratch, from the same classes as FLUX.1 Kontext.
 
-What is claimed for the 12 B parameters of FLUX.1 Kontext can be tried on it on two cores. Its directory is
-opened by stock diffusers.
+It allows claims about the 12 B parameters of FLUX.1 Kontext to be tested on two cores. Stock diffusers opens
+its directory.
 """
 
 import re
@@ -29,16 +29,14 @@ CLIP_LENGTH, T5_LENGTH = 77, 64
 
 @dataclass(frozen=True)
 class SmallKontext:
-    """The sizes of a small pipeline; those it starts with are kontext-small's, 9 M parameters.
+    """Sizes of a small pipeline; the defaults are kontext-small's, 9 M parameters.
 
     Attributes:
-        vae_channels: of the VAE, a number a level; each level after the first halves the resolution.
-        latent_channels: of the VAE. FLUX has 16, at an eighth of the resolution.
-        width: of the transformer, divisible by ``heads``.
-        heads: of its attention.
-        double_blocks: blocks with weights of their own for the text and the picture.
-        single_blocks: blocks that both share.
-        text_width: of both text encoders.
+        vae_channels: Channels of the VAE, one number per level; each level after the first halves the
+            resolution. latent_channels: Channels of the VAE's latents. FLUX has 16, at an eighth of the
+            resolution. width: Width of the transformer, divisible by ``heads``. heads: Number of its
+            attention heads. double_blocks: Number of blocks with separate weights for the text and the
+            picture. single_blocks: Number of blocks that both share. text_width: Width of both text encoders.
     """
 
     vae_channels: tuple[int, ...] = (32, 64, 128)
@@ -51,7 +49,7 @@ class SmallKontext:
 
 
 def new_vae(config: SmallKontext) -> AutoencoderKL:
-    """An untrained VAE, with one block a level. Like FLUX's it has no convolutions around its latents."""
+    """Make an untrained VAE, one block per level. Like FLUX's it has no convolutions around its latents."""
     levels = len(config.vae_channels)
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * levels,
@@ -69,7 +67,7 @@ def new_vae(config: SmallKontext) -> AutoencoderKL:
 
 
 def new_transformer(config: SmallKontext) -> FluxTransformer2DModel:
-    """An untrained transformer, Kontext's but for its size. It predicts 0: its last layer is 0."""
+    """Make an untrained transformer, Kontext's but for its size. It predicts 0: its last layer is 0."""
     head = config.width // config.heads
     rows = 2 * (head // 5)  # FLUX.1: 128 = 16 + 56 + 56; both coordinates get about two fifths each, even
     transformer = FluxTransformer2DModel(
@@ -89,7 +87,7 @@ def new_transformer(config: SmallKontext) -> FluxTransformer2DModel:
 
 
 def new_tokenizers(sentences: Sequence[str]) -> tuple[CLIPTokenizer, T5TokenizerFast]:
-    """Tokenizers that know the words of some sentences, and all others by their letters."""
+    """Make tokenizers that know the words of some sentences, and spell out all others."""
     clip = CLIPTokenizer().train_new_from_iterator(
         sentences, 1024, length=len(sentences), show_progress=False
     )
@@ -103,9 +101,9 @@ def new_tokenizers(sentences: Sequence[str]) -> tuple[CLIPTokenizer, T5Tokenizer
 
 
 def new_pipeline(config: SmallKontext, sentences: Sequence[str]) -> FluxKontextPipeline:
-    """An untrained pipeline whose tokenizers know the words of ``sentences``.
+    """Make an untrained pipeline whose tokenizers know the words of ``sentences``.
 
-    PyTorch's random numbers are those of the global generator: call ``torch.manual_seed`` before.
+    Random numbers come from PyTorch's global generator: call ``torch.manual_seed`` first.
     """
     tokenizer, tokenizer_2 = new_tokenizers(sentences)
     clip = CLIPTextConfig(
@@ -131,7 +129,7 @@ def new_pipeline(config: SmallKontext, sentences: Sequence[str]) -> FluxKontextP
         is_encoder_decoder=False,
     )
     return FluxKontextPipeline(
-        # As FLUX.1 Kontext has it: the more tokens, the more steps at high noise.
+        # As in FLUX.1 Kontext: the more tokens, the more steps at high noise.
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         vae=new_vae(config),
         text_encoder=CLIPTextModel(clip),

@@ -1,8 +1,8 @@
-"""A VAE whose latents of a picture do not depend on what stands beside it.
+"""Train a VAE to encode a picture independently of its neighbours in a panel.
 
-Its group norms take their means over the whole picture. So a photograph beside two white pictures, as the
-panel's reference has it, got other latents than the same photograph beside T and R: apart by more than
-latents vary. A large VAE has seen all kinds of pictures; a small one of crops alone has to be taught.
+Its group norms average over the whole picture. So a photograph beside two white pictures, as in the panel's
+reference, gets other latents than the same photograph beside T and R: the difference exceeds the latents' own
+variation. A large VAE has seen all kinds of pictures; a small one trained on crops alone has to be taught.
 """
 
 import torch
@@ -16,21 +16,21 @@ from clearpane.training.compact.losses import gradient_loss
 _OPPONENT = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, -2.0], [1.0, -1.0, 0.0]])
 _OPPONENT /= _OPPONENT.norm(dim=1, keepdim=True)
 _NOISE = 0.05
-# What stands to the right of a picture: nothing but white, layers of light, a darker one, others.
+# Pictures to the right of a picture: white, layers of light, a darker one, others.
 _SHARES = {"white": 0.4, "layers": 0.35, "darker": 0.15}
 
 
 def picture_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Mean absolute error, and that of the gradients, in opponent colours: [B, 3, H, W] in [0, 1] -> [].
+    """Compute the mean absolute error of values and gradients in opponent colours: [B, 3, H, W] -> [].
 
-    In R, G and B the sign of each error is that of the error of brightness, and faint colours are not learnt.
+    In R, G and B each error mostly has the sign of the brightness error, and faint colours are not learnt.
     """
     result, truth = (torch.einsum("ij,bjhw->bihw", _OPPONENT, x) for x in (made, wanted))
     return (result - truth).abs().mean() + gradient_loss(result, truth).mean()
 
 
 def draw_neighbours(crops: Tensor, generator: Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Panels of three pictures, as the editors of the experiments see them.
+    """Draw panels of three pictures, like those of the experiments' editors.
 
     Args:
         crops: 3 n pictures, [3 n, 3, S, S].
@@ -53,7 +53,7 @@ def draw_neighbours(crops: Tensor, generator: Generator) -> tuple[Tensor, Tensor
 
 
 def context_loss(vae: nn.Module, teacher: nn.Module, crops: Tensor, generator: Generator) -> Tensor:
-    """How far latents in a panel, and alone, are from the teacher's of each picture alone, and the pictures.
+    """Compute how far latents in a panel, and alone, are from the teacher's of each picture alone.
 
     ``|E(panel) - z|^2 / var(z) + |E(x) - z_x|^2 / var(z) + loss(D(z + noise), panel) + loss(D(z_x), x)`` with
     z the teacher's latents of the three pictures side by side.
@@ -72,13 +72,13 @@ def context_loss(vae: nn.Module, teacher: nn.Module, crops: Tensor, generator: G
 
 @torch.no_grad()
 def context_errors(vae: nn.Module, photos: Tensor, others: Tensor) -> dict[str, float]:
-    """How far latents of photographs beside others are from those of them alone, over their variance.
+    """Compute how far latents of photographs beside others are from those of them alone, over their variance.
 
     Args:
         photos, others: [n, 3, S, S].
 
     Returns:
-        Beside two white pictures, and beside two of the others.
+        The error beside two white pictures, and beside two others.
     """
     alone = vae.encode(2 * photos - 1).latent_dist.mode()
     width = alone.shape[-1]

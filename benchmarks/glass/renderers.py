@@ -1,18 +1,18 @@
-"""The two renderers of glass scenes against each other: agreement, speed, pictures.
+"""Compare the two renderers of glass scenes: agreement, speed, pictures.
 
     python -m benchmarks.glass.renderers --data DIR [--only agreement speed sheet]
 
-DIR holds natural/ (photographs) and environments/ (Poly Haven's HDR maps). It prints its tables and writes
-them to docs/figures/glass.md, the numbers behind them to glass.json, the pictures to glass.jpg. Path-traced
-layers are kept in build/benchmarks: a run that was stopped goes on there. Needs the extra [synthesis].
+DIR holds natural/ (photographs) and environments/ (Poly Haven's HDR maps). The script prints its tables and
+writes docs/figures/glass.md, glass.json and glass.jpg. Path-traced layers are kept in build/benchmarks, so
+that an interrupted run resumes. Needs the extra [synthesis].
 
-How it is measured. PSNR is that of linear light against the layer's own 99th percentile. The reference is the
-mean of many path-traced parts with different seeds; how they differ gives its noise. Taken apart into two
-halves with independent noise it tells the analytic layer's own error, the mean of the product of its
-differences from each, even where that is below the noise; the tables give the lower end of the 95 % interval.
-Seconds are of one thread, of calls after the first (which compiles Mitsuba's kernels). The variance of a mean
-of path-traced samples is measured for several numbers of parts; it falls as one over their number, and that
-law gives the time to the analytic layer's error.
+Method. PSNR is in linear light, relative to the layer's own 99th percentile. The reference is the mean of
+many path-traced parts with different seeds; their differences give its noise. Split into two halves with
+independent noise, it gives the analytic layer's own error, the mean of the product of its differences from
+each half, even if that is below the noise; the tables give the lower end of the 95 % interval. Seconds are of
+one thread, of calls after the first (which compiles Mitsuba's kernels). The variance of a mean of path-traced
+samples is measured for several numbers of parts; it falls as one over their number, which gives the time to
+reach the analytic layer's error.
 """
 
 import json
@@ -48,7 +48,7 @@ TITLES: dict[SectionName, str] = {
     "sheet": "Pictures",
 }
 
-# Without a sun, which would make all PSNR that of its few pixels.
+# Without a sun, whose few pixels would dominate all PSNR.
 ENVIRONMENT = "potsdamer_platz_1k.hdr"
 EXAMPLES = ROOT / "examples"
 
@@ -66,13 +66,13 @@ class Options:
     cache: Path = ROOT / "build" / "benchmarks"
     """Folder of the path-traced layers."""
     threads: int = 1
-    """Of the path tracer where it is not timed."""
+    """Paths per pixel of the path tracer where it is not timed."""
     quick: bool = False
-    """A trial with few samples and small pictures, to see that all of it runs; give it another output."""
+    """Trial run with few samples and small pictures; give it another --output."""
 
 
 def scenes(behind: str, mirrored: str, behind_tinted: str) -> dict[str, GlassScene]:
-    """A clear pane before a screen and a tinted one in a dome, by the names of their pictures."""
+    """Return a clear pane in front of a screen and a tinted one in a dome, with these pictures."""
     return {
         "clear": GlassScene(
             Background(behind, 3.0),
@@ -88,13 +88,13 @@ def scenes(behind: str, mirrored: str, behind_tinted: str) -> dict[str, GlassSce
 
 
 def measured_scenes(sources: Sources) -> dict[str, GlassScene]:
-    """The scenes that figures are of."""
+    """Return the scenes that are measured."""
     names = sources.names.backgrounds
     return scenes(*(names[int(share * len(names))] for share in (0.02, 0.75, 0.12)))
 
 
 def sheet_scenes() -> dict[str, GlassScene]:
-    """The scenes of the picture sheet, with more shapes."""
+    """Return the scenes of the picture sheet, with more shapes."""
     flat = scenes(*(f"{name}_transmission.jpg" for name in ("vase", "painting", "shop")))
     tinted = flat["tinted"]
     return {
@@ -105,7 +105,7 @@ def sheet_scenes() -> dict[str, GlassScene]:
 
 
 def textures_of(scene: GlassScene, sources: Sources, height: int, width: int) -> SceneTextures:
-    """The scene's textures, rectangles' twice the picture's size as in data sets of 256 pixels."""
+    """Make a scene's textures; rectangles have twice the picture's size, as in data sets of 256 pixels."""
     worlds = sources.environments if scene.world.shape == "dome" else sources.backgrounds
     assert worlds is not None
     return scene_textures(
@@ -118,14 +118,14 @@ def textures_of(scene: GlassScene, sources: Sources, height: int, width: int) ->
 
 
 def analytic_layers(scene: GlassScene, sources: Sources, options: AnalyticOptions) -> dict[str, torch.Tensor]:
-    """By letter, [3, H, W]."""
+    """Render the analytic layers by letter, [3, H, W]."""
     textures = textures_of(scene, sources, options.height, options.width)
     layers = render_analytic([scene], [textures], options)
     return {letter: getattr(layers, name)[0] for letter, name in LETTERS.items()}
 
 
 def measure_agreement(sources: Sources, options: Options) -> dict[str, Any]:
-    """T and R of both scenes, without and with polarisation."""
+    """Compare T and R of both scenes, without and with polarisation."""
     size, samples = (32, 64) if options.quick else (128, 256)
     counts = {"T": 2, "R": 4} if options.quick else {"T": 16, "R": 64}
     rows = []
@@ -137,7 +137,7 @@ def measure_agreement(sources: Sources, options: Options) -> dict[str, Any]:
             converged = replace(shipped, subsamples=8, orders=6)
             renderings = [analytic_layers(scene, sources, kind) for kind in (shipped, converged)]
             for letter in ("T", "R"):
-                # Polarised light takes a rendering for each colour.
+                # Polarised light needs a rendering for each colour.
                 parts = counts[letter] // 2 if polarized else counts[letter]
                 path = PathTracingOptions(size, size, samples, variant)
                 reference = traced(scene, textures, path, letter, parts, options.cache)
@@ -157,10 +157,10 @@ def measure_agreement(sources: Sources, options: Options) -> dict[str, Any]:
 
 
 def agreement_table(section: dict[str, Any]) -> str:
-    """A row for each scene, kind of light and layer."""
+    """Write a row for each scene, kind of light and layer."""
     head = [
         "scene, light, layer",
-        "samples a pixel",
+        "samples per pixel",
         "PSNR",
         "reference's own noise",
         "PSNR without noise",
@@ -186,7 +186,7 @@ def agreement_table(section: dict[str, Any]) -> str:
 
 
 def _seconds(call: Any, repeats: int) -> float:
-    """Of a call, the median, after a first one."""
+    """Return the median time of a call, after a first one."""
     call()
     took = []
     for _ in range(repeats):
@@ -197,7 +197,7 @@ def _seconds(call: Any, repeats: int) -> float:
 
 
 def measure_speed(sources: Sources, options: Options) -> dict[str, Any]:
-    """Both renderers on the same scenes, and the analytic one's five-layer sets a second."""
+    """Time both renderers on the same scenes, and the analytic one's five-layer sets per second."""
     size, samples = (64, 16) if options.quick else (256, 64)
     counts = {"T": 8, "R": 16, "B": 4, "MR": 4} if options.quick else {"T": 32, "R": 64, "B": 8, "MR": 8}
     analytic = AnalyticOptions(size, size, polarized=False)
@@ -211,7 +211,7 @@ def measure_speed(sources: Sources, options: Options) -> dict[str, Any]:
             path = PathTracingOptions(size, size, samples, "llvm_ad_rgb")
             reference = traced(scene, textures, path, letter, counts[letter], options.cache)
             off = reference.compared(layers[letter])["without_noise"]
-            # Parts until the noise is the analytic layer's error.
+            # Number of parts at which the noise equals the analytic layer's error.
             needed = reference.part_variance() * 10 ** (off / 10) / reference.peak**2
             by_layer[letter] = {
                 "analytic": off,
@@ -230,7 +230,7 @@ def measure_speed(sources: Sources, options: Options) -> dict[str, Any]:
 
 
 def _rates(sources: Sources, size: int) -> dict[str, float]:
-    """Five-layer sets a second on one core: pinhole, and two ways of defocus."""
+    """Measure five-layer sets per second on one core: pinhole, and two methods of defocus."""
     chosen = list(measured_scenes(sources).values())
     textures = [textures_of(scene, sources, size, size) for scene in chosen]
     blurred = [replace(s, camera=Camera(lens_radius=0.01, focus_distance=3.0)) for s in chosen]
@@ -246,7 +246,7 @@ def _rates(sources: Sources, size: int) -> dict[str, float]:
 
 
 def speed_table(section: dict[str, Any]) -> str:
-    """Seconds and PSNR by scene, the speed-up, and the rates."""
+    """Write seconds and PSNR by scene, the speed-up, and the rates."""
     head = ["scene, renderer", "seconds", *(f"{letter}, dB" for letter in LAYERS)]
     rows, gains = [], []
     for row in section["rows"]:
@@ -258,7 +258,7 @@ def speed_table(section: dict[str, Any]) -> str:
             cells = [layers[letter]["psnr"].get(samples) for letter in LAYERS]
             rows.append(
                 [
-                    f"{row['scene']}, {samples} paths a pixel",
+                    f"{row['scene']}, {samples} paths per pixel",
                     f"{parts * int(samples) / row['samples']:.1f}",
                     *("" if cell is None else f"{cell:.1f}" for cell in cells),
                 ]
@@ -267,25 +267,25 @@ def speed_table(section: dict[str, Any]) -> str:
         needed = {letter: layers[letter]["needed_samples"] for letter in LAYERS}
         gains.append(
             f"- {row['scene']}: {slow / row['seconds']:,.0f} times as fast at equal PSNR "
-            f"({slow:,.0f} s against {row['seconds']:.3f} s; paths a pixel: "
+            f"({slow:,.0f} s against {row['seconds']:.3f} s; paths per pixel: "
             + ", ".join(f"{letter} {count:,.0f}" for letter, count in needed.items())
             + ")"
         )
-    rates = [f"- {name}: {rate:.1f} sets a second" for name, rate in section["rates"].items()]
+    rates = [f"- {name}: {rate:.1f} sets per second" for name, rate in section["rates"].items()]
     title = f"{section['size']} x {section['size']} pixels, one thread, layers T, R, B and MR together.\n\n"
     return (
         title
         + table(head, rows)
         + "\n"
         + "\n".join(gains)
-        + "\n\nAnalytic, five layers, polarised, 2x2 rays a pixel, three orders, one core:\n\n"
+        + "\n\nAnalytic, five layers, polarised, 2x2 rays per pixel, three orders, one core:\n\n"
         + "\n".join(rates)
         + "\n"
     )
 
 
 def measure_sheet(sources: Sources, options: Options) -> dict[str, Any]:
-    """Draw glass.jpg, of pictures that are the project's own."""
+    """Draw glass.jpg from the project's own pictures."""
     sources = replace(sources, backgrounds=Sources.open(EXAMPLES).backgrounds)
     height, width = (30, 40) if options.quick else (120, 160)
     parts = 2 if options.quick else 4
@@ -301,7 +301,7 @@ def measure_sheet(sources: Sources, options: Options) -> dict[str, Any]:
 
 
 def sheet_text(section: dict[str, Any]) -> str:
-    """The picture, with what it shows."""
+    """Write the picture's caption."""
     names = ", ".join(section["scenes"])
     return (
         f"![Layers by both renderers](glass.jpg)\n\n{names}: the analytic layers, the path-traced ones, and "
@@ -314,7 +314,7 @@ TABLES = {"agreement": agreement_table, "speed": speed_table, "sheet": sheet_tex
 
 
 def render(document: dict[str, Any]) -> str:
-    """The tables as one Markdown page, in the sections' own order."""
+    """Write the tables as one Markdown page, in the fixed order of sections."""
     parts = []
     for name, title in TITLES.items():
         if name in document:

@@ -1,4 +1,4 @@
-"""Sets of rendered glass scenes for the benchmarks, drawn once into their cache."""
+"""Render sets of glass scenes for the benchmarks, once, into their cache."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.tables import write_text
 
-# Plain panes in a plain camera; sets differ from this in what they say.
+# Plain panes in a plain camera; sets state their differences from this.
 _PLAIN = dict.fromkeys(
     (
         "bent_chance",
@@ -28,10 +28,10 @@ _PLAIN = dict.fromkeys(
 
 
 def run_clearpane(*arguments: object) -> None:
-    """Run the command line in a process of its own.
+    """Run the command line in its own process.
 
     Raises:
-        ClearpaneError: it failed; with its last line.
+        ClearpaneError: The command failed; the message holds its last line.
     """
     command = [sys.executable, "-m", "clearpane", *(str(argument) for argument in arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -41,7 +41,7 @@ def run_clearpane(*arguments: object) -> None:
 
 
 def copy_pictures(paths: Iterable[Path], folder: Path) -> Path:
-    """A folder of nothing but these pictures."""
+    """Make a folder with copies of these pictures only."""
     wanted = {path.name: path for path in paths}
     folder.mkdir(parents=True, exist_ok=True)
     for there in folder.iterdir():
@@ -63,14 +63,14 @@ def draw_glass_set(
     renderer: Sequence[str],
     ranges: Mapping[str, float],
 ) -> Path:
-    """``count`` plain scenes of ``size`` pixels with the layers I, T, R and B; an interrupted set goes on.
+    """Render ``count`` plain scenes of ``size`` pixels with the layers I, T, R and B, or resume.
 
     Args:
-        renderer: its name, and its options as `clearpane synthesize` takes them.
-        ranges: in what the scenes differ from plain ones.
+        renderer: Name and options of the renderer, as `clearpane synthesize` takes them.
+        ranges: Differences of the scenes from plain ones.
 
     Raises:
-        ClearpaneError: it cannot be drawn.
+        ClearpaneError: The set cannot be rendered.
     """
     file = folder.with_suffix(".json")
     folder.parent.mkdir(parents=True, exist_ok=True)

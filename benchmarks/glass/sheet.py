@@ -17,11 +17,11 @@ AMPLIFIED = 10
 
 
 def draw_sheet(pictures: Mapping[str, tuple[Mapping[str, Tensor], Mapping[str, Tensor]]], path: Path) -> None:
-    """Three rows a scene (analytic, path-traced, amplified difference), a column a layer, as a JPEG.
+    """Draw three rows per scene (analytic, path-traced, amplified difference), a column per layer, as JPEG.
 
     Args:
-        pictures: by scene, the analytic and the path-traced layers by letter, [3, H, W] linear.
-        path: overwritten.
+        pictures: Analytic and path-traced layers by scene and letter, [3, H, W], linear.
+        path: File to write; overwritten.
     """
     height, width = next(iter(pictures.values()))[0]["I"].shape[-2:]
     block = 3 * (height + GAP)

@@ -16,17 +16,17 @@ from clearpane.synthesis.glass.path_tracing import Letter, PathTracingOptions, p
 from clearpane.synthesis.glass.scene import GlassScene
 from clearpane.synthesis.glass.textures import SceneTextures
 
-_CODE = faces, geometry, mitsuba_scene, path_tracing  # what a path-traced layer is made by
+_CODE = faces, geometry, mitsuba_scene, path_tracing  # modules that a path-traced layer depends on
 
 
 @dataclass(frozen=True, eq=False)
 class Traced:
-    """A layer path-traced several times with different seeds.
+    """Layer path-traced several times with different seeds.
 
     Attributes:
         parts: [N, 3, H, W], linear, N >= 2 and even.
-        samples: paths a pixel in each part.
-        seconds: of a part, the median.
+        samples: Paths per pixel in each part.
+        seconds: Median time of a part.
     """
 
     parts: Tensor
@@ -35,36 +35,37 @@ class Traced:
 
     @property
     def mean(self) -> Tensor:
-        """The reference, [3, H, W]."""
+        """Reference, [3, H, W]."""
         return self.parts.mean(dim=0)
 
     @property
     def peak(self) -> float:
-        """99th percentile of the reference: what PSNR is taken against here."""
+        """99th percentile of the reference, which PSNR is relative to."""
         return torch.quantile(self.mean.flatten(), 0.99).item()
 
     def decibels(self, square_error: float) -> float:
-        """PSNR against the layer's own 99th percentile."""
+        """Return the PSNR relative to the layer's own 99th percentile."""
         return float(10 * np.log10(self.peak**2 / square_error))
 
     def part_variance(self, joined: int = 1) -> float:
-        """Variance, mean over pixels, of the mean of so many parts, from how such means differ."""
+        """Return the variance, mean over pixels, of the mean of ``joined`` parts, from the spread of such
+        means."""
         count = len(self.parts) // joined
         means = self.parts[: count * joined].unflatten(0, (count, joined)).mean(dim=1)
         return means.var(dim=0).mean().item()
 
     def compared(self, layer: Tensor) -> dict[str, float]:
-        """A layer [3, H, W] against this one.
+        """Compare a layer [3, H, W] with this one.
 
         Returns:
-            ``psnr``; ``noise``, the reference's own PSNR; ``without_noise``, the PSNR that is left when the
-            reference's noise is taken out with its two halves, the lower end of its 95 % interval;
-            ``brightness``, mean over the reference's mean; ``brightness_noise``, its standard error.
+            ``psnr``; ``noise``, the reference's own PSNR; ``without_noise``, the PSNR after removing the
+            reference's noise with its two halves, the lower end of its 95 % interval; ``brightness``, the
+            mean over the reference's mean; ``brightness_noise``, its standard error.
         """
         errors = [
             layer.double() - half for half in (self.parts[::2].mean(dim=0), self.parts[1::2].mean(dim=0))
         ]
-        # Channels share their paths: one value a pixel.
+        # Channels share their paths: one value per pixel.
         product = (errors[0] * errors[1]).mean(dim=0).flatten()
         highest = product.mean().clamp(min=0).item() + 2 * product.std().item() / len(product) ** 0.5
         levels = self.parts.mean(dim=(1, 2, 3))
@@ -85,7 +86,7 @@ def traced(
     parts: int,
     cache: Path,
 ) -> Traced:
-    """Trace a layer in so many parts, of ``options.samples`` each, or read those that are in the cache."""
+    """Trace a layer in ``parts`` parts of ``options.samples`` each, or read cached ones."""
     key = _key(scene, textures, options, letter)
     folder = cache / "traced"
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ def traced(
 
 
 def _key(scene: GlassScene, textures: SceneTextures, options: PathTracingOptions, letter: Letter) -> str:
-    """Changes with all that the layer depends on, the renderer's code with it."""
+    """Return a key that changes with everything the layer depends on, including the renderer's code."""
     code: Sequence[bytes] = [Path(str(m.__file__)).read_bytes() for m in _CODE]
     light = textures.background if letter in ("T", "B") else textures.world
     words = [scene.to_json().encode(), repr(options).encode(), letter.encode(), light.numpy().tobytes()]

@@ -1,10 +1,10 @@
-"""What LIRM costs at the paper's size, worked out without weights and checked on small models.
+"""Calculate the cost of LIRM at the paper's size, without weights, checked on small models.
 
     python -m benchmarks.lirm.cost
 
 Counts the floating-point operations of the exact configuration on tensors without data, by rounds of the
-update, and memory by an account that small models are followed for. Writes docs/figures/lirm_cost.{md,json}.
-Needs the extra [train].
+update, and estimates memory by a rule that is checked on small models. Writes
+docs/figures/lirm_cost.{md,json}. Needs the extra [train].
 """
 
 import json
@@ -26,36 +26,36 @@ from clearpane.geometry.cameras import Cameras
 from clearpane.reconstruction.lirm.model import LIRM_SMALL, Lirm, LirmConfig, Views
 
 VIEWS, SIDE, ROUNDS = 8, 512, 3
-# A block's largest moment over tokens x width x bytes, the residual stream included; see the table of checks.
+# Peak memory of a block over tokens x width x bytes, including the residual stream; see the table of checks.
 ACCOUNT = 18
-# What a second must do for the paper's 0.3 s.
+# Seconds per reconstruction that the paper gives.
 _TARGET = 0.3
 SMALL = ((256, 4, 4, 128), (384, 6, 4, 128), (256, 12, 8, 128))
 
 
 @dataclass(frozen=True)
 class Options:
-    """Work out what LIRM costs."""
+    """Calculate the cost of LIRM."""
 
     output: Path = ROOT / "docs" / "figures"
     """Folder of lirm_cost.md and lirm_cost.json."""
 
 
 def blank_views(count: int, side: int) -> Views:
-    """Views of nothing, on the device that is the default."""
+    """Make empty views on the default device."""
     cameras = Cameras(torch.eye(4).expand(1, count, 4, 4), torch.ones(1, count, 4), side, side)
     return Views(torch.zeros(1, count, 3, side, side), torch.zeros(1, count, 1, side, side), cameras)
 
 
 def token_count(config: LirmConfig, views: int, side: int) -> int:
-    """Of a round: of the views, the planes and the panoramas."""
+    """Count the tokens of a round: of the views, the planes and the panoramas."""
     panoramas = config.panoramas * config.panorama_side**2 if config.encoding == "panoramas" else 0
     return views * (side // config.patch) ** 2 + 6 * config.plane_side**2 + panoramas
 
 
 @torch.no_grad()
 def count_operations(config: LirmConfig) -> dict[str, float]:
-    """Of the look at the views, and of the planes and panoramas that are made from it."""
+    """Count the operations of the pass over the views, and of the planes and panoramas made from it."""
     with torch.device("meta"):
         lirm, views = Lirm(config), blank_views(VIEWS, SIDE)
         with FlopCounterMode(display=False) as looking:
@@ -73,7 +73,8 @@ def count_operations(config: LirmConfig) -> dict[str, float]:
 
 @torch.no_grad()
 def measure_peaks() -> list[dict[str, Any]]:
-    """The largest sum of tensors alive at once in each round, as a multiple of the account's unit."""
+    """Measure the largest sum of tensors alive at once in each round, as a multiple of the estimate's
+    unit."""
     rows = []
     for width, blocks, views, side in SMALL:
         config = replace(LIRM_SMALL, patch=8, width=width, blocks=blocks, heads=width // 64, evidence=0)
@@ -91,7 +92,7 @@ def measure_peaks() -> list[dict[str, Any]]:
 
 
 def render(document: dict[str, Any]) -> str:
-    """The tables as Markdown."""
+    """Write the tables as Markdown."""
     full, config = document["operations"], LirmConfig()
     operations = full["looking"] + full["making"]
     unit = full["tokens"] * config.width * 2
@@ -113,24 +114,25 @@ def render(document: dict[str, Any]) -> str:
         for r in document["peaks"]
     ]
     return (
-        "## LIRM at the paper's size, worked out\n\n"
-        f"No GPU was at hand: nothing here is a measurement on one. {full['weights'] / 1e6:.0f} M parameters "
-        f"in bfloat16, {VIEWS} views of {SIDE} x {SIDE} pixels a round, {full['tokens']} tokens.\n\n"
+        "## LIRM at the paper's size, calculated\n\n"
+        f"No GPU was available: nothing here is a measurement on one. {full['weights'] / 1e6:.0f} M "
+        f"parameters in bfloat16, {VIEWS} views of {SIDE} x {SIDE} pixels per round, {full['tokens']} "
+        "tokens.\n\n"
         + table(["rounds", "TFLOP", "peak memory, GB"], rows)
-        + f"\nBetween rounds {remembered / 1e6:.0f} MB are remembered, however many there were. The paper "
-        f"gives {_TARGET} s a reconstruction: for one round that is {operations / _TARGET / 1e12:.0f} TFLOP "
-        f"a second, sustained; {document['attention_share'] * 100:.0f} % of the operations are attention "
-        "of all tokens to all.\n\n"
-        "### The account of memory on small models\n\n"
-        "The largest sum of tensors alive at once, as a multiple of tokens x width x bytes. The account "
-        f"takes {ACCOUNT}.\n\n"
+        + f"\nBetween rounds {remembered / 1e6:.0f} MB are kept, however many rounds there were. The paper "
+        f"gives {_TARGET} s per reconstruction: for one round that is {operations / _TARGET / 1e12:.0f} "
+        f"TFLOP per second, sustained; {document['attention_share'] * 100:.0f} % of the operations are "
+        "attention of all tokens to all.\n\n"
+        "### The memory estimate on small models\n\n"
+        "The largest sum of tensors alive at once, as a multiple of tokens x width x bytes. The estimate "
+        f"uses {ACCOUNT}.\n\n"
         + table(["model", *(f"round {n}" for n in range(1, ROUNDS + 1))], checks)
         + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
     )
 
 
 def main(options: Options) -> int:
-    """Work everything out."""
+    """Calculate everything."""
     config = LirmConfig()
     operations = count_operations(config)
     attention = 4 * operations["tokens"] ** 2 * config.width * config.blocks

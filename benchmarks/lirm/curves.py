@@ -1,4 +1,4 @@
-"""The curves of a run of `clearpane train lirm`, from what it wrote for TensorBoard.
+"""Draw the curves of a run of `clearpane train lirm`, from its TensorBoard files.
 
     python -m benchmarks.lirm.curves RUN
 
@@ -22,7 +22,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.evaluation.tables import write_text
 
 Curve = list[tuple[int, float]]
-# Colours that colour-blind readers tell apart (Okabe and Ito, and a grey), by the parts of the loss.
+# Colours that colour-blind readers can distinguish (Okabe and Ito, and a grey), by the parts of the loss.
 _PARTS = {
     "colour": "#0072b2",
     "mask": "#e69f00",
@@ -34,7 +34,7 @@ _PARTS = {
     "material": "#777777",
 }
 _LEFT, _WIDTH, _HEIGHT, _GAP = 52, 460, 170, 78
-# Steps whose mean is a point of a loss's curve: single steps see one object each.
+# Number of steps averaged for a point of a loss's curve: a single step sees one object.
 _WINDOW = 100
 
 
@@ -49,10 +49,10 @@ class Options:
 
 
 def read_curves(run: Path) -> dict[str, Curve]:
-    """By TensorBoard's tags; of steps done again after an interruption the last counts.
+    """Read the curves by TensorBoard tag; for steps done again after an interruption, the last value.
 
     Raises:
-        ClearpaneError: there are none.
+        ClearpaneError: There are none.
     """
     if not any(run.glob("events.out.tfevents.*")):
         raise ClearpaneError(f"{run}: holds no run; name the folder that clearpane train lirm wrote")
@@ -62,13 +62,14 @@ def read_curves(run: Path) -> dict[str, Curve]:
 
 
 def smoothed(curve: Curve, window: int = _WINDOW) -> Curve:
-    """Means of so many points each, at their last step; what is left over at the end is left out."""
+    """Average groups of ``window`` points, placed at their last step; an incomplete last group is left
+    out."""
     parts = [curve[i : i + window] for i in range(0, len(curve) - window + 1, window)]
     return [(part[-1][0], float(np.mean([value for _, value in part]))) for part in parts]
 
 
 def panel(curves: dict[str, tuple[str, Curve]], title: str, top: float, steps: int) -> list[str]:
-    """Lines by name, each of a colour, over steps; the values' axis holds them all."""
+    """Draw lines by name, each in its colour, over steps; the value axis covers them all."""
     values = [value for _, curve in curves.values() for _, value in curve]
     spacing = 10 ** np.floor(np.log10(max(values) - min(values) or 1.0))
     low = np.floor(min(values) / spacing) * spacing
@@ -103,10 +104,10 @@ def panel(curves: dict[str, tuple[str, Curve]], title: str, top: float, steps: i
 
 
 def draw(curves: dict[str, Curve]) -> str:
-    """Both panels as SVG.
+    """Draw both panels as SVG.
 
     Raises:
-        ClearpaneError: the run is too short, or measured no new views.
+        ClearpaneError: The run is too short, or measured no new views.
     """
     if "validation/psnr" not in curves or len(curves["loss"]) < _WINDOW:
         raise ClearpaneError(f"the run has no new views measured, or not {_WINDOW} steps: nothing to draw")
@@ -135,7 +136,7 @@ def draw(curves: dict[str, Curve]) -> str:
 
 
 def measure(options: Options) -> str:
-    """Draw them."""
+    """Draw the curves."""
     path = options.output / "lirm_training.svg"
     write_text(path, draw(read_curves(options.run)), overwrite=True)
     return f"wrote {path}"

@@ -1,11 +1,11 @@
-"""How colour knows directions: panoramas of features (LIRM's NDE), spherical harmonics, or not at all.
+"""Compare directional encodings of colour: panoramas of features (LIRM's NDE), spherical harmonics, none.
 
     python -m benchmarks.lirm.directional_encodings DATA
 
-The same object is fitted to the same eight views with each, as `clearpane reconstruct` does, bob with its own
-texture and of metal, for as many seconds of one core; compared are new views of the radiance field. Writes
-docs/figures/directional_encodings.md and .json after each run, and goes on from them. Needs the extras [3d]
-and [synthesis].
+The same object is fitted to the same eight views with each encoding, as `clearpane reconstruct` does: bob
+    with its own texture and of metal, for equal seconds of one core. New views of the radiance field are
+    compared. Writes docs/figures/directional_encodings.md and .json after each run, and resumes from them.
+    Needs the extras [3d] and [synthesis].
 """
 
 import json
@@ -44,16 +44,16 @@ ROWS: dict[str, tuple[Encoding, int]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """Compare how colour knows directions."""
+    """Compare directional encodings of colour."""
 
     data: Positional[Path]
     """Folder with environments, materials and objects/bob."""
     seconds: float = 150.0
-    """Of fitting, on one core."""
+    """Seconds of fitting, on one core."""
     seeds: int = 3
-    """Runs of each."""
+    """Runs of each encoding."""
     workers: int = 2
-    """Runs at a time, of one thread each."""
+    """Number of runs in parallel, with one thread each."""
     output: Path = ROOT / "docs" / "figures"
     """Folder of the tables."""
     cache: Path = ROOT / "build" / "benchmarks" / "reconstruction"
@@ -61,20 +61,20 @@ class Options:
 
 
 def score_run(options: Options, material: BobMaterial, row: str, seed: int) -> dict[str, float]:
-    """New views after one fit."""
+    """Score new views after one fit."""
     torch.set_num_threads(1)
     cameras = bob_cameras()
     pictures = bob_pictures(options.data, material, LIGHTS[0], options.cache)
     capture = as_capture(pictures, cameras)
     start = start_from_hull(capture, seed, *ROWS[row])
-    # The processor's time: what else runs beside it does not matter.
+    # CPU time, so that other processes do not matter.
     fitted = refine(capture, start, RefineSettings(options.seconds, seed), clock=time.process_time)
     shown = render_fitted(fitted, cameras[INPUTS:])
     return {**view_scores(shown["colour"], pictures[INPUTS:]), "steps": float(fitted.steps)}
 
 
 def render(document: dict[str, Any]) -> str:
-    """The table as Markdown."""
+    """Write the table as Markdown."""
     rows = []
     for row in ROWS:
         cells = [row]
@@ -89,7 +89,7 @@ def render(document: dict[str, Any]) -> str:
     for material in MATERIALS:
         head += [f"{material}: new views, dB", "object's"]
     return (
-        "## How colour knows directions\n\n"
+        "## Directional encodings of colour\n\n"
         f"bob, fitted to eight views for {document['seconds']:.0f} seconds of one core; twelve new views of "
         "the radiance field, whole pictures on white and the object's pixels alone; ± is the standard "
         f"deviation over {document['seeds']} seeds.\n\n"
@@ -99,11 +99,11 @@ def render(document: dict[str, Any]) -> str:
 
 
 def measure(options: Options) -> str:
-    """Fit with each; the table."""
+    """Fit with each encoding; return the table."""
     facts = [options.seconds, INPUTS, LIGHTS[0], *ROWS]
     document = known_runs(options.output / "directional_encodings.json", str(facts))
     document |= {"seconds": options.seconds, "seeds": options.seeds, "machine": describe_machine()}
-    for material in MATERIALS:  # rendered once, before several processes would
+    for material in MATERIALS:  # rendered once, before several processes would do it
         bob_pictures(options.data, material, LIGHTS[0], options.cache)
     jobs = {
         f"{row}, {material}, seed {seed}": (options, material, row, seed)

@@ -1,10 +1,10 @@
-"""LIRM against what needs no learning: new views, shape and materials from 4, 8 and 16 views.
+"""Compare LIRM with methods without learning: new views, shape and materials from 4, 8 and 16 views.
 
     python -m benchmarks.lirm.feed_forward DATA [--weights lirm-small|FILE]
 
 Held-out procedural objects, and the mesh bob rendered by Mitsuba, both under environments that no weights
 were trained on (held_out_environments.py makes the folder to train with). The views come in rounds of 4, 4
-and 8, through the update module; new views are never shown. Writes docs/figures/lirm.{md,json,jpg}. Needs
+and 8, through the update module; new views are never inputs. Writes docs/figures/lirm.{md,json,jpg}. Needs
 the extras [train] and [synthesis].
 """
 
@@ -70,7 +70,7 @@ from clearpane.training.lirm.objective import stack_views
 from clearpane.training.lirm.validation import FINAL_RENDERING
 
 ROUNDS = (4, 4, 8)
-# What is compared object by object: a row less another.
+# Pairs of rows to compare object by object.
 COMPARED = (
     ("LIRM, 8 views", "LIRM, 4 views"),
     ("LIRM, 16 views", "LIRM, 8 views"),
@@ -86,16 +86,16 @@ Row = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Options:
-    """Measure LIRM on objects that it has not seen."""
+    """Measure LIRM on unseen objects."""
 
     data: Positional[Path]
     """Folder with environments, materials and objects/bob."""
     weights: Path = Path("lirm-small")
-    """The model."""
+    """Weights to measure."""
     objects: int = 24
-    """Held-out procedural objects."""
+    """Number of held-out procedural objects."""
     side: int = 128
-    """Of the pictures, pixels."""
+    """Side of the pictures, pixels."""
     threads: int = 2
     """CPU threads."""
     output: Path = ROOT / "docs" / "figures"
@@ -105,7 +105,7 @@ class Options:
 
 
 def load_objects(options: Options) -> dict[str, tuple[ObjectSample, Tensor]]:
-    """The procedural objects, then bob, by name, each with points of its true surface, [P, 3]."""
+    """Return the procedural objects, then bob, by name, each with points of its true surface, [P, 3]."""
     _, held_out = split_environments(options.data / "environments", options.cache / "environments")
     check_held_out(weights_file(options.weights), held_out)
     sources = ObjectSources(
@@ -129,14 +129,14 @@ def load_objects(options: Options) -> dict[str, tuple[ObjectSample, Tensor]]:
 
 
 def true_surface(solid: SolidObject) -> Tensor:
-    """Points moved to an object's surface from all around it; those that did not arrive are left out."""
+    """Move points from all around an object to its surface; those that do not arrive are left out."""
     points = HALF_SIZE * (2 * torch.rand(4 * _SURFACE_POINTS, 3, generator=Generator().manual_seed(0)) - 1)
     points = to_surface(solid, points)
     return points[solid.signed_distance(points).abs() < 1e-3][:_SURFACE_POINTS]
 
 
 def digest(*values: Tensor) -> str:
-    """Of what a cached rendering was made from."""
+    """Hash the inputs of a cached rendering."""
     whole = hashlib.sha256()
     for value in values:
         whole.update(value.contiguous().numpy().tobytes())
@@ -144,16 +144,16 @@ def digest(*values: Tensor) -> str:
 
 
 def check_held_out(weights: Path, held_out: Path) -> None:
-    """Raise ClearpaneError where weights were trained under an environment that is measured under."""
+    """Raise ClearpaneError if weights were trained under an environment used for measuring."""
     seen = {PurePosixPath(name).name for name in trained_environments(weights)}
     common = sorted(seen & {path.name for path in held_out.iterdir()})
     if common:
-        raise ClearpaneError(f"{weights}: was trained under {common[0]}, under which it is measured")
+        raise ClearpaneError(f"{weights}: was trained under {common[0]}, which is used for measuring")
 
 
 @torch.no_grad()
 def reconstruct(lirm: Lirm, sample: ObjectSample, order: list[int]) -> list[HexaplaneField]:
-    """What is known after each round."""
+    """Return the reconstruction after each round."""
     memory: Memory | None = None
     fields, first = [], 0
     for count in ROUNDS:
@@ -165,8 +165,8 @@ def reconstruct(lirm: Lirm, sample: ObjectSample, order: list[int]) -> list[Hexa
 
 
 def score_object(lirm: Lirm, sample: ObjectSample, surface: Tensor) -> tuple[dict[str, Row], list[Tensor]]:
-    """The figures of all rows for one object; pictures of its first new view: truth, ours, baselines."""
-    # The cameras come in the order of their heights: new ones are taken evenly, whatever is shown.
+    """Compute all rows for one object, and pictures of its first new view: truth, ours, baselines."""
+    # The cameras are ordered by height, so new ones are taken evenly, whatever the inputs are.
     views = len(sample.cameras.camera_to_world)
     targets = list(range(2, views, views // _NEW))[:_NEW]
     order = spread_order(sample.cameras, targets)
@@ -214,7 +214,7 @@ def score_object(lirm: Lirm, sample: ObjectSample, surface: Tensor) -> tuple[dic
 
 @torch.no_grad()
 def measure_cost(lirm: Lirm, sample: ObjectSample) -> dict[str, Any]:
-    """Seconds of a reconstruction of 8 views, and memory after each of ten rounds of 4."""
+    """Measure the time of a reconstruction from 8 views, and memory after each of ten rounds of 4."""
     order = spread_order(sample.cameras, [])
     views = stack_views([sample], [torch.tensor(order[:8])], False, torch.device("cpu"))
     lirm.fields(lirm.observe(views))
@@ -237,7 +237,7 @@ def measure_cost(lirm: Lirm, sample: ObjectSample) -> dict[str, Any]:
 
 
 def paired_gains(scores: Sequence[dict[str, Row]]) -> list[dict[str, Any]]:
-    """PSNR gained object by object, dB: the mean, its interval, the least, and how many objects lose."""
+    """Compute the gain in PSNR object by object, dB: mean, interval, least, number of objects that lose."""
     gains = []
     for row, other in COMPARED:
         values = np.array([result[row]["psnr"] for result in scores]) - [r[other]["psnr"] for r in scores]
@@ -254,13 +254,13 @@ def paired_gains(scores: Sequence[dict[str, Row]]) -> list[dict[str, Any]]:
 
 
 def draw_sheet(pictures: dict[str, list[Tensor]]) -> Image.Image:
-    """A row an object: truth, LIRM from 8 views with its albedo and normals, hull, nearest view."""
+    """Draw a row per object: truth, LIRM from 8 views with its albedo and normals, hull, nearest view."""
     rows = [torch.cat([p.clamp(0, 1) for p in row], dim=2) for row in pictures.values()]
     return Image.fromarray(to_8bit(torch.cat(rows, dim=1).permute(1, 2, 0).numpy()))
 
 
 def render(document: dict[str, Any]) -> str:
-    """The tables as Markdown."""
+    """Write the tables as Markdown."""
 
     def rows(results: dict[str, Any]) -> list[list[str]]:
         def cell(value: dict[str, float] | float | None, decimals: int) -> str:
@@ -313,7 +313,7 @@ def render(document: dict[str, Any]) -> str:
 
 
 def measure(options: Options) -> str:
-    """Score all objects; the tables."""
+    """Score all objects; return the tables."""
     torch.set_num_threads(options.threads)
     lirm = load_lirm(weights_file(options.weights))
     samples = load_objects(options)

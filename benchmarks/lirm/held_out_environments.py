@@ -1,4 +1,4 @@
-"""Environments that LIRM's weights are trained on, and those that its benchmarks keep for themselves.
+"""Split the environments into those that LIRM trains on and those that its benchmarks use.
 
     python -m benchmarks.lirm.held_out_environments DATA
 
@@ -30,14 +30,14 @@ class Options:
 
 
 def split_environments(folder: Path, cache: Path) -> tuple[Path, Path]:
-    """Two folders of links: the maps to train with, and the last two by name, to measure with."""
+    """Make two folders of links: the maps to train with, and the last two by name, to measure with."""
     maps = sorted(p for p in folder.iterdir() if p.suffix.lower() in ENVIRONMENT_SUFFIXES)
     parts = {"train": maps[:-_HELD_OUT], "held-out": maps[-_HELD_OUT:]}
     for name, paths in parts.items():
         (cache / name).mkdir(parents=True, exist_ok=True)
         wanted = {path.name: path.resolve() for path in paths}
         for link in (cache / name).iterdir():
-            # Of another folder, or of the other part by now; the rest may be in use.
+            # A link to another folder, or one that has moved to the other part; the rest may be in use.
             if wanted.get(link.name) != link.readlink():
                 link.unlink()
         for file, target in wanted.items():

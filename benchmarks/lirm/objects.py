@@ -1,9 +1,9 @@
-"""Random objects: how fast they are rendered, and how far their light is from the integral and from Mitsuba.
+"""Measure random objects: rendering speed, and the error of their light against the integral and Mitsuba.
 
     python -m benchmarks.lirm.objects DATA
 
-Writes docs/figures/objects.{md,json,jpg}. Needs the extras [train] and [synthesis], for the comparison of
-meshes scikit-image too.
+Writes docs/figures/objects.{md,json,jpg}. Needs the extras [train] and [synthesis], and scikit-image for the
+comparison of meshes.
 """
 
 import json
@@ -50,7 +50,7 @@ from clearpane.synthesis.objects.samples import (
 from clearpane.synthesis.objects.solids import SolidObject, draw_object
 
 ROUGHNESS = (0.15, 0.3, 0.5, 0.8)
-# Lights and microfacets: as objects are rendered, and as the stated 1 % needs.
+# Numbers of lights and microfacets: those used for rendering, and those needed for the stated 1 %.
 QUALITIES = {"training": (64, 8), "stated": (1024, 256)}
 STREAM = ObjectStream()
 _POINTS, _MAPS = 40, 4
@@ -68,7 +68,7 @@ class Options:
 
 
 def measure_speed(sources: ObjectSources, device: str) -> dict[str, float]:
-    """Objects as training asks for them, a second: on one thread, or on a GPU."""
+    """Measure objects per second as training needs them: on one thread, or on a GPU."""
     seconds = []
     for index in range(_TIMED):
         started = time.perf_counter()
@@ -78,7 +78,7 @@ def measure_speed(sources: ObjectSources, device: str) -> dict[str, float]:
 
 
 def shading_errors(environments: Pictures) -> dict[str, dict[str, float]]:
-    """Mean error over mean light of the shading without shadows, against the sum over all texels."""
+    """Measure the mean error over mean light of shading without shadows, against the sum over all texels."""
     errors: dict[str, dict[str, float]] = {name: {} for name in QUALITIES}
     generator = np.random.default_rng(0)
     normal = generator.normal(size=(_POINTS, 3))
@@ -101,7 +101,7 @@ def shading_errors(environments: Pictures) -> dict[str, dict[str, float]]:
 
 
 def integral(points: SurfacePoints, environment: np.ndarray) -> np.ndarray:
-    """The plain sum over all texels of a map."""
+    """Sum over all texels of a map."""
     height, width = environment.shape[:2]
     light = texel_directions(height, width).reshape(-1, 3)
     energy = (environment * solid_angles(height, width)[:, None, None]).reshape(-1, 3)
@@ -115,7 +115,7 @@ def integral(points: SurfacePoints, environment: np.ndarray) -> np.ndarray:
 
 
 def compare_with_mitsuba(sources: ObjectSources, seed: int) -> dict[str, Any]:
-    """One object as a mesh with a colour at each vertex, in Mitsuba: what both show from one camera."""
+    """Compare one object with its mesh with vertex colours in Mitsuba, from one camera."""
     use_variant("auto")
     generator = Generator().manual_seed(seed)
     solid = draw_object(seed, sources.materials)
@@ -137,7 +137,7 @@ def compare_with_mitsuba(sources: ObjectSources, seed: int) -> dict[str, Any]:
     pixels = torch.from_numpy(np.array(mi.render(scene, sensor=camera, integrator=integrator, spp=_SAMPLES)))
     pixels = pixels.permute(2, 0, 1)
     mask = pixels[3:4].clamp(0, 1)
-    # The film's light is weighed by alpha.
+    # The film's light is multiplied by alpha.
     theirs = linear_to_srgb((pixels[:3] / mask.clamp(min=1e-4)).clamp(0, 1)) * mask + 1 - mask
     inside = (mask > 0.999) & (ours.mask[0] > 0.999)
     error = (ours.colour[0] - theirs).square()
@@ -150,7 +150,7 @@ def compare_with_mitsuba(sources: ObjectSources, seed: int) -> dict[str, Any]:
 
 
 def vertex_mesh(solid: SolidObject) -> Any:
-    """An object as Mitsuba's mesh: `principled`, whose parameters are those of its vertices."""
+    """Make an object's Mitsuba mesh: `principled`, with parameters at the vertices."""
     axis = torch.linspace(-HALF_SIZE, HALF_SIZE, _GRID)
     parts = [solid.signed_distance(p) for p in torch.cartesian_prod(axis, axis, axis).split(1 << 18)]
     distance = torch.cat(parts).reshape(_GRID, _GRID, _GRID)
@@ -183,7 +183,7 @@ def vertex_mesh(solid: SolidObject) -> Any:
 
 
 def render(document: dict[str, Any]) -> str:
-    """The tables as Markdown."""
+    """Write the tables as Markdown."""
     speed = [[name, f"{value['objects a second']:.2f}"] for name, value in document["speed"].items()]
     errors = [
         [
@@ -198,16 +198,16 @@ def render(document: dict[str, Any]) -> str:
     ]
     return (
         "## Random objects\n\n"
-        f"### Speed\n\nObjects as training asks for them: {STREAM.views} views of {STREAM.side} x "
-        f"{STREAM.side} pixels, 2 x 2 rays a pixel, distances at {STREAM.points} points; no GPU was at hand "
-        "unless a row says so.\n\n"
+        f"### Speed\n\nObjects as training needs them: {STREAM.views} views of {STREAM.side} x "
+        f"{STREAM.side} pixels, 2 x 2 rays per pixel, distances at {STREAM.points} points; no GPU was "
+        "available unless a row says so.\n\n"
         + table(["on", "objects a second"], speed)
         + "\n### Shading\n\nWithout shadows, mean error over mean light in %, against the sum over all "
         f"texels of {_MAPS} HDR maps; half of the points are metal.\n\n"
         + table(["", *(f"roughness {r}" for r in ROUGHNESS)], errors)
         + "\n### The same objects as meshes in Mitsuba\n\n"
-        "`path` of depth 2, its `principled` with our materials at the vertices: that is another model of a "
-        "dielectric than glTF's, and a mesh shows textures less sharply; 256 lights and 32 facets here.\n\n"
+        "`path` of depth 2, its `principled` with our materials at the vertices: its dielectric model "
+        "differs from glTF's, and a mesh shows textures less sharply; 256 lights and 32 facets here.\n\n"
         + table(["object", "PSNR, dB", "of the object's pixels, dB", "mask: mean difference, %"], compared)
         + "\n![Ours, Mitsuba's, and twice the difference](objects.jpg)\n"
         + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"

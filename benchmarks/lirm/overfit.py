@@ -1,8 +1,8 @@
-"""The first test of learning: lirm-small learns one glossy, textured object by heart.
+"""First test of learning: overfit lirm-small to one glossy, textured object.
 
     python -m benchmarks.lirm.overfit DATA
 
-It always sees the same eight views and is compared with these and 24 others; the eight new views that it is
+It always gets the same eight views and is compared with these and 24 others; the eight new views that it is
 scored on are neither. Writes docs/figures/lirm_overfit.{md,json,jpg}. Needs the extras [train] and
 [synthesis].
 """
@@ -55,20 +55,20 @@ from clearpane.training.runner import Schedule, run_steps
 _SEED, _VIEWS, _SHOWN = 5, 40, 8
 _ROUGHNESS = 0.2
 _RATE = 1e-3
-# A surface that is known by heart is known well enough for sharp edges.
+# An overfitted surface is known well enough for sharp edges.
 _RENDERING = RenderOptions(1 / 2000, samples=128, occupancy=48)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Learn one object by heart."""
+    """Overfit to one object."""
 
     data: Positional[Path]
     """Folder with environments and materials."""
     steps: int = 1500
     """Optimiser steps."""
     side: int = 128
-    """Of the pictures, pixels."""
+    """Side of the pictures, pixels."""
     threads: int = 2
     """CPU threads."""
     output: Path = ROOT / "docs" / "figures"
@@ -78,7 +78,7 @@ class Options:
 
 
 def load_object(options: Options) -> ObjectSample:
-    """A random object whose materials are made glossy, seen from 40 sides; rendered once."""
+    """Make a random object with glossy materials, seen from 40 sides; rendered once."""
     key = f"{_SEED}-{_VIEWS}-{_ROUGHNESS}-{options.side}-{GENERATOR_VERSION}"
     path = options.cache / f"object-{key}.safetensors"
     options.cache.mkdir(parents=True, exist_ok=True)
@@ -99,13 +99,13 @@ def load_object(options: Options) -> ObjectSample:
 
 
 def part_of(sample: ObjectSample, chosen: list[int]) -> ObjectSample:
-    """Some of its views."""
+    """Select some of an object's views."""
     views = type(sample.views)(*(value[chosen] for value in sample.views))
     return ObjectSample(views, sample.cameras[chosen], sample.points, sample.distances)
 
 
 def train(options: Options, lirm: Lirm, sample: ObjectSample, shown: tuple[int, ...]) -> None:
-    """Train it, or go on; it is left with its averaged weights."""
+    """Train or resume the model; it is left with its averaged weights."""
     accelerator = Accelerator(cpu=True)
     optimizer = accelerator.prepare(torch.optim.AdamW(lirm.parameters(), betas=(0.9, 0.95), weight_decay=0))
     objective = LirmObjective(lirm, TargetSampling(targets=4, patch=32, samples=96))
@@ -127,16 +127,16 @@ def train(options: Options, lirm: Lirm, sample: ObjectSample, shown: tuple[int, 
 
 
 def render(document: dict[str, Any]) -> str:
-    """The table as Markdown."""
+    """Write the table as Markdown."""
     rows = [
         [name, f"{r['psnr']:.2f}", f"{r['object']:.2f}", f"{r['ssim']:.3f}"]
         for name, r in document["rows"].items()
     ]
     return (
-        "## One object by heart\n\n"
+        "## Overfitting one object\n\n"
         f"lirm-small with planes twice as fine, after {document['steps']} steps on "
-        f"{_VIEWS - document['new']} views of one object of roughness {_ROUGHNESS}, of which it is always "
-        f"shown the same {_SHOWN}, and on its true distances, depth, normals and materials; the baselines "
+        f"{_VIEWS - document['new']} views of one object of roughness {_ROUGHNESS}, with always the same "
+        f"{_SHOWN} as input, and on its true distances, depth, normals and materials; the baselines "
         f"below it have pictures and masks alone. {document['new']} new views of {document['side']} x "
         f"{document['side']} pixels on white.\n\n"
         + table(["", "PSNR, dB", "object's, dB", "SSIM"], rows)
@@ -148,14 +148,14 @@ def render(document: dict[str, Any]) -> str:
 
 
 def measure(options: Options) -> str:
-    """Learn the object, render its new views."""
+    """Overfit to the object and render its new views."""
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     sample = load_object(options)
     shown = list(range(0, _VIEWS, _VIEWS // _SHOWN))
     new = [view + 2 for view in shown]
     kept = [view for view in range(_VIEWS) if view not in new]
-    # Textures are finer than lirm-small's planes are in general: here they are twice as fine.
+    # The textures are finer than lirm-small's usual planes, so these are twice as fine.
     lirm = Lirm(replace(LIRM_SMALL, plane_side=16))
     train(options, lirm, part_of(sample, kept), tuple(kept.index(view) for view in shown))
     with torch.no_grad():

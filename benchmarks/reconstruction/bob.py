@@ -1,7 +1,7 @@
-"""The mesh `bob` path-traced by Mitsuba, as LIRM's benchmarks see it.
+"""Render the mesh `bob` with Mitsuba's path tracer, in the form that LIRM's benchmarks use.
 
-Every view also has what is true of it, by Mitsuba's own integrator for that. The mesh is scaled so that the
-longest side of its box is 1 metre. It is shown by its own texture, as a dielectric of roughness 0.3.
+Every view also has its ground truth, from a Mitsuba integrator. The mesh is scaled so that the longest side
+of its box is 1 metre. It has its own texture, as a dielectric of roughness 0.3.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ _AOVS = "albedo:albedo,normal:sh_normal,position:position"
 
 
 def load_mesh(path: Path) -> Mesh:
-    """The triangles of an OBJ file, where it has them."""
+    """Read the triangles of an OBJ file."""
     positions, triangles = [], []
     for line in path.read_text().splitlines():
         kind, *words = line.split() or [""]
@@ -39,13 +39,13 @@ def load_mesh(path: Path) -> Mesh:
 
 
 def normalisation(positions: np.ndarray) -> tuple[np.ndarray, float]:
-    """Middle and scale that bring positions into a box about the origin whose longest side is 1."""
+    """Return the centre and scale that fit positions into a box about the origin whose longest side is 1."""
     low, high = positions.min(0), positions.max(0)
     return (low + high) / 2, float(1 / (high - low).max())
 
 
 def bob_points(folder: Path, count: int) -> Tensor:
-    """Points spread evenly over it: [count, 3]."""
+    """Return points spread evenly over the surface: [count, 3]."""
     mesh = load_mesh(folder / "bob_tri.obj")
     middle, scale = normalisation(mesh.vertices)
     placed = Mesh((mesh.vertices - middle) * scale, mesh.faces)
@@ -53,7 +53,7 @@ def bob_points(folder: Path, count: int) -> Tensor:
 
 
 def bob_scene(folder: Path, environment: Tensor) -> dict[str, Any]:
-    """Mesh and light as Mitsuba describes them."""
+    """Return the mesh and the light as a Mitsuba scene."""
     middle, scale = normalisation(load_mesh(folder / "bob_tri.obj").vertices)
     transform = mi.ScalarTransform4f().scale(scale).translate((-middle).tolist())
     return {
@@ -74,7 +74,7 @@ def bob_scene(folder: Path, environment: Tensor) -> dict[str, Any]:
 
 
 def render_bob(folder: Path, environment: Tensor, cameras: Cameras) -> ObjectSample:
-    """All views of it; the points of the sample are on its surface."""
+    """Render all views; the points of the sample are on the surface."""
     use_variant("auto")
     scene = mi.load_dict(bob_scene(folder, environment), parallel=False, optimize=False)
     colours = mi.load_dict({"type": "path", "max_depth": _DEPTH, "hide_emitters": True})
@@ -95,7 +95,7 @@ def render_bob(folder: Path, environment: Tensor, cameras: Cameras) -> ObjectSam
             for integrator, spp in ((colours, _SAMPLES), (truths, _TRUE_SAMPLES))
         )
         mask = picture[3:4].clamp(0, 1)
-        # The film's light is weighed by alpha.
+        # The film's light is multiplied by alpha.
         colour = linear_to_srgb((picture[:3] / mask.clamp(min=1e-4)).clamp(0, 1)) * mask + 1 - mask
         albedo, normal, position = truth[4:7], truth[7:10], truth[10:13]
         seen = truth[3:4].clamp(min=1e-6)
@@ -114,7 +114,7 @@ def render_bob(folder: Path, environment: Tensor, cameras: Cameras) -> ObjectSam
 
 
 def load_bob(folder: Path, environment: Tensor, cameras: Cameras, cache: Path) -> ObjectSample:
-    """The views, rendered once."""
+    """Return the views, rendered once."""
     if not cache.exists():
         cache.parent.mkdir(parents=True, exist_ok=True)
         save_object_sample(render_bob(folder, environment, cameras), cache)

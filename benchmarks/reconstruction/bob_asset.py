@@ -1,4 +1,4 @@
-"""The mesh bob as an asset: with its own texture at a roughness of 0.3, or tri-planar metal007."""
+"""Make the mesh bob an asset: with its own texture at a roughness of 0.3, or tri-planar metal007."""
 
 from pathlib import Path
 from typing import Literal
@@ -20,15 +20,15 @@ BobMaterial = Literal["its texture", "metal007"]
 MATERIALS: tuple[BobMaterial, ...] = ("its texture", "metal007")
 _ROUGHNESS = 0.3
 _SIZE = 1024
-# The metal repeats after so many metres of an object a metre long; its projections blend by this power.
+# Repeats of the metal per metre of an object a metre long; its projections blend by this power.
 _PERIOD, _BLEND = 0.5, 4
 
 
 def bob_asset(data: Path, material: BobMaterial) -> Asset:
-    """bob in the cube: the longest side of its box is 1 metre.
+    """Make bob's asset in the cube: the longest side of its box is 1 metre.
 
     Args:
-        data: folder with objects/bob and materials.
+        data: Folder with objects/bob and materials.
     """
     folder = data / "objects" / "bob"
     unwrapped, normals = _bob_mesh(folder / "bob_tri.obj")
@@ -44,7 +44,7 @@ def bob_asset(data: Path, material: BobMaterial) -> Asset:
 
 
 def _bob_mesh(path: Path) -> tuple[UnwrappedMesh, np.ndarray]:
-    """bob with its own texture coordinates, and normals that are smooth across their seams."""
+    """Return bob with its own texture coordinates, and normals that are smooth across their seams."""
     loaded = trimesh.load_mesh(path, process=False)
     vertices = np.asarray(loaded.vertices, np.float64)
     low, high = vertices.min(0), vertices.max(0)
@@ -61,7 +61,7 @@ def _bob_mesh(path: Path) -> tuple[UnwrappedMesh, np.ndarray]:
 def _triplanar(
     materials: Path, unwrapped: UnwrappedMesh, normals: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Albedo, metallic and roughness of a texture set laid on along x, y and z."""
+    """Compute albedo, metallic and roughness of a texture set projected along x, y and z."""
     names = sorted(p.name for p in materials.iterdir() if p.is_dir() and not p.name.startswith("."))
     texture = load_materials(materials)[names.index("metal007")]
     texels = find_texels(unwrapped, _SIZE)

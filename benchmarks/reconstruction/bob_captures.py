@@ -1,4 +1,5 @@
-"""bob path-traced by Mitsuba: eight views of it under each of some environments, and new ones."""
+"""Render bob with Mitsuba's path tracer: eight input views under each of several environments, and new
+ones."""
 
 import hashlib
 from dataclasses import dataclass
@@ -25,20 +26,20 @@ SIDE, INPUTS, NEW = 256, 8, 12
 LIGHTS = ("venice_sunset_1k", "empty_warehouse_01_1k", "kiara_1_dawn_1k")
 UNSEEN = "studio_small_03_1k"
 _SAMPLES, _SEED = 128, 41
-# The mean radiance of each map, so that a white matt object is well exposed.
+# Mean radiance of each map, at which a white matt object is well exposed.
 _BRIGHTNESS = 0.8
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """What cameras see: linear light before black [V, 3, H, W], and the object's share [V, 1, H, W]."""
+    """Pictures of cameras: linear light on black [V, 3, H, W], and the object's coverage [V, 1, H, W]."""
 
     linear: Tensor
     masks: Tensor
 
     @property
     def shown(self) -> Tensor:
-        """On white, sRGB in [0, 1]."""
+        """Return the pictures on white, sRGB in [0, 1]."""
         own = self.linear / self.masks.clamp(min=1e-4)
         return linear_to_srgb(own.clamp(0, 1)) * self.masks + 1 - self.masks
 
@@ -47,17 +48,17 @@ class Pictures:
 
 
 def bob_cameras() -> Cameras:
-    """Those of the input views, then those of the new ones."""
+    """Return the cameras of the input views, then those of the new ones."""
     cameras = draw_cameras(INPUTS + NEW, SIDE, Generator().manual_seed(_SEED))
     directions = F.normalize(cameras.centres, dim=-1)
     order = [0]
-    while len(order) < INPUTS:  # each the farthest from those before
+    while len(order) < INPUTS:  # each the farthest from the previous ones
         order.append(int((directions @ directions[order].T).amax(-1).argmin()))
     return cameras[[*order, *(i for i in range(INPUTS + NEW) if i not in order)]]
 
 
 def environment(data: Path, name: str) -> Environment:
-    """One of the maps, as bright as all others."""
+    """Read one of the maps, scaled to the common brightness."""
     loaded = load_environment(data / "environments" / f"{name}.hdr")
     weight = solid_angles(*loaded.radiance.shape[:2])[:, None, None]
     mean = (loaded.radiance * weight).sum() / (3 * weight.sum() * loaded.radiance.shape[1])
@@ -65,7 +66,7 @@ def environment(data: Path, name: str) -> Environment:
 
 
 def bob_pictures(data: Path, material: BobMaterial, light: str, cache: Path) -> Pictures:
-    """The input views and the new ones under one light, the new ones alone under `UNSEEN`; rendered once."""
+    """Render the input and new views under one light (only new ones under `UNSEEN`), once."""
     asset, lit = bob_asset(data, material), environment(data, light)
     cameras = bob_cameras()[INPUTS:] if light == UNSEEN else bob_cameras()
     key = hashlib.sha256(str(_SAMPLES).encode())
@@ -89,7 +90,7 @@ def bob_pictures(data: Path, material: BobMaterial, light: str, cache: Path) -> 
 
 
 def as_capture(pictures: Pictures, cameras: Cameras) -> Capture:
-    """The input views as photographs that were cut out."""
+    """Return the input views as a capture of cut-out photographs."""
     names = tuple(f"view {i}" for i in range(INPUTS))
     seen = pictures[:INPUTS]
     return Capture(seen.shown, seen.masks, cameras[:INPUTS], names, Placement(np.zeros(3), np.eye(3), 1.0))

@@ -1,12 +1,12 @@
-"""From eight views to a relightable asset: new views, new light, shape, time and memory.
+"""Measure reconstruction from eight views: new views, new light, shape, time and memory.
 
     python -m benchmarks.reconstruction.eight_views DATA [--weights lirm-small|FILE]
 
-The mesh bob of two materials, path-traced by Mitsuba under three environments: eight views of 256 pixels are
-given, twelve are compared with what comes out, and twelve under a fourth environment. Each reconstruction
-runs in a process of its own. Beside it stand two baselines that are not fitted: the visual hull with
-projected colours, and the nearest input view. Writes docs/figures/reconstruction.{md,json,jpg} and
-turntable.webp. Needs the extras [3d] and [synthesis].
+The mesh bob with two materials, path-traced by Mitsuba under three environments: eight views of 256 pixels
+are given, twelve are compared with the result, and twelve under a fourth environment. Each reconstruction
+runs in its own process. Two baselines are not fitted: the visual hull with projected colours, and the nearest
+input view. Writes docs/figures/reconstruction.{md,json,jpg} and turntable.webp. Needs the extras [3d] and
+[synthesis].
 """
 
 import json
@@ -81,9 +81,9 @@ class Options:
     data: Positional[Path]
     """Folder with environments, materials and objects/bob."""
     weights: Path | None = None
-    """LIRM's, a file or lirm-small, to begin with; without them it begins with the visual hull."""
+    """LIRM weights to start from, a file or lirm-small; default: start from the visual hull."""
     refine: float = 250.0
-    """Seconds of fitting: with all else a reconstruction takes less than five minutes."""
+    """Seconds of fitting; the whole reconstruction takes less than five minutes."""
     threads: int = 2
     """CPU threads."""
     output: Path = ROOT / "docs" / "figures"
@@ -95,7 +95,7 @@ class Options:
 def reconstruct_alone(
     options: Options, material: BobMaterial, light: str
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """One reconstruction, in a process that does nothing else: its cost, and the new views."""
+    """Run one reconstruction in its own process: its cost, and the new views."""
     torch.set_num_threads(options.threads)
     cameras = bob_cameras()
     capture = as_capture(bob_pictures(options.data, material, light, options.cache), cameras)
@@ -115,12 +115,12 @@ def reconstruct_alone(
 
 
 def asset_path(options: Options, material: str, light: str) -> Path:
-    """Where an asset is kept."""
+    """Return the path of an asset."""
     return options.cache / f"{material.replace(' ', '-')}-{light}.glb"
 
 
 def view_scores(shown: Tensor, truth: Pictures) -> dict[str, float]:
-    """Means over views: PSNR of the whole picture on white and of the object's pixels, 8 bits, dB."""
+    """Average over views: PSNR of the whole picture on white and of the object's pixels, 8 bits, dB."""
     rows = []
     for result, wanted, mask in zip(shown, truth.shown, truth.masks, strict=True):
         a, b = (to_8bit(x.permute(1, 2, 0).numpy()) for x in (result, wanted))
@@ -131,10 +131,10 @@ def view_scores(shown: Tensor, truth: Pictures) -> dict[str, float]:
 
 
 def relit_views(linear: Tensor, masks: Tensor, truth: Pictures) -> Tensor:
-    """Results as they would look in the truth's light, on white, after one gain a picture and channel.
+    """Show results in the truth's light, on white, after one gain per picture and channel.
 
     Args:
-        linear: light before black [V, 3, H, W]; masks: its share [V, 1, H, W].
+        linear, masks: Light on black [V, 3, H, W], and the object's coverage [V, 1, H, W].
     """
     inside = truth.masks > 0.5
     product, square = ((x * inside).sum((-2, -1), keepdim=True) for x in (linear * truth.linear, linear**2))
@@ -143,7 +143,7 @@ def relit_views(linear: Tensor, masks: Tensor, truth: Pictures) -> Tensor:
 
 
 def relit_asset(asset: Asset, data: Path) -> Pictures:
-    """An asset under the environment that nobody has seen, from the new views."""
+    """Render an asset under the unseen environment, from the new views."""
     light = environment(data, UNSEEN)
     made = relight(asset, light, bob_cameras()[INPUTS:], RelightSettings(_RELIT_SAMPLES, denoise=True))
     whole = torch.stack([torch.from_numpy(picture).movedim(-1, 0) for picture in made])
@@ -152,12 +152,12 @@ def relit_asset(asset: Asset, data: Path) -> Pictures:
 
 @cache
 def relit_truth(data: Path, material: BobMaterial) -> Pictures:
-    """What the best result would be, noise and all."""
+    """Render the best possible result, with its noise."""
     return relit_asset(bob_asset(data, material), data)
 
 
 def baselines(pictures: Pictures, hull: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-    """Of each that is not fitted: the new views on white, and their masks."""
+    """Return the new views on white and their masks for each baseline that is not fitted."""
     cameras = bob_cameras()
     given, wanted = cameras[:INPUTS], cameras[INPUTS:]
     seen = pictures[:INPUTS]
@@ -169,7 +169,7 @@ def baselines(pictures: Pictures, hull: Tensor) -> dict[str, tuple[Tensor, Tenso
 
 
 def measure_capture(options: Options, material: BobMaterial, light: str) -> dict[str, Any]:
-    """All figures of one reconstruction, and its row of the contact sheet."""
+    """Compute all figures of one reconstruction, and its row of the contact sheet."""
     pictures = bob_pictures(options.data, material, light, options.cache)
     unseen = bob_pictures(options.data, material, UNSEEN, options.cache)
     truth = pictures[INPUTS:]
@@ -209,7 +209,7 @@ def measure_capture(options: Options, material: BobMaterial, light: str) -> dict
 
 
 def write_turntable(options: Options, path: Path) -> None:
-    """The first asset going round under the environment that nobody has seen, an animated WebP."""
+    """Write an animated WebP of the first asset turning under the unseen environment."""
     asset = load_asset(asset_path(options, MATERIALS[0], LIGHTS[0]))
     cameras = turntable_cameras(asset.mesh, _FRAMES, _FRAME_SIDE)
     light = environment(options.data, UNSEEN)
@@ -223,24 +223,24 @@ def write_turntable(options: Options, path: Path) -> None:
 
 
 def spread(values: list[float]) -> str:
-    """Mean and standard deviation."""
+    """Format mean and standard deviation."""
     return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
 
 
 def render(document: dict[str, Any]) -> str:
-    """The tables as Markdown."""
+    """Write the tables as Markdown."""
     head = ["", "new views, dB", "object's", "relit, dB", "object's", "Chamfer, mm"]
     parts = [
         "## From eight views to a relightable asset\n\n"
         f"bob, path-traced under {len(document['lights'])} environments (± standard deviation over them): "
         f"{document['inputs']} views of {document['side']} x {document['side']} pixels are given; compared "
         f"are {document['new']} new ones, whole pictures on white, 8 bits, and the object's pixels alone. "
-        "Relit is the written GLB, path-traced under another environment, after one gain a picture and "
+        "Relit is the written GLB, path-traced under another environment, after one gain per picture and "
         "channel (Stanford-ORB's); the baselines keep their colours there, with the same gain. Chamfer is "
-        "the mean of both ways for an object a metre long. It is an easy case: poses and masks are exact, "
-        "the given views are the farthest apart of twenty, and Mitsuba draws truth and result with one "
-        "material model, the result with 32 samples and a denoiser. It began with "
-        f"{document['start']}; the fitting had {document['refine']:.0f} s."
+        "the mean of both directions for an object a metre long. It is an easy case: poses and masks are "
+        "exact, the given views are the farthest apart of twenty, and Mitsuba renders truth and result with "
+        "one material model, the result with 32 samples and a denoiser. The fit started from "
+        f"{document['start']} and had {document['refine']:.0f} s."
     ]
     for material, runs in document["runs"].items():
         rows = []
@@ -257,7 +257,7 @@ def render(document: dict[str, Any]) -> str:
         parts.append(
             f"### {material}\n\n"
             + table(head, rows)
-            + f"\n{spread([c['seconds'] for c in cost])} s a reconstruction, from views to asset; "
+            + f"\n{spread([c['seconds'] for c in cost])} s per reconstruction, from views to asset; "
             f"{max(c['gigabytes'] for c in cost):.1f} GiB at most; "
             f"{spread([c['steps'] for c in cost])} steps, from {spread([c['started'] for c in cost])} to "
             f"{spread([c['fitted'] for c in cost])} dB on the given views."
@@ -271,7 +271,7 @@ def render(document: dict[str, Any]) -> str:
 
 
 def start_of(weights: Path | None) -> str:
-    """What fitting begins with, and which of the lights it is measured under that has seen before."""
+    """Describe the start of the fit, and which of the measured lights its weights were trained under."""
     if weights is None:
         return "the visual hull"
     trained = {PurePosixPath(name).stem for name in trained_environments(weights_file(weights))}
@@ -280,7 +280,7 @@ def start_of(weights: Path | None) -> str:
 
 
 def measure(options: Options) -> str:
-    """Reconstruct all captures; the tables."""
+    """Reconstruct all captures; return the tables."""
     document: dict[str, Any] = {
         "lights": LIGHTS,
         "inputs": INPUTS,

@@ -1,10 +1,10 @@
-"""Do the cameras of a real capture agree? Its photographs' features, met in space by the poses of its file.
+"""Check the cameras of a real capture: triangulate its photographs' features with the poses of its file.
 
     python -m benchmarks.reconstruction.fox DATA
 
 Loads DATA/views/fox (instant-ngp's sample, with distortion), finds points that several photographs show and
-says how far they are seen from where the poses put them; and the same by cameras that are wrong. Writes
-docs/figures/fox.md and fox.json. Needs the extra [3d].
+measures their distance from where the poses put them; the same with wrong cameras. Writes docs/figures/fox.md
+and fox.json. Needs the extra [3d].
 """
 
 import json
@@ -41,13 +41,13 @@ class Options:
 
 
 def without_distortion(photographs: PhotographSet) -> PhotographSet:
-    """By the same poses, but lenses that are pinholes."""
+    """Return the photographs with the same poses, but pinhole lenses."""
     pinholes = (replace(p, lens=Lens(p.lens.focal, p.lens.principal)) for p in photographs.photographs)
     return replace(photographs, photographs=tuple(pinholes))
 
 
 def by_the_next_poses(photographs: PhotographSet) -> PhotographSet:
-    """Each photograph by the pose of the one after it, the last by the first's."""
+    """Give each photograph the pose of the next one, the last that of the first."""
     posed = photographs.photographs
     others = zip(posed, posed[1:] + posed[:1], strict=True)
     wrong = (replace(p, camera_to_world=other.camera_to_world) for p, other in others)
@@ -62,7 +62,7 @@ CAMERAS: dict[str, Callable[[PhotographSet], PhotographSet]] = {
 
 
 def figures(found: Triangulation) -> dict[str, Any]:
-    """What is shown of one kind of cameras."""
+    """Return the figures of one kind of cameras."""
     return {
         "points": len(found.points),
         "median": float(np.median(found.seen)),
@@ -72,7 +72,7 @@ def figures(found: Triangulation) -> dict[str, Any]:
 
 
 def report(document: dict[str, Any]) -> str:
-    """The table and what it means."""
+    """Write the table and its explanation."""
     rows = [
         [
             name,
@@ -87,9 +87,9 @@ def report(document: dict[str, Any]) -> str:
     return (
         "## Cameras of a real capture\n\n"
         f"instant-ngp's fox, {document['photographs']} photographs, by its `transforms.json` with "
-        "distortion: features of its photographs, met in space by the poses alone. Features farther than 4 "
-        "pixels off are not a point's, so that the distance alone says little: wrong poses leave few points, "
-        "a wrong lens as many but farther off.\n\n"
+        "distortion: features of its photographs, triangulated with the given poses. Features more than 4 "
+        "pixels off are not counted as a point's, so the distance alone says little: wrong poses leave few "
+        "points, a wrong lens leaves as many but farther off.\n\n"
         + table(head, rows)
         + f"\n<sub>In a photograph: the median. {document['seconds']:.0f} s; "
         f"{Machine(**document['machine'])}.</sub>\n"
@@ -97,7 +97,7 @@ def report(document: dict[str, Any]) -> str:
 
 
 def measure(options: Options) -> str:
-    """Meet the features by each kind of cameras; the table."""
+    """Triangulate the features with each kind of cameras; return the table."""
     photographs = open_views(options.data / "views" / "fox")
     started = time.monotonic()
     document = {

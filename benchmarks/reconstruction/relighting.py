@@ -1,11 +1,11 @@
-"""What samples and the denoiser do for a relit picture, and what they cost.
+"""Measure the effect of samples and the denoiser on a relit picture, and their cost.
 
     python -m benchmarks.reconstruction.relighting DATA
 
-The mesh bob of two materials under one environment, from two sides: as `clearpane relight` renders it by
-default, with a quarter of the paths and denoised, and as a preview, each against many more paths. Seconds are
-of the processor, all in one run, so that their ratios hold. Writes docs/figures/relighting.{md,json}. Needs
-the extras [3d] and [synthesis].
+The mesh bob with two materials under one environment, from two sides: as `clearpane relight` renders it by
+    default, with a quarter of the paths, with and without denoising, and as a preview, each against many more
+    paths. Seconds are CPU time, all from one run, so that their ratios hold. Writes
+    docs/figures/relighting.{md,json}. Needs the extras [3d] and [synthesis].
 """
 
 import json
@@ -34,42 +34,43 @@ from clearpane.reconstruction.relighting.relit_pictures import as_picture, on_wh
 from clearpane.reconstruction.relighting.turntable import turntable_cameras
 
 _VIEWS = 2
-_TRUTH_SEED = 1  # not the seed of what is compared
+_TRUTH_SEED = 1  # another seed than the compared pictures
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure ways to relight."""
+    """Measure methods of relighting."""
 
     data: Positional[Path]
     """Folder with environments, materials and objects/bob."""
     side: int = 256
-    """Of the pictures, pixels."""
+    """Side of the pictures, pixels."""
     truth: int = 1024
-    """Paths a pixel of what all are compared with."""
+    """Paths per pixel of the reference."""
     samples: int = 128
-    """Paths a pixel of the plain way; the denoiser gets a quarter."""
+    """Paths per pixel of the plain method; the denoiser gets a quarter."""
     output: Path = ROOT / "docs" / "figures"
     """Folder of the tables."""
 
 
 def ways(samples: int) -> dict[str, RelightSettings]:
-    """What is compared, the plain way first."""
+    """Return the settings to compare, the plain method first."""
     few = max(1, samples // 4)
     return {
-        f"{samples} paths a pixel": RelightSettings(samples),
-        f"{few} paths a pixel": RelightSettings(few),
-        f"{few} paths a pixel, denoised": RelightSettings(few, denoise=True),
+        f"{samples} paths per pixel": RelightSettings(samples),
+        f"{few} paths per pixel": RelightSettings(few),
+        f"{few} paths per pixel, denoised": RelightSettings(few, denoise=True),
         "preview": RelightSettings(preview=True),
     }
 
 
 def measure_material(options: Options, material: BobMaterial) -> dict[str, dict[str, float]]:
-    """Of each way: dB against the truth, of whole pictures on white and of the object; CPU seconds."""
+    """Measure each method: dB against the truth, of whole pictures on white and of the object; CPU
+    seconds."""
     asset, light = bob_asset(options.data, material), environment(options.data, UNSEEN)
     cameras = turntable_cameras(asset.mesh, _VIEWS, options.side)
     rendered = partial(relight, asset, light, cameras)
-    next(rendered(RelightSettings(1)))  # what is compiled or loaded once counts for none
+    next(rendered(RelightSettings(1)))  # compilation and loading are not timed
     truth = list(rendered(RelightSettings(options.truth, seed=_TRUTH_SEED)))
     result = {}
     for name, settings in ways(options.samples).items():
@@ -84,20 +85,21 @@ def measure_material(options: Options, material: BobMaterial) -> dict[str, dict[
 
 
 def picture_scores(result: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """PSNR on white of 8 bits, dB: of the whole picture, and where the truth shows the object alone."""
+    """Compute PSNR on white at 8 bits, dB: of the whole picture, and where the truth shows the object
+    alone."""
     a, b = (to_8bit(on_white(as_picture(x, "png"))) for x in (result, truth))
     inside = truth[..., 3] == 1
     return psnr(a, b), psnr(a[inside][None], b[inside][None])
 
 
 def render(document: dict[str, Any]) -> str:
-    """The tables as Markdown."""
+    """Write the tables as Markdown."""
     parts = [
         "## Relighting: paths, denoiser, preview\n\n"
         f"bob under `{document['light']}`, {document['views']} views of {document['side']} x "
-        f"{document['side']} pixels, against {document['truth']} paths a pixel: 8 bits on white, whole "
+        f"{document['side']} pixels, against {document['truth']} paths per pixel: 8 bits on white, whole "
         "pictures and the object's pixels alone. The preview has neither shadows nor light between parts, "
-        "and another diffuse part, so it comes near only so far. CPU time is relative to the first row, all "
+        "and another diffuse part, which limits its accuracy. CPU time is relative to the first row, all "
         "measured in one run."
     ]
     for material, rows in document["materials"].items():
@@ -108,13 +110,13 @@ def render(document: dict[str, Any]) -> str:
         ]
         head = ["", "dB", "object's", "CPU time"]
         parts.append(
-            f"### {material}\n\n" + table(head, cells) + f"\nThe first row took {first:.1f} s a view."
+            f"### {material}\n\n" + table(head, cells) + f"\nThe first row took {first:.1f} s per view."
         )
     return "\n\n".join(parts) + f"\n\n<sub>{Machine(**document['machine'])}.</sub>\n"
 
 
 def measure(options: Options) -> str:
-    """Render everything; the tables."""
+    """Render everything; return the tables."""
     document = {
         "light": UNSEEN,
         "views": _VIEWS,

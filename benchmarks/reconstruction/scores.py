@@ -1,4 +1,4 @@
-"""How good a reconstruction is: new views, albedo, normals, shape."""
+"""Score a reconstruction: new views, albedo, normals, shape."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _GRID, _POINTS = 128, 4000
 
 
 def view_scores(colour: Tensor, sample: ObjectSample, targets: list[int]) -> dict[str, float]:
-    """Means over new views: PSNR and SSIM of the whole picture on white, PSNR of the object's pixels."""
+    """Average over new views: PSNR and SSIM of the whole picture on white, PSNR of the object's pixels."""
     scores = []
     for result, view in zip(colour, targets, strict=True):
         truth, mask = sample.views.colour[view], sample.views.mask[view, 0] > 0.5
@@ -33,12 +33,13 @@ def view_scores(colour: Tensor, sample: ObjectSample, targets: list[int]) -> dic
 def material_scores(
     rendered: dict[str, Tensor], sample: ObjectSample, targets: list[int]
 ) -> dict[str, float | None]:
-    """Albedo's PSNR (sRGB of linear values, one gain a picture and channel), the gain it lacks, in stops, and
-    the normals' mean angle.
+    """Score albedo and normals, over the pixels of the true object.
+
+    Returned are albedo's PSNR (sRGB of linear values, one gain per picture and channel), its brightness error
+    in stops, and the mean angle of the normals.
 
     The stops are the mean of ``|log2(mean a / mean a*)|`` over pictures and channels; means below 2^-10 are
-    raised to it. All is over the pixels of the true object: where the result has nothing it is black, and a
-    right angle off.
+    raised to it. Where the result has nothing it counts as black, and as a right angle off.
     """
     albedos, stops, angles = [], [], []
     for index, view in enumerate(targets):
@@ -62,7 +63,7 @@ def material_scores(
 
 @torch.no_grad()
 def zero_points(field: HexaplaneField) -> Tensor:
-    """Points where a field's distance changes its sign, between grid points: [P, 3]."""
+    """Return points where a field's distance changes its sign, between grid points: [P, 3]."""
     axis = torch.linspace(-HALF_SIZE, HALF_SIZE, _GRID)
     grid = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
     parts = [field.signed_distance(p) for p in grid.reshape(-1, 3).split(1 << 16)]
@@ -70,7 +71,7 @@ def zero_points(field: HexaplaneField) -> Tensor:
 
 
 def crossings(distance: Tensor, grid: Tensor) -> Tensor:
-    """Where distances on a grid, [G, G, G], pass zero along its edges, linear between: [P, 3]."""
+    """Return the zero crossings of distances on a grid [G, G, G] along its edges, linear between: [P, 3]."""
     points = []
     for axis in range(3):
         count = distance.shape[axis] - 1
@@ -83,9 +84,9 @@ def crossings(distance: Tensor, grid: Tensor) -> Tensor:
 
 
 def chamfer(found: Tensor, true: Tensor) -> float | None:
-    """The mean distance from each point to the nearest of the other set, of both ways: millimetres.
+    """Compute the mean distance from each point to the nearest of the other set, both ways: millimetres.
 
-    Some points of either set are asked for the nearest of all of the other. None for an empty set.
+    Only some points of either set are used, against all of the other. None for an empty set.
     """
     if not len(found):
         return None
@@ -105,7 +106,8 @@ def chamfer(found: Tensor, true: Tensor) -> float | None:
 
 
 def summary(rows: list[dict[str, float | None]]) -> dict[str, Any]:
-    """Mean and standard deviation of each figure over the objects that have it, and how many those are."""
+    """Compute mean, standard deviation and number of objects of each figure, over the objects that have
+    it."""
     result: dict[str, Any] = {}
     for name in rows[0]:
         values = [row[name] for row in rows if row[name] is not None]

@@ -1,4 +1,4 @@
-"""New views without learning: the nearest input view, and the visual hull with projected colours."""
+"""Baselines for new views without learning: the nearest input view, and the visual hull with colours."""
 
 import torch
 from torch import Tensor
@@ -8,27 +8,27 @@ from clearpane.geometry.cameras import Cameras, picture_rays, project
 from clearpane.reconstruction.field.evidence import Evidence, add_views, hull_depth
 
 HULL_SIDE = 128
-# How sharply the views that look from nearly the same side are preferred.
+# Exponent that prefers views from nearly the same side.
 _SHARPNESS = 8
 
 
 def nearest_views(pictures: Tensor, cameras: Cameras, targets: Cameras) -> Tensor:
-    """For each target the input picture from the nearest direction: [T, 3, H, W]."""
+    """Return for each target the input picture from the nearest direction: [T, 3, H, W]."""
     directions, wanted = (F.normalize(c.centres, dim=-1) for c in (cameras, targets))
     return pictures[(wanted @ directions.T).argmax(-1)]
 
 
 def visual_hull(masks: Tensor, cameras: Cameras) -> Tensor:
-    """Of the views' masks, [G, G, G] in [0, 1]."""
+    """Compute the visual hull of the views' masks, [G, G, G] in [0, 1]."""
     empty = Evidence.empty(HULL_SIDE, masks)
     return add_views(empty, masks.expand(-1, 3, -1, -1), masks, cameras).hull
 
 
 def hull_views(hull: Tensor, pictures: Tensor, masks: Tensor, cameras: Cameras, targets: Cameras) -> Tensor:
-    """The hull as the targets see it, each point with the colours of the inputs that see it: [T, 3, H, W].
+    """Render the hull from the targets, each point with the colours of the inputs that see it: [T, 3, H, W].
 
-    Colours are weighed by the eighth power of the cosine between the target's view of the point and the
-    input's, as image-based rendering does; white elsewhere.
+    Colours are weighted by the eighth power of the cosine between the target's view of the point and the
+    input's, as in image-based rendering; white elsewhere.
     """
     depth = hull_depth(hull, targets)
     inputs_depth = hull_depth(hull, cameras)
@@ -42,7 +42,7 @@ def hull_views(hull: Tensor, pictures: Tensor, masks: Tensor, cameras: Cameras, 
         place = (2 * pixels / pixels.new_tensor([cameras.width, cameras.height]) - 1)[:, None]
         mask = F.grid_sample(masks, place, align_corners=False)[:, 0, 0]
         colour = F.grid_sample(pictures, place, align_corners=False)[:, :, 0].transpose(1, 2)
-        colour = (colour - (1 - mask[..., None])) / mask[..., None].clamp(min=0.1)  # without the white behind
+        colour = (colour - (1 - mask[..., None])) / mask[..., None].clamp(min=0.1)  # without the white
         first = F.grid_sample(inputs_depth[:, None], place, mode="nearest", align_corners=False)[:, 0, 0]
         distance = (points - cameras.centres[:, None]).norm(dim=-1)
         seen = (

@@ -1,7 +1,7 @@
-"""What the example scenes are drawn with: noise, shapes, materials, turned vessels, a landscape.
+"""Tools that the example scenes are drawn with: noise, shapes, materials, turned vessels, a landscape.
 
-Coordinates: x runs right, y down, the picture is 4/3 wide and 1 high. Colours are linear RGB, 1 is white. A
-shape is the distance to its edge, negative inside. Pictures are H x W x 3 and are painted on in place.
+Coordinates: x runs right, y down; the picture is 4/3 wide and 1 high. Colours are linear RGB, 1 is white. A
+    shape is the signed distance to its edge, negative inside. Pictures are [H, W, 3] and painted in place.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Array = np.ndarray
 
 
 def noise(x: Array, y: Array, seed: int, octaves: int = 6) -> Array:
-    """Fractal value noise in [0, 1]; the coarsest lattice has cells of size 1."""
+    """Compute fractal value noise in [0, 1]; the coarsest lattice has cells of size 1."""
     lattice = np.random.default_rng(seed).random((256, 256), dtype=np.float32)
     total = np.zeros(np.broadcast(x, y).shape, np.float32)
     for octave in range(octaves):
@@ -30,7 +30,7 @@ def noise(x: Array, y: Array, seed: int, octaves: int = 6) -> Array:
 
 
 def ramp(start: float, end: float, value: Array) -> Array:
-    """Smooth step: 0 before start, 1 after end."""
+    """Interpolate smoothly: 0 before start, 1 after end."""
     s = np.clip((value - start) / (end - start), 0, 1)
     return s * s * (3 - 2 * s)
 
@@ -64,7 +64,7 @@ def wood(x: Array, y: Array, colour: tuple[float, ...], seed: int) -> Array:
 
 @dataclass(frozen=True)
 class Vessel:
-    """A vase, bowl or bottle turned on a wheel; the outline is its radii from top to bottom.
+    """Vase, bowl or bottle turned on a wheel; the outline is its radii from top to bottom.
 
     The glaze is a colour, or a function of (angle, height in 0..1) that returns a picture.
     """
@@ -115,7 +115,7 @@ def turned(image: Array, x: Array, y: Array, vessel: Vessel) -> None:
 def landscape(
     x: Array, y: Array, horizon: float, sky: list[tuple[float, ...]], sun: tuple[float, float]
 ) -> Array:
-    """Hills over a lake under a sky that runs from sky[0] (high) over sky[1] to sky[2] (horizon)."""
+    """Draw hills over a lake under a sky that runs from sky[0] (high) over sky[1] to sky[2] (horizon)."""
     mirrored = np.where(y > horizon, 2 * horizon - y + 0.012 * (noise(x * 5, y * 90, 5) - 0.5), y)
     h = np.clip(mirrored / horizon, 0, 1)
     image = np.stack([np.interp(h, (0.0, 0.62, 1.0), channel) for channel in zip(*sky, strict=True)], -1)
@@ -139,7 +139,7 @@ def landscape(
 
 
 def person(x: Array, y: Array, cx: float, top: float, tall: float) -> Array:
-    """Somebody standing, from far: head, neck, shoulders, coat, legs."""
+    """Return the shape of a standing person from afar: head, neck, shoulders, coat, legs."""
     u, v = np.abs(x - cx) / tall, (y - top) / tall
     half = np.interp(v, (0, 0.02, 0.07, 0.12, 0.14, 0.17, 0.2, 0.5, 0.62, 0.63, 1),
                      (-1, 0.03, 0.05, 0.035, 0.03, 0.075, 0.115, 0.11, 0.125, 0.08, 0.075))  # fmt: skip

@@ -1,7 +1,8 @@
-"""Four scenes behind glass, drawn at any size, with their truth; large pictures take seconds, no renderer.
+"""Draw four scenes behind glass at any size, with ground truth, in seconds and without a renderer.
 
-A scene is drawn twice in linear light: B, what is behind the glass, and M, what a mirror in its place would
-show. The pane makes the photograph I = T + R of them. They look like drawings: do not read much into scores.
+A scene is drawn twice in linear light: B, the scene behind the glass, and M, the view in a mirror instead of
+    the glass. The pane combines them to the photograph I = T + R. They look like drawings: do not read much
+    into scores.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from benchmarks.compact.drawings.scenes import lake, painting, shop, vase
 
 
 def fresnel(cosine: Array, index: float = 1.52) -> Array:
-    """Reflectances (s, p) of one face of the glass at an angle of incidence."""
+    """Compute the reflectances (s, p) of one face of the glass at an angle of incidence."""
     inner = np.sqrt(1 - (1 - cosine**2) / index**2)
     s = ((cosine - index * inner) / (cosine + index * inner)) ** 2
     p = ((index * cosine - inner) / (index * cosine + inner)) ** 2
@@ -44,7 +45,8 @@ class Pane:
 
 
 def behind_glass(x: Array, y: Array, scene: Array, mirror: Array, pane: Pane) -> tuple[Array, Array]:
-    """The transmitted and the reflected light (T, R); each face reflects once, polarisations meet last."""
+    """Compute the transmitted and reflected light (T, R); each face reflects once, s and p are averaged
+    last."""
     across, down = np.deg2rad(pane.yaw) + np.arctan((x - 2 / 3) * 0.9), np.arctan((y - 0.5) * 0.9)
     face = fresnel(np.cos(across) * np.cos(down))
     front, back = face.mean(0)[..., None], ((1 - face) ** 2 * face).mean(0)[..., None]
@@ -67,7 +69,7 @@ SCENES: dict[str, tuple[Scene, Pane]] = {
 
 
 def photograph(light: Array, seed: int) -> Image.Image:
-    """An 8-bit sRGB picture with the sensor's shot and read noise."""
+    """Make an 8-bit sRGB picture with the sensor's shot and read noise."""
     sigma = np.sqrt(4e-5 * np.maximum(light, 0) + 1e-6)
     light = np.clip(light + sigma * np.random.default_rng(seed).standard_normal(light.shape), 0, 1)
     encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)

@@ -1,6 +1,6 @@
-"""The example scenes: each function returns (B, M) in linear light, drawn at the coordinates (x, y).
+"""Example scenes: each function returns (B, M) in linear light, drawn at the coordinates (x, y).
 
-B is what is behind the glass, M what a mirror in the glass's place would show.
+B is the scene behind the glass, M the view in a mirror instead of the glass.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ from benchmarks.compact.drawings.brushes import (
 
 
 def shop(x: Array, y: Array) -> tuple[Array, Array]:
-    """A potter's shop by day; the street with its sky and the photographer in the glass."""
+    """Draw a potter's shop by day; the glass reflects the street with its sky and the photographer."""
     boards = np.abs((x * 7.5) % 1 - 0.5)
     scene = wood(y * 1.5, x * 0.5, (0.36, 0.20, 0.11), 3)
     shade(scene, 0.7 * ramp(0.475, 0.5, boards))
@@ -95,7 +95,7 @@ def shop(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def painting(x: Array, y: Array) -> tuple[Array, Array]:
-    """A framed painting under glass; the room's window and a lamp in it."""
+    """Draw a framed painting under glass, which reflects the room's window and a lamp."""
     scene = blank(x, (0.16, 0.20, 0.19)) * (0.75 + 0.25 * noise(x * 60, y * 60, 51, 4))[..., None]
     scene *= (1.25 - 0.5 * np.hypot(x - 0.45, y - 0.1))[..., None]
     outer, inner, mat = box(x, y, 0.13, 0.08, 1.20, 0.90), box(x, y, 0.21, 0.16, 1.12, 0.82), 0.075
@@ -154,7 +154,7 @@ def painting(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def lake(x: Array, y: Array) -> tuple[Array, Array]:
-    """A lake at dusk through a window; the lamps of the room, doubled by the double glazing."""
+    """Draw a lake at dusk through a window; double glazing doubles the reflected lamps of the room."""
     sky = [(0.035, 0.07, 0.19), (0.26, 0.20, 0.30), (0.95, 0.42, 0.16)]
     scene = landscape(x, y, 0.60, sky, (0.92, 0.425))
     path = np.exp(-(((x - 0.92) / (0.015 + 0.12 * np.clip(y - 0.6, 0, 1))) ** 2)) * (y > 0.603)
@@ -199,7 +199,8 @@ def lake(x: Array, y: Array) -> tuple[Array, Array]:
 
 
 def vase(x: Array, y: Array) -> tuple[Array, Array]:
-    """A museum's display case; the hall's downlights, its bright door and two visitors in the glass."""
+    """Draw a museum's display case, which reflects the hall's downlights, its bright door and two
+    visitors."""
     scene = blank(x, (0.030, 0.052, 0.075)) * (0.85 + 0.3 * noise(x * 80, y * 80, 101, 3))[..., None]
     pool = np.exp(-(np.hypot((x - 0.62) / 0.55, (y - 0.42) / 0.5) ** 2)) + 0.12
     scene *= (5.2 * pool)[..., None] * np.array([1.05, 1.0, 0.92], np.float32)
