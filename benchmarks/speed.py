@@ -69,7 +69,7 @@ def _picture(size: Size, folder: Path) -> tuple[Path, Path]:
 
 
 def _several(command: list[str | Path]) -> Section:
-    """The median over the runs that a worker reports, and its peak memory."""
+    """Return the median over a worker's runs, and its peak memory."""
     reference = reference_seconds()
     run = measure(command)
     return _summary(json.loads(run.output), reference, run.peak_bytes)

@@ -2,11 +2,10 @@
 
     python -m benchmarks.compact.curved_glass DATA --planar PLANAR.onnx --mixed MIXED.onnx
 
-SIRR-LMM leaves curved glass open. The two are runs of `clearpane train compact` that differ in --glass and
---seed alone. Both are scored on the rendered scenes of `benchmarks.compact.measure --only rendered` (drawn
-once, into the same cache), behind flat, bent and eyeglass panes. It prints its table and writes it to
-docs/figures/curved_glass.md, the numbers behind it to curved_glass.json. Needs the extras [train] and
-[synthesis].
+SIRR-LMM leaves curved glass open. The two networks are runs of `clearpane train compact` that differ only in
+--glass and --seed. Both are scored on the rendered scenes of `benchmarks.compact.measure --only rendered`
+(rendered once, into the same cache), behind flat, bent and lens-shaped panes. The script prints its table and
+writes docs/figures/curved_glass.md and curved_glass.json. Needs the extras [train] and [synthesis].
 """
 
 import hashlib

@@ -68,7 +68,7 @@ VARIANTS: dict[str, Variant] = {
 def command(
     picture: Path, name: str, weights: Path, repeats: int, result: Path | None = None
 ) -> list[str | Path]:
-    """The command that runs one of `VARIANTS` in a process of its own, from any folder."""
+    """Return the command that runs one of `VARIANTS` in its own process, from any folder."""
     words = [sys.executable, Path(__file__), picture, name, weights, str(repeats)]
     return words if result is None else [*words, result]
 

@@ -4,7 +4,7 @@
 
 Trains the VAE of kontext-small (docs/models/kontext-small.md) with `clearpane train gensirr-vae`: by
 reconstruction alone, with equivariance, and with equivariance to mixtures of light; then measures all on
-held-out pictures. An interrupted run goes on; runs whose scores are known are not trained again.
+held-out pictures. An interrupted run resumes; runs with known scores are not trained again.
 Writes docs/figures/equivariance.md and .json. Needs the extras [train] and [flux].
 """
 

@@ -78,7 +78,7 @@ CELLS: dict[Question, dict[str, Cell]] = {
     "target": {
         "panel": USUAL,
         "T alone, as many photographs": Cell(target="transmission"),
-        # 448 tokens a step against 192, of the picture, the reference and the text.
+        # 448 tokens per step against 192, of the picture, the reference and the text.
         "T alone, as many tokens": Cell(target="transmission", steps=USUAL.steps * 7 // 3),
     },
     "side": {f"{side} x {side}": Cell(side=side) for side in (48, 64, 96)},
@@ -91,7 +91,7 @@ CLAIMED = {
     *(cell for question in ("caption", "full", "target") for cell in CELLS[question].values()),
 }
 TITLES: dict[Question, str] = {
-    "overfit": "One scene by heart",
+    "overfit": "Overfitting one scene",
     "data": "Blends against rendered glass",
     "caption": "The fixed sentence",
     "samples": "Number of scenes",

@@ -1,4 +1,4 @@
-"""The picture sheet of `renderers.py`."""
+"""Draw the picture sheet of `renderers.py`."""
 
 from collections.abc import Mapping
 from pathlib import Path

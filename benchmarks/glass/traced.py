@@ -1,4 +1,4 @@
-"""Path-traced layers for `renderers.py`: in parts that are kept, so that a stopped run goes on."""
+"""Path-trace layers for `renderers.py`, in parts that are kept, so that an interrupted run resumes."""
 
 import hashlib
 import time

@@ -1,8 +1,8 @@
 """Write files and folders completely or not at all, however the program ends.
 
-Unfinished output is kept in a hidden folder beside its final place. The program holds a lock on a file in that
-folder for as long as it runs. A folder whose lock is free was left by a killed program: the next program that
-writes there removes it.
+Unfinished output is kept in a hidden folder beside its final place. The program holds a lock on a file in
+that folder for as long as it runs. A folder whose lock is free was left by a killed program: the next program
+that writes there removes it.
 """
 
 import contextlib
@@ -88,7 +88,7 @@ def temporary_folder() -> Iterator[Path]:
     """Yield a new folder among the system's temporary files, and remove it at the end.
 
     Raises:
-        ClearpaneError: there is no place for temporary files.
+        ClearpaneError: There is no place for temporary files.
     """
     with contextlib.ExitStack() as stack:
         try:

@@ -132,7 +132,7 @@ strength (float[1] strength) => (float[1, 3, height, width] result) {
 }
 """
 
-# The network once more on the mirror image; NETWORK stands for its nodes.
+# A second copy of the network for the mirror image; NETWORK stands for its nodes.
 _CONFIDENCE = f"""
 confidence (bool with_confidence) => (float[1, 1, map_height, map_width] confidence) {{
     confidence = If (with_confidence) <
@@ -232,7 +232,7 @@ def build_full_graph(network: ModelProto) -> ModelProto:
         Model with the inputs ``photograph`` [1, 3, H, W] (sRGB in [0, 1]), ``strength`` [1] (-1 to 1) and
         ``with_confidence`` (a Boolean), and the outputs ``result`` (the photograph with as much of the
         reflection removed as the strength says), ``transmission``, ``reflection`` [1, 3, H, W] and
-        ``confidence`` ([1, 1, H, W], or [1, 1, 0, 0] if it was not asked for).
+        ``confidence`` ([1, 1, H, W], or [1, 1, 0, 0] if not requested).
     """
     inside = _renamed(network.graph.node, {"transmission": "passed", "reflection": "added"})
     nodes = [
