@@ -1,9 +1,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -24,6 +21,8 @@ from clearpane.training.flux import gensirr as kontext
 from clearpane.training.flux.flow_matching import regression_loss
 from clearpane.training.flux.gensirr import TrainGensirr, draw_edits, load_glass_edits, run
 from clearpane.training.loop import step_generator
+
+from ..two_processes import TwoProcesses
 
 SIZE = (40, 56)
 
@@ -197,19 +196,12 @@ def test_a_resumed_run_follows_the_same_loss_curve(glass, base, tmp_path, monkey
     assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
 
 
-def sharded(glass, base, output, steps) -> subprocess.Popen:
+def sharded(glass, base, output, steps) -> TwoProcesses:
     """Two processes that share weights, gradients and moments."""
-    command = [f"{glass}", "--base", f"{base}", "--output", f"{output}", "--cpu", "--steps", f"{steps}"]
+    command = [glass, "--base", base, "--output", output, "--cpu", "--steps", steps]
     command += ["--batch", "1", "--side", "24", "--learning-rate", "1e-3", "--precision", "float32"]
     command += ["--full", "--shard", "--average", "0", "--sentence", "please remove the reflection."]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.Popen(
-        [*launch, "-m", "clearpane", "train", "gensirr", *command],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return TwoProcesses(["gensirr", *command], output.with_name(f"{output.name}.txt"))
 
 
 def train_twin(glass, base, output, steps, monkeypatch) -> None:
@@ -232,9 +224,8 @@ def train_twin(glass, base, output, steps, monkeypatch) -> None:
 
 
 def test_two_processes_that_share_the_weights_train_as_one(glass, base, tmp_path, monkeypatch):
-    process = sharded(glass, base, tmp_path / "two", 3)
-    said = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, said
+    codes, said = sharded(glass, base, tmp_path / "two", 3).finish()
+    assert codes == [0, 0], said
     train_twin(glass, base, tmp_path / "one", 3, monkeypatch)
     for file in ("transformer/diffusion_pytorch_model.safetensors", "task_embedding.safetensors"):
         two, one = (load_file(tmp_path / x / file) for x in ("two", "one"))
@@ -244,18 +235,17 @@ def test_two_processes_that_share_the_weights_train_as_one(glass, base, tmp_path
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_processes_that_share_the_weights_go_on_after_an_interruption(glass, base, tmp_path, monkeypatch):
+    def lines_of(path) -> int:
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
     log, steps = tmp_path / "two" / "log.jsonl", 0
     for _ in range(2):
-        process = sharded(glass, base, tmp_path / "two", 100_000)
-        waited = time.monotonic() + 200
-        while time.monotonic() < waited and process.poll() is None:
-            if log.exists() and len(log.read_text().splitlines()) > steps:
-                break
-            time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        said = process.communicate(timeout=100)[0]
-        steps = len(log.read_text().splitlines())
-        assert f"interrupted at step {steps};" in said, said
+        processes = sharded(glass, base, tmp_path / "two", 100_000)
+        processes.wait_until(lambda before=steps: lines_of(log) > before)
+        processes.interrupt()
+        codes, said = processes.finish(100)
+        steps = lines_of(log)
+        assert codes == [130, 130] and f"interrupted at step {steps};" in said, said
     train_twin(glass, base, tmp_path / "one", steps, monkeypatch)
     two, one = (load_file(tmp_path / x / "checkpoint.safetensors") for x in ("two", "one"))
     assert set(two) == set(one)

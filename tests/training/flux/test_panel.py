@@ -33,6 +33,8 @@ from clearpane.training.flux.panel_batches import (
 )
 from clearpane.training.loop import step_generator
 
+from ..two_processes import TwoProcesses
+
 SIZE = (40, 56)
 
 
@@ -164,23 +166,23 @@ def test_a_resumed_run_follows_the_same_loss_curve(glass, base, tmp_path, monkey
         torch.testing.assert_close(first[name], value)
 
 
-def two_processes(glass, base, output, steps) -> subprocess.Popen:
+def two_process_options(glass, base, output, steps) -> list[str]:
     options = [f"{glass}", "--base", f"{base}", "--output", f"{output}", "--cpu", "--steps", f"{steps}"]
     options += ["--batch", "1", "--side", "32", "--rank", "2", "--learning-rate", "1e-2"]
-    options += ["--precision", "float32", "--draw-every", "0", "--no-gradient-checkpointing"]
+    return [*options, "--precision", "float32", "--draw-every", "0", "--no-gradient-checkpointing"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_two_processes_that_are_interrupted_stop_at_the_same_step(glass, base, tmp_path):
+    """Started as users do."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.Popen(
-        [*launch, "-m", "clearpane", "train", "panel", *options],
+    process = subprocess.Popen(
+        [*launch, "-m", "clearpane", "train", "panel", *two_process_options(glass, base, tmp_path, 100_000)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs signals")
-def test_two_processes_that_are_interrupted_stop_at_the_same_step(glass, base, tmp_path):
-    process = two_processes(glass, base, tmp_path, 100_000)
     log = tmp_path / "log.jsonl"
     waited = time.monotonic() + 200
     while not (log.exists() and log.stat().st_size) and process.poll() is None and time.monotonic() < waited:
@@ -194,9 +196,9 @@ def test_two_processes_that_are_interrupted_stop_at_the_same_step(glass, base, t
 
 
 def test_two_processes_train_as_one_that_draws_for_both(glass, base, tmp_path, monkeypatch):
-    process = two_processes(glass, base, tmp_path / "two", 3)
-    said = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, said
+    words = ["panel", *two_process_options(glass, base, tmp_path / "two", 3)]
+    codes, said = TwoProcesses(words, tmp_path / "two.txt").finish()
+    assert codes == [0, 0], said
     # The twin: one process that computes both losses of a step.
     plain = panel.PanelLoss.forward
 

@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -54,6 +52,8 @@ from clearpane.training.lirm.objective import (
 from clearpane.training.lirm.recipe import TrainLirm, check, open_objects, open_validation, run, stage_at
 from clearpane.training.lirm.validation import FINAL_RENDERING, new_view_psnr
 from clearpane.training.loop import step_generator
+
+from ..two_processes import TwoProcesses
 
 TINY = LirmConfig(
     blocks=2,
@@ -486,30 +486,14 @@ def test_two_processes_train_as_one_that_shows_the_objects_of_both(
 
     options = "--objects 2 --side 32 --coarse-side 16 --patch 8 --samples 6 --targets 1 --steps 2 --workers 0"
     options += " --validation 1"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     one = replace(small_recipe(tmp_path / "one", steps=2), side=32, coarse_side=16)
     data = open_objects(one, CPU)
     for index in range(2):  # before both would draw them
         assert data[index].points.shape == (16384, 3)
     shutil.copytree(tmp_path / "one" / "objects", tmp_path / "two" / "objects")
-    said = subprocess.run(
-        [
-            *launch,
-            "-m",
-            "clearpane",
-            "train",
-            "lirm",
-            "--output",
-            str(tmp_path / "two"),
-            "--cpu",
-            *options.split(),
-        ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert said.returncode == 0, said.stderr
+    words = ["lirm", "--output", tmp_path / "two", "--cpu", *options.split()]
+    codes, said = TwoProcesses(words, tmp_path / "two.txt").finish()
+    assert codes == [0, 0], said
     plain, steps = module.LirmObjective.forward, [0, 1]
 
     def both(self: LirmObjective, samples: object, stage: Stage, generator: object) -> Tensor:
