@@ -75,6 +75,7 @@ FLOORS = (
     {"errors", "_version"},
     {"locks"},
     {"files", "json_files", "optics", "mitsuba_variant"},
+    {"streams"},
     {"geometry", "images"},
     {"synthesis", "separation", "reconstruction"},
     {"evaluation"},

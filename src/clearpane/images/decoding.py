@@ -1,10 +1,8 @@
 """Decode each format's samples and metadata as stored; `reading` makes a picture of them."""
 
 import re
-import zlib
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,21 +10,22 @@ from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.images import descriptions, metadata, profiles
 from clearpane.images.decoded import CheckSize, Decoded, is_header_text
 from clearpane.images.exr import decode_exr
-from clearpane.images.png_chunks import read_chunks
+from clearpane.images.png_chunks import Chunk, read_chunks
 from clearpane.images.png_colour import UnsupportedColour, colour_profile
 from clearpane.images.raw import decode_raw
 from clearpane.images.tiff import decode_tiff
+from clearpane.streams import Content
 
 
-def decode_jpeg(path: Path, check_size: CheckSize) -> Decoded:
+def decode_jpeg(source: Content, check_size: CheckSize) -> Decoded:
     """Decode a JPEG file; ``check_size`` may refuse its size before pixels are decoded."""
     from PIL.JpegImagePlugin import JpegImageFile
 
-    # the plug-in itself, since Image.open has a size limit of its own and opens a phone's file as MPO
-    with path.open("rb") as file, JpegImageFile(file) as image:
+    # the plug-in itself: Image.open has a global size limit of its own, and opens a phone's file as MPO
+    with source.open() as file, JpegImageFile(file) as image:
         check_size(*image.size)
         if image.mode not in ("L", "RGB"):
-            raise ClearpaneError(f"{path}: a {image.mode} JPEG; convert it to RGB first")
+            raise ClearpaneError(f"{source}: a {image.mode} JPEG; convert it to RGB first")
         samples = _pillow_samples(image)
         exif, orientation = metadata.clean_exif(metadata.strip_exif_prefix(image.info.get("exif")))
         warning, gain_map = None, False
@@ -45,43 +44,42 @@ def decode_jpeg(path: Path, check_size: CheckSize) -> Decoded:
         )
 
 
-def decode_png(path: Path, check_size: CheckSize) -> Decoded:
+def decode_png(source: Content, check_size: CheckSize) -> Decoded:
     """Decode a PNG file; ``check_size`` may refuse its size before pixels are decoded."""
     from PIL.PngImagePlugin import PngImageFile
 
-    with path.open("rb") as file, PngImageFile(file) as image:
+    with source.open() as file, PngImageFile(file) as image:
         check_size(*image.size)
         if getattr(image, "is_animated", False):
-            raise ClearpaneError(f"{path}: an animated PNG; save one frame as a picture first")
+            raise ClearpaneError(f"{source}: an animated PNG; save one frame as a picture first")
         info = dict(image.info)
-        file.seek(8)
-        _check_png_chunks(file)
+    chunks = read_chunks(source.read())
+    _check_png_chunks(chunks)
     block = info.get("exif")
     if block is None and "Raw profile type exif" in info:
         block = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
     exif, orientation = metadata.clean_exif(metadata.strip_exif_prefix(block))
     xmp = metadata.clean_xmp(info.get("xmp") or info.get("XML:com.adobe.xmp"), gain_map_dropped=False)
-    decoded = _decode_oiio(path, check_size)
+    decoded = _decode_oiio(source, check_size)
     decoded.orientation, decoded.exif, decoded.xmp = orientation, exif, xmp
-    chunks = read_chunks(path.read_bytes())
     decoded.description = descriptions.from_png(chunks)
     try:
         colours = decoded.samples.shape[2] - decoded.has_alpha
         decoded.icc_profile = colour_profile(chunks, gray=colours == 1)
     except UnsupportedColour as error:
-        raise ClearpaneError(f"{path}: {error}; convert it to sRGB first") from error
+        raise ClearpaneError(f"{source}: {error}; convert it to sRGB first") from error
     decoded.attributes = {}
     return decoded
 
 
-def decode_webp(path: Path, check_size: CheckSize) -> Decoded:
+def decode_webp(source: Content, check_size: CheckSize) -> Decoded:
     """Decode a WebP file; ``check_size`` may refuse its size before pixels are decoded."""
     from PIL.WebPImagePlugin import WebPImageFile
 
-    with path.open("rb") as file, WebPImageFile(file) as image:
+    with source.open() as file, WebPImageFile(file) as image:
         check_size(*image.size)
         if getattr(image, "is_animated", False):
-            raise ClearpaneError(f"{path}: an animated WebP; save one frame as a picture first")
+            raise ClearpaneError(f"{source}: an animated WebP; save one frame as a picture first")
         samples = _pillow_samples(image)
         exif, orientation = metadata.clean_exif(metadata.strip_exif_prefix(image.info.get("exif")))
         file.seek(0)
@@ -96,22 +94,22 @@ def decode_webp(path: Path, check_size: CheckSize) -> Decoded:
         )
 
 
-def decode_hdr(path: Path, check_size: CheckSize) -> Decoded:
+def decode_hdr(source: Content, check_size: CheckSize) -> Decoded:
     """Read Radiance HDR."""
-    decoded = _decode_oiio(path, check_size)
+    decoded = _decode_oiio(source, check_size)
     decoded.linear = True
     orientation = decoded.attributes.pop("Orientation", 1)
     decoded.orientation = orientation if isinstance(orientation, int) else 1
     return decoded
 
 
-def decode_heic(path: Path, check_size: CheckSize) -> Decoded:
+def decode_heic(source: Content, check_size: CheckSize) -> Decoded:
     """Decode a HEIC file; ``check_size`` may refuse its size before pixels are decoded."""
     try:
         import pillow_heif
     except ImportError as error:
-        raise MissingExtraError(f"{path}: reading HEIC", "photo") from error
-    file = pillow_heif.open_heif(path, convert_hdr_to_8bit=False)
+        raise MissingExtraError(f"{source}: reading HEIC", "photo") from error
+    file = pillow_heif.open_heif(source.read(), convert_hdr_to_8bit=False)
     image: Any = file[file.primary_index]
     check_size(*image.size)
     samples = np.asarray(image)
@@ -141,7 +139,7 @@ def decode_heic(path: Path, check_size: CheckSize) -> Decoded:
     )
 
 
-DECODERS: dict[str, Callable[[Path, CheckSize], Decoded]] = {
+DECODERS: dict[str, Callable[[Content, CheckSize], Decoded]] = {
     "jpeg": decode_jpeg,
     "png": decode_png,
     "tiff": decode_tiff,
@@ -153,28 +151,29 @@ DECODERS: dict[str, Callable[[Path, CheckSize], Decoded]] = {
 }
 
 
-def _decode_oiio(path: Path, check_size: CheckSize) -> Decoded:
+def _decode_oiio(source: Content, check_size: CheckSize) -> Decoded:
     import OpenImageIO as oiio
 
     config = oiio.ImageSpec()
     config.attribute("oiio:UnassociatedAlpha", 1)
     config.attribute("oiio:RawColor", 1)
-    source = oiio.ImageInput.open(str(path), config)
-    if source is None:
-        raise OSError(oiio.geterror())
-    try:
-        spec = source.spec()
-        check_size(spec.width, spec.height)
-        attributes = {a.name: a.value for a in spec.extra_attribs}
-        kind = str(spec.format)
-        kind = kind if kind in ("uint8", "uint16", "half") else "float"
-        samples = source.read_image(0, 0, 0, spec.nchannels, kind)
-        if samples is None:
-            raise OSError(source.geterror())
-        warnings = _further_images(source)
-    finally:
-        source.close()
-    picked, has_alpha = _choose_channels(path, list(spec.channelnames), spec.alpha_channel)
+    with source.on_disk() as path:
+        image = oiio.ImageInput.open(str(path), config)
+        if image is None:
+            raise OSError(oiio.geterror())
+        try:
+            spec = image.spec()
+            check_size(spec.width, spec.height)
+            attributes = {a.name: a.value for a in spec.extra_attribs}
+            kind = str(spec.format)
+            kind = kind if kind in ("uint8", "uint16", "half") else "float"
+            samples = image.read_image(0, 0, 0, spec.nchannels, kind)
+            if samples is None:
+                raise OSError(image.geterror())
+        finally:
+            image.close()
+    warnings: list[str] = []
+    picked, has_alpha = _choose_channels(source, list(spec.channelnames), spec.alpha_channel)
     samples = samples.reshape(spec.height, spec.width, spec.nchannels)
     if len(picked) < spec.nchannels:
         dropped = [name for k, name in enumerate(spec.channelnames) if k not in picked]
@@ -193,32 +192,18 @@ def _decode_oiio(path: Path, check_size: CheckSize) -> Decoded:
     )
 
 
-def _check_png_chunks(file: BinaryIO) -> None:
-    """Raise OSError unless every chunk is complete and intact; libpng would complain on the terminal."""
-    name = b""
-    while name != b"IEND":
-        head = file.read(8)
-        size, name = int.from_bytes(head[:4], "big"), head[4:]
-        body, check = file.read(size), file.read(4)
-        if len(head) < 8 or len(body) < size or len(check) < 4:
-            raise OSError("it ends too early")
-        if zlib.crc32(name + body) != int.from_bytes(check, "big"):
-            raise OSError(f"a wrong checksum in {name.decode('ascii', 'replace')}")
+def _check_png_chunks(chunks: Sequence[Chunk]) -> None:
+    """Raise OSError unless every chunk is there and unharmed; libpng would complain on the terminal."""
+    for chunk in chunks:
+        if not chunk.whole:
+            name = chunk.name.decode("ascii", "replace")
+            raise OSError(f"{name} is cut short or has a wrong checksum")
+    if not chunks or chunks[-1].name != b"IEND":
+        raise OSError("it ends too early")
 
 
-def _further_images(source: Any) -> list[str]:
-    """Warn if full-size pages follow; thumbnails and smaller copies are ignored silently."""
-    index = 1
-    while source.seek_subimage(index, 0):
-        if not source.spec().get_int_attribute("tiff:subfiletype", 0) & 1:
-            return ["only the first of its pages is read"]
-        index += 1
-    source.geterror()
-    return []
-
-
-def _choose_channels(path: Path, names: list[str], alpha: int) -> tuple[list[int], bool]:
-    """Return which channels are red, green and blue (or grey), and which is alpha."""
+def _choose_channels(source: Content, names: list[str], alpha: int) -> tuple[list[int], bool]:
+    """Which channels are red, green, blue (or grey) and alpha."""
     by_name = {name.upper(): k for k, name in enumerate(names)}
     if all(c in by_name for c in "RGB"):
         colour = [by_name[c] for c in "RGB"]
@@ -227,7 +212,7 @@ def _choose_channels(path: Path, names: list[str], alpha: int) -> tuple[list[int
     elif len([k for k in range(len(names)) if k != alpha]) == 1:
         colour = [k for k in range(len(names)) if k != alpha]
     else:
-        raise ClearpaneError(f"{path}: its channels are {', '.join(names)}; R, G, B or Y are needed")
+        raise ClearpaneError(f"{source}: its channels are {', '.join(names)}; R, G, B or Y are needed")
     return ([*colour, alpha], True) if alpha >= 0 else (colour, False)
 
 

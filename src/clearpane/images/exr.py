@@ -1,12 +1,12 @@
 """Decode EXR files: choose the part and channels that form the picture, and place its data window."""
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.decoded import CheckSize, Decoded, is_header_text
+from clearpane.streams import Content
 
 _REC709 = (0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329)
 _BEAUTY = ("", "combined", "beauty", "rgba", "rgb", "color", "colour", "composite")
@@ -30,31 +30,32 @@ class _Choice(NamedTuple):
     alpha: int | None
 
 
-def decode_exr(path: Path, check_size: CheckSize) -> Decoded:
-    """Read the colours of an EXR file, from whichever part and layer holds them.
+def decode_exr(source: Content, check_size: CheckSize) -> Decoded:
+    """Read the colours of an EXR file, of whatever part and layer.
 
     The position of the data window is kept as the attributes ``dataWindow`` (x, y) and ``displayWindow`` (x,
     y, width, height) if the two windows differ.
     """
     import OpenImageIO as oiio
 
-    source: Any = oiio.ImageInput.open(str(path))
-    if source is None:
-        raise OSError(oiio.geterror())
-    try:
-        choice = _choose(path, source)
-        source.seek_subimage(choice.part, 0)
-        spec = source.spec()
-        check_size(spec.width, spec.height)
-        picked = [*choice.colour, *(() if choice.alpha is None else (choice.alpha,))]
-        first, last = min(picked), max(picked) + 1
-        kind = "half" if str(spec.format) == "half" else "float"
-        samples = source.read_image(choice.part, 0, first, last, kind)
-        if samples is None:
-            raise OSError(source.geterror())
-    finally:
-        source.geterror()
-        source.close()
+    with source.on_disk() as path:
+        image: Any = oiio.ImageInput.open(str(path))
+        if image is None:
+            raise OSError(oiio.geterror())
+        try:
+            choice = _choose(source, image)
+            image.seek_subimage(choice.part, 0)
+            spec = image.spec()
+            check_size(spec.width, spec.height)
+            picked = [*choice.colour, *(() if choice.alpha is None else (choice.alpha,))]
+            first, last = min(picked), max(picked) + 1
+            kind = "half" if str(spec.format) == "half" else "float"
+            samples = image.read_image(choice.part, 0, first, last, kind)
+            if samples is None:
+                raise OSError(image.geterror())
+        finally:
+            image.geterror()
+            image.close()
     samples = np.asarray(samples).reshape(spec.height, spec.width, last - first)
     if picked != list(range(first, last)):
         samples = samples[..., [k - first for k in picked]]
@@ -86,27 +87,27 @@ def decode_exr(path: Path, check_size: CheckSize) -> Decoded:
     )
 
 
-def _choose(path: Path, source: Any) -> _Choice:
+def _choose(source: Content, image: Any) -> _Choice:
     """Return the best colours of all parts.
 
     Raises:
         ClearpaneError: The file holds deep data or no colours.
     """
     choices, names, deep, part = [], [], False, 0
-    while source.seek_subimage(part, 0):
-        spec = source.spec()
+    while image.seek_subimage(part, 0):
+        spec = image.spec()
         if spec.deep:
             deep = True
         else:
             names += list(spec.channelnames)
             choices += _choices(part, list(spec.channelnames), spec.getattribute("name") or "")
         part += 1
-    source.geterror()
+    image.geterror()
     if choices:
         return min(choices, key=lambda choice: (choice.rank, choice.part))
     if deep:
-        raise ClearpaneError(f"{path}: deep data, many samples a pixel; flatten it first")
-    raise ClearpaneError(f"{path}: its channels are {', '.join(names)}; R, G, B or Y are needed")
+        raise ClearpaneError(f"{source}: deep data, many samples a pixel; flatten it first")
+    raise ClearpaneError(f"{source}: its channels are {', '.join(names)}; R, G, B or Y are needed")
 
 
 def _choices(part: int, names: list[str], part_name: str) -> list[_Choice]:

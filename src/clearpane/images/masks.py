@@ -1,13 +1,13 @@
 """Read masks that people paint: white on black, a colour on black or white, or strokes on transparency."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.picture import Picture
 from clearpane.images.reading import read_picture
+from clearpane.streams import Source, source_name
 
 _COLOURED = 0.15
 _SAME = 0.12
@@ -28,8 +28,8 @@ class Mask:
     reading: str
 
 
-def read_mask(path: Path) -> Mask:
-    """Read a mask from a picture file.
+def read_mask(source: Source) -> Mask:
+    """Read a mask from a picture file, its bytes or a binary stream.
 
     White is the region, black is outside, grey lies between. In a partly transparent picture whose visible
     part has one colour, the painted region is the mask, whatever the colour. In an opaque picture painted in
@@ -38,18 +38,19 @@ def read_mask(path: Path) -> Mask:
     Raises:
         ClearpaneError: The file cannot be read, has many colours, or selects nothing.
     """
-    picture = read_picture(path)
-    weights, reading = _weights(path, picture)
+    name = source_name(source, "the mask")
+    picture = read_picture(source)
+    weights, reading = _weights(name, picture)
     if float(weights.max()) <= _NOTHING:
         raise ClearpaneError(
-            f"{path}: the mask selects nothing: it is black everywhere; paint the region white and leave the "
+            f"{name}: the mask selects nothing: it is black everywhere; paint the region white and leave the "
             "rest black, or paint the region on a transparent layer"
         )
     share = 100 * float(weights.mean(dtype=np.float64))
     return Mask(weights, f"mask read from {reading}; it selects {share:.1f} % of the picture")
 
 
-def _weights(path: Path, picture: Picture) -> tuple[np.ndarray, str]:
+def _weights(name: str, picture: Picture) -> tuple[np.ndarray, str]:
     pixels = np.clip(picture.pixels, 0, 1)
     spread = pixels.max(axis=2) - pixels.min(axis=2)
     brightness: np.ndarray = pixels.mean(axis=2, dtype=np.float32)
@@ -62,12 +63,12 @@ def _weights(path: Path, picture: Picture) -> tuple[np.ndarray, str]:
             return alpha, "its transparency, the painted region"
         if (spread[alpha > _NOTHING] > _COLOURED).any():
             raise ClearpaneError(
-                f"{path}: the mask has many colours; paint the region in white, or in one colour on a "
+                f"{name}: the mask has many colours; paint the region in white, or in one colour on a "
                 "transparent layer"
             )
         return brightness * alpha, "its brightness times its opacity"
     if (spread > _COLOURED).any():
-        return _paint(path, pixels, spread), "its colour, the painted region"
+        return _paint(name, pixels, spread), "its colour, the painted region"
     top = float(brightness.max())
     if picture.sample_type in ("uint8", "uint16"):
         one = 1 / (255 if picture.sample_type == "uint8" else 65535)
@@ -84,8 +85,8 @@ def _is_one_colour(colours: np.ndarray, share: float = 0.98) -> bool:
     return float((np.abs(colours - middle).max(axis=1) <= _SAME).mean()) >= share
 
 
-def _paint(path: Path, pixels: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Return the coverage by one colour of a plain black or white ground, in [0, 1]."""
+def _paint(name: str, pixels: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Return how much of one colour lies on a plain black or white ground, in [0, 1]."""
     painted, ground = spread > 0.5 * float(spread.max()), spread <= 0.02
     if ground.any() and painted.any():
         paper, ink = np.median(pixels[ground], axis=0), np.median(pixels[painted], axis=0)
@@ -98,5 +99,5 @@ def _paint(path: Path, pixels: np.ndarray, spread: np.ndarray) -> np.ndarray:
             weights[weights < 1 / 255] = 0
             return weights
     raise ClearpaneError(
-        f"{path}: the mask has many colours; paint the region in white on black, or in one colour"
+        f"{name}: the mask has many colours; paint the region in white on black, or in one colour"
     )

@@ -1,13 +1,13 @@
 """Read a picture from a file: upright, in sRGB, at full precision."""
 
-import contextlib
+import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from clearpane.errors import ClearpaneError
-from clearpane.files import temporary_folder
 from clearpane.images import formats, profiles
 from clearpane.images.decoded import CheckSize, Decoded
 from clearpane.images.decoding import DECODERS
@@ -16,6 +16,7 @@ from clearpane.images.raw import is_raw_tiff
 from clearpane.images.repair import find_start, repair
 from clearpane.images.tiling import row_bands
 from clearpane.optics.color import linear_to_srgb
+from clearpane.streams import Content, Source, content_of
 
 MAX_PIXELS = 400_000_000
 """Limit on the number of pixels; larger pictures are refused undecoded, as decompression bombs."""
@@ -29,7 +30,7 @@ _SAMPLE_TYPES: dict[str, SampleType] = {
 }
 
 
-def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def read_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read JPEG, PNG, TIFF, WebP, EXR, HDR and, with the extra ``[photo]``, HEIC and camera RAW.
 
     The EXIF orientation is applied, an embedded ICC profile is converted to sRGB in float, and alpha is
@@ -37,99 +38,133 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     without a profile is taken as sRGB. In a TIFF with several pages, the first full-size page is read. A
     damaged JPEG or PNG with all its pixels is read with a warning.
 
+    Args:
+        source: Path, a file's bytes, or a binary stream; see `clearpane.streams.Source`. Messages call bytes
+            and nameless streams "the picture".
+        max_pixels: Largest number of pixels that is decoded.
+
     Raises:
         ClearpaneError: The file is missing, unreadable, empty, damaged, not a picture, animated, CMYK, or has
             more than ``max_pixels`` pixels.
-        MissingExtraError: The file is HEIC or RAW and the extra ``[photo]`` is not installed.
+        MissingExtraError: HEIC or RAW without the extra ``[photo]``.
+
+    >>> import io
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("RGB", (4, 2), "white").save(file, "PNG")
+    >>> picture = read_picture(file.getvalue())
+    >>> picture.format, picture.pixels.shape, picture.pixels.max().item()
+    ('png', (2, 4, 3), 1.0)
     """
-    path = Path(path)
-    kind = picture_format(path)
+    content = content_of(source, "the picture")
+    kind = _format(content)
 
     def check_size(width: int, height: int) -> None:
         if width < 1 or height < 1:
-            raise ClearpaneError(f"{path}: has no pixels ({width} x {height})")
+            raise ClearpaneError(f"{content}: has no pixels ({width} x {height})")
         if width * height > max_pixels:
             raise ClearpaneError(
-                f"{path}: {width} x {height} is more than the limit of {max_pixels / 1e6:g} megapixels; "
+                f"{content}: {width} x {height} is more than the limit of {max_pixels / 1e6:g} megapixels; "
                 "make it smaller first"
             )
 
     try:
-        decoded = DECODERS[kind](path, check_size)
+        decoded = DECODERS[kind](content, check_size)
     except ClearpaneError:
         raise
     except MemoryError as error:
-        raise ClearpaneError(f"{path}: not enough memory to read it; make it smaller first") from error
+        raise ClearpaneError(f"{content}: not enough memory to read it; make it smaller first") from error
     except Exception as error:  # decoders raise almost anything on a damaged file
-        repaired = _decode_repaired(path, kind, check_size)
+        repaired = _decode_repaired(content, kind, check_size)
         if repaired is not None:
-            return _finish(repaired, kind, path)
+            return _finish(repaired, kind, content.file)
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ClearpaneError(
-            f"{path}: truncated or damaged {kind.upper()} file ({reason}); get a fresh copy"
+            f"{content}: truncated or damaged {kind.upper()} file ({reason}); get a fresh copy"
         ) from error
-    return _finish(decoded, kind, path)
+    return _finish(decoded, kind, content.file)
 
 
-def _decode_repaired(path: Path, kind: str, check_size: CheckSize) -> Decoded | None:
-    """Decode a damaged file that still has all its pixels; return None for any other."""
+def _decode_repaired(content: Content, kind: str, check_size: CheckSize) -> Decoded | None:
+    """Decode a file whose pixels are all there though its frame is damaged; None for any other."""
     if kind not in ("jpeg", "png"):
         return None
-    with contextlib.suppress(OSError, MemoryError), temporary_folder() as folder:
-        for data in repair(path.read_bytes(), kind):
-            whole = folder / "repaired"
-            whole.write_bytes(data)
-            try:
-                decoded = DECODERS[kind](whole, check_size)
-            except ClearpaneError as error:
-                raise ClearpaneError(str(error).replace(str(whole), str(path))) from error
-            except Exception:  # as above
-                continue
-            decoded.warnings.append("the file is damaged, but all of its pixels are there and were read")
-            return decoded
+    try:
+        candidates = repair(content.read(), kind)
+    except (OSError, MemoryError):
+        return None
+    for data in candidates:
+        try:
+            decoded = DECODERS[kind](replace(content, data=data), check_size)
+        except ClearpaneError:
+            raise
+        except Exception:  # as above
+            continue
+        decoded.warnings.append("the file is damaged, but all of its pixels are there and were read")
+        return decoded
     return None
 
 
-def picture_format(path: Path) -> str:
-    """Detect a file's format (see `Picture.format`) by its first bytes; the name separates RAW from TIFF.
+def picture_format(path: str | os.PathLike[str]) -> str:
+    """Detect the format of a file (see `Picture.format`) by its first bytes; the name tells RAW from TIFF.
 
     Raises:
         ClearpaneError: The file is missing, unreadable, empty or not a picture.
     """
+    return _format(content_of(path, "the picture"))
+
+
+def _format(content: Content) -> str:
+    if content.data is None:
+        _check_file(content)
     try:
-        str(path).encode()
-    except UnicodeEncodeError as error:  # some decoders cannot open it, and it cannot be printed
-        raise ClearpaneError(f"{path}: its name is not valid Unicode; rename it") from error
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise ClearpaneError(f"{path}: is a folder, not a picture; name a file")
-        if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
-            raise ClearpaneError(f"{path}: is a pipe or a device, not a picture; name a file")
-        with path.open("rb") as file:
+        with content.open() as file:
             header = file.read(formats.HEADER_SIZE)
             start = header + file.read(_LEADING) if formats.sniff(header, "") is None else b""
-    except FileNotFoundError as error:
-        raise ClearpaneError(f"{path}: no such file; check the name") from error
     except PermissionError as error:
-        raise ClearpaneError(f"{path}: no permission to read it; change its permissions") from error
+        raise ClearpaneError(f"{content}: no permission to read it; change its permissions") from error
     except (OSError, ValueError) as error:
         raise ClearpaneError(
-            f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})"
+            f"{content}: cannot be read ({getattr(error, 'strerror', None) or error})"
         ) from error
     if not header:
-        raise ClearpaneError(f"{path}: is empty (0 bytes); get a fresh copy")
-    kind = formats.sniff(header, path.suffix)
-    if kind is None and formats.foreign_kind(header) is None and formats.is_picture_name(path):
+        advice = "get a fresh copy" if content.data is None else "rewind a stream that was just written"
+        raise ClearpaneError(f"{content}: is empty (0 bytes); {advice}")
+    kind = formats.sniff(header, content.suffix)
+    named = content.data is not None or formats.is_picture_name(content.name)
+    if kind is None and formats.foreign_kind(header) is None and named:
         kind = (find_start(start) or (None, 0))[0]
     if kind is None:
         foreign = formats.foreign_kind(header)
         what = f"is {foreign}, which is not read" if foreign else "is not a picture that can be read"
-        raise ClearpaneError(f"{path}: {what}; convert it to JPEG, PNG or TIFF")
-    return "raw" if kind == "tiff" and is_raw_tiff(path) else kind
+        raise ClearpaneError(f"{content}: {what}; convert it to JPEG, PNG or TIFF")
+    return "raw" if kind == "tiff" and is_raw_tiff(content) else kind
 
 
-def _finish(decoded: Decoded, kind: str, path: Path) -> Picture:
+def _check_file(content: Content) -> None:
+    """Raise ClearpaneError for what is not a file that can be opened."""
+    assert content.file is not None
+    try:
+        str(content.file).encode()
+    except UnicodeEncodeError as error:  # some decoders cannot open it, and it could not be printed
+        raise ClearpaneError(f"{content}: its name is not valid Unicode; rename it") from error
+    try:
+        mode = content.file.stat().st_mode
+    except FileNotFoundError as error:
+        raise ClearpaneError(f"{content}: no such file; check the name") from error
+    except PermissionError as error:
+        raise ClearpaneError(f"{content}: no permission to read it; change its permissions") from error
+    except (OSError, ValueError) as error:
+        raise ClearpaneError(
+            f"{content}: cannot be read ({getattr(error, 'strerror', None) or error})"
+        ) from error
+    if stat.S_ISDIR(mode):
+        raise ClearpaneError(f"{content}: is a folder, not a picture; name a file")
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+        raise ClearpaneError(f"{content}: is a pipe or a device, not a picture; name a file")
+
+
+def _finish(decoded: Decoded, kind: str, file: Path | None) -> Picture:
     samples = upright(decoded.samples, decoded.orientation)
     sample_type = _SAMPLE_TYPES[samples.dtype.name]
     colours = samples.shape[2] - decoded.has_alpha
@@ -177,7 +212,7 @@ def _finish(decoded: Decoded, kind: str, path: Path) -> Picture:
         xmp=decoded.xmp,
         attributes=decoded.attributes,
         lossless=decoded.lossless,
-        source=path,
+        source=file,
         warnings=tuple(warnings),
         description=decoded.description,
     )

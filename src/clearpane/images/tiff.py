@@ -2,7 +2,6 @@
 
 import logging
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from clearpane.images import descriptions, metadata
 from clearpane.images.decoded import CheckSize, Decoded
 from clearpane.images.tiff_tags import read_descriptive_tags
 from clearpane.images.tiff_ycbcr import read_ycbcr, subsampling
+from clearpane.streams import Content
 
 _REDUCED, _MASK = 1, 4
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _TRANSPARENCY, _YCBCR = 0, 1, 2, 3, 4, 6
@@ -32,16 +32,16 @@ _UNSUPPORTED = {6: "OJPEG", 33003: "APERIO_JP2000_YCBC"}
 _MAX_CHANNELS = 32
 
 
-def decode_tiff(path: Path, check_size: CheckSize) -> Decoded:
+def decode_tiff(source: Content, check_size: CheckSize) -> Decoded:
     """Read the picture of a TIFF file: its first full-size page."""
     import tifffile
 
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # keep it from writing to the terminal
-    with tifffile.TiffFile(path) as file:
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # or it would write to the terminal
+    with source.open() as stream, tifffile.TiffFile(stream) as file:
         page, warnings = _choose_page(file)
         check_size(page.imagewidth, page.imagelength)
-        _check_readable(path, page)
-        samples, has_alpha, premultiplied = _samples(path, page, warnings)
+        _check_readable(source, page)
+        samples, has_alpha, premultiplied = _samples(source, page, warnings)
         first = file.pages.first.offset
         raw = file.filehandle
         exif, xmp = read_descriptive_tags(raw, list(dict.fromkeys((first, page.offset))))
@@ -95,40 +95,40 @@ def _kind(page: Any) -> int:
     return int(page.photometric)
 
 
-def _check_readable(path: Path, page: Any) -> None:
-    """Raise ClearpaneError for unsupported content, OSError for missing data."""
+def _check_readable(source: Content, page: Any) -> None:
+    """Raise ClearpaneError for what would come out wrong, OSError where data is missing."""
     import tifffile
 
     kind, compression = _kind(page), int(page.compression)
     if kind in _REFUSED:
-        raise ClearpaneError(f"{path}: {_REFUSED[kind]}; convert it to RGB first")
+        raise ClearpaneError(f"{source}: {_REFUSED[kind]}; convert it to RGB first")
     if kind not in (_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR):
-        raise ClearpaneError(f"{path}: colours of an unknown kind ({kind}); convert it to RGB first")
+        raise ClearpaneError(f"{source}: colours of an unknown kind ({kind}); convert it to RGB first")
     if compression in _UNSUPPORTED or compression not in tifffile.TIFF.DECOMPRESSORS:
         name = _UNSUPPORTED.get(compression) or getattr(page.compression, "name", str(compression))
-        raise ClearpaneError(f"{path}: compression {name} is not supported; save it with LZW or ZIP first")
+        raise ClearpaneError(f"{source}: compression {name} is not supported; save it with LZW or ZIP first")
     if page.imagedepth > 1:
-        raise ClearpaneError(f"{path}: a volume of {page.imagedepth} slices; save one as a picture first")
+        raise ClearpaneError(f"{source}: a volume of {page.imagedepth} slices; save one as a picture first")
     if not isinstance(page.bitspersample, int):
-        raise ClearpaneError(f"{path}: channels of different depths; convert it to 8 or 16 bits first")
+        raise ClearpaneError(f"{source}: channels of different depths; convert it to 8 or 16 bits first")
     if page.sampleformat not in (1, 3, 4) or page.bitspersample > (64 if page.sampleformat == 3 else 32):
         what = {2: "signed", 5: "complex", 6: "complex"}.get(page.sampleformat, "too wide")
-        raise ClearpaneError(f"{path}: samples are {what}; convert it to 8 or 16 bits first")
+        raise ClearpaneError(f"{source}: samples are {what}; convert it to 8 or 16 bits first")
     if page.samplesperpixel > _MAX_CHANNELS:
-        raise ClearpaneError(f"{path}: {page.samplesperpixel} channels; convert it to RGB first")
+        raise ClearpaneError(f"{source}: {page.samplesperpixel} channels; convert it to RGB first")
     if kind == _YCBCR:
         odd_jpeg = compression in _JPEG and page.planarconfig != 1
         if page.samplesperpixel != 3 or page.bitspersample != 8 or odd_jpeg:
             raise ClearpaneError(
-                f"{path}: YCbCr colours with alpha or of more than 8 bits; convert it to RGB first"
+                f"{source}: YCbCr colours with alpha or of more than 8 bits; convert it to RGB first"
             )
         if compression not in _JPEG and (compression in tifffile.TIFF.IMAGE_COMPRESSIONS):
-            raise ClearpaneError(f"{path}: YCbCr colours in compression {page.compression.name}; "
+            raise ClearpaneError(f"{source}: YCbCr colours in compression {page.compression.name}; "
                                  "convert it to RGB first")  # fmt: skip
         subsampled = subsampling(page) != (1, 1)
         if compression not in _JPEG and subsampled and (page.predictor != 1 or page.planarconfig != 1):
             raise ClearpaneError(
-                f"{path}: subsampled YCbCr colours, stored unusually; convert it to RGB first"
+                f"{source}: subsampled YCbCr colours, stored unusually; convert it to RGB first"
             )
     length = page.parent.filehandle.size
     segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
@@ -147,7 +147,7 @@ def _check_jpeg_ends(file: Any, segments: list[tuple[int, int]]) -> None:
             raise OSError("a strip or tile of it is cut short")
 
 
-def _samples(path: Path, page: Any, warnings: list[str]) -> tuple[np.ndarray, bool, bool]:
+def _samples(source: Content, page: Any, warnings: list[str]) -> tuple[np.ndarray, bool, bool]:
     """Return samples [H, W, C], whether the last is alpha, and whether the others are multiplied by it."""
     kind = _kind(page)
     if kind == _YCBCR and int(page.compression) not in _JPEG:
@@ -156,7 +156,7 @@ def _samples(path: Path, page: Any, warnings: list[str]) -> tuple[np.ndarray, bo
     samples = np.moveaxis(stored[..., 0], 0, -1) if stored.shape[0] > 1 else stored[0]
     colours = 3 if kind in (_RGB, _YCBCR) else 1
     if samples.shape[2] < colours:
-        raise ClearpaneError(f"{path}: RGB colours of {samples.shape[2]} channels; convert it to RGB first")
+        raise ClearpaneError(f"{source}: RGB colours of {samples.shape[2]} channels; convert it to RGB first")
     alpha, premultiplied = _alpha_channel(page, samples.shape[2], colours)
     further = samples.shape[2] - colours - (alpha is not None)
     if further:
@@ -166,7 +166,7 @@ def _samples(path: Path, page: Any, warnings: list[str]) -> tuple[np.ndarray, bo
     colour, coverage = samples[..., :colours], None if alpha is None else samples[..., alpha, None]
     bits = int(page.bitspersample)
     if kind == _PALETTE:
-        colour = _look_up(path, page, colour[..., 0])
+        colour = _look_up(source, page, colour[..., 0])
         premultiplied = False
         coverage = None if coverage is None else _to_8_bits(_full_range(coverage, bits))
     else:
@@ -174,9 +174,9 @@ def _samples(path: Path, page: Any, warnings: list[str]) -> tuple[np.ndarray, bo
         coverage = None if coverage is None else _full_range(coverage, bits)
     if kind == _MINISWHITE:
         if colour.dtype.kind == "f" and page.sampleformat == 3:
-            raise ClearpaneError(f"{path}: inverted floating-point samples; convert it to RGB first")
+            raise ClearpaneError(f"{source}: inverted floating-point samples; convert it to RGB first")
         if premultiplied:
-            raise ClearpaneError(f"{path}: inverted samples with associated alpha; convert it to RGB first")
+            raise ClearpaneError(f"{source}: inverted samples with associated alpha; convert it to RGB first")
         colour = (1.0 if colour.dtype.kind == "f" else np.iinfo(colour.dtype).max) - colour
     if coverage is not None:
         return np.concatenate([colour, coverage], axis=2), True, premultiplied
@@ -215,7 +215,7 @@ def _to_8_bits(samples: np.ndarray) -> np.ndarray:
     return samples if samples.dtype == np.uint8 else (samples >> 8).astype(np.uint8)
 
 
-def _look_up(path: Path, page: Any, indices: np.ndarray) -> np.ndarray:
+def _look_up(source: Content, page: Any, indices: np.ndarray) -> np.ndarray:
     """Return the colours [H, W, 3] uint8 of palette indices [H, W].
 
     Some programs store 8-bit colours in the 16-bit palette. As in libtiff, a palette without larger values is
@@ -223,8 +223,8 @@ def _look_up(path: Path, page: Any, indices: np.ndarray) -> np.ndarray:
     """
     palette = page.tags.valueof(320)
     if palette is None or np.size(palette) < 3 or indices.dtype.kind not in "ub":
-        raise ClearpaneError(f"{path}: palette colours without a palette; convert it to RGB first")
-    entries = np.size(palette) // 3  # some programs omit unused colours
+        raise ClearpaneError(f"{source}: palette colours without a palette; convert it to RGB first")
+    entries = np.size(palette) // 3  # some programs leave out the colours that they do not use
     colours: np.ndarray = np.ravel(palette).astype(np.uint16)[: 3 * entries].reshape(3, entries).T
     colours = colours if int(colours.max()) < 256 else colours >> 8
     if int(indices.max()) >= entries:

@@ -1,7 +1,5 @@
 """Separate a photograph into its layers in one call."""
 
-from pathlib import Path
-
 import numpy as np
 
 from clearpane.errors import ClearpaneError
@@ -9,10 +7,11 @@ from clearpane.images.tiling import row_bands
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.separation.base import Quality, Separator, load_separator
 from clearpane.separation.layers import Layers
+from clearpane.streams import Source
 
 
 def remove_reflection(
-    photo: str | Path | np.ndarray,
+    photo: Source | np.ndarray,
     *,
     quality: Quality = "fast",
     confidence: bool = False,
@@ -21,18 +20,21 @@ def remove_reflection(
     """Separate a photograph taken through glass into the scene behind the glass and the reflection on it.
 
     Args:
-        photo: Picture file, or sRGB values [H, W, 3]: floating point in [0, 1] (beyond for HDR), or uint8 or
-            uint16 over their whole range.
-        quality: ``"best"`` takes the median of four separations; it is slower.
-        confidence: True to also estimate the probability that each pixel is right, ``Layers.confidence``.
-        separator: Separator from :func:`load_separator`, to load it once for many photographs; None for the
-            default.
+        photo: a picture file (its path, its bytes or a binary stream), or H x W x 3 sRGB values: floating
+            point in [0, 1] (beyond for HDR), or uint8 or uint16 over their whole range.
+        quality: ``"best"`` takes the median of four looks at the photograph; it is slower.
+        confidence: also estimate how far each pixel can be believed: ``Layers.confidence``.
+        separator: one from :func:`load_separator`, to load it once for many photographs; None: the default.
 
     Returns:
         The layers, float32, of the photograph's size (upright, as its EXIF orientation states).
 
     Raises:
-        ClearpaneError: The picture cannot be read or separated.
+        ClearpaneError: the picture cannot be read or separated.
+
+    >>> layers = remove_reflection(np.full((32, 48, 3), 128, np.uint8))
+    >>> layers.transmission.shape, layers.reflection.dtype
+    ((32, 48, 3), dtype('float32'))
     """
     return separate_full_range(separator or load_separator(), _pixels(photo), quality, confidence)
 
@@ -78,11 +80,11 @@ def separate_full_range(
     return layers
 
 
-def _pixels(photo: str | Path | np.ndarray) -> np.ndarray:
+def _pixels(photo: Source | np.ndarray) -> np.ndarray:
     if not isinstance(photo, np.ndarray):
         from clearpane.images.reading import read_picture
 
-        return read_picture(Path(photo)).pixels
+        return read_picture(photo).pixels
     if photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
         raise ClearpaneError(f"expected a picture of H x W x 3 values, got an array of shape {photo.shape}")
     if photo.dtype in (np.uint8, np.uint16):

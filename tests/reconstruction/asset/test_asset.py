@@ -1,5 +1,6 @@
 """Assets opened by others: trimesh, the Khronos validator where it is installed, Mitsuba."""
 
+import io
 import json
 from pathlib import Path
 
@@ -68,6 +69,18 @@ def test_the_file_itself_counts_texture_rows_from_the_top(asset: Asset, tmp_path
     found = np.frombuffer(content[start : start + view["byteLength"]], "<f4").reshape(-1, 2)
     np.testing.assert_allclose(found, asset.coordinates, atol=1e-6)
     assert document["materials"][0]["pbrMetallicRoughness"]["metallicFactor"] == 1.0
+
+
+def test_a_stream_gets_the_glb_that_a_file_gets(asset: Asset, tmp_path: Path) -> None:
+    save_asset(asset, tmp_path / "square.glb")
+    stream = io.BytesIO()
+    save_asset(asset, stream)
+    assert stream.getvalue() == (tmp_path / "square.glb").read_bytes() and not stream.closed
+    with (
+        (tmp_path / "square.ply").open("wb") as file,
+        pytest.raises(ClearpaneError, match=r"ply: a stream gets"),
+    ):
+        save_asset(asset, file)
 
 
 def test_the_khronos_validator_finds_no_error(asset: Asset, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,20 @@ def test_what_was_saved_is_read_back_to_eight_bits(tmp_path: Path) -> None:
     for name in ("metallic", "roughness", "occlusion"):
         np.testing.assert_allclose(getattr(found, name), getattr(asset, name), atol=0.5 / 255 + 1e-6)
     np.testing.assert_allclose(found.normal_map, asset.normal_map, atol=0.01)
+
+
+def test_bytes_and_streams_are_read_as_files_are(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.glb", plain_box((255, 0, 0), 0.25))
+    expected, data = load_asset(path), path.read_bytes()
+    with path.open("rb") as stream:
+        for found in (load_asset(str(path)), load_asset(data), load_asset(BytesIO(data)), load_asset(stream)):
+            for name in ("coordinates", "normals", "albedo", "roughness"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+            np.testing.assert_array_equal(found.mesh.vertices, expected.mesh.vertices)
+        assert not stream.closed
+    for damaged in (data[:40], data[: len(data) // 2]):
+        with pytest.raises(ClearpaneError, match=r"^the asset: truncated or damaged GLB file[^\n]*$"):
+            load_asset(damaged)
 
 
 def test_meshes_stand_where_their_nodes_put_them_and_keep_their_colours(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Assets under light: cases whose answer is known, and the path tracer against the preview."""
 
+import io
 import math
 import sys
 from dataclasses import replace
@@ -271,6 +272,10 @@ def test_maps_that_are_none_are_refused(tmp_path: Path) -> None:
 
     good = load_environment(saved("good.exr", np.asarray(linear_to_srgb(smooth().radiance))))
     np.testing.assert_allclose(good.radiance, smooth().radiance, rtol=1e-3)
+    for source in (data := (tmp_path / "good.exr").read_bytes(), io.BytesIO(data)):
+        np.testing.assert_array_equal(load_environment(source).radiance, good.radiance)
+    with pytest.raises(ClearpaneError, match=r"^the picture: truncated"):
+        load_environment(data[:400])
     broken = np.ones((8, 16, 3))
     broken[2, 3] = np.nan
     cases = {

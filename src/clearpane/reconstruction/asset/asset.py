@@ -17,6 +17,7 @@ from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.files import atomic_path
 from clearpane.geometry.mesh import Mesh
 from clearpane.optics.color import linear_to_srgb
+from clearpane.streams import Target, atomic_target, source_name
 
 FORMATS = (".glb", ".obj", ".ply")
 
@@ -34,6 +35,14 @@ class Asset:
         metallic, roughness: Material parameters [S, S], in [0, 1].
         normal_map: Unit normals in tangent space [S, S, 3]; z points away from the surface.
         occlusion: Unoccluded fraction of the sky [S, S], in [0, 1].
+
+    >>> triangle = Mesh(np.eye(3), np.asarray([[0, 1, 2]]))
+    >>> up, plain = np.full((3, 3), 3**-0.5), np.full((2, 2), 0.5)
+    >>> normal_map = np.broadcast_to([0.0, 0.0, 1.0], (2, 2, 3))
+    >>> albedo = np.full((2, 2, 3), 0.5)
+    >>> asset = Asset(triangle, np.eye(3, 2), up, albedo, plain, plain, normal_map, plain)
+    >>> len(asset.mesh.faces), asset.albedo.shape
+    (1, (2, 2, 3))
     """
 
     mesh: Mesh
@@ -46,42 +55,64 @@ class Asset:
     occlusion: np.ndarray
 
 
-def save_asset(asset: Asset, path: Path, overwrite: bool = False) -> None:
+def save_asset(asset: Asset, target: Target, overwrite: bool = False) -> None:
     """Write an asset, each file whole or not at all, in the format that the file's name ends in.
 
     ``duck.glb`` is one file with all textures. The other formats cannot hold all of them: ``duck.obj`` has
     the base colour beside it, as ``duck.mtl`` and ``duck_albedo.png`` (spaces in these names become ``_``),
     and ``duck.ply`` stores it at the vertices. No folder is ever replaced.
+    A binary stream gets a GLB.
+
+    Args:
+        asset: Asset to write.
+        target: Path or binary stream; see `clearpane.streams.Target`.
+        overwrite: Whether to replace existing files.
 
     Raises:
-        ClearpaneError: See `check_asset_path`; or a file cannot be written.
+        ClearpaneError: See `check_asset_path`; or a file or the stream cannot be written.
         MissingExtraError: Trimesh is not installed.
+
+    >>> import io
+    >>> triangle = Mesh(np.eye(3), np.asarray([[0, 1, 2]]))
+    >>> up, plain = np.full((3, 3), 3**-0.5), np.full((2, 2), 0.5)
+    >>> colour = np.full((2, 2, 3), 0.5)
+    >>> file = io.BytesIO()
+    >>> save_asset(Asset(triangle, np.eye(3, 2), up, colour, plain, plain, colour, plain), file)
+    >>> file.getvalue()[:4]
+    b'glTF'
     """
-    check_asset_path(path, overwrite)
+    path = Path(target) if isinstance(target, str | os.PathLike) else None
+    kind = Path(source_name(target, "the asset")).suffix.lower() or ".glb"
+    if path is not None:
+        check_asset_path(path, overwrite)
+    elif kind != ".glb":
+        raise ClearpaneError(f"{source_name(target, 'the asset')}: a stream gets a GLB; give a path")
     try:
         import trimesh
     except ImportError as error:
         raise MissingExtraError("writing meshes", "3d") from error
-    match path.suffix.lower():
-        case ".glb":
-            content = _textured(trimesh, asset).export(file_type="glb", include_normals=True)
-            with atomic_path(path, overwrite=overwrite) as temporary:
-                temporary.write_bytes(content)
-        case ".obj":
-            library, texture = _beside_obj(path)
-            text, files = trimesh.exchange.obj.export_obj(
-                _textured(trimesh, asset, texture.stem),
-                include_normals=True,
-                return_texture=True,
-                mtl_name=library.name,
-            )
-            for name, data in {**files, path.name: text.encode()}.items():  # the mesh last: it names the rest
-                with atomic_path(path.with_name(name), overwrite=overwrite) as temporary:
-                    temporary.write_bytes(data)
-        case _:
-            content = _coloured(trimesh, asset).export(file_type="ply", vertex_normal=True)
-            with atomic_path(path, overwrite=overwrite) as temporary:
-                temporary.write_bytes(content)
+    if path is not None and kind == ".obj":
+        _save_obj(trimesh, asset, path, overwrite)
+        return
+    if kind == ".ply":
+        content = _coloured(trimesh, asset).export(file_type="ply", vertex_normal=True)
+    else:
+        content = _textured(trimesh, asset).export(file_type="glb", include_normals=True)
+    with atomic_target(target, "the asset", overwrite) as temporary:
+        temporary.write_bytes(content)
+
+
+def _save_obj(trimesh: Any, asset: Asset, path: Path, overwrite: bool) -> None:
+    library, texture = _beside_obj(path)
+    text, files = trimesh.exchange.obj.export_obj(
+        _textured(trimesh, asset, texture.stem),
+        include_normals=True,
+        return_texture=True,
+        mtl_name=library.name,
+    )
+    for name, data in {**files, path.name: text.encode()}.items():  # the mesh last: it names the rest
+        with atomic_path(path.with_name(name), overwrite=overwrite) as temporary:
+            temporary.write_bytes(data)
 
 
 def check_asset_path(path: Path, overwrite: bool = False) -> None:

@@ -11,7 +11,6 @@ import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from clearpane.optics.color import srgb_to_linear
 from clearpane.reconstruction.asset.asset import Asset
 from clearpane.reconstruction.asset.atlas import CHANNELS, Part, cell_side, joined, scaled
 from clearpane.reconstruction.asset.primitives import COLOUR, as_triangles
+from clearpane.streams import Content, Source, content_of
 
 _MAGIC, _JSON, _BINARY = b"glTF", 0x4E4F534A, 0x004E4942
 _HARMLESS = ("KHR_materials_", "KHR_lights_", "EXT_texture_webp", "KHR_texture_transform")
@@ -45,11 +45,14 @@ _TEXTURES = {
 }
 
 
-def load_asset(path: Path) -> Asset:
+def load_asset(source: Source) -> Asset:
     """Read the object of a GLB file. An object without textures gets textures of a single texel.
 
     Base colour factors are read at trimesh's 8 bits. Vertex colours are baked into a texture, except where
     there is a normal map, which would no longer fit.
+
+    Args:
+        source: Path, bytes or binary stream. Only a file can refer to textures that lie beside it.
 
     Raises:
         ClearpaneError: The file does not exist, is no GLB, is damaged or has no triangles; it requires an
@@ -60,20 +63,24 @@ def load_asset(path: Path) -> Asset:
         import trimesh
     except ImportError as error:
         raise MissingExtraError("reading assets", "3d") from error
-    content, materials = _read_document(path)
+    given = content_of(source, "the asset")
+    document, materials = _read_document(given)
     try:
-        resolver = trimesh.resolvers.FilePathResolver(str(path))
-        scene = trimesh.load_scene(BytesIO(content), file_type="glb", resolver=resolver)
+        # Textures may lie in files beside it.
+        resolver = None if given.file is None else trimesh.resolvers.FilePathResolver(str(given.file))
+        scene = trimesh.load_scene(BytesIO(document), file_type="glb", resolver=resolver)
         parts = list(_parts(trimesh, scene, materials))
     except (ClearpaneError, MemoryError):
         raise
     except Exception as error:  # trimesh raises almost anything on a damaged file
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise ClearpaneError(f"{path}: truncated or damaged GLB file ({reason}); get a fresh copy") from error
+        raise ClearpaneError(
+            f"{given}: truncated or damaged GLB file ({reason}); get a fresh copy"
+        ) from error
     if not parts:
-        raise ClearpaneError(f"{path}: holds no triangles; export the object's mesh into it")
+        raise ClearpaneError(f"{given}: holds no triangles; export the object's mesh into it")
     if not all(np.isfinite(x).all() for part in parts for x in (part.vertices, part.coordinates)):
-        raise ClearpaneError(f"{path}: has vertices that are not numbers; export it again")
+        raise ClearpaneError(f"{given}: has vertices that are not numbers; export it again")
     mesh, coordinates, normals, stack = joined(parts)
     return Asset(
         mesh,
@@ -87,23 +94,23 @@ def load_asset(path: Path) -> Asset:
     )
 
 
-def _read_document(path: Path) -> tuple[bytes, list[dict[str, Any]]]:
+def _read_document(given: Content) -> tuple[bytes, list[dict[str, Any]]]:
     """Return a GLB file whose materials are named by their numbers, and its materials.
 
     A file that trimesh would read wrongly, or refuse with an unclear message, is refused here.
     """
     try:
-        content = path.read_bytes()
+        content = given.read()
     except FileNotFoundError as error:
-        raise ClearpaneError(f"{path}: no such file; check the name") from error
+        raise ClearpaneError(f"{given}: no such file; check the name") from error
     except OSError as error:
-        raise ClearpaneError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise ClearpaneError(f"{given}: cannot be read ({error.strerror or error})") from error
     if content[:4] != _MAGIC:
-        raise ClearpaneError(f"{path}: is not a GLB file (binary glTF 2.0); export the object as .glb")
+        raise ClearpaneError(f"{given}: is not a GLB file (binary glTF 2.0); export the object as .glb")
     try:
         _, version, _, length, kind = struct.unpack_from("<4s4I", content)
         if version != 2 or kind != _JSON:
-            raise ClearpaneError(f"{path}: is a GLB of version {version}, not 2; export it as glTF 2.0")
+            raise ClearpaneError(f"{given}: is a GLB of version {version}, not 2; export it as glTF 2.0")
         document = json.loads(content[20 : 20 + length])
         problem = _problem(document)
         rest = content[20 + length :]
@@ -115,9 +122,9 @@ def _read_document(path: Path) -> tuple[bytes, list[dict[str, Any]]]:
         for index, material in enumerate(materials):
             material["name"] = str(index)
     except (struct.error, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ClearpaneError(f"{path}: truncated or damaged GLB file; get a fresh copy") from error
+        raise ClearpaneError(f"{given}: truncated or damaged GLB file; get a fresh copy") from error
     if problem is not None:
-        raise ClearpaneError(f"{path}: uses {problem}")
+        raise ClearpaneError(f"{given}: uses {problem}")
     text = json.dumps(document).encode()
     text += b" " * (-len(text) % 4)
     head = struct.pack("<4s4I", _MAGIC, 2, 20 + len(text) + len(rest), len(text), _JSON)

@@ -2,14 +2,14 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
 from clearpane.errors import ClearpaneError
-from clearpane.images.reading import picture_format, read_picture
+from clearpane.images.reading import read_picture
 from clearpane.optics.color import srgb_to_linear
 from clearpane.optics.environment import halve, look_up
+from clearpane.streams import Source, source_name
 
 # Wider maps are halved: behind an object, more detail does not show.
 _WIDEST = 4096
@@ -43,27 +43,32 @@ class Environment:
         return np.asarray(look_up(self.radiance, directions @ self.to_world))
 
 
-def load_environment(path: Path) -> Environment:
+def load_environment(source: Source) -> Environment:
     """Read an HDR map from a Radiance (.hdr) or OpenEXR file; maps wider than 4096 are halved.
+
+    Args:
+        source: Path, a file's bytes, or a binary stream.
 
     Raises:
         ClearpaneError: The file cannot be read, is not an HDR picture, is not twice as wide as high, is black
             everywhere, or holds values that are not finite.
     """
-    kind = picture_format(path)
-    if kind not in ("hdr", "exr"):
-        raise ClearpaneError(f"{path}: is a {kind.upper()}, not an HDR map; name an .hdr or .exr file")
-    picture = read_picture(path)
+    name = source_name(source, "the environment map")
+    picture = read_picture(source)
+    if picture.format not in ("hdr", "exr"):
+        raise ClearpaneError(
+            f"{name}: is a {picture.format.upper()}, not an HDR map; name an .hdr or .exr file"
+        )
     if picture.warnings:  # values that were repaired on reading: their true light is unknown
-        raise ClearpaneError(f"{path}: {picture.warnings[0]}; repair the map or take another")
+        raise ClearpaneError(f"{name}: {picture.warnings[0]}; repair the map or take another")
     radiance = np.maximum(srgb_to_linear(picture.pixels), 0).astype(np.float32)
     height, width = radiance.shape[:2]
     if abs(width / height / 2 - 1) > 0.02 or height < 2:
         raise ClearpaneError(
-            f"{path}: is {width} x {height}; a map of all directions is twice as wide as high"
+            f"{name}: is {width} x {height}; a map of all directions is twice as wide as high"
         )
     if not radiance.any():
-        raise ClearpaneError(f"{path}: is black everywhere; take a map with light in it")
+        raise ClearpaneError(f"{name}: is black everywhere; take a map with light in it")
     while width > _WIDEST and height % 2 == 0 and width % 2 == 0:
         radiance = halve(radiance)
         height, width = radiance.shape[:2]

@@ -1,5 +1,6 @@
 """Encoding of data-set samples as files in WebDataset shards, and decoding."""
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from clearpane.errors import ClearpaneError, MissingExtraError
-from clearpane.files import temporary_folder
-from clearpane.images import encoding
 from clearpane.images.picture import Picture
 from clearpane.images.reading import read_picture
+from clearpane.images.writing import WriteOptions, write_picture
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.synthesis.glass.scene import GlassScene
 
@@ -192,21 +192,35 @@ def _png_bytes(pixels: np.ndarray) -> bytes:
     return bytes(imagecodecs.png_encode(np.ascontiguousarray(samples), level=1))
 
 
+def _png_pixels(name: str, data: bytes) -> np.ndarray:
+    """Decode a PNG of this module; several times faster than the reader of any PNG."""
+    import imagecodecs
+
+    try:
+        samples: np.ndarray = imagecodecs.png_decode(data)
+    except RuntimeError as error:
+        raise ClearpaneError(f"{name}: truncated or damaged PNG file ({error}); make it again") from error
+    if samples.shape[2:] != (3,):
+        raise ClearpaneError(f"{name}: is not RGB; was it made by clearpane synthesize?")
+    pixels: np.ndarray = np.divide(samples, np.iinfo(samples.dtype).max, dtype=np.float32)
+    return pixels
+
+
 def _exr_bytes(pixels: np.ndarray) -> bytes:
-    """Encode sRGB pixels [H, W, 3] as linear OpenEXR; the writer needs a file name and linearises."""
-    with temporary_folder() as folder:
-        path = folder / "layer.exr"
-        picture = Picture(pixels, "exr", "half", attributes=_NO_DATE)
-        encoding.encode_exr(path, encoding.StoredRows(picture, "exr", "half"), 100)
-        return path.read_bytes()
+    """Encode sRGB pixels [H, W, 3] as linear OpenEXR."""
+    stream = io.BytesIO()
+    picture = Picture(pixels, "exr", "half", attributes=_NO_DATE)
+    write_picture(stream, picture, WriteOptions(format="exr"))
+    return stream.getvalue()
 
 
 def _pixels(key: str, name: str, data: bytes) -> np.ndarray:
     """Decode a picture file to sRGB pixels [H, W, 3] float32."""
-    with temporary_folder() as folder:
-        path = folder / f"{key}.{name}"
-        path.write_bytes(data)
-        return read_picture(path).pixels
+    if name.endswith(".png"):
+        return _png_pixels(f"{key}.{name}", data)
+    stream = io.BytesIO(data)
+    stream.name = f"{key}.{name}"  # for messages
+    return read_picture(stream).pixels
 
 
 PANEL_CAPTION = (
