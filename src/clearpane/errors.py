@@ -6,6 +6,13 @@ class ClearpaneError(Exception):
 
     It names fields and arguments in backticks, as Python does, with or without a value: `` `overwrite` ``,
     `` `precision=nf4` ``. The command line writes them as options; see `clearpane.app.flags`.
+
+    >>> import clearpane
+    >>> try:
+    ...     clearpane.read_picture(b"GIF89a")
+    ... except clearpane.ClearpaneError as error:
+    ...     print(error)
+    the picture: is a GIF, which is not read; convert it to JPEG, PNG or TIFF
     """
 
 

@@ -20,20 +20,23 @@ class Picture:
         pixels: [H, W, 3] float32, sRGB-encoded. Values lie in [0, 1], except that colours outside sRGB
             (wide-gamut profiles) and light above white (EXR, HDR) go below 0 and above 1, along the sRGB
             curve extended with odd symmetry.
-        format: Format of the file: jpeg, png, tiff, webp, exr, hdr, heic or raw.
-        sample_type: Type of the samples in the file.
-        alpha: [H, W] float32 in [0, 1], or None. The pixels are not multiplied by it.
-        is_gray: True if the file had a single colour channel; the three channels are then equal and are
-            written as one.
-        exif: EXIF block, a TIFF stream without the prefix ``Exif`` and zeros. Orientation is 1, and the
-            thumbnail is removed.
-        icc_profile: Profile of the file, to which the pixels are converted when written; None for sRGB.
-        xmp: XMP packet.
-        attributes: Header entries of EXR and HDR files.
-        lossless: True if the file was stored without loss; distinguishes the two kinds of WebP.
-        source: File that was read, which is never overwritten.
-        warnings: Notes for the user on content that was not read.
+        format: what the file was: jpeg, png, tiff, webp, exr, hdr, heic or raw.
+        sample_type: how the file stored a sample.
+        alpha: H x W float32 in [0, 1], or None. The pixels are not multiplied by it.
+        is_gray: the file had a single colour channel; the three channels are equal and are written as one.
+        exif: the EXIF block, a TIFF stream without the prefix ``Exif`` and zeros. Orientation is 1, thumbnail
+            is gone.
+        icc_profile: the file's own profile, to which the pixels are converted back on writing; None: sRGB.
+        xmp: the XMP packet.
+        attributes: header entries of EXR and HDR files.
+        lossless: the file was stored without loss (tells the two kinds of WebP apart).
+        source: the file read, which writing never overwrites; None for bytes and streams that are no file.
+        warnings: what was left out on reading, for the user.
         description: IPTC records, resolution and texts.
+
+    >>> picture = Picture(np.full((2, 3, 3), 0.25, np.float32), "png", "uint16")
+    >>> picture.with_pixels(2 * picture.pixels).pixels[0, 0].tolist()
+    [0.5, 0.5, 0.5]
     """
 
     pixels: np.ndarray

@@ -98,6 +98,13 @@ def reconstruct(
     Raises:
         ClearpaneError: The photographs cannot be used, or show no object.
         MissingExtraError: A package of the extra [3d] is not installed.
+
+    >>> import clearpane
+    >>> try:
+    ...     clearpane.reconstruct("no such folder")
+    ... except clearpane.ClearpaneError as error:
+    ...     print(str(error).partition(";")[0])
+    no such folder: no such file or folder
     """
     # 1. Open the photographs; find their poses where no file gives them.
     on_stage(StageReport("open", "reading the photographs' list and poses"))

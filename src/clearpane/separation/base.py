@@ -15,7 +15,11 @@ Quality = Literal["fast", "best"]
 
 @runtime_checkable
 class Separator(Protocol):
-    """Model that splits a photograph into its layers."""
+    """Splits a photograph into its layers.
+
+    >>> isinstance(load_separator(), Separator)
+    True
+    """
 
     def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
         """Separate ``image`` ([H, W, 3] float32, sRGB, clipped to [0, 1]) of any size from 16 x 16 up.
@@ -74,7 +78,11 @@ def load_separator(name: str = "compact", options: SeparatorOptions | None = Non
     Raises:
         ClearpaneError: There is no such model, the options belong to another model, or the weights cannot be
             used.
-        MissingExtraError: A package that the model needs is not installed.
+        MissingExtraError: it needs packages that are not installed.
+
+    >>> separator = load_separator("compact")
+    >>> separator.separate(np.full((16, 24, 3), 0.5, np.float32)).reflection.shape
+    (16, 24, 3)
     """
     kind = options_class(name)
     if options is None:

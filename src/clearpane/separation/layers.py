@@ -12,13 +12,17 @@ class Layers:
     Both layers are [H, W, 3] float32, sRGB; they lie in [0, 1] if the photograph does.
 
     Attributes:
-        transmission: Scene behind the glass. Embedded separators are trained towards the brightness of the
-            scene without the glass (B in docs/conventions.md), the panel towards the physical T.
-        reflection: Light that the glass adds, as seen on the glass: about I - T in linear light.
-        confidence: [H, W] float32 in [0, 1], if requested: estimated probability that the transmission is
-            within 0.1 of the ground truth (see `clearpane.separation.confidence`).
-        notes: Deviations from the request, a sentence each.
-        reflection_note: Description of how the reflection was computed, if the separator does not predict it.
+        transmission: the scene behind the glass. Embedded separators are trained towards the brightness of
+            the scene without the glass (B in docs/conventions.md), the panel towards the physical T.
+        reflection: what the glass adds on top, as seen on the glass: in linear light about I - T.
+        confidence: H x W float32 in [0, 1], where asked for: the estimated probability that the transmission
+            is within 0.1 of the truth (see `clearpane.separation.confidence`).
+        notes: what went otherwise than asked for, a sentence each.
+        reflection_note: how the reflection was found, where the separator does not separate it itself.
+
+    >>> light = np.full((2, 3, 3), 0.5, np.float32)
+    >>> Layers(transmission=light, reflection=0 * light).confidence is None
+    True
     """
 
     transmission: np.ndarray
