@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common.harm import Harm, harm, summarise_harm
 from benchmarks.common.markdown import interval, table
 from benchmarks.glass.sets import copy_pictures, draw_glass_set
 from clearpane.errors import MissingExtraError
 from clearpane.evaluation.bootstrap import bootstrap_mean
-from clearpane.evaluation.harm import Harm, harm, summarise_harm
 from clearpane.evaluation.metrics import psnr
 from clearpane.images.picture import to_8bit
 from clearpane.separation.base import Quality

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common.harm import harm, summarise_harm
 from benchmarks.common.markdown import interval, table
 from clearpane.errors import MissingExtraError
 from clearpane.evaluation.bootstrap import bootstrap_mean
-from clearpane.evaluation.harm import harm, summarise_harm
 from clearpane.evaluation.metrics import psnr
 from clearpane.images.picture import to_8bit
 from clearpane.separation.compact.runtime import CompactSeparator
@@ -35,7 +35,7 @@ def measure_bright(folder: Path, separator: CompactSeparator, limit: int | None)
         MissingExtraError: The extra [train], which draws the pictures, is not installed.
     """
     try:
-        from clearpane.synthesis.blending import LinearLightRanges, linear_light_blend
+        from benchmarks.common.linear_light import LinearLightRanges, linear_light_blend
         from clearpane.training.loop import step_generator
         from clearpane.training.pictures import (
             add_distractors,

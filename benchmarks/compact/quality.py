@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.common.harm import harm, summarise_harm
 from benchmarks.common.markdown import interval, table
 from benchmarks.compact.peer import FastReflectionRemoval
 from clearpane.errors import MissingExtraError
 from clearpane.evaluation.bootstrap import bootstrap_mean
-from clearpane.evaluation.harm import harm, summarise_harm
 from clearpane.evaluation.protocols import PROTOCOLS, find_pairs, read_8bit, read_pair
 from clearpane.evaluation.scoring import (
     NOTHING,

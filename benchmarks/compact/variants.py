@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.compact.tiles import TileBlender
 from clearpane.images.picture import to_8bit
-from clearpane.images.tiling import TileBlender
 from clearpane.separation.compact.runtime import CompactSeparator
 from clearpane.separation.layers import Layers
 from clearpane.separation.resolution import LocalCorrection, separate_at_resolution, shrink, working_size

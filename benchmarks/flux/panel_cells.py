@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.common.linear_light import linear_light_blend
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE
 from clearpane.synthesis.blending import (
     ceilnet_blend,
     dsrnet_blend,
-    linear_light_blend,
     rdnet_blend,
     zhang_blend,
 )

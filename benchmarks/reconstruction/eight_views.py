@@ -59,7 +59,7 @@ from clearpane.reconstruction.field.evidence import hull_depth, voxel_centres
 from clearpane.reconstruction.fitting.contact_sheet import render_fitted
 from clearpane.reconstruction.fitting.refine import RefineSettings
 from clearpane.reconstruction.lirm.weights_file import load_lirm, trained_environments, weights_file
-from clearpane.reconstruction.reconstruct import ReconstructSettings, reconstruct_capture
+from clearpane.reconstruction.reconstruct import ReconstructSettings, fit_capture, make_asset
 from clearpane.reconstruction.relighting.relight import RelightSettings, relight
 from clearpane.reconstruction.relighting.turntable import turntable_cameras
 
@@ -102,7 +102,7 @@ def reconstruct_alone(
     lirm = None if options.weights is None else load_lirm(weights_file(options.weights))
     started = time.monotonic()
     settings = ReconstructSettings(SIDE, RefineSettings(options.refine))
-    made = reconstruct_capture(capture, settings, lirm)
+    made = make_asset(fit_capture(capture, settings, lirm), capture, settings)
     cost = {
         "seconds": time.monotonic() - started,
         "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,

@@ -7,13 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clearpane.optics.fresnel import (
-    brewster_angle,
-    critical_angle,
     dielectric_reflectance,
     dielectric_transmittance,
     reflection_amplitudes,
     refract_cosine,
-    transmission_amplitudes,
 )
 
 cosines = st.floats(0, 1)
@@ -21,7 +18,6 @@ indices = st.floats(0.4, 2.5)
 FUNCTIONS = [
     refract_cosine,
     reflection_amplitudes,
-    transmission_amplitudes,
     dielectric_reflectance,
     dielectric_transmittance,
 ]
@@ -57,23 +53,18 @@ def test_snell_and_the_sine_and_tangent_forms(theta_i, ior):
 
 @pytest.mark.parametrize("ior", [1.33, 1.5, 1 / 1.5])
 def test_no_p_polarised_light_returns_at_brewster_s_angle(ior):
-    reflectance_s, reflectance_p = dielectric_reflectance(at(brewster_angle(ior)), ior)
+    reflectance_s, reflectance_p = dielectric_reflectance(at(math.atan(ior)), ior)
     assert reflectance_p == pytest.approx(0, abs=1e-15) and reflectance_s > 0.03
-    below, above = (reflection_amplitudes(at(brewster_angle(ior) + step), ior)[1] for step in (-0.1, 0.1))
+    below, above = (reflection_amplitudes(at(math.atan(ior) + step), ior)[1] for step in (-0.1, 0.1))
     assert below * above < 0
 
 
 def test_everything_is_reflected_beyond_the_critical_angle():
     ior = 1 / 1.5
-    beyond = np.cos(np.linspace(critical_angle(ior) + 1e-6, math.pi / 2, 50))
+    beyond = np.cos(np.linspace(math.asin(ior) + 1e-6, math.pi / 2, 50))
     assert all(np.all(share == 1) for share in dielectric_reflectance(beyond, ior))
     assert all(np.all(share == 0) for share in dielectric_transmittance(beyond, ior))
-    assert all(np.all(share < 1) for share in dielectric_reflectance(at(critical_angle(ior) - 1e-4), ior))
-
-
-def test_no_critical_angle_into_the_denser_side():
-    with pytest.raises(ValueError, match="no critical angle"):
-        critical_angle(1.5)
+    assert all(np.all(share < 1) for share in dielectric_reflectance(at(math.asin(ior) - 1e-4), ior))
 
 
 @pytest.mark.parametrize("ior", [1.5, 1 / 1.5])
@@ -87,12 +78,14 @@ def test_energy_is_kept(cosine, ior):
     cos_i = np.asarray([cosine])
     cos_t = refract_cosine(cos_i, ior)
     reflected, passed = dielectric_reflectance(cos_i, ior), dielectric_transmittance(cos_i, ior)
-    amplitudes = transmission_amplitudes(cos_i, ior)
-    for reflectance, transmittance, amplitude in zip(reflected, passed, amplitudes, strict=True):
+    # The transmitted field is 2 cos_i over these.
+    sums = (cos_i + ior * cos_t, ior * cos_i + cos_t)
+    for reflectance, transmittance, total in zip(reflected, passed, sums, strict=True):
         assert 0 <= reflectance <= 1 + 1e-12 and 0 <= transmittance <= 1 + 1e-12  # up to rounding
         assert reflectance + transmittance == pytest.approx(1, abs=1e-12)
         # The power of the transmitted field: refraction narrows the beam and slows the light.
-        assert transmittance * cos_i == pytest.approx(ior * cos_t * amplitude**2, abs=1e-12)
+        if cos_t > 0:
+            assert transmittance * cos_i == pytest.approx(ior * cos_t * (2 * cos_i / total) ** 2, abs=1e-12)
 
 
 @given(cosines, st.floats(1, 2.5))
@@ -104,12 +97,10 @@ def test_light_takes_the_same_way_back(cosine, ior):
     if cosine > 1e-4:
         there, back = dielectric_reflectance(cos_i, ior), dielectric_reflectance(cos_t, 1 / ior)
         assert back == (pytest.approx(there[0], abs=1e-6), pytest.approx(there[1], abs=1e-6))
-        # Stokes: r' = -r and t t' = 1 - r^2.
+        # Stokes: r' = -r.
         r, r_back = reflection_amplitudes(cos_i, ior), reflection_amplitudes(cos_t, 1 / ior)
-        t, t_back = transmission_amplitudes(cos_i, ior), transmission_amplitudes(cos_t, 1 / ior)
         for k in (0, 1):
             assert r_back[k] == pytest.approx(-r[k], abs=1e-6)
-            assert t[k] * t_back[k] == pytest.approx(1 - r[k] ** 2, abs=1e-6)
 
 
 def test_nothing_happens_between_equal_media():

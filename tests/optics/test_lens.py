@@ -7,14 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearpane.optics.lens import (
-    channel_focus,
     circle_of_confusion,
     defocus,
     disk_kernel,
     focal_length,
     lateral_chromatic_aberration,
     lens_samples,
-    natural_vignetting,
     polynomial_vignetting,
 )
 
@@ -165,17 +163,9 @@ def test_defocus_keeps_the_dark_dark_beside_a_lamp():
     assert np.abs(blurred[away]).max() < 1e-3
 
 
-def test_a_stronger_lens_focuses_nearer():
-    assert channel_focus(2.0, (-0.5 / 2, 0.0, 0.5)) == pytest.approx([4, 2, 1])
-    assert channel_focus(math.inf, (0.0, 0.1)) == pytest.approx([math.inf, 10])
-    assert channel_focus(2.0, (-0.5,)) == [math.inf]
-    with pytest.raises(ValueError, match="dioptres"):
-        channel_focus(2.0, (-0.6, 0.0, 0.0))
-
-
 def test_longitudinal_aberration_fringes_an_edge_out_of_focus():
     # Red focuses farther than green, blue nearer: behind the focus red is the sharpest.
-    focus = np.asarray(channel_focus(1.0, (-0.1, 0.0, 0.1)))
+    focus = 1 / (1 / 1.0 + np.asarray([-0.1, 0.0, 0.1]))  # dioptres
     radius = circle_of_confusion(1.6, focus, 0.01, 600.0)
     edge = np.zeros((3, 32, 32))
     edge[..., 16:] = 1
@@ -212,19 +202,6 @@ def test_lateral_aberration_wants_a_magnification_for_each_channel():
         lateral_chromatic_aberration(np.zeros((3, 4, 4)), (1.0, 1.0))
 
 
-def test_natural_vignetting_is_the_fourth_power_of_the_cosine():
-    height, width, field = 31, 41, math.radians(70)
-    focal_pixels = focal_length(width, field)
-    fallen = natural_vignetting(np.full((3, height, width), 2.0), focal_pixels)
-    assert fallen[:, 15, 20].tolist() == [2, 2, 2]
-    # The middle of the corner pixel lies half a pixel inside.
-    corner = math.atan(math.hypot(15, 20) / focal_pixels)
-    assert fallen[:, 0, 0] == pytest.approx(2 * math.cos(corner) ** 4)
-    side = math.atan(20 / 20.5 * math.tan(field / 2))
-    assert fallen[0, 15, 40] == pytest.approx(2 * math.cos(side) ** 4)
-    assert np.allclose(fallen, fallen[:, ::-1, ::-1])
-
-
 def test_polynomial_vignetting_reaches_its_sum_in_the_corners():
     # Of a large picture, whose corner pixels' middles are near the corners.
     linear = np.ones((600, 801))
@@ -238,11 +215,8 @@ def test_polynomial_vignetting_reaches_its_sum_in_the_corners():
 
 def test_vignetting_of_a_batch():
     linear = texture(2, 3, 6, 8)
-    focal = np.asarray([5.0, 9.0])[:, None, None, None]
     k1 = np.asarray([-0.2, -0.5])[:, None, None, None]
     for picture in (0, 1):
-        alone = natural_vignetting(linear[picture], focal[picture].item())
-        assert natural_vignetting(linear, focal)[picture] == pytest.approx(alone)
         alone = polynomial_vignetting(linear[picture], (k1[picture].item(), 0.1))
         assert polynomial_vignetting(linear, (k1, 0.1))[picture] == pytest.approx(alone)
 
@@ -252,7 +226,6 @@ CALLS = {
     "defocus": lambda linear: defocus(linear, 1.7),
     "defocus by channel": lambda linear: defocus(linear, linear[0, :, 0, 0] * 3),
     "lateral": lambda linear: lateral_chromatic_aberration(linear, (0.97, 1.0, 1.02)),
-    "natural": lambda linear: natural_vignetting(linear, 9.0),
     "polynomial": lambda linear: polynomial_vignetting(linear, (-0.3, -0.1)),
 }
 
@@ -275,17 +248,17 @@ def test_gradients_match_finite_differences(name):
 def test_gradients_by_the_lens_match_finite_differences():
     linear = torch.from_numpy(texture(3, 5, 4))
 
-    def through(radius, magnifications, focal_pixels, k1):
+    def through(radius, magnifications, k1):
         fringed = lateral_chromatic_aberration(defocus(linear, radius), magnifications)
-        return polynomial_vignetting(natural_vignetting(fringed, focal_pixels), (k1,))
+        return polynomial_vignetting(fringed, (k1,))
 
     # The first radius is on the kernel's branch for the smallest.
-    lens = ([0.004, 1.3, 2.2], [0.95, 1.02, 1.07], 8.0, -0.3)
+    lens = ([0.004, 1.3, 2.2], [0.95, 1.02, 1.07], -0.3)
     lens = (torch.tensor(number, dtype=torch.float64, requires_grad=True) for number in lens)
     assert torch.autograd.gradcheck(through, tuple(lens))
 
 
-@pytest.mark.parametrize("name", ["defocus", "lateral", "natural", "polynomial"])
+@pytest.mark.parametrize("name", ["defocus", "lateral", "polynomial"])
 def test_layers_may_pass_the_lens_apart(name):
     transmission, reflection = texture(2, 1, 3, 10, 12)
     together = CALLS[name](transmission + reflection)

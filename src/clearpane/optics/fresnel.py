@@ -12,7 +12,6 @@ from below.
 Source: Born and Wolf, Principles of Optics, 7th edition, section 1.5.
 """
 
-import math
 from typing import Any, TypeVar
 
 from array_api_compat import array_namespace
@@ -70,30 +69,6 @@ def reflection_amplitudes(cos_theta_i: Array, ior: float | Array) -> tuple[Array
     )
 
 
-def transmission_amplitudes(cos_theta_i: Array, ior: float | Array) -> tuple[Array, Array]:
-    """Compute the ratio of the transmitted to the incoming field, for s- and p-polarised light.
-
-    ``t_s = 2 cos_i / (cos_i + ior cos_t)``, ``t_p = 2 cos_i / (ior cos_i + cos_t)``. The power that passes is
-    ``ior cos_t / cos_i`` times the square: see :func:`dielectric_transmittance`.
-
-    Args:
-        cos_theta_i: Floating-point array of any shape, in [0, 1].
-        ior: Relative index of refraction, > 0.
-
-    Returns:
-        ``(t_s, t_p)``, each >= 0. Under total reflection both are 0: the evanescent field carries no power.
-
-    >>> import numpy as np
-    >>> [t.round(3).tolist() for t in transmission_amplitudes(np.asarray([0.0, 1.0]), 1.5)]
-    [[0.0, 0.8], [0.0, 0.8]]
-    """
-    xp = array_namespace(cos_theta_i)
-    cos_theta_t = refract_cosine(cos_theta_i, ior)
-    total = cos_theta_t <= 0
-    sum_s, sum_p = _denominators(cos_theta_i, cos_theta_t, ior)
-    return xp.where(total, 0.0, 2 * cos_theta_i / sum_s), xp.where(total, 0.0, 2 * cos_theta_i / sum_p)
-
-
 def dielectric_reflectance(cos_theta_i: Array, ior: float | Array) -> tuple[Array, Array]:
     """Compute the share of power that the face reflects, for s- and p-polarised light: ``R = r^2``.
 
@@ -137,35 +112,6 @@ def dielectric_transmittance(cos_theta_i: Array, ior: float | Array) -> tuple[Ar
     sum_s, sum_p = _denominators(cos_theta_i, cos_theta_t, ior)
     product = 4 * ior * cos_theta_i * cos_theta_t
     return product / sum_s**2, product / sum_p**2
-
-
-def brewster_angle(ior: float) -> float:
-    """Return the angle of incidence, in radians, with no p-polarised reflection: ``atan(ior)``.
-
-    Args:
-        ior: Relative index of refraction, > 0.
-
-    >>> round(math.degrees(brewster_angle(1.5)), 2)
-    56.31
-    """
-    return math.atan(ior)
-
-
-def critical_angle(ior: float) -> float:
-    """Return the angle of incidence, in radians, beyond which all light is reflected: ``asin(ior)``.
-
-    Args:
-        ior: Relative index of refraction, in (0, 1]: the light comes from the denser side.
-
-    Raises:
-        ValueError: ``ior`` is above 1; some light passes at every angle.
-
-    >>> round(math.degrees(critical_angle(1 / 1.5)), 2)
-    41.81
-    """
-    if ior > 1:
-        raise ValueError(f"no critical angle: light enters the denser side (relative index {ior}, above 1)")
-    return math.asin(ior)
 
 
 def _denominators(cos_theta_i: Array, cos_theta_t: Array, ior: float | Array) -> tuple[Array, Array]:

@@ -159,32 +159,6 @@ def defocus(
     return result
 
 
-def channel_focus(focus: float, power_shifts: Sequence[float]) -> list[float]:
-    """Compute the depth in focus of each colour (longitudinal aberration), ``1 / (1 / focus + shift)``.
-
-    For a fixed sensor, a lens whose power for a colour is higher by ``shift`` dioptres focuses that colour
-    nearer by as many dioptres. Give each channel its own radius in :func:`defocus`.
-
-    Args:
-        focus: Depth in focus of the colour whose shift is 0, metres, > 0, or infinite.
-        power_shifts: Shifts in dioptres, >= -1 / focus. From blue to red a 50 mm lens of one crown glass
-            spans 0.3; an achromat leaves about 0.01.
-
-    Returns:
-        Depths in metres.
-
-    Raises:
-        ValueError: A shift moves the focus beyond infinity.
-
-    >>> [round(depth, 3) for depth in channel_focus(2.0, (-0.1, 0.0, 0.1))]
-    [2.5, 2.0, 1.667]
-    """
-    vergences = [1 / focus + shift for shift in power_shifts]
-    if min(vergences) < 0:
-        raise ValueError(f"expected at least {-1 / focus:.4g} dioptres, got {list(power_shifts)}")
-    return [1 / vergence if vergence else math.inf for vergence in vergences]
-
-
 def lateral_chromatic_aberration(
     linear: Array,  # [..., C, H, W]
     magnifications: Sequence[float] | Array,  # [C]
@@ -221,32 +195,12 @@ def lateral_chromatic_aberration(
     return result
 
 
-def natural_vignetting(linear: Array, focal_pixels: float | Array) -> Array:
-    """Darken towards the edges by ``cos^4`` of the angle to the optical axis, as every lens does.
-
-    ``cos^2 = 1 / (1 + (distance from the centre / focal_pixels)^2)`` (Horn, Robot Vision, 1986, chapter 10).
-
-    Args:
-        linear: Linear light, [..., H, W].
-        focal_pixels: Focal length in pixels, from :func:`focal_length`; an array broadcasts against the
-            picture, as [B, 1, 1, 1].
-
-    Returns:
-        Array of the same shape; the centre stays.
-
-    >>> natural_vignetting(np.ones((1, 3)), 1.0).tolist()
-    [[0.25, 1.0, 0.25]]
-    """
-    result: Array = linear / (1 + _square_distance(linear) / focal_pixels**2) ** 2
-    return result
-
-
 def polynomial_vignetting(linear: Array, coefficients: Sequence[float | Array]) -> Array:
     """Darken towards the edges as a lens's barrel does.
 
-    The factor is ``1 + k1 r^2 + k2 r^4 + k3 r^6 + ...``, r the distance from the centre, 1 in the corners. It
-    is the model of Goldman (Vignette and exposure calibration and compensation, TPAMI 2010) and of lensfun's
-    and DNG's lens profiles. Measured profiles include the natural falloff; do not apply it as well.
+    By ``1 + k1 r^2 + k2 r^4 + k3 r^6 + ...``, r the distance from the centre, 1 in the corners. The model of
+    Goldman (Vignette and exposure calibration and compensation, TPAMI 2010) and of lensfun's and DNG's lens
+    profiles. Measured profiles have the natural falloff, cos^4, in them.
 
     Args:
         linear: Linear light, [..., H, W].

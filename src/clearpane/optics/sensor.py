@@ -164,16 +164,6 @@ def tone_curve(values: Array, contrast: float, pivot: float = 0.18) -> Array:
     return result
 
 
-def inverse_tone_curve(values: Array, contrast: float, pivot: float = 0.18) -> Array:
-    """Undo :func:`tone_curve` of the same contrast and pivot; arguments, result and errors are the same.
-
-    >>> import numpy as np
-    >>> inverse_tone_curve(tone_curve(np.asarray([0.1, 0.7]), 2.0), 2.0).round(6).tolist()
-    [0.1, 0.7]
-    """
-    return tone_curve(values, 1 / contrast, pivot)
-
-
 def jpeg_round_trip(
     srgb: np.ndarray,  # [H, W, 3]
     quality: int,

@@ -6,8 +6,8 @@ reflections leave in one direction, all transmissions in another, the ray's own,
 along the pane::
 
     along the pane, from the point of entry   reflection 2 k x,  transmission (2 j + 1) x,  x = t tan(theta_t)
-    across the ray, from order to order       2 x cos(theta_i)                    see order_separation
-    sideways, from the ray without the pane   t sin(theta_i - theta_t) / cos(theta_t)   see displacement
+    across the ray, from order to order       2 x cos(theta_i)
+    sideways, from the ray without the pane   t sin(theta_i - theta_t) / cos(theta_t)
 
 The steps along the pane run in the direction of the ray's tangential component (:func:`crossing_shift`).
 
@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 from array_api_compat import array_namespace
 
-from clearpane.optics.fresnel import dielectric_reflectance, refract_cosine
+from clearpane.optics.fresnel import dielectric_reflectance
 
 Array = TypeVar("Array", bound=Any)
 
@@ -163,55 +163,6 @@ def crossing_shift(
     [0.00436]
     """
     result: Array = tangential * thickness / (ior * cos_theta_t)
-    return result
-
-
-def order_separation(cos_theta_i: Array, ior: float | Array, thickness: float | Array) -> Array:
-    """Compute the distance between neighbouring orders, across the rays: ``2 t tan(theta_t) cos(theta_i)``.
-
-    Reflection k is displaced k times as far from the front face's. The gradient with respect to the cosine
-    grows without bound towards normal incidence, and is zero there.
-
-    Args:
-        cos_theta_i: Cosine of the angle of incidence, any shape, in [0, 1].
-        ior: Index of the glass, > 1.
-        thickness: Thickness of the pane, metres.
-
-    Returns:
-        Distance in metres, >= 0; largest near 49 degrees, 0.76 of the thickness (index 1.5).
-
-    >>> import numpy as np
-    >>> order_separation(np.asarray([1.0, 0.65, 0.5]), 1.5, 0.01).round(5).tolist()
-    [0.0, 0.00764, 0.00707]
-    """
-    cos_theta_t = refract_cosine(cos_theta_i, ior)
-    result: Array = crossing_shift(_sine(cos_theta_i), cos_theta_t, ior, thickness) * cos_theta_i * 2
-    return result
-
-
-def displacement(cos_theta_i: Array, ior: float | Array, thickness: float | Array) -> Array:
-    """Compute the sideways shift of a transmitted ray: ``t sin(theta_i - theta_t) / cos(theta_t)``.
-
-    The ray keeps its direction; the shift is that of order 0. Its gradient with respect to the cosine behaves
-    as in :func:`order_separation`, which has the same arguments.
-
-    Returns:
-        Shift in metres, in [0, thickness], across the ray, towards the pane's normal at the point of entry.
-
-    >>> import numpy as np
-    >>> displacement(np.asarray([1.0, 0.5, 0.0]), 1.5, 0.01).round(5).tolist()
-    [0.0, 0.00512, 0.01]
-    """
-    cos_theta_t = refract_cosine(cos_theta_i, ior)
-    result: Array = _sine(cos_theta_i) * thickness * (1 - cos_theta_i / (ior * cos_theta_t))
-    return result
-
-
-def _sine(cosine: Array) -> Array:
-    xp = array_namespace(cosine)
-    square = (1 - cosine) * (1 + cosine)
-    # The root's gradient is infinite at zero, and a where() would turn that into NaN.
-    result: Array = xp.where(square > 0, xp.sqrt(xp.where(square > 0, square, 1.0)), 0.0)
     return result
 
 

@@ -129,13 +129,6 @@ def reconstruct(
     return replace(made, warnings=photographs.warnings + capture.warnings)
 
 
-def reconstruct_capture(
-    capture: Capture, settings: ReconstructSettings, lirm: Lirm | None = None
-) -> Reconstruction:
-    """Reconstruct an asset from cropped views: `fit_capture`, then `make_asset`."""
-    return make_asset(fit_capture(capture, settings, lirm), capture, settings)
-
-
 def fit_capture(
     capture: Capture,
     settings: ReconstructSettings,

@@ -2,6 +2,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import srgb_to_linear
 from clearpane.synthesis.dataset.shards import (
-    FORMATS,
     PANEL_CAPTION,
     Format,
     StoredSample,
@@ -42,7 +42,7 @@ def sample(index: int = 0, letters: str = "I T R B MR", size: int = 6) -> Stored
     return StoredSample(sample_key(index), scene, photograph, layers, panel_caption(names))
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", get_args(Format))
 def test_a_sample_comes_back(format: Format) -> None:
     before = sample()
     encoded = encode_sample(before, format)
@@ -92,7 +92,7 @@ def test_what_is_not_finite_is_not_stored() -> None:
         encode_sample(before, "png16")
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", get_args(Format))
 def test_a_shard_is_the_same_whenever_and_wherever_it_is_written(
     format: Format, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

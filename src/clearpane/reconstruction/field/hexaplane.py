@@ -56,8 +56,3 @@ def _look_up(tall: Tensor, column: Tensor, row: Tensor, half: Tensor) -> Tensor:
     place = torch.stack([column, 2 * down / height - 1], dim=-1)
     sampled = F.grid_sample(tall[None], place[None, None], align_corners=False)[0, :, 0].T
     return sampled * (row.abs() < 1 + 1 / side)[:, None]  # rows farther out belong to another plane
-
-
-def sample_triplane(planes: Tensor, points: Tensor) -> Tensor:
-    """Sample features from three planes, for comparison: [3, C, N, N], [P, 3] -> [P, 3 C]."""
-    return sample_hexaplane(planes.repeat_interleave(2, dim=0), points)

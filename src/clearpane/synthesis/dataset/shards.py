@@ -16,7 +16,6 @@ from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.synthesis.glass.scene import GlassScene
 
 Format = Literal["png16", "exr"]
-FORMATS: tuple[Format, ...] = ("png16", "exr")
 
 # OpenEXR writes the date into its header; a shard must not depend on when it was made.
 _NO_DATE = {"DateTime": "1970:01:01 00:00:00"}

@@ -22,7 +22,6 @@ from clearpane.optics.color import srgb_to_linear
 from clearpane.synthesis.draws import uniform
 
 TEXTURE_SIZE = 256
-CHANNELS = 6
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clearpane.evaluation.harm import Harm, harm, summarise_harm
+from benchmarks.common.harm import Harm, harm, summarise_harm
 
 
 def test_an_untouched_picture_takes_no_harm() -> None:
