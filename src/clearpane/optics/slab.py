@@ -158,6 +158,7 @@ def crossing_shift(
         Shift in metres, with the sign of ``tangential``; the arguments' common shape.
 
     >>> import numpy as np
+    >>> from clearpane.optics.fresnel import refract_cosine
     >>> cos_theta_t = refract_cosine(np.asarray([0.8]), 1.5)
     >>> crossing_shift(np.asarray([0.6]), cos_theta_t, 1.5, 0.01).round(5).tolist()
     [0.00436]
