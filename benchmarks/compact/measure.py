@@ -7,6 +7,7 @@ DATA is a folder that holds
     real_pairs/val/NAME_input.jpg and NAME_transmission.jpg   photographs through glass, and ground truth
     real_pairs/train/                 the same, for choosing between methods for large pictures
     natural/*.webp (or .jpg, .png)    pictures without glass: the folder trained on, every sixteenth held out
+    natural_more/house_*              rooms and house fronts without glass, some 100 held out by name
     environments/*.hdr                surroundings that curved panes reflect
 
 The script prints its tables and writes docs/figures/compact.md and compact.json. Sections that are not
@@ -31,17 +32,27 @@ from benchmarks.common.rendered_scenes import SCENE_SETS, measure_rendered, rend
 from benchmarks.compact.bright_backgrounds import bright_table, measure_bright
 from benchmarks.compact.confidence import confidence_table, measure_confidence
 from benchmarks.compact.peer import THRESHOLDS, FastReflectionRemoval, make_environment
-from benchmarks.compact.quality import harm_table, measure_harm, measure_quality, quality_table
+from benchmarks.compact.quality import (
+    harm_table,
+    held_out_pictures,
+    measure_harm,
+    measure_quality,
+    quality_table,
+)
 from benchmarks.compact.resolution import SCENES, measure_pairs, measure_scenes, resolution_tables
 from benchmarks.speed import SIZES, measure_speed, speed_table
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.tables import write_text
 from clearpane.separation.compact.runtime import WEIGHTS, CompactSeparator
 
-SectionName = Literal["quality", "harm", "bright", "rendered", "confidence", "speed", "resolution"]
+SectionName = Literal[
+    "quality", "rooms", "harm", "rooms_harm", "bright", "rendered", "confidence", "speed", "resolution"
+]
 TITLES: dict[SectionName, str] = {
     "quality": "Quality",
+    "rooms": "Quality on rooms",
     "harm": "Harm",
+    "rooms_harm": "Harm on rooms",
     "bright": "Bright backgrounds",
     "rendered": "Rendered scenes",
     "confidence": "Confidence",
@@ -50,7 +61,9 @@ TITLES: dict[SectionName, str] = {
 }
 TABLES = {
     "quality": quality_table,
+    "rooms": quality_table,
     "harm": harm_table,
+    "rooms_harm": harm_table,
     "bright": bright_table,
     "rendered": rendered_table,
     "confidence": confidence_table,
@@ -64,7 +77,7 @@ class Options:
     """Measure the embedded separator."""
 
     data: Positional[Path]
-    """Folder with real_pairs/val, real_pairs/train, natural and environments."""
+    """Folder with real_pairs, real_pairs_rooms, natural, natural_more and environments."""
     only: tuple[SectionName, ...] = tuple(TITLES)
     """Sections to measure."""
     weights: Path = WEIGHTS
@@ -106,8 +119,13 @@ class Benchmark:
         match section:
             case "quality":
                 return measure_quality(self.pairs, self.separator, self.peers, self.limit)
-            case "harm":
-                return measure_harm(options.data / "natural", self.separator, self.peers, self.limit)
+            case "rooms":
+                folder = options.data / "real_pairs_rooms" / "val"
+                return measure_quality(folder, self.separator, [], self.limit)
+            case "harm" | "rooms_harm":
+                paths = held_out_pictures(options.data, rooms=section == "rooms_harm")[: self.limit]
+                peers = self.peers if section == "harm" else []
+                return measure_harm(paths, self.separator, peers)
             case "bright":
                 return measure_bright(options.data / "natural", self.separator, self.limit)
             case "rendered":

@@ -70,20 +70,27 @@ def quality_table(section: Section) -> str:
     )
 
 
-def measure_harm(
-    folder: Path, separator: CompactSeparator, peers: Sequence[FastReflectionRemoval], limit: int | None
-) -> Section:
-    """Measure the effect of every method on the held-out natural pictures of ``folder``.
+def held_out_pictures(data: Path, *, rooms: bool) -> list[Path]:
+    """List the natural pictures, or the rooms, that no training sees.
 
     Raises:
-        MissingExtraError: PyTorch, which the list of held-out pictures needs, is not installed.
+        MissingExtraError: PyTorch, which the lists of held-out pictures need, is not installed.
     """
     try:
+        from clearpane.training.compact.sources import room_paths
         from clearpane.training.pictures import natural_paths
     except ModuleNotFoundError as error:
         raise MissingExtraError("the benchmark of harm", "train") from error
+    if rooms:
+        return room_paths(data / "natural_more", held_out=True)
+    return natural_paths(data / "natural", held_out=True)
 
-    images = [read_8bit(path) for path in natural_paths(folder, held_out=True)[:limit]]
+
+def measure_harm(
+    paths: Sequence[Path], separator: CompactSeparator, peers: Sequence[FastReflectionRemoval]
+) -> Section:
+    """Measure the effect of every method on pictures without glass."""
+    images = [read_8bit(path) for path in paths]
     rows = [_harm_row(NOTHING, images, images)]
     rows += [_harm_row(peer.name, images, peer.remove(images)) for peer in peers]
     for method in our_methods(separator):
@@ -121,7 +128,7 @@ def harm_table(section: Section) -> str:
         )
     head = ["", "output against input, PSNR", "worst picture", "false removal"]
     return (
-        f"{section['pictures']} natural pictures without glass, held out of training: mean with its 95 % "
+        f"{section['pictures']} pictures without glass, held out of training: mean with its 95 % "
         "bootstrap interval, dB, higher is less harm. False removal: bright pixels (luma above 0.9) that "
         "lost more than 0.05 of luma.\n\n" + table(head, lines)
     )
