@@ -45,7 +45,7 @@ class Content:
 
     @property
     def suffix(self) -> str:
-        """The end of the name with its dot, in lower case; empty if it has none."""
+        """Return the end of the name with its dot, in lower case; empty if it has none."""
         return Path(self.name).suffix.lower()
 
     def open(self) -> BinaryIO:

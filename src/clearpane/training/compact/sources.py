@@ -1,4 +1,4 @@
-"""Sources of the embedded separator's training: held-out pictures and the alignment of real pairs."""
+"""Read the pictures that the embedded separator trains on, and align its real pairs."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from clearpane.images.formats import PICTURE_SUFFIXES
 from clearpane.synthesis.dataset.sources import ENVIRONMENT_SUFFIXES, Pictures, Sources
 from clearpane.training.pictures import Pair, load_pairs, load_picture, natural_paths
 
-# Of pictures held out by name, this share of names is; natural_more's 946 house_* lose 100 by it.
+# Share of the names that are held out; of natural_more's 946 house_* it takes 100.
 HELD_OUT_SHARE = 0.115
 # Environments that are never trained with, by name: later additions move nothing.
 HELD_OUT_ENVIRONMENTS = frozenset({"venice_sunset_1k.hdr", "vestibule_1k.hdr"})
 _SUFFIXES = frozenset({".webp", ".jpg", ".png"})
 _PAIR_SETS = ("real_pairs", "real_pairs_rooms")
-# How far an alignment looks, in pixels, and what it still calls aligned: the error is below a sixth of one.
+# Search range of the alignment, and the largest error that still counts as aligned; pixels.
 _REACH, _EXACT = 4, 0.15
 
 
@@ -42,18 +42,18 @@ def room_paths(folder: Path, *, held_out: bool = False) -> list[Path]:
 
 
 def load_pictures(paths: Sequence[Path]) -> list[Tensor]:
-    """Read pictures, 3 x H x W uint8."""
+    """Read pictures, [3, H, W] uint8."""
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(load_picture, paths))
 
 
 @dataclass(frozen=True, eq=False)
 class AlignedPair:
-    """A real pair whose truth was shifted to where it fits, both cut to what they share.
+    """Real pair whose truth was shifted to fit; both pictures are cropped to their overlap.
 
     Attributes:
-        pair: the pictures.
-        exact: whether what is left of the shift is below a sixth of a pixel.
+        pair: Pictures of the pair.
+        exact: True if the remaining shift is below a sixth of a pixel.
     """
 
     pair: Pair
@@ -84,7 +84,7 @@ def align(pair: Pair) -> AlignedPair:
 
 
 def _edges(picture: Tensor) -> Tensor:
-    """Return the mean channel's differences to the right and downwards, capped, 2 x (H - 1) x (W - 1)."""
+    """Return the mean channel's differences to the right and downwards, capped, [2, H - 1, W - 1]."""
     grey = picture.float().mean(0) / 255
     differences = grey[:-1, 1:] - grey[:-1, :-1], grey[1:, :-1] - grey[:-1, :-1]
     return torch.stack(differences).clamp(-0.1, 0.1)
