@@ -80,7 +80,8 @@ from clearpane.separation.gensirr.separator import (
     GensirrSettings,
     one_step,
 )
-from clearpane.training.flux.gensirr import EditPair, TrainGensirr, load_glass_edits
+from clearpane.training.flux.edit_batches import EditPair, load_glass_edits
+from clearpane.training.flux.gensirr import TrainGensirr
 from clearpane.training.flux.gensirr import run as train_kontext
 from clearpane.training.pictures import load_pairs
 

@@ -236,13 +236,13 @@ def test_what_cannot_be_meant_is_one_line(
 @pytest.mark.parametrize(
     ("ranges", "line"),
     [
-        ('{"yaw": [50, 20]}', "ranges.json: scene ranges: yaw is (50, 20); expected (low, high)"),
+        ('{"yaw": [50, 20]}', "ranges.json: scene ranges: yaw is (50.0, 20.0); expected (low, high)"),
         ('{"ior": [0.5, 1.5]}', "scene ranges: ior is (0.5, 1.5); expected at least 1.001"),
-        ('{"yaw": 5}', "yaw is 5; expected [low, high]"),
-        ('{"dust_chance": [0, 1]}', "dust_chance is [0, 1]; expected a number"),
-        ('{"jaw": [0, 5]}', "there is no range 'jaw'"),
-        ("[1]", "expected an object such as"),
-        ("{", "is not JSON"),
+        ('{"yaw": 5}', "ranges.json: yaw: Expected array, got int"),
+        ('{"dust_chance": [0, 1]}', "ranges.json: dust_chance: Expected float, got array"),
+        ('{"jaw": [0, 5]}', "ranges.json: there is no field 'jaw'"),
+        ("[1]", "ranges.json: Expected object, got array"),
+        ("{", "ranges.json: not JSON"),
     ],
 )
 def test_impossible_ranges_are_one_line(

@@ -1,4 +1,7 @@
-"""A run that is interrupted at any point of a step resumes to the uninterrupted run's weights."""
+"""A run that is interrupted at any point of a step resumes to the uninterrupted run's weights.
+
+This is the shared runner; each recipe's own lines are interrupted in its tests, see `conftest.py`.
+"""
 
 import os
 import signal

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from clearpane.errors import ClearpaneError
@@ -36,6 +37,11 @@ def train(state: TrainingState, until: int) -> None:
         state.step += 1
 
 
+def same_weights(one: TrainingState, other: TrainingState) -> bool:
+    pairs = zip(one.model.parameters(), other.model.parameters(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
 def test_a_resumed_run_is_the_uninterrupted_run(tmp_path):
     whole = new_state()
     train(whole, 10)
@@ -49,6 +55,91 @@ def test_a_resumed_run_is_the_uninterrupted_run(tmp_path):
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name])
         assert torch.equal(whole.average.weights[name], resumed.average.weights[name])
+
+
+def test_moments_belong_to_parameters_by_name_not_by_their_order(tmp_path):
+    whole, first, resumed = new_state(), new_state(), new_state()
+    train(whole, 10)
+    train(first, 4)
+    first.save(tmp_path / "run.safetensors")
+    backwards = reversed(list(resumed.model.parameters()))
+    resumed.optimizer = torch.optim.AdamW(backwards, 0.01, fused=True)
+    resumed.load(tmp_path / "run.safetensors")
+    train(resumed, 10)
+    assert same_weights(whole, resumed)
+
+
+def test_a_checkpoint_before_the_first_step_changes_nothing(tmp_path):
+    whole, resumed = new_state(), new_state()
+    whole.save(tmp_path / "run.safetensors")
+    resumed.load(tmp_path / "run.safetensors")
+    assert not whole.optimizer.state and not resumed.optimizer.state
+    for state in (whole, resumed):
+        train(state, 3)
+    assert same_weights(whole, resumed)
+
+
+def test_a_parameter_without_a_gradient_so_far_starts_its_moments_after_the_checkpoint(tmp_path):
+    def late(state: TrainingState, until: int) -> TrainingState:
+        while state.step < until:
+            state.optimizer.zero_grad()
+            part = state.model if state.step >= 6 else state.model[0]
+            part(torch.rand(8, 3, generator=step_generator(3, state.step))).square().mean().backward()
+            state.optimizer.step()
+            state.average.update(state.model)
+            state.step += 1
+        return state
+
+    whole = late(new_state(), 10)
+    late(new_state(), 4).save(tmp_path / "run.safetensors")
+    resumed = new_state()
+    resumed.load(tmp_path / "run.safetensors")
+    late(resumed, 10)
+    assert same_weights(whole, resumed)
+
+
+def rewritten(path: Path, drop: str) -> None:
+    """A checkpoint without one fact or tensor."""
+    with safe_open(path, "pt") as file:
+        facts = {name: value for name, value in file.metadata().items() if name != drop}
+    tensors = load_file(path)
+    save_file({name: value for name, value in tensors.items() if name != drop}, path, facts)
+
+
+@pytest.mark.parametrize(
+    ("drop", "said"),
+    [
+        (
+            "layout",
+            "of an earlier version of Clearpane; finish the run with that one, or choose another folder",
+        ),
+        ("model.0.bias", "not a checkpoint of this network"),
+        ("average.1.weight", "not a checkpoint of this network"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_gone_on_with_is_one_clear_line(tmp_path, drop, said):
+    path = tmp_path / "run.safetensors"
+    state = new_state()
+    train(state, 1)
+    state.save(path)
+    rewritten(path, drop)
+    with pytest.raises(ClearpaneError, match=said) as caught:
+        new_state().load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("value", "name"), [(True, "bfloat16"), (False, "float32")])
+def test_the_first_line_says_what_the_recipe_sets(tmp_path, capsys, value, name):
+    state = new_state()
+    state.set_bfloat16 = value
+    run_steps(
+        state,
+        Schedule(1, 1e-3),
+        tmp_path,
+        lambda step: state.model(torch.ones(3)).sum(),
+        Accelerator(cpu=True),
+    )
+    assert capsys.readouterr().out.splitlines()[0] == f"computing in {name}, which the recipe sets"
 
 
 @pytest.mark.parametrize("error", [OSError("No space left"), SafetensorError("I/O error: No space left")])

@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from clearpane.training import precision
-from clearpane.training.flux.gensirr import TrainGensirr, compute_precision
+from clearpane.training.flux.gensirr import TrainGensirr
+from clearpane.training.flux.gensirr_vae import TrainGensirrVae
+from clearpane.training.flux.panel import TrainPanel
 from clearpane.training.precision import describe_precision, has_bfloat16, keep_bfloat16, mixed_precision
+
+FULL = TrainGensirr(Path(), "base", Path(), full=True)
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +39,7 @@ def test_the_faster_format_is_chosen(bfloat16: float, faster: bool, monkeypatch:
     a = torch.ones(2, 2)
     with mixed_precision("cpu"):
         assert (a @ a).dtype == (torch.bfloat16 if faster else torch.float32)
-    with mixed_precision("cpu", wanted=False):
+    with mixed_precision("cpu", False):
         assert (a @ a).dtype == torch.float32
 
 
@@ -84,5 +88,31 @@ def test_trained_weights_are_computed_in_what_is_faster(faster: bool) -> None:
         (False, "float32", False),
     ):
         recipe = TrainGensirr(Path(), "base", Path(), full=full, precision=wanted_precision)
-        with compute_precision(recipe, "cpu"):
+        with mixed_precision("cpu", recipe.set_bfloat16):
             assert (a @ a).dtype == (torch.bfloat16 if in_bfloat16 else torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "line"),
+    [
+        (TrainPanel(Path(), "base", Path()), "bfloat16, which the recipe sets"),
+        (TrainPanel(Path(), "base", Path(), precision="nf4"), "bfloat16, which the recipe sets"),
+        (TrainPanel(Path(), "base", Path(), precision="float32"), "float32, which the recipe sets"),
+        (TrainGensirr(Path(), "base", Path()), "bfloat16, which the recipe sets"),
+        (FULL, "float32, as this run was begun"),
+        (
+            TrainGensirr(Path(), "base", Path(), full=True, precision="float32"),
+            "float32, which the recipe sets",
+        ),
+        (TrainGensirrVae(Path(), "base", Path(), precision="bfloat16"), "float32, as this run was begun"),
+        (TrainGensirrVae(Path(), "base", Path(), precision="float32"), "float32, which the recipe sets"),
+    ],
+)
+def test_what_is_said_is_what_is_computed_in(
+    recipe: TrainPanel | TrainGensirr | TrainGensirrVae, line: str
+) -> None:
+    keep_bfloat16(False)
+    assert describe_precision("cpu", recipe.set_bfloat16) == line
+    a = torch.ones(2, 2)
+    with mixed_precision("cpu", recipe.set_bfloat16):
+        assert str((a @ a).dtype) == f"torch.{line.partition(',')[0]}"

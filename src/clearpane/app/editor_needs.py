@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from rich import box
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from clearpane.errors import ClearpaneError, MissingExtraError
@@ -97,9 +98,9 @@ def print_needs(facts: dict[str, Any], as_json: bool) -> None:
         return
     console = Console()
     console.print(f"{facts['title']} on {facts['base']}, {facts['parameters'] / 1e9:.2f} billion parameters")
-    console.print(f"This computer: {facts['device']}, {facts['available_bytes'] / 1e9:.1f} GB free")
+    console.print(f"This computer: {facts['device']}, {decimal(facts['available_bytes'])} free")
     seen = "a picture" if facts["pictures"] == 1 else f"{facts['pictures']} pictures"
-    table = Table(box=box.SIMPLE, title=f"GB needed for {seen} of {facts['side']} x {facts['side']}")
+    table = Table(box=box.SIMPLE, title=f"Memory needed for {seen} of {facts['side']} x {facts['side']}")
     titles = {"remove": "remove", "remove_offloaded": "remove --offload"}
     if any("remove_branching" in row["bytes"] for row in facts["precisions"]):
         titles["remove_branching"] = f"--candidates {_CANDIDATES}"
@@ -108,7 +109,7 @@ def print_needs(facts: dict[str, Any], as_json: bool) -> None:
         table.add_column(title, justify="left" if title.startswith("--p") else "right")
     for row in facts["precisions"]:
         cells = [
-            f"{row['bytes'][name] / 1e9:.1f} {'fits' if row['fits'][name] else 'no'}"
+            f"{decimal(row['bytes'][name])} {'fits' if row['fits'][name] else 'no'}"
             if name in row["bytes"]
             else ""
             for name in titles
@@ -116,8 +117,8 @@ def print_needs(facts: dict[str, Any], as_json: bool) -> None:
         table.add_row(row["precision"], *cells)
     console.print(table)
     console.print(
-        f"Training encodes the sentence once: {facts['text_bytes'] / 1e9:.1f} GB of main memory, "
-        f"{facts['main_memory_bytes'] / 1e9:.1f} GB are free."
+        f"Training encodes the sentence once: {decimal(facts['text_bytes'])} of main memory, "
+        f"{decimal(facts['main_memory_bytes'])} are free."
     )
     console.print(
         "8bit, nf4 and --offload need an NVIDIA GPU, --offload main memory for the whole model too."

@@ -14,18 +14,20 @@ from types import TracebackType
 from typing import Annotated, Self
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import arg
 
 from clearpane.app.inputs import UsageError
 from clearpane.app.progress import print_error
 from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.json_files import read_json
 from clearpane.locks import only_run
 from clearpane.synthesis.dataset.datacard import data_card
 from clearpane.synthesis.dataset.manifest import CARD, DataSet, ShardEntry
 from clearpane.synthesis.dataset.online import SampleStream
 from clearpane.synthesis.dataset.parallel import workers
-from clearpane.synthesis.dataset.recipe import Recipe, SampleMaker, read_ranges
+from clearpane.synthesis.dataset.recipe import Recipe, SampleMaker
 from clearpane.synthesis.dataset.samples import Renderer, SampleOptions
 from clearpane.synthesis.dataset.shards import EncodedSample, Format
 from clearpane.synthesis.dataset.sources import Sources
@@ -153,7 +155,7 @@ def _fill(options: Synthesize, recipe: Recipe, sources: Sources) -> int:
         return 130 if interrupted else 1
     size = sum(entry.bytes for entry in data_set.entries.values())
     print(
-        f"{options.output}: {data_set.held} samples in {len(data_set.entries)} shards, {_bytes(size)}"
+        f"{options.output}: {data_set.held} samples in {len(data_set.entries)} shards, {decimal(size)}"
         f"{'' if missing else ', all of which existed'}; described in {CARD}"
     )
     return 0
@@ -173,7 +175,7 @@ def _recipe(options: Synthesize) -> Recipe:
         raise MissingExtraError("clearpane synthesize", "synthesis")
     if options.renderer != "mitsuba" and options.denoise:
         raise UsageError("--denoise needs --renderer mitsuba; the analytic layers have no noise")
-    ranges = SceneRanges() if options.ranges is None else read_ranges(options.ranges)
+    ranges = SceneRanges() if options.ranges is None else read_json(SceneRanges, options.ranges)
     if options.renderer == "mitsuba":
         ranges = replace(ranges, polarizer_chance=0.0)
     stream = SampleStream(
@@ -239,7 +241,7 @@ class _DrawingProgress:
         seconds = (time.monotonic() - self._started) * (self._total - self._done) / (self._done - self._held)
         left = f", about {_duration(seconds)} left" if self._done < self._total else ""
         print(
-            f"{entry.name}: {entry.samples} samples, {_bytes(entry.bytes)} "
+            f"{entry.name}: {entry.samples} samples, {decimal(entry.bytes)} "
             f"({self._done} of {self._total}{left})",
             flush=True,
         )
@@ -271,13 +273,6 @@ def _command(options: Synthesize, recipe: Recipe) -> str:
     if options.denoise and options.renderer == "mitsuba":
         words.append("--denoise")
     return shlex.join(["clearpane", "synthesize", *words])
-
-
-def _bytes(number: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if number >= size:
-            return f"{number / size:.1f} {unit}"
-    return f"{number / 1e3:.0f} kB"
 
 
 def _duration(seconds: float) -> str:

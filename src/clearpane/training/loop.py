@@ -10,10 +10,25 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.tensor import DTensor
 
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
+
+# Tensors that are spread over several processes are gathered one at a time, in the first one's main memory.
+_GATHER = StateDictOptions(full_state_dict=True, cpu_offload=True)
+_SPREAD = StateDictOptions(full_state_dict=True)
+# A parameter that had no gradient yet has no moments.
+_SPREAD_MOMENTS = StateDictOptions(full_state_dict=True, strict=False)
+# Of a checkpoint: moments are stored by their parameters' names. Earlier files numbered the parameters.
+_LAYOUT = "moments by name"
 
 
 def cosine_learning_rate(step: int, steps: int, peak: float, warmup: int = 200, floor: float = 0.01) -> float:
@@ -64,6 +79,8 @@ class TrainingState:
         step: Number of finished steps.
         recipe: Settings of the run in JSON types; checkpoints with other settings are refused.
         bfloat16: True if the run computes in bfloat16; None until that is measured.
+        set_bfloat16: Number format that the recipe sets: True for bfloat16, False for float32; None for the
+            faster one.
     """
 
     model: nn.Module
@@ -72,6 +89,7 @@ class TrainingState:
     step: int = 0
     recipe: dict[str, Any] = field(default_factory=dict)
     bfloat16: bool | None = None
+    set_bfloat16: bool | None = None
 
     @property
     def sharded(self) -> bool:
@@ -87,65 +105,89 @@ class TrainingState:
         Raises:
             ClearpaneError: The checkpoint cannot be written; the earlier one stays.
         """
-        tensors: dict[str, Tensor] = {}
-
-        def keep(name: str, value: Tensor) -> None:
-            gathered = whole(value)  # one at a time: no device holds more than one beside its shards
-            if write:
-                tensors[name] = gathered.to("cpu", copy=True).contiguous()
-
-        for name, value in self.model.state_dict().items():
-            keep(f"model.{name}", value)
+        tensors: dict[str, Any] = {
+            f"model.{name}": value
+            for name, value in get_model_state_dict(self.model, options=_GATHER).items()
+        }
         for name, value in self.average.weights.items():
-            keep(f"average.{name}", value)
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            for key, value in _flat(moments).items():
-                keep(f"optimizer.{index}.{key}", torch.as_tensor(value))
+            gathered = whole(value)
+            if write:
+                tensors[f"average.{name}"] = gathered.cpu()
+        if self.optimizer.state:  # of an optimiser without, PyTorch makes them by a step
+            gathered_state: Any = get_optimizer_state_dict(self.model, self.optimizer, options=_GATHER)
+            for name, moments in gathered_state.get("state", {}).items():
+                for key, value in _flat(moments).items():
+                    # A copy: bitsandbytes has one table for many parameters.
+                    tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value).clone()
         if not write:
             return
         facts = {
+            "layout": _LAYOUT,
             "step": str(self.step),
             "updates": str(self.average.updates),
             "recipe": json.dumps(self.recipe),
             "bfloat16": json.dumps(self.bfloat16),
         }
         with atomic_path(path, overwrite=True) as temporary:
-            save_file(tensors, temporary, facts)
+            save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, facts)
 
     def load(self, path: Path) -> None:
         """Restore the state from a checkpoint.
 
         Raises:
-            ClearpaneError: The checkpoint is damaged, or belongs to another network or recipe.
+            ClearpaneError: The checkpoint is damaged, or of another network, recipe or earlier version.
         """
         try:
             with safe_open(path, "pt") as file:
                 facts = file.metadata()
             self._check_recipe(path, json.loads(facts["recipe"]))
+            if facts.get("layout") != _LAYOUT:
+                raise ClearpaneError(
+                    f"{path}: of an earlier version of Clearpane; finish the run with that one, or choose "
+                    "another folder"
+                )
             tensors = load_file(path)
-            own = self.model.state_dict()
-            weights = _part(tensors, "model.")
-            self.model.load_state_dict({n: like(v, own[n]) if n in own else v for n, v in weights.items()})
+            # The model spreads the averaged weights, too; then it takes its own.
+            self._take_weights(_part(tensors, "average."))
+            for name, value in self.model.state_dict().items():
+                self.average.weights[name].copy_(value)
+            self._take_moments(_part(tensors, "optimizer."))
+            self._take_weights(_part(tensors, "model."))
         except (SafetensorError, RuntimeError, OSError, TypeError, KeyError) as error:
             raise _not_ours(path, error) from error
-        for name, value in _part(tensors, "average.").items():
-            held = self.average.weights[name]
-            held.copy_(like(value, held))  # they may lie on another device
         self.average.updates = int(facts["updates"])
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        moments: dict[int, dict[str, Any]] = {}
-        for name, value in _part(tensors, "optimizer.").items():
-            index, *keys = name.split(".")
-            parameter = parameters[int(index)]
-            place = moments.setdefault(int(index), {})
-            for key in keys[:-1]:
-                place = place.setdefault(key, {})
-            place[keys[-1]] = _as_moment(value, parameter)
-        state = self.optimizer.state_dict()
-        state["state"] = moments
-        self.optimizer.load_state_dict(state)
         self.step = int(facts["step"])
-        self.bfloat16 = json.loads(facts.get("bfloat16", "null"))
+        self.bfloat16 = json.loads(facts["bfloat16"])
+
+    def _take_weights(self, weights: dict[str, Any]) -> None:
+        missing = self.model.state_dict().keys() - weights.keys()
+        if missing:  # PyTorch would keep the model's own
+            raise RuntimeError(f"missing: {min(missing)}")
+        set_model_state_dict(self.model, weights, options=_SPREAD)
+
+    def _take_moments(self, stored: dict[str, Tensor]) -> None:
+        state: dict[str, dict[str, Any]] = {}
+        for name, value in stored.items():
+            keys, _, parameter_name = name.partition(".")
+            *outer, last = keys.split("/")
+            place = state.setdefault(parameter_name, {})
+            for key in outer:
+                place = place.setdefault(key, {})
+            # bitsandbytes counts its steps in a Python number.
+            place[last] = value if value.ndim or value.is_floating_point() else int(value)
+        if state:
+            own = get_optimizer_state_dict(self.model, self.optimizer)
+            taken: Any = {"state": state, "param_groups": own["param_groups"]}
+            set_optimizer_state_dict(self.model, self.optimizer, taken, options=_SPREAD_MOMENTS)
+        for name, parameter in self.model.named_parameters():
+            if name not in state:  # PyTorch made some for all
+                self.optimizer.state.pop(parameter, None)
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                # Fused optimisers walk memory: moments must lie in it as their parameter does. A file holds
+                # them in the order of their indices.
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    laid_out = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                    self.optimizer.state[parameter][key] = laid_out
 
     def _check_recipe(self, path: Path, there: dict[str, Any]) -> None:
         for name in {**there, **self.recipe}:
@@ -162,34 +204,18 @@ def whole(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def like(value: Tensor, other: Tensor) -> Tensor:
-    """Shard a whole tensor over the processes in the same way as ``other``."""
-    if not isinstance(other, DTensor):
-        return value
-    return distribute_tensor(value.to(other.device), other.device_mesh, other.placements)
-
-
 def _flat(moments: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested dictionaries, which bitsandbytes uses; keys are joined by dots."""
+    """Join the keys of nested dictionaries by slashes.
+
+    bitsandbytes nests its moments of 8 bits; PyTorch flattens such ones, but cannot load them again.
+    """
     flat = {}
     for key, value in moments.items():
         if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
+            flat.update(_flat(value, f"{prefix}{key}/"))
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def _as_moment(value: Tensor, parameter: Tensor) -> Tensor | int:
-    """Convert a stored tensor to the type that the optimiser holds."""
-    if value.ndim == 0 and not value.is_floating_point():
-        return int(value)  # bitsandbytes counts its steps in a Python integer
-    if value.shape != parameter.shape:
-        return value
-    if isinstance(parameter, DTensor):
-        return like(value, parameter)
-    # Fused optimisers walk memory: moments must have the memory layout of their parameter.
-    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -67,8 +67,14 @@ def keep_bfloat16(chosen: bool | None) -> None:
     _chosen = chosen
 
 
-def describe_precision(device_type: str) -> str:
-    """Describe the precision of training on a type of device, and the reason for it."""
+def describe_precision(device_type: str, set_bfloat16: bool | None = None) -> str:
+    """Say in a few words what training on a kind of device computes in, and why.
+
+    Args:
+        set_bfloat16: Number format that the recipe sets, see `mixed_precision`.
+    """
+    if set_bfloat16 is not None:
+        return f"{'bfloat16' if set_bfloat16 else 'float32'}, which the recipe sets"
     name = "bfloat16" if has_bfloat16(device_type) else "float32"
     if _chosen is not None:
         return f"{name}, as in the earlier part of this run"
@@ -77,12 +83,14 @@ def describe_precision(device_type: str) -> str:
     return f"{name} (bfloat16 runs at {bfloat16_speed():.2g} times the speed of float32 here)"
 
 
-def mixed_precision(device_type: str, wanted: bool = True, cache_enabled: bool = True) -> torch.autocast:
-    """Return autocast to bfloat16 for float32 weights, enabled where the device is faster in it.
+def mixed_precision(
+    device_type: str, set_bfloat16: bool | None = None, cache_enabled: bool = True
+) -> torch.autocast:
+    """Return autocast to bfloat16, enabled where the device is faster in it or the recipe sets it.
 
     Args:
-        wanted: False to compute in float32 anyway.
+        set_bfloat16: True to compute in bfloat16, False in float32; None for the faster one.
         cache_enabled: True to keep the bfloat16 copies of the weights until the end of the block.
     """
-    enabled = wanted and has_bfloat16(device_type)
+    enabled = has_bfloat16(device_type) if set_bfloat16 is None else set_bfloat16
     return torch.autocast(device_type, torch.bfloat16, enabled=enabled, cache_enabled=cache_enabled)

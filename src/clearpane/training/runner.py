@@ -144,13 +144,14 @@ def run_steps(
 
 
 def _settle_precision(state: TrainingState, accelerator: Accelerator) -> None:
-    """Set the precision of all processes to the run's, or to the first process's choice, and print it."""
+    """Compute as the recipe sets, as the run was begun or as the first process measures; print which."""
     keep_bfloat16(state.bfloat16)
     if accelerator.is_main_process:
-        described = describe_precision(accelerator.device.type)
-        print(f"computing in {described}, unless the recipe sets another precision", flush=True)
-    (state.bfloat16,) = broadcast_object_list([has_bfloat16(accelerator.device.type)])
-    keep_bfloat16(state.bfloat16)
+        described = describe_precision(accelerator.device.type, state.set_bfloat16)
+        print(f"computing in {described}", flush=True)
+    if state.set_bfloat16 is None:
+        (state.bfloat16,) = broadcast_object_list([has_bfloat16(accelerator.device.type)])
+        keep_bfloat16(state.bfloat16)
 
 
 def _check_finite(what: str, value: Tensor, step: int) -> None:

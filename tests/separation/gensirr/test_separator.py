@@ -186,7 +186,7 @@ def test_where_nothing_was_reflected_there_is_no_light():
     ("break_it", "said"),
     [
         (lambda folder: (folder / "gensirr.json").unlink(), "gensirr.json: missing; `weights` names"),
-        (lambda folder: (folder / "gensirr.json").write_text("{"), "gensirr.json: damaged"),
+        (lambda folder: (folder / "gensirr.json").write_text("{"), "gensirr.json: not JSON"),
         (lambda folder: (folder / "task_embedding.safetensors").write_bytes(b"x"), "not a task embedding"),
         (
             lambda folder: (folder / "pytorch_lora_weights.safetensors").write_bytes(b"x" * 9),

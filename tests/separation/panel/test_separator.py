@@ -131,7 +131,7 @@ def test_another_base_model_is_refused(trained):
 def test_too_little_memory_is_said_before_anything_is_loaded(trained, monkeypatch):
     monkeypatch.setattr(loading, "free_bytes", lambda device: 1000)
     monkeypatch.setattr(panel, "load_backbone", lambda *arguments: pytest.fail("loaded"))
-    with pytest.raises(ClearpaneError, match=r"0\.0 GB are free; clearpane doctor with the same `model`"):
+    with pytest.raises(ClearpaneError, match=r"1\.0 kB are free; clearpane doctor with the same `model`"):
         load_separator("panel", options(trained))
 
 
@@ -197,8 +197,8 @@ def test_a_confidence_is_refused(trained):
     ("break_it", "said"),
     [
         (lambda folder: (folder / "panel.json").unlink(), "panel.json: missing"),
-        (lambda folder: (folder / "panel.json").write_text("{"), "panel.json: damaged"),
-        (lambda folder: (folder / "panel.json").write_text('{"side": 3}'), "panel.json: damaged"),
+        (lambda folder: (folder / "panel.json").write_text("{"), "panel.json: not JSON"),
+        (lambda folder: (folder / "panel.json").write_text('{"side": 3}'), "panel.json: .* field base"),
         (lambda folder: (folder / "task_embedding.safetensors").unlink(), "not a task embedding"),
         (lambda folder: (folder / LORA_FILE).write_bytes(b"x"), "damaged"),
     ],
@@ -235,5 +235,5 @@ def test_a_picture_that_is_not_finite_is_refused(trained):
 def test_settings_of_another_type_are_one_line(trained, name, value):
     path = trained / "panel.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), name: value}))
-    with pytest.raises(ClearpaneError, match=f"panel.json: damaged .*{name}"):
+    with pytest.raises(ClearpaneError, match=f"panel.json: {name}: Expected"):
         load_separator("panel", options(trained))

@@ -215,7 +215,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
         DataSet.prepare(tmp_path, RECIPE, 1)
     for text in ("{", "[]", '{"shards": [{"name": 1}]}'):
         (tmp_path / "manifest.json").write_text(text)
-        with pytest.raises(ClearpaneError, match=r"manifest.json: damaged; .*`overwrite`"):
+        with pytest.raises(ClearpaneError, match=r"manifest.json: damaged \(.*`overwrite`"):
             DataSet.prepare(tmp_path, RECIPE, 1)
 
 

@@ -16,6 +16,7 @@ from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.separation.compact.network import NetworkConfig
 from clearpane.synthesis.dataset.shards import StoredSample, encode_sample, write_shard
 from clearpane.synthesis.glass.scene import Background, GlassScene, Post, ReflectedWorld
+from clearpane.training.compact import batches
 from clearpane.training.compact import recipe as compact
 from clearpane.training.compact.batches import TrainingPictures
 from clearpane.training.compact.losses import Batch, separation_loss
@@ -434,3 +435,11 @@ def test_a_folder_without_pictures_is_one_clear_line(tmp_path, small_network):
     (tmp_path / "natural").mkdir()
     with pytest.raises(ClearpaneError, match="no pictures"):
         run(TrainCompact(tmp_path, tmp_path / "run"))
+
+
+def test_an_interrupt_before_any_line_of_a_step_costs_nothing(data, small_network, interrupt_every_line):
+    """Clean pictures, pairs, transfers, blends: each kind of crop is drawn in the interrupted step."""
+    shares = {"real_share": 0.3, "transfer_share": 0.3, "clean_share": 0.2}
+    settings = recipe(data, "run", steps=3, checkpoint_every=100, **shares, pixels_per_step=8 * 32**2)
+    lines = interrupt_every_line(compact, [compact, batches], lambda: run(settings))
+    assert {file for file, _ in lines} == {"recipe.py", "batches.py"} and len(lines) > 30

@@ -17,9 +17,11 @@ from clearpane.separation.flux.loading import Loading, encode_text, load_backbon
 from clearpane.separation.flux.task_embedding import LearnableTask, load_task_embedding, random_task
 from clearpane.separation.gensirr.options import GensirrOptions
 from clearpane.training import runner
+from clearpane.training.flux import edit_batches, fine_tuning
 from clearpane.training.flux import gensirr as kontext
+from clearpane.training.flux.edit_batches import EditPair, draw_edits, load_glass_edits
 from clearpane.training.flux.flow_matching import regression_loss
-from clearpane.training.flux.gensirr import TrainGensirr, draw_edits, load_glass_edits, run
+from clearpane.training.flux.gensirr import TrainGensirr, run
 from clearpane.training.loop import step_generator
 
 from ..two_processes import TwoProcesses
@@ -56,7 +58,6 @@ def test_scenes_have_the_brightness_of_the_scene_without_the_glass(glass):
 
 
 def test_real_pairs_and_scenes_come_in_their_shares_with_the_same_windows(glass, real, base, tmp_path):
-    from clearpane.training.flux.gensirr import EditPair
 
     ramp = torch.arange(56, dtype=torch.uint8).expand(3, 40, 56)
     one, other = [EditPair(ramp, ramp + 100)], [EditPair(ramp + 150, ramp + 50)]
@@ -277,10 +278,20 @@ def test_too_little_memory_is_said_before_anything_is_loaded(glass, base, tmp_pa
     monkeypatch.setattr(loading, "free_bytes", lambda device: 1_000_000)
     for name in ("load_backbone", "encode_text"):
         monkeypatch.setattr(kontext, name, pytest.fail)
-    with pytest.raises(ClearpaneError, match=r"0\.0 GB are free; lower `batch` or `side`"):
+    with pytest.raises(ClearpaneError, match=r"1\.0 MB are free; lower `batch` or `side`"):
         run(recipe(glass, base, tmp_path / "run", full=full))
 
 
 def test_the_learning_rate_is_gensirr_s_for_the_whole_and_larger_for_a_lora(glass, base, tmp_path):
     assert recipe(glass, base, tmp_path, learning_rate=None, full=True).rate == 1e-5
     assert recipe(glass, base, tmp_path, learning_rate=None).rate == 1e-4
+
+
+@pytest.mark.parametrize("one_step", [False, True])
+def test_an_interrupt_before_any_line_of_a_step_costs_nothing(
+    glass, real, base, tmp_path, interrupt_every_line, one_step
+):
+    settings = recipe(glass, base, tmp_path, steps=3, real=real, one_step=one_step)
+    own = [kontext, edit_batches]
+    lines = interrupt_every_line(fine_tuning, own, lambda: run(settings))
+    assert {file for file, _ in lines} == {"gensirr.py", "edit_batches.py"} and len(lines) > 18

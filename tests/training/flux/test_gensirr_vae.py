@@ -9,6 +9,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.separation.flux.loading import load_vae
 from clearpane.separation.gensirr.equivariant_vae import equivariance_error, mean_latents, mix_pictures
 from clearpane.training import runner
+from clearpane.training.flux import fine_tuning, gensirr_vae
 from clearpane.training.flux.gensirr_vae import EquivariantLoss, TrainGensirrVae, draw_pictures, run
 
 
@@ -122,3 +123,11 @@ def test_one_photograph_is_refused(photographs, base, tmp_path):
         path.unlink()
     with pytest.raises(ClearpaneError, match=r"too few photographs \(1\); mixing needs two"):
         run(recipe(photographs, base, tmp_path / "run"))
+
+
+def test_an_interrupt_before_any_line_of_a_step_costs_nothing(
+    photographs, base, tmp_path, interrupt_every_line
+):
+    settings = recipe(photographs, base, tmp_path / "run", steps=3)
+    lines = interrupt_every_line(fine_tuning, [gensirr_vae], lambda: run(settings))
+    assert len(lines) > 15

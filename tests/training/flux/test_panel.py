@@ -22,7 +22,7 @@ from clearpane.separation.panel.options import PanelOptions
 from clearpane.synthesis.dataset.shards import StoredSample, encode_sample, write_shard
 from clearpane.synthesis.glass.layers import layer_picture
 from clearpane.synthesis.glass.scene import Background, GlassScene, Post, ReflectedWorld
-from clearpane.training.flux import panel
+from clearpane.training.flux import fine_tuning, panel, panel_batches
 from clearpane.training.flux.panel import TrainPanel, run
 from clearpane.training.flux.panel_batches import (
     PanelPictures,
@@ -343,3 +343,12 @@ def test_t_has_the_photograph_s_tone_curve(tmp_path):
     write_shard(tmp_path / "shard-000000.tar", [encode_sample(stored, "png16")])
     (pictures,) = load_glass_panels(tmp_path)
     assert (pictures.input.int() - pictures.transmission.int()).abs().max() <= 1
+
+
+def test_an_interrupt_before_any_line_of_a_step_costs_nothing(
+    glass, real, base, tmp_path, interrupt_every_line
+):
+    settings = recipe(glass, base, tmp_path / "run", steps=3, real=real)
+    own = [panel, panel_batches]
+    lines = interrupt_every_line(fine_tuning, own, lambda: run(settings))
+    assert {file for file, _ in lines} == {"panel.py", "panel_batches.py"} and len(lines) > 30

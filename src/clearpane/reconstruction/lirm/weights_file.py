@@ -11,6 +11,7 @@ from torch import Tensor
 
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
+from clearpane.json_files import parse_json
 from clearpane.reconstruction.lirm.model import Lirm, LirmConfig
 
 LIRM_SMALL_WEIGHTS = Path(__file__).parent / "weights" / "lirm_small.safetensors"
@@ -48,7 +49,10 @@ def trained_environments(path: Path) -> tuple[str, ...]:
     Raises:
         ClearpaneError: The file does not exist or is damaged.
     """
-    return tuple(json.loads(_facts(path).get("environments", "[]")))
+    try:
+        return parse_json(tuple[str, ...], _facts(path).get("environments", "[]"))
+    except ClearpaneError as error:
+        raise ClearpaneError(f"{path}: environments: {error}") from error
 
 
 def _facts(path: Path) -> dict[str, str]:
@@ -71,9 +75,10 @@ def load_lirm(path: Path) -> Lirm:
     except (SafetensorError, OSError) as error:
         raise ClearpaneError(f"{path}: cannot be read as safetensors; fetch or train it again") from error
     try:
-        config = LirmConfig(**json.loads(facts["lirm"]))
-        lirm = Lirm(config)
+        lirm = Lirm(parse_json(LirmConfig, facts["lirm"]))
         lirm.load_state_dict({name: value.float() for name, value in tensors.items()})
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except ClearpaneError as error:
+        raise ClearpaneError(f"{path}: configuration: {error}") from error
+    except (KeyError, ValueError, RuntimeError) as error:
         raise ClearpaneError(f"{path}: holds no LIRM; name a file that clearpane train lirm wrote") from error
     return lirm.eval()

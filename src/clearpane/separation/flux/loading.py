@@ -12,6 +12,7 @@ from diffusers import (
     FluxKontextPipeline,
     FluxTransformer2DModel,
 )
+from rich.filesize import decimal
 
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.separation.flux.backbone import Backbone
@@ -148,7 +149,7 @@ def check_memory(needed: int, device: torch.device, side: int, remedy: str = REM
     """
     if needed > (free := free_bytes(device)):
         raise ClearpaneError(
-            f"pictures of {side} x {side} need {needed / 1e9:.1f} GB on {device}, {free / 1e9:.1f} GB are "
+            f"pictures of {side} x {side} need {decimal(needed)} on {device}, {decimal(free)} are "
             f"free; {remedy}"
         )
 
@@ -197,7 +198,7 @@ def encode_text(base: Path, sentence: str) -> TaskEmbedding:
     needed = 2 * sum(count_parameters(base / part) for part in TEXT_PARTS[:2])
     if needed > (free := free_bytes(torch.device("cpu"))):
         raise ClearpaneError(
-            f"the text encoders of {base} need {needed / 1e9:.1f} GB of main memory, {free / 1e9:.1f} GB are "
+            f"the text encoders of {base} need {decimal(needed)} of main memory, {decimal(free)} are "
             "free; close other programs"
         )
     try:

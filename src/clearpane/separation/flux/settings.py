@@ -3,12 +3,13 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
+from clearpane.json_files import read_json
 from clearpane.separation.flux.backbone import Backbone
-from clearpane.separation.flux.folders import base_fingerprint, find_base, read_object
+from clearpane.separation.flux.folders import base_fingerprint, find_base
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 S = TypeVar("S")
@@ -29,17 +30,9 @@ def load_settings(kind: type[S], path: Path, made_by: str) -> S:
     Raises:
         ClearpaneError: The file is missing or damaged.
     """
-    try:
-        settings = kind(**read_object(path))
-    except FileNotFoundError as error:
-        raise ClearpaneError(f"{path}: missing; `weights` names the output folder of {made_by}") from error
-    except TypeError as error:
-        raise ClearpaneError(f"{path}: damaged ({error})") from error
-    for name, hint in get_type_hints(kind).items():
-        value = getattr(settings, name)
-        if not isinstance(value, float | int if hint is float else hint):
-            raise ClearpaneError(f"{path}: damaged ({name} is {value!r})")
-    return settings
+    if not path.exists():
+        raise ClearpaneError(f"{path}: missing; `weights` names the output folder of {made_by}")
+    return read_json(kind, path)
 
 
 def find_trained_base(weights: Path, base: str, fingerprint: str | None) -> Path:

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from rich.filesize import decimal
+
 from clearpane.synthesis.dataset.manifest import MANIFEST, DataSet
 
 _RENDERERS = {
@@ -47,7 +49,7 @@ def data_card(data_set: DataSet, command: str) -> str:
 # {data_set.count} photographs through glass
 
 {data_set.count} synthetic photographs of {recipe["width"]} x {recipe["height"]} pixels, each with its layers
-and the rendered scene: {len(data_set.entries)} WebDataset shards, {size / 1e6:.1f} MB. Made by
+and the rendered scene: {len(data_set.entries)} WebDataset shards, {decimal(size)}. Made by
 Clearpane {recipe["version"]}.
 
 ```

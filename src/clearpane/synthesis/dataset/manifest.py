@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path, remove_leftovers
+from clearpane.json_files import parse_json
 from clearpane.synthesis.dataset.shards import EncodedSample, write_shard
 
 MANIFEST = "manifest.json"
@@ -48,6 +49,15 @@ class ShardEntry:
     panes: Mapping[str, int]
     worlds: Mapping[str, int]
     light: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """Contents of a manifest; the attributes are those of `DataSet`."""
+
+    count: int
+    recipe: dict[str, Any]
+    shards: tuple[ShardEntry, ...]
 
 
 def planned_shards(count: int, samples_per_shard: int) -> list[Shard]:
@@ -88,15 +98,16 @@ class DataSet:
         """
         path = folder / MANIFEST
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            entries = {entry["name"]: ShardEntry(**entry) for entry in data["shards"]}
-            return cls(folder, data["recipe"], data["count"], entries)
+            manifest = parse_json(_Manifest, path.read_bytes())
         except FileNotFoundError as error:
             raise ClearpaneError(f"{folder}: no data set here (no {MANIFEST})") from error
         except OSError as error:
             raise ClearpaneError(f"{path}: cannot be read ({error.strerror})") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise ClearpaneError(f"{path}: damaged; make the data set again with `overwrite`") from error
+        except ClearpaneError as error:
+            raise ClearpaneError(
+                f"{path}: damaged ({error}); make the data set again with `overwrite`"
+            ) from error
+        return cls(folder, manifest.recipe, manifest.count, {entry.name: entry for entry in manifest.shards})
 
     @classmethod
     def prepare(cls, folder: Path, recipe: dict[str, Any], count: int, *, overwrite: bool = False) -> Self:
@@ -228,8 +239,8 @@ class DataSet:
         return _sha256(self.folder / MANIFEST)
 
     def _write_manifest(self) -> None:
-        shards = [asdict(self.entries[name]) for name in sorted(self.entries)]
-        data = {"count": self.count, "recipe": self.recipe, "shards": shards}
+        shards = tuple(self.entries[name] for name in sorted(self.entries))
+        data = asdict(_Manifest(self.count, self.recipe, shards))
         with atomic_path(self.folder / MANIFEST, overwrite=True) as temporary:
             temporary.write_text(f"{json.dumps(data, indent=1)}\n", encoding="utf-8")
 

@@ -4,13 +4,11 @@ import contextlib
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from clearpane._version import __version__
-from clearpane.errors import ClearpaneError
 from clearpane.synthesis.dataset.online import SampleStream, draw_sample
 from clearpane.synthesis.dataset.samples import Renderer, Sample
 from clearpane.synthesis.dataset.shards import (
@@ -23,7 +21,6 @@ from clearpane.synthesis.dataset.shards import (
 )
 from clearpane.synthesis.dataset.sources import Pictures, Sources
 from clearpane.synthesis.glass.layers import LETTERS
-from clearpane.synthesis.glass.ranges import SceneRanges
 
 _PICTURE_MEMORY = 2**30  # bytes for backgrounds, and as many for environments, over all workers
 
@@ -117,39 +114,6 @@ def stored_sample(index: int, sample: Sample, letters: Iterable[str]) -> StoredS
     }
     photograph = sample.photograph.permute(1, 2, 0).contiguous().numpy() if "I" in chosen else None
     return StoredSample(sample_key(index), sample.scene, photograph, layers, panel_caption(chosen))
-
-
-def read_ranges(path: Path) -> SceneRanges:
-    """Read ranges from a JSON file: an object with the fields of `SceneRanges` to change, pairs as lists.
-
-    Raises:
-        ClearpaneError: It cannot be read, is not such an object, or holds an impossible range.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ClearpaneError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ClearpaneError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise ClearpaneError(f'{path}: expected an object such as {{"yaw": [0, 30]}}')
-    try:
-        return SceneRanges(**_range_arguments(data))
-    except ClearpaneError as error:
-        raise ClearpaneError(f"{path}: {error}") from error
-
-
-def _range_arguments(data: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = {f.name: getattr(SceneRanges(), f.name) for f in fields(SceneRanges)}
-    arguments = {}
-    for name, value in data.items():
-        if name not in defaults:
-            raise ClearpaneError(f"there is no range {name!r}; the data card of a data set lists them")
-        pair = isinstance(defaults[name], tuple)
-        if pair != isinstance(value, list):
-            raise ClearpaneError(f"{name} is {value}; expected {'[low, high]' if pair else 'a number'}")
-        arguments[name] = tuple(value) if pair else value
-    return arguments
 
 
 def _with_cache(pictures: Pictures, cache_bytes: int) -> Pictures:

@@ -5,13 +5,11 @@ metres, angles in degrees, for people to read and write; radiance is relative to
 """
 
 import json
-import math
-import types
-import typing
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, Self
+from dataclasses import asdict, dataclass, field
+from typing import Literal, Self
 
 from clearpane.errors import ClearpaneError
+from clearpane.json_files import parse_json
 
 PaneShape = Literal["flat", "wedged", "double", "bent", "lens"]
 
@@ -246,43 +244,11 @@ class GlassScene:
             ClearpaneError: The text is not JSON, or a field is unknown, of the wrong type or out of range.
         """
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ClearpaneError(f"glass scene: not JSON ({error})") from error
-        scene: Self = _build(cls, data, "glass scene")
-        return scene
+            return parse_json(cls, text)
+        except ClearpaneError as error:
+            raise ClearpaneError(f"glass scene: {error}") from error
 
 
 def _require(holds: bool, message: str) -> None:
     if not holds:
-        raise ClearpaneError(f"glass scene: {message}")
-
-
-def _build(kind: Any, value: Any, place: str) -> Any:
-    """Convert parsed JSON to the annotated type ``kind``, strictly."""
-    if isinstance(kind, type) and is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise ClearpaneError(f"{place}: expected an object, got {value!r}")
-        hints = typing.get_type_hints(kind)
-        unknown = set(value) - {f.name for f in fields(kind)}
-        if unknown:
-            raise ClearpaneError(f"{place}: there is no field {sorted(unknown)[0]!r}")
-        try:
-            return kind(**{name: _build(hints[name], v, f"{place}: {name}") for name, v in value.items()})
-        except TypeError as error:
-            raise ClearpaneError(f"{place}: {error}".replace(f"{kind.__name__}.__init__() ", "")) from error
-    origin, options = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal and value in options:
-        return value
-    if origin is types.UnionType:
-        return None if value is None else _build(options[0], value, place)
-    if origin is tuple and isinstance(value, list):
-        kinds = [options[0]] * len(value) if Ellipsis in options else options
-        if len(kinds) == len(value):
-            return tuple(_build(k, v, place) for k, v in zip(kinds, value, strict=True))
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and number and math.isfinite(value):
-        return float(value)
-    if kind in (int, str, bool) and type(value) is kind:
-        return value
-    raise ClearpaneError(f"{place}: {value!r} is not what belongs there")
+        raise ClearpaneError(message)

@@ -39,6 +39,8 @@ class Recipe(Protocol):
     def checkpoint_every(self) -> int: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def set_bfloat16(self) -> bool | None: ...
 
 
 class PhotographRecipe(Recipe, Protocol):
@@ -123,7 +125,9 @@ def fine_tune(
     own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in free}
     own |= {"processes": accelerator.num_processes} | facts
     average = AveragedWeights(held, recipe.average)
-    state = TrainingState(held, average, optimizer, recipe=json.loads(json.dumps(own)))
+    state = TrainingState(
+        held, average, optimizer, recipe=json.loads(json.dumps(own)), set_bfloat16=recipe.set_bfloat16
+    )
 
     def loss_at(step: int) -> Tensor:
         number = step * accelerator.num_processes + accelerator.process_index

@@ -42,7 +42,7 @@ from clearpane.separation.gensirr.separator import (
     GensirrSettings,
     write_index,
 )
-from clearpane.synthesis.draws import uniform
+from clearpane.training.flux.edit_batches import draw_edits, load_glass_edits, load_real_edits
 from clearpane.training.flux.fine_tuning import (
     check_photographs,
     check_recipe,
@@ -50,9 +50,7 @@ from clearpane.training.flux.fine_tuning import (
     warn_of_small_pictures,
 )
 from clearpane.training.flux.flow_matching import TimestepSampling, flow_matching_loss, regression_loss
-from clearpane.training.flux.panel_batches import draw_size
 from clearpane.training.loop import whole
-from clearpane.training.pictures import load_glass_scenes, load_pairs, random_crop
 from clearpane.training.precision import has_bfloat16, mixed_precision
 from clearpane.training.runner import parameter_holder
 
@@ -141,6 +139,13 @@ class TrainGensirr:
             return self.learning_rate
         return 1e-5 if self.full else 1e-4
 
+    @property
+    def set_bfloat16(self) -> bool | None:
+        """The number format that it sets, see `mixed_precision`; where all is trained, the faster one."""
+        if self.precision == "float32":
+            return False
+        return None if self.full else True
+
 
 def check(recipe: TrainGensirr) -> None:
     """Raise ClearpaneError if the settings of a recipe are invalid."""
@@ -169,33 +174,6 @@ def needed_bytes(recipe: TrainGensirr, base: Path, device_type: str, devices: in
     )
 
 
-@dataclass(frozen=True, eq=False)
-class EditPair:
-    """Hold a photograph through glass and the scene without the glass, each [3, H, W] uint8."""
-
-    input: Tensor
-    truth: Tensor
-
-
-def load_glass_edits(folder: Path) -> list[EditPair]:
-    """Load glass scenes with T at the brightness of the scene without the glass; see `load_glass_scenes`."""
-    return [EditPair(scene.input, scene.background) for scene in load_glass_scenes(folder)]
-
-
-def draw_edits(
-    recipe: TrainGensirr, glass: list[EditPair], real: list[EditPair], multiple: int, generator: Generator
-) -> tuple[Tensor, Tensor]:
-    """Draw photographs and truths of one step, [B, 3, h, w] in [0, 1], from the same random windows."""
-    size = draw_size(recipe.side, multiple, generator)
-    crops = []
-    for _ in range(recipe.batch):
-        source = real if real and uniform(0, 1, generator) < recipe.real_share else glass
-        pair = source[int(torch.randint(len(source), (), generator=generator))]
-        crops.append(random_crop((pair.input, pair.truth), size, generator, recipe.zoom))
-    photos, truths = (torch.stack(x) for x in zip(*crops, strict=True))
-    return photos, truths
-
-
 class GensirrLoss(nn.Module):
     """Compute the loss of a step; a module, so that Accelerate can distribute it over several devices."""
 
@@ -211,7 +189,8 @@ class GensirrLoss(nn.Module):
         with torch.no_grad():
             reference, target = (backbone.encode(x) for x in (photos, truths))
         task = self.task().to(backbone.device, target.dtype)
-        with compute_precision(recipe, backbone.device.type):
+        # Of weights that are trained, copies in bfloat16 would be kept for all blocks at once.
+        with mixed_precision(backbone.device.type, recipe.set_bfloat16, cache_enabled=not recipe.full):
             if recipe.one_step:
                 return regression_loss(backbone, target, reference, task, recipe.guidance)
             return flow_matching_loss(
@@ -223,14 +202,6 @@ class GensirrLoss(nn.Module):
                 generator,
                 timesteps=recipe.timesteps,
             )
-
-
-def compute_precision(recipe: TrainGensirr, device_type: str) -> torch.autocast:
-    """Return autocast to bfloat16, if the recipe and, for fully trained weights, the device allow it."""
-    wanted = recipe.precision != "float32"
-    if recipe.full:  # with a cache, bfloat16 copies of the weights of all blocks would stay in memory
-        return mixed_precision(device_type, wanted, cache_enabled=False)
-    return torch.autocast(device_type, torch.bfloat16, enabled=wanted)
 
 
 def shard_over_devices(
@@ -318,7 +289,7 @@ def run(recipe: TrainGensirr) -> int:
     if recipe.vae:
         check_part(recipe.vae)
     glass = load_glass_edits(recipe.data)
-    real = [EditPair(pair.input, pair.truth) for pair in load_pairs(recipe.real)] if recipe.real else []
+    real = load_real_edits(recipe.real) if recipe.real else []
     warn_of_small_pictures([*glass, *real], recipe.side)
     accelerator = Accelerator(cpu=recipe.cpu)
     device = accelerator.device

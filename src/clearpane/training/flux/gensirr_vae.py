@@ -80,6 +80,11 @@ class TrainGensirrVae:
     seed: int = 0
     """Random seed."""
 
+    @property
+    def set_bfloat16(self) -> bool | None:
+        """The number format that it sets, see `mixed_precision`: the faster one, or float32."""
+        return False if self.precision == "float32" else None
+
 
 def check(recipe: TrainGensirrVae) -> None:
     """Raise ClearpaneError if the settings of a recipe are invalid."""
@@ -116,7 +121,7 @@ class EquivariantLoss(nn.Module):
         """Compute the loss; the arguments are those of `mix_pictures`."""
         recipe, vae = self._recipe, self.vae
         mixed = mix_pictures(background, reflection, alpha, recipe.mixing)
-        with mixed_precision(mixed.device.type, recipe.precision == "bfloat16"):
+        with mixed_precision(mixed.device.type, recipe.set_bfloat16):
             pictures = [mixed, background, reflection] if recipe.equivariance else [mixed]
             ours, *parts = mean_latents(vae, torch.cat(pictures)).float().split(len(mixed))
             shown = (vae.decode(ours).sample.float() + 1) / 2

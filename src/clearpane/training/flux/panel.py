@@ -46,6 +46,7 @@ from clearpane.training.flux.panel_batches import (
     load_real_panels,
 )
 from clearpane.training.loop import step_generator
+from clearpane.training.precision import mixed_precision
 from clearpane.training.runner import parameter_holder
 
 # Settings of a recipe that may change when a run resumes.
@@ -117,6 +118,11 @@ class TrainPanel:
     seed: int = 0
     """Random seed."""
 
+    @property
+    def set_bfloat16(self) -> bool | None:
+        """The number format that it sets, see `mixed_precision`: that of the base model's weights."""
+        return self.precision != "float32"
+
 
 def check(recipe: TrainPanel) -> None:
     """Raise ClearpaneError if the settings of a recipe are invalid."""
@@ -124,11 +130,6 @@ def check(recipe: TrainPanel) -> None:
     check_photographs(recipe)
     if recipe.draw_every < 0:
         raise ClearpaneError(f"`draw_every={recipe.draw_every}`: give 0 or more")
-
-
-def compute_precision(recipe: TrainPanel, backbone: Backbone) -> torch.autocast:
-    """Return autocast to bfloat16, unless the recipe is in float32."""
-    return torch.autocast(backbone.device.type, torch.bfloat16, enabled=recipe.precision != "float32")
 
 
 class PanelLoss(nn.Module):
@@ -147,7 +148,7 @@ class PanelLoss(nn.Module):
         with torch.no_grad():
             target, reference = (backbone.encode(x) for x in (batch.panel, batch.reference))
         known = batch.known.repeat_interleave(target.shape[-1] // 3, dim=-1).to(target)
-        with compute_precision(recipe, backbone):
+        with mixed_precision(backbone.device.type, recipe.set_bfloat16):
             return flow_matching_loss(
                 backbone,
                 target,
@@ -201,7 +202,7 @@ def draw(recipe: TrainPanel, backbone: Backbone, task: TaskEmbedding, scenes: li
         batch = draw_panels([scene], size, 1, step_generator(recipe.seed, 0))
         sampling = Sampling(_DRAWING_STEPS, recipe.seed, recipe.guidance)
         reference = backbone.encode(batch.reference)
-        with compute_precision(recipe, backbone):
+        with mixed_precision(backbone.device.type, recipe.set_bfloat16):
             latents = sample(backbone, reference, task, sampling)
         rows += [backbone.decode(latents)[0].float().cpu(), batch.panel[0]]
     return torch.cat(rows, dim=1).clamp(0, 1)
