@@ -143,7 +143,7 @@ Examples:
   clearpane remove window.jpg --output clean
       writes the photograph without its reflection: clean/window_transmission.jpg
   clearpane remove holiday --output clean --recursive --compare
-      does all photographs of a folder and its subfolders, with before/after pictures
+      does a folder and its subfolders, with before/after pictures
   clearpane remove window.jpg --output clean --strength 0.6
       removes only 60 % of the reflection
   clearpane remove --help

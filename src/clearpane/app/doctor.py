@@ -30,8 +30,8 @@ from clearpane.separation.base import MODELS, embedded_models, load_separator, o
 from clearpane.separation.flux.options import FluxOptions
 
 DESCRIPTION = """\
-Check that Clearpane works on this computer: which packages are installed, which
-devices and models can be used, and how to install what is missing.
+Check that Clearpane works on this computer: which packages are installed,
+which devices and models can be used, and how to install what is missing.
 
 Examples:
   clearpane doctor

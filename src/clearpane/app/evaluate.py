@@ -41,10 +41,10 @@ Compare results with photographs taken without the glass.
 The folder holds pairs of files: NAME_input.* and NAME_transmission.*, and
 optionally NAME_reflection.*. The published layouts of Real20, Nature and SIR2
 also work, as do several sets in one folder. Every table includes two rows for
-comparison: "do nothing" (the input as it is) and "oracle gain" (the input after
-the best gain of each channel). PSNR-G is the PSNR after such a gain: a result
-that beats "do nothing" in PSNR but not in PSNR-G has corrected the exposure,
-not removed the reflection.
+comparison: "do nothing" (the input as it is) and "oracle gain" (the input
+after the best gain of each channel). PSNR-G is the PSNR after such a gain: a
+result that beats "do nothing" in PSNR but not in PSNR-G has corrected the
+exposure, not removed the reflection.
 
 Examples:
   clearpane evaluate pairs

@@ -18,11 +18,11 @@ from clearpane.synthesis.dataset.manifest import DataSet
 from clearpane.synthesis.dataset.shards import StoredSample, read_shards, sample_key
 
 DESCRIPTION = """\
-Draw a contact sheet of a data set made by clearpane synthesize. Each row shows
-one sample: the photograph (I), transmission (T), reflection (R), background (B)
-and mirror image (MR), as far as the data set has them. The samples are spread
-evenly over the data set. Reflections are dark, so all R are brightened by one
-factor, which the sheet gives.
+Draw a contact sheet of a data set made by clearpane synthesize. Each row
+shows one sample: the photograph (I), transmission (T), reflection (R),
+background (B) and mirror image (MR), as far as the data set has them. The
+samples are spread evenly over the data set. Reflections are dark, so all R
+are brightened by one factor, which the sheet gives.
 
 Examples:
   clearpane preview glass --output sheet.jpg

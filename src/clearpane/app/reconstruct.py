@@ -35,8 +35,8 @@ beside its pictures. Use eight views or more. Neither the object nor the light
 may move between them. Camera poses are estimated if they are missing.
 
 The object is cut out by masks (a folder with one picture for each photograph,
-white on the object), by the photographs' alpha channel, or by a program of your
-choice (--segmenter). A plain backdrop needs none of these.
+white on the object), by the photographs' alpha channel, or by a program of
+your choice (--segmenter). A plain backdrop needs none of these.
 
 If the photographs were taken through glass, run clearpane remove first.
 

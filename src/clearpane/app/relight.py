@@ -36,9 +36,9 @@ GLB file, lit by an equirectangular HDR map (.hdr or .exr; polyhaven.com has
 free ones). Pictures are path-traced, with shadows and reflections. --preview
 takes seconds, without most shadows.
 
-The pictures are OUTPUT/ASSET_MAP_000.png and so on, on a transparent background.
-Existing pictures are kept: after an interruption, run the same command again to
-resume.
+The pictures are OUTPUT/ASSET_MAP_000.png and so on, on a transparent
+background. Existing pictures are kept: after an interruption, run the same
+command again to resume.
 
 Examples:
   clearpane relight duck.glb --environment sunset.hdr --output duck
