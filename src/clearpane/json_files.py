@@ -1,5 +1,6 @@
 """Dataclasses read from JSON, strictly."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,13 +46,28 @@ def parse_json(kind: type[T], text: str | bytes) -> T:
         result = msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
         raise ClearpaneError(_one_line(error)) from error
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ClearpaneError(f"not JSON ({error})") from error
     # msgspec ignores fields that a dataclass does not have.
     unknown = next(_dropped(data, msgspec.to_builtins(result)), None)
     if unknown is not None:
         raise ClearpaneError(f"there is no field {unknown!r}")
     return result
+
+
+def parse_untyped(text: str | bytes) -> Any:
+    """Parse JSON of any form, also with NaN and infinity, which other programs write.
+
+    Raises:
+        ValueError: the text is not JSON, or nested too deeply.
+
+    >>> parse_untyped('{"a": [1, null]}')
+    {'a': [1, None]}
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def _one_line(error: msgspec.ValidationError) -> str:

@@ -233,3 +233,47 @@ def test_what_counts_in_whole_numbers_is_not_averaged():
         average.update(model)
     assert average.weights["num_batches_tracked"] == 3
     assert (average.weights["running_mean"] < model.running_mean).all()
+
+
+def damaged(path, facts=None, tensors=None):
+    """A checkpoint after two steps with other facts or tensors."""
+    state = new_state()
+    train(state, 2)
+    state.save(path)
+    with safe_open(path, "pt") as file:
+        stored = file.metadata()
+    save_file({**load_file(path), **(tensors or {})}, path, {**stored, **(facts or {})})
+    return path
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"step": "x"},
+        {"step": "-1"},
+        {"updates": "1e9"},
+        {"recipe": "[" * 100_000},
+        {"recipe": "[]"},
+        {"recipe": "not JSON"},
+        {"bfloat16": '"yes"'},
+    ],
+)
+def test_a_checkpoint_with_damaged_facts_is_refused(tmp_path, facts):
+    with pytest.raises(ClearpaneError, match="not a checkpoint of this network"):
+        new_state().load(damaged(tmp_path / "a.safetensors", facts))
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"average.0.bias": torch.zeros(1)},
+        {"average.9.bias": torch.zeros(1)},
+        {"optimizer.99.exp_avg": torch.zeros(4, 3)},
+        {"optimizer.x.exp_avg": torch.zeros(4, 3)},
+        {"optimizer.0.exp_avg": torch.zeros(1)},
+        {"optimizer.0": torch.zeros(1)},
+    ],
+)
+def test_a_checkpoint_with_foreign_tensors_is_refused(tmp_path, tensors):
+    with pytest.raises(ClearpaneError, match="not a checkpoint of this network"):
+        new_state().load(damaged(tmp_path / "a.safetensors", tensors=tensors))

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from clearpane.app.flags import name_flags
+from clearpane.errors import one_line
 
 # What the system may refuse at any place, and what to do then.
 _OF_THE_SYSTEM = {
@@ -194,7 +195,7 @@ class StepProgress:
 
 def print_error(message: str, kind: Literal["error", "warning"] = "error") -> None:
     """Print one line on standard error, with fields named as options."""
-    print(f"{kind}: {name_flags(' '.join(message.split()))}", file=sys.stderr, flush=True)
+    print(f"{kind}: {name_flags(one_line(message))}", file=sys.stderr, flush=True)
 
 
 def describe_unexpected(error: Exception) -> str:

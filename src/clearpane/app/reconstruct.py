@@ -16,6 +16,7 @@ from clearpane.app.progress import StepProgress, print_error
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
 from clearpane.images.picture import to_8bit
+from clearpane.named_files import lies_in
 from clearpane.reconstruction.asset.asset import check_asset_path, save_asset
 from clearpane.reconstruction.asset.baking import AssetSettings
 from clearpane.reconstruction.capture.backdrop import backdrop_segmenter
@@ -67,6 +68,10 @@ class Reconstruct:
     masks: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder of masks named like the photographs. Default: the folder "masks" beside them, if it exists."""
 
+    pictures: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
+    """Folder of the photographs, where VIEWS is a file or model of poses that lies elsewhere. Files of poses
+    cannot name pictures outside their own folder and this one."""
+
     segmenter: Annotated[str | None, arg(metavar="COMMAND", help_behavior_hint="")] = None
     """Command that makes a mask for a photograph without one: it reads {input}, the photograph, and writes
     {output}, a mask that is white on the object."""
@@ -116,7 +121,14 @@ def run(options: Reconstruct) -> int:
             steps.begin(report.step, options.refine if report.stage == "fit" else 0.0)
 
         made = reconstruct(
-            options.views, settings, options.masks, segmenter, lirm, on_stage, on_progress=steps.advance
+            options.views,
+            settings,
+            options.masks,
+            segmenter,
+            lirm,
+            on_stage,
+            on_progress=steps.advance,
+            pictures=options.pictures,
         )
         steps.begin("writing")
         save_asset(made.asset, options.output, options.overwrite)
@@ -143,8 +155,10 @@ def _report_results(report: StageReport, options: Reconstruct) -> None:
         if report.photographs.poses_found:
             poses = _beside(options.output, "transforms.json")
             write_transforms(report.photographs, poses, options.overwrite)
+            elsewhere = "" if lies_in(options.views, [poses.parent]) else f", with --pictures {options.views}"
             print(
-                f"{options.views} -> {poses} (the camera poses; name this file next time to save time)",
+                f"{options.views} -> {poses} (the camera poses; name this file next time to save time"
+                f"{elsewhere})",
                 flush=True,
             )
     elif report.stage == "fit" and report.capture is not None:

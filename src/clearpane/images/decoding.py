@@ -1,5 +1,7 @@
 """Decode each format's samples and metadata as stored; `reading` makes a picture of them."""
 
+import io
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +15,7 @@ from clearpane.images.exr import decode_exr
 from clearpane.images.png_chunks import Chunk, read_chunks
 from clearpane.images.png_colour import UnsupportedColour, colour_profile
 from clearpane.images.raw import decode_raw
+from clearpane.images.repair import MOST_PIXELS_A_BYTE
 from clearpane.images.tiff import decode_tiff
 from clearpane.streams import Content
 
@@ -24,6 +27,12 @@ def decode_jpeg(source: Content, check_size: CheckSize) -> Decoded:
     # the plug-in itself: Image.open has a global size limit of its own, and opens a phone's file as MPO
     with source.open() as file, JpegImageFile(file) as image:
         check_size(*image.size)
+        if math.prod(image.size) > MOST_PIXELS_A_BYTE * file.seek(0, io.SEEK_END):
+            # libjpeg would fill it with grey
+            raise ClearpaneError(
+                f"{source}: truncated or damaged JPEG file (it has far fewer bytes than its size needs); get a "
+                "fresh copy"
+            )
         if image.mode not in ("L", "RGB"):
             raise ClearpaneError(f"{source}: a {image.mode} JPEG; convert it to RGB first")
         samples = _pillow_samples(image)

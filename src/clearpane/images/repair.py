@@ -1,16 +1,21 @@
 """Repair JPEG and PNG files that are damaged but have all their pixels."""
 
 import io
+import math
 import struct
 import zlib
 from typing import Any
 
 import numpy as np
 
-from clearpane.images.png_chunks import SIGNATURE, read_chunks
+from clearpane.images.png_chunks import SIGNATURE, Chunk, read_chunks
+
+MOST_PIXELS_A_BYTE = 1024
+"""Of a JPEG: its codes need a bit for each 8 x 8 block at the very least, mostly two."""
 
 _SOI, _EOI = b"\xff\xd8\xff", b"\xff\xd9"
 _MAX_LEADING = 4096 + 32
+_STEP = 1 << 20
 _JUNK = (b"", bytes(range(1, 200)) * 4, b"\x5a\xa5\x33" * 250)
 _NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 
@@ -56,6 +61,8 @@ def _decode(data: bytes) -> np.ndarray:
     from PIL.JpegImagePlugin import JpegImageFile
 
     with JpegImageFile(io.BytesIO(data)) as image:
+        if math.prod(image.size) > MOST_PIXELS_A_BYTE * len(data):
+            raise ValueError("far fewer bytes than its size needs")
         loaded: Any = image
         return np.asarray(loaded)
 
@@ -85,6 +92,20 @@ def _has_all_scans(data: bytes) -> bool:
     return bool(components) and all(not left.any() for left in missing.values())
 
 
+def _holds_rows(chunks: list[Chunk], most: int) -> bool:
+    """Return whether the compressed stream is whole, by its checksum, and not longer than pixels need."""
+    stream, size = zlib.decompressobj(), 0
+    try:
+        for chunk in chunks:
+            body = chunk.body if chunk.name == b"IDAT" else b""
+            while body and not stream.eof and size <= most:
+                size += len(stream.decompress(body, _STEP))
+                body = stream.unconsumed_tail
+    except zlib.error:
+        return False
+    return stream.eof and 0 < size <= most
+
+
 def complete_png(data: bytes) -> bytes | None:
     """Return a PNG with correct checksums and an end, without damaged chunks that do not matter.
 
@@ -95,15 +116,11 @@ def complete_png(data: bytes) -> bytes | None:
         return None
     kept = [c for c in chunks if c.name == b"IDAT" or c.whole]
     header = next((c.body for c in kept if c.name == b"IHDR"), b"")
-    stream = zlib.decompressobj()
-    try:
-        size = 0
-        for chunk in kept:
-            if chunk.name == b"IDAT":
-                size += len(stream.decompress(chunk.body))
-    except zlib.error:
+    if len(header) != 13:
         return None
-    if len(header) != 13 or not stream.eof or size == 0:
+    width, height, depth, colours = struct.unpack(">IIBB", header[:10])
+    row = width * depth * {2: 3, 4: 2, 6: 4}.get(colours, 1) // 8 + 2
+    if not _holds_rows(kept, 2 * row * height + 64):  # interlaced, a picture has up to twice as many rows
         return None
     body = [(c.name, c.body) for c in kept if c.name != b"IEND"] + [(b"IEND", b"")]
     return SIGNATURE + b"".join(

@@ -81,6 +81,7 @@ def reconstruct(
     lirm: Lirm | None = None,
     on_stage: Callable[[StageReport], object] = lambda report: None,
     on_progress: Callable[[float, float], None] | None = None,
+    pictures: str | Path | None = None,
 ) -> Reconstruction:
     """Reconstruct an asset from photographs.
 
@@ -94,6 +95,7 @@ def reconstruct(
         lirm: Network whose prediction the fit starts from; None to start from the visual hull.
         on_stage: Called at the beginning of each stage, and of each step of finding poses.
         on_progress: Called during the stage "fit", as in `clearpane.reconstruction.fitting.refine.refine`.
+        pictures: Folder of the photographs, where the file of poses lies elsewhere.
 
     Raises:
         ClearpaneError: The photographs cannot be used, or show no object.
@@ -112,6 +114,7 @@ def reconstruct(
         Path(views),
         None if masks is None else Path(masks),
         lambda step: on_stage(StageReport("open", step)),
+        None if pictures is None else Path(pictures),
     )
 
     # 2. Cut out the object.

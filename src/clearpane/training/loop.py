@@ -21,6 +21,19 @@ from torch.distributed.tensor import DTensor
 
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
+from clearpane.json_files import parse_untyped
+
+# What damaged checkpoints raise.
+_DAMAGED = (
+    SafetensorError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 # Tensors that are spread over several processes are gathered one at a time, in the first one's main memory.
 _GATHER = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -140,12 +153,16 @@ class TrainingState:
         try:
             with safe_open(path, "pt") as file:
                 facts = file.metadata()
-            self._check_recipe(path, json.loads(facts["recipe"]))
+            self._check_recipe(path, parse_untyped(facts["recipe"]))
             if facts.get("layout") != _LAYOUT:
                 raise ClearpaneError(
                     f"{path}: of an earlier version of Clearpane; finish the run with that one, or choose "
                     "another folder"
                 )
+            step, updates = int(facts["step"]), int(facts["updates"])
+            bfloat16 = parse_untyped(facts["bfloat16"])
+            if min(step, updates) < 0 or not isinstance(bfloat16, bool | None):
+                raise ValueError("its numbers of steps cannot be ones")
             tensors = load_file(path)
             # The model spreads the averaged weights, too; then it takes its own.
             self._take_weights(_part(tensors, "average."))
@@ -153,11 +170,9 @@ class TrainingState:
                 self.average.weights[name].copy_(value)
             self._take_moments(_part(tensors, "optimizer."))
             self._take_weights(_part(tensors, "model."))
-        except (SafetensorError, RuntimeError, OSError, TypeError, KeyError) as error:
+        except _DAMAGED as error:
             raise _not_ours(path, error) from error
-        self.average.updates = int(facts["updates"])
-        self.step = int(facts["step"])
-        self.bfloat16 = json.loads(facts["bfloat16"])
+        self.step, self.average.updates, self.bfloat16 = step, updates, bfloat16
 
     def _take_weights(self, weights: dict[str, Any]) -> None:
         missing = self.model.state_dict().keys() - weights.keys()
@@ -167,8 +182,12 @@ class TrainingState:
 
     def _take_moments(self, stored: dict[str, Tensor]) -> None:
         state: dict[str, dict[str, Any]] = {}
+        own_parameters = dict(self.model.named_parameters())
         for name, value in stored.items():
             keys, _, parameter_name = name.partition(".")
+            parameter = own_parameters[parameter_name]
+            if keys.startswith("exp_avg") and value.shape != parameter.shape:
+                raise ValueError(f"{name} is of another shape than its parameter")
             *outer, last = keys.split("/")
             place = state.setdefault(parameter_name, {})
             for key in outer:
@@ -235,12 +254,12 @@ def load_average(model: nn.Module, path: Path, optional: tuple[str, ...] = ()) -
         weights = _part(load_file(path), "average.")
         own = {name: p for name, p in model.state_dict().items() if name.startswith(optional)}
         model.load_state_dict(own | weights)
-    except (SafetensorError, RuntimeError, OSError) as error:
+    except _DAMAGED as error:
         raise _not_ours(path, error) from error
 
 
 def _not_ours(path: Path, error: Exception) -> ClearpaneError:
-    reason = str(error).splitlines()[0]
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
     return ClearpaneError(f"{path}: not a checkpoint of this network ({reason})")
 
 

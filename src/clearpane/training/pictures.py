@@ -30,6 +30,10 @@ class Pair:
     truth: Tensor
 
 
+# Pillow would open many more, some by running other programs.
+_FORMATS = ("JPEG", "PNG", "WEBP")
+
+
 def load_picture(path: Path) -> Tensor:
     """Read a picture, [3, H, W] uint8.
 
@@ -37,9 +41,9 @@ def load_picture(path: Path) -> Tensor:
         ClearpaneError: The file cannot be read.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=_FORMATS) as picture:
             pixels = np.array(picture.convert("RGB"))
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ClearpaneError(f"{path}: cannot be read as a training picture ({error})") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 

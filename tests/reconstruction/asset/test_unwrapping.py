@@ -75,3 +75,10 @@ def test_gaps_take_what_is_next_to_them() -> None:
     assert (result[:, 4] == 0.25).all() and (result[:, 8] == 0.75).all()
     assert result.min() >= 0.25 and result.max() <= 0.75
     assert not fill_gaps(texture, np.zeros((13, 13), bool)).any()
+
+
+@pytest.mark.parametrize("far", [1e10, 1e20, 1e36])
+def test_huge_coordinates_are_laid_out_too(far):
+    vertices = np.asarray([[0, 1, 0], [1, 1, 0], [1, 2, 0], [0, 2, far]], float)
+    found = unwrap(Mesh(vertices, np.asarray([[0, 1, 2], [0, 2, 3]])), 64)
+    assert np.isfinite(found.coordinates).all() and len(found.mesh.faces) == 2

@@ -51,7 +51,7 @@ def test_what_was_written_is_read(tmp_path: Path, photographs: PhotographSet, fo
     path = tmp_path / folder / "duck_transforms.json"
     path.parent.mkdir(exist_ok=True)
     write_transforms(photographs, path)
-    check_equal(read_transforms(path), photographs)
+    check_equal(read_transforms(path, tmp_path / "duck"), photographs)
     assert str(tmp_path) not in path.read_text()
     content = json.loads(path.read_text())
     assert content["k2"] == -0.081 and "fl_x" not in content
@@ -65,7 +65,7 @@ def test_pictures_named_from_elsewhere_are_found_too(
     here = tuple(replace(p, path=p.path.relative_to(tmp_path)) for p in photographs.photographs)
     (tmp_path / "results").mkdir()
     write_transforms(replace(photographs, photographs=here), Path("results/duck.json"))
-    check_equal(read_transforms(tmp_path / "results" / "duck.json"), photographs)
+    check_equal(read_transforms(tmp_path / "results" / "duck.json", Path("duck")), photographs)
 
 
 def test_the_world_is_turned_as_before(tmp_path: Path, photographs: PhotographSet) -> None:
@@ -85,3 +85,65 @@ def test_a_file_that_is_there_stays(tmp_path: Path, photographs: PhotographSet) 
     assert path.read_text() == "mine"
     write_transforms(photographs, path, overwrite=True)
     check_equal(read_transforms(path), photographs)
+
+
+def naming(tmp_path: Path, **frame: object) -> Path:
+    """A file of views with one frame, beside a folder of pictures; a secret lies above both."""
+    for name in ("views/images/a.png", "views/images/a_mask.png", "secret.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 6)).save(tmp_path / name)
+    path = tmp_path / "views" / "transforms.json"
+    frames = [{"file_path": "images/a.png", "transform_matrix": np.eye(4).tolist(), **frame}]
+    path.write_text(json.dumps({"camera_angle_x": 0.7, "frames": frames}))
+    return path
+
+
+@pytest.mark.parametrize("entry", ["file_path", "mask_path"])
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "images/../../secret.png", "..\\secret.png", "{}/secret.png", "link.png"]
+)
+def test_pictures_outside_the_folder_are_refused(tmp_path: Path, entry: str, name: str) -> None:
+    path = naming(tmp_path, **{entry: name.format(tmp_path)})
+    (path.parent / "link.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(ClearpaneError, match=r"frame 0: .*lies outside the file's folder; give its folder"):
+        read_transforms(path)
+    (found,) = read_transforms(path, tmp_path).photographs
+    assert (found.path if entry == "file_path" else found.mask).samefile(tmp_path / "secret.png")  # type: ignore[union-attr]
+
+
+def test_a_link_found_by_a_name_without_ending_is_followed_too(tmp_path: Path) -> None:
+    path = naming(tmp_path, file_path="images/link")
+    (tmp_path / "views" / "images" / "link.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(ClearpaneError, match="lies outside"):
+        read_transforms(path)
+
+
+def test_an_absolute_name_inside_the_folder_is_read(tmp_path: Path) -> None:
+    path = naming(tmp_path, file_path=str(tmp_path / "views" / "images" / "a.png"))
+    assert read_transforms(path).photographs[0].path.name == "a.png"
+
+
+@pytest.mark.parametrize("name", ["images/*", "images/**", "images/[ab]", "images/?", "", "."])
+def test_names_are_no_patterns(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ClearpaneError, match="none of its 1 pictures is there"):
+        read_transforms(naming(tmp_path, file_path=name))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"frames": ' + "[" * 100_000, '{"frames": [{"file_path": "images/a.png", "transform_matrix": 1e999}]}'],
+)
+def test_damage_is_said_in_one_line(tmp_path: Path, text: str) -> None:
+    path = naming(tmp_path)
+    path.write_text(text)
+    with pytest.raises(ClearpaneError, match=r"transforms\.json"):
+        read_transforms(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"w": float("inf"), "h": 6}, {"fl_x": 10**400}, {"camera_angle_x": 10**400}, {"w": 10**400, "h": 1}],
+)
+def test_numbers_beyond_floats_are_said_in_one_line(tmp_path: Path, changes: dict[str, float]) -> None:
+    with pytest.raises(ClearpaneError, match="frame 0: its camera is not complete"):
+        read_transforms(naming(tmp_path, **changes))

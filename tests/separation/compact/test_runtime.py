@@ -144,3 +144,58 @@ def test_the_examples_come_nearer_to_their_truth(separator, examples):
 def test_a_picture_without_glass_comes_back_much_as_it_was(separator, examples):
     unchanged = [psnr(separator.separate(clean).transmission, clean) for _, clean in examples]
     assert np.mean(unchanged) > 40
+
+
+def model(path: Path, location: str | None = None, multiple: str = "8", outputs: int = 3) -> Path:
+    """A network with the separator's names, whose weights may lie in another file."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = numpy_helper.from_array(np.ones((outputs, 3, 1, 1), np.float32), "w")
+    if location is not None:
+        weights.ClearField("raw_data")
+        weights.data_location = TensorProto.EXTERNAL
+        entry = weights.external_data.add()
+        entry.key, entry.value = "location", location
+    size = ["n", "c", "h", "w"]
+    names = ("transmission", "reflection")
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["image", "w"], [name]) for name in names],
+        "separator",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, size)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, size) for name in names],
+        [weights],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(made, {"multiple": multiple})
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(made.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "{}/secret.bin", "link.bin"])
+def test_weights_cannot_lie_outside_the_models_folder(tmp_path, location):
+    np.ones((3, 3), np.float32).tofile(tmp_path / "secret.bin")
+    path = model(tmp_path / "model" / "a.onnx", location.format(tmp_path))
+    (path.parent / "link.bin").symlink_to(tmp_path / "secret.bin")
+    with pytest.raises(ClearpaneError, match=r"a\.onnx: the separator's weights cannot be loaded"):
+        CompactSeparator(path)
+
+
+@pytest.mark.parametrize("multiple", ["0", "-8", "1000000000", "x"])
+def test_an_impossible_multiple_is_refused(tmp_path, multiple):
+    with pytest.raises(ClearpaneError, match="weights cannot be loaded"):
+        CompactSeparator(model(tmp_path / "a.onnx", multiple=multiple))
+
+
+def test_a_network_of_other_outputs_is_none_of_ours(tmp_path):
+    whole = CompactSeparator(model(tmp_path / "a.onnx")).separate(np.full((16, 20, 3), 0.25, np.float32))
+    assert whole.transmission == pytest.approx(0.75)
+    with pytest.raises(ClearpaneError, match="not a separator's weights"):
+        CompactSeparator(model(tmp_path / "b.onnx", outputs=4)).separate(np.zeros((16, 20, 3), np.float32))
+    four = CompactSeparator(model(tmp_path / "a.onnx"))
+    four._session = onnxruntime.InferenceSession(
+        model(tmp_path / "c.onnx").read_bytes().replace(b"image", b"imago"),
+        providers=["CPUExecutionProvider"],
+    )
+    with pytest.raises(ClearpaneError, match="cannot be run on 20 x 16 pixels"):
+        four.separate(np.zeros((16, 20, 3), np.float32))

@@ -2,7 +2,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pytest
@@ -178,3 +178,49 @@ def test_a_foreign_or_damaged_sample_is_named() -> None:
     files["t.png"] = files["t.png"][:40]
     with pytest.raises(ClearpaneError, match=r"00000007\.t\.png"):
         decode_sample({"__key__": "00000007", **files})
+
+
+def write_tar(path: Path, members: dict[str, bytes], mode: Literal["w", "w:gz"] = "w") -> Path:
+    with tarfile.open(path, mode) as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("folder", ["../../", "/tmp/", "a/", "a\\"])
+def test_members_cannot_lead_out_of_their_folder(tmp_path: Path, folder: str) -> None:
+    files = encode_sample(sample(), "png16").files
+    members = {f"{folder}00000000.{name}": content for name, content in files.items()}
+    before = sorted(tmp_path.rglob("*"))
+    path = write_tar(tmp_path / "a.tar", members)
+    with pytest.raises(ClearpaneError, match=r"a\.tar: sample .*: its name holds a folder"):
+        list(read_shards([path]))
+    assert sorted(tmp_path.rglob("*")) == [*before, path]
+
+
+def test_compressed_and_sparse_shards_are_refused(tmp_path: Path) -> None:
+    files = {f"00000000.{name}": content for name, content in encode_sample(sample(), "png16").files.items()}
+    with pytest.raises(ClearpaneError, match=r"a\.tar: cannot be read as a shard"):
+        list(read_shards([write_tar(tmp_path / "a.tar", files, "w:gz")]))
+    member = tarfile.TarInfo("00000000.json")
+    member.pax_headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.realsize": str(1 << 40),
+    }
+    content = b"0\n".ljust(512, b"\0")
+    member.size = len(content)
+    with tarfile.open(tmp_path / "b.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(member, io.BytesIO(content))
+    with pytest.raises(ClearpaneError, match=r"b\.tar: cannot be read as a shard \(.*sparse"):
+        list(read_shards([tmp_path / "b.tar"]))
+
+
+@pytest.mark.parametrize("scene", [b"\xff", b"[" * 100_000, b'{"seed": ' + b"9" * 5000 + b"}"])
+def test_a_damaged_scene_is_said_in_one_line(tmp_path: Path, scene: bytes) -> None:
+    files = dict(encode_sample(sample(), "png16").files, json=scene)
+    path = write_tar(tmp_path / "a.tar", {f"00000000.{name}": content for name, content in files.items()})
+    with pytest.raises(ClearpaneError, match=r"a\.tar: "):
+        list(read_shards([path]))

@@ -13,6 +13,7 @@ COLOUR = "_CLEARPANE_COLOR"
 """Attribute with linear vertex colours as floats; trimesh passes unknown attributes through unchanged."""
 
 _TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+_LARGEST_WIDTH = 16
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _FLOAT, _UNSIGNED = 5126, 5125
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
@@ -65,6 +66,17 @@ def triangles(order: np.ndarray, mode: int) -> np.ndarray:
     return np.asarray(found[(a != b) & (b != c) & (c != a)])
 
 
+def check_accessors(document: dict[str, Any], size: int) -> None:
+    """Raise ValueError for an accessor of more zeros than a mesh of ``size`` bytes has use for.
+
+    Those without a buffer hold zeros, of any number: a few bytes could ask for all memory.
+    """
+    for accessor in document.get("accessors", []):
+        count = accessor["count"] * _WIDTHS.get(accessor["type"], _LARGEST_WIDTH)
+        if not 0 <= count <= size + (1 << 24):
+            raise ValueError("an accessor of too many values")
+
+
 def read_accessor(document: dict[str, Any], data: bytes | bytearray, number: int) -> np.ndarray:
     """Read an accessor's numbers [N, width], with its stride and its sparse values."""
     accessor = document["accessors"][number]
@@ -72,8 +84,6 @@ def read_accessor(document: dict[str, Any], data: bytes | bytearray, number: int
     kind = np.dtype(_TYPES[accessor["componentType"]])
     if "bufferView" in accessor:
         values = _view(document, data, accessor, count, width, kind)
-    elif count * width > len(data) + (1 << 24):
-        raise ValueError("an accessor of more zeros than a mesh has use for")
     else:
         values = np.zeros((count, width), kind)
     if "sparse" in accessor:

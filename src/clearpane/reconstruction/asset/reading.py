@@ -20,10 +20,12 @@ from torch import Tensor
 
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.geometry.mesh import unit
+from clearpane.json_files import parse_untyped
 from clearpane.optics.color import srgb_to_linear
 from clearpane.reconstruction.asset.asset import Asset
 from clearpane.reconstruction.asset.atlas import CHANNELS, Part, cell_side, joined, scaled
-from clearpane.reconstruction.asset.primitives import COLOUR, as_triangles
+from clearpane.reconstruction.asset.embedding import embed_files
+from clearpane.reconstruction.asset.primitives import COLOUR, as_triangles, check_accessors
 from clearpane.streams import Content, Source, content_of
 
 _MAGIC, _JSON, _BINARY = b"glTF", 0x4E4F534A, 0x004E4942
@@ -66,9 +68,7 @@ def load_asset(source: Source) -> Asset:
     given = content_of(source, "the asset")
     document, materials = _read_document(given)
     try:
-        # Textures may lie in files beside it.
-        resolver = None if given.file is None else trimesh.resolvers.FilePathResolver(str(given.file))
-        scene = trimesh.load_scene(BytesIO(document), file_type="glb", resolver=resolver)
+        scene = trimesh.load_scene(BytesIO(document), file_type="glb")
         parts = list(_parts(trimesh, scene, materials))
     except (ClearpaneError, MemoryError):
         raise
@@ -111,21 +111,32 @@ def _read_document(given: Content) -> tuple[bytes, list[dict[str, Any]]]:
         _, version, _, length, kind = struct.unpack_from("<4s4I", content)
         if version != 2 or kind != _JSON:
             raise ClearpaneError(f"{given}: is a GLB of version {version}, not 2; export it as glTF 2.0")
-        document = json.loads(content[20 : 20 + length])
+        document = parse_untyped(content[20 : 20 + length])
         problem = _problem(document)
         rest = content[20 + length :]
+        binary = rest[8 : 8 + struct.unpack_from("<I", rest)[0]] if len(rest) >= 8 else b""
+        check_accessors(document, len(binary))
+        embed_files(document, binary, given)
         if problem is None and len(rest) >= 8:
-            binary = as_triangles(document, rest[8 : 8 + struct.unpack_from("<I", rest)[0]])
+            binary = as_triangles(document, binary)
             binary += bytes(-len(binary) % 4)
             rest = struct.pack("<2I", len(binary), _BINARY) + binary
         materials = document.get("materials", [])
         for index, material in enumerate(materials):
             material["name"] = str(index)
-    except (struct.error, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        text = json.dumps(document).encode()
+    except (
+        struct.error,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ClearpaneError(f"{given}: truncated or damaged GLB file; get a fresh copy") from error
     if problem is not None:
         raise ClearpaneError(f"{given}: uses {problem}")
-    text = json.dumps(document).encode()
     text += b" " * (-len(text) % 4)
     head = struct.pack("<4s4I", _MAGIC, 2, 20 + len(text) + len(rest), len(text), _JSON)
     return head + text + rest, materials

@@ -60,15 +60,18 @@ def unwrap(mesh: Mesh, size: int) -> UnwrappedMesh:
         import xatlas
     except ImportError as error:
         raise MissingExtraError("laying out textures", "3d") from error
+    # Between 0 and 1: xatlas has absolute tolerances and does not end on huge numbers.
+    lowest = mesh.vertices.min(axis=0, initial=np.inf)
+    extent = np.max(mesh.vertices - lowest, initial=1e-30)
     atlas = xatlas.Atlas()
-    atlas.add_mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
+    atlas.add_mesh(((mesh.vertices - lowest) / extent).astype(np.float32), mesh.faces.astype(np.uint32))
     options = xatlas.PackOptions()
     options.resolution, options.padding, options.bilinear = size, _PADDING, True
     atlas.generate(pack_options=options)
     source, faces, coordinates = atlas[0]
     return UnwrappedMesh(
         Mesh(mesh.vertices[source], faces.astype(np.int64)),
-        np.clip(coordinates.astype(np.float64), 0, 1),
+        np.clip(np.nan_to_num(coordinates.astype(np.float64)), 0, 1),  # triangles without area have no place
         source.astype(np.int64),
     )
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.files import temporary_folder
+from clearpane.named_files import lies_in
+from clearpane.reconstruction.capture.colmap_layout import check_binary_model
 from clearpane.reconstruction.capture.orientation import camera_orientation
 from clearpane.reconstruction.capture.photographs import Lens, Photograph, PhotographSet
 
@@ -52,10 +54,8 @@ def photographs_of(reconstruction: Any, model: Path, pictures: Path) -> Photogra
     photographs, warnings = [], []
     images = [image for image in reconstruction.images.values() if image.has_pose]
     for image in sorted(images, key=lambda i: i.name):
-        path = pictures / image.name
-        if not path.is_file():
-            path = pictures / image.name.replace("\\", "/")
-        if not path.is_file():
+        path = next((p for p in _candidates(pictures, image.name) if p.is_file()), None)
+        if path is None:
             warnings.append(f"{image.name} is not in {pictures}; it is left out")
             continue
         camera = reconstruction.cameras[image.camera_id]
@@ -71,9 +71,22 @@ def photographs_of(reconstruction: Any, model: Path, pictures: Path) -> Photogra
     return PhotographSet(tuple(photographs), points, None, tuple(warnings))
 
 
+def _candidates(pictures: Path, name: str) -> list[Path]:
+    """Return where a picture may be; a backslash separates folders where no name holds one."""
+    candidates = [pictures / text for text in dict.fromkeys((name, name.replace("\\", "/")))]
+    if not all(lies_in(path, [pictures]) for path in candidates):
+        raise ClearpaneError(
+            f"{name}: lies outside {pictures}, the folder of the model's pictures; give its folder "
+            "(`pictures`), or put it there"
+        )
+    return candidates
+
+
 def _reconstruction(pycolmap: Any, model: Path) -> Any:
     """Read a model, also one whose points are missing: the cameras do not need them."""
     end = ".bin" if _is_binary(model) else ".txt"
+    if end == ".bin":
+        check_binary_model(model)
     if (model / f"points3D{end}").is_file():
         return pycolmap.Reconstruction(str(model))
     with temporary_folder() as folder:

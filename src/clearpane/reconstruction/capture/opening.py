@@ -25,7 +25,10 @@ _MODEL_FOLDERS = ("sparse", "colmap/sparse", "colmap", "distorted/sparse")
 
 
 def open_views(
-    path: Path, masks: Path | None = None, on_step: Callable[[str], object] = lambda step: None
+    path: Path,
+    masks: Path | None = None,
+    on_step: Callable[[str], object] = lambda step: None,
+    pictures: Path | None = None,
 ) -> PhotographSet:
     """Open the photographs of an object with their cameras, from any source of poses.
 
@@ -38,24 +41,27 @@ def open_views(
         masks: Folder of masks (see `find_masks`). Default: ``masks`` in the same folder, if it exists and the
             file of poses names no masks.
         on_step: Called with a description of each step where poses have to be computed, which takes minutes.
+        pictures: Folder of the photographs that ``transforms.json`` or the model names, if it is not where
+            they are looked for. They may not lie elsewhere.
 
     Raises:
         ClearpaneError: The path is none of these, or cannot be used.
         MissingExtraError: Pycolmap is needed and not installed.
     """
+    elsewhere = [folder for folder in (pictures, masks) if folder is not None]
     try:
         if path.is_file():
             if path.suffix.lower() != ".json":
                 raise ClearpaneError(f"{path}: is a file that describes no object; {_ACCEPTED}")
-            return _masked(read_transforms(path), masks, path.parent)
+            return _masked(read_transforms(path, *elsewhere), masks, path.parent)
         if not path.is_dir():
             raise ClearpaneError(f"{path}: no such file or folder; {_ACCEPTED}")
         model = _find_model(path)
         for name in TRANSFORMS_FILES:
             if (path / name).is_file() and (model is None or names_frames(path / name)):
-                return _masked(read_transforms(path / name), masks, path)
+                return _masked(read_transforms(path / name, *elsewhere), masks, path)
         if model is not None:
-            return _masked(read_colmap(model, _pictures_of(model)), masks, path)
+            return _masked(read_colmap(model, pictures or _pictures_of(model)), masks, path)
         return _plain(path, masks, on_step)
     except OSError as error:
         raise ClearpaneError(f"{path}: cannot be read ({error.strerror})") from error

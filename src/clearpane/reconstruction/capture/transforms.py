@@ -5,6 +5,7 @@ otherwise. Lengths are in the scene's own unit: instant-ngp's ``scale`` and ``of
 and are ignored.
 """
 
+import glob
 import json
 import math
 import os
@@ -17,6 +18,8 @@ import numpy as np
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
 from clearpane.images.formats import PICTURE_SUFFIXES
+from clearpane.json_files import parse_untyped
+from clearpane.named_files import lies_in
 from clearpane.reconstruction.capture.orientation import camera_orientation
 from clearpane.reconstruction.capture.photographs import Lens, Photograph, PhotographSet, check_pose
 from clearpane.reconstruction.capture.placement import upright
@@ -33,7 +36,7 @@ _UPRIGHT = "exif_orientation_applied"
 _LENSES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
 
 
-def read_transforms(path: Path) -> PhotographSet:
+def read_transforms(path: Path, *elsewhere: Path) -> PhotographSet:
     """Read the photographs that a file names; skip missing ones with a warning.
 
     Intrinsics stand at the top level or in each frame: ``fl_x``, ``fl_y``, ``cx``, ``cy``, ``k1`` to ``k3``,
@@ -43,11 +46,16 @@ def read_transforms(path: Path) -> PhotographSet:
     pixels, whatever the EXIF orientation, unless their size shows otherwise (see `camera_orientation`) or the
     file has ``exif_orientation_applied``.
 
+    Args:
+        path: File; the pictures and masks that it names lie in its folder.
+        elsewhere: Further folders that they may lie in.
+
     Raises:
-        ClearpaneError: The file cannot be read, or holds no usable camera.
+        ClearpaneError: The file cannot be read, holds no usable camera, or names files outside the folders.
     """
+    folders = (path.parent, *elsewhere)
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))  # with or without a byte-order mark
+        content = parse_untyped(path.read_text(encoding="utf-8-sig"))  # with or without a byte-order mark
         frames = list(content["frames"])
     except (OSError, ValueError) as error:
         raise ClearpaneError(f"{path}: cannot be read as JSON; is it a transforms.json?") from error
@@ -58,11 +66,11 @@ def read_transforms(path: Path) -> PhotographSet:
         where = f"{path}: frame {index}"
         if not isinstance(frame, dict) or "file_path" not in frame:
             raise ClearpaneError(f"{where} names no picture (file_path)")
-        picture = _named_picture(path.parent, str(frame["file_path"]))
+        picture = _named_picture(folders, str(frame["file_path"]), where)
         if picture is None:
             warnings.append(f"{frame['file_path']} is not there; it is left out")
             continue
-        photographs.append(_photograph(picture, {**content, **frame}, path.parent, where))
+        photographs.append(_photograph(picture, {**content, **frame}, folders, where))
     if not photographs:
         raise ClearpaneError(f"{path}: none of its {len(frames)} pictures is there; are they beside it?")
     ordered = sorted(photographs, key=lambda p: p.path.name)
@@ -72,7 +80,7 @@ def read_transforms(path: Path) -> PhotographSet:
 def names_frames(path: Path) -> bool:
     """Return False for a file with an empty list of frames, as some programs leave beside a COLMAP model."""
     try:
-        return bool(json.loads(path.read_text(encoding="utf-8-sig"))["frames"])
+        return bool(parse_untyped(path.read_text(encoding="utf-8-sig"))["frames"])
     except (OSError, ValueError, KeyError, TypeError):
         return True  # `read_transforms` reports the error
 
@@ -80,17 +88,29 @@ def names_frames(path: Path) -> bool:
 def _up(content: dict[str, Any], path: Path) -> np.ndarray:
     try:
         up = np.asarray(content.get("up", (0, 0, 1)), float)
-    except (TypeError, ValueError):
+    except (ArithmeticError, TypeError, ValueError):
         up = np.zeros(0)
     if up.shape != (3,) or not np.isfinite(up).all() or not up.any():
         raise ClearpaneError(f"{path}: up is {content['up']}, not three numbers that are a direction")
     return up
 
 
-def _named_picture(folder: Path, name: str) -> Path | None:
-    """Find a picture by its name in the file; a backslash separates folders unless a name contains it."""
-    found = _find_picture(folder / name)
-    return _find_picture(folder / _slashed(name)) if found is None and "\\" in name else found
+def _named_picture(folders: Sequence[Path], name: str, where: str) -> Path | None:
+    """Find a picture by its name in the file; a backslash separates folders where no name holds one."""
+    for path in dict.fromkeys(folders[0] / text for text in (name, _slashed(name))):
+        found = _find_picture(path) if lies_in(path, folders) else path
+        if found is not None and not lies_in(found, folders):
+            raise _outside(where, name)
+        if found is not None:
+            return found
+    return None
+
+
+def _outside(where: str, name: str) -> ClearpaneError:
+    return ClearpaneError(
+        f"{where}: {name} lies outside the file's folder; give its folder (`pictures`), or put it beside the "
+        "file"
+    )
 
 
 def _slashed(name: str) -> str:
@@ -100,22 +120,23 @@ def _slashed(name: str) -> str:
 def _find_picture(path: Path) -> Path | None:
     if path.is_file():
         return path
-    if path.suffix.lower() in PICTURE_SUFFIXES or not path.parent.is_dir():
+    if path.suffix.lower() in PICTURE_SUFFIXES or not path.name or not path.parent.is_dir():
         return None
-    found = [p for p in sorted(path.parent.glob(f"{path.name}.*")) if p.suffix.lower() in PICTURE_SUFFIXES]
+    named = path.parent.glob(f"{glob.escape(path.name)}.*")
+    found = [p for p in sorted(named) if p.suffix.lower() in PICTURE_SUFFIXES]
     return found[0] if found else None
 
 
-def _photograph(picture: Path, frame: dict[str, Any], folder: Path, where: str) -> Photograph:
+def _photograph(picture: Path, frame: dict[str, Any], folders: Sequence[Path], where: str) -> Photograph:
     model = frame.get("camera_model", "OPENCV")
     if model not in _LENSES or frame.get("is_fisheye"):
         raise ClearpaneError(f"{where}: the lens {model} is not supported; undistort the pictures first")
     try:
         pose = check_pose(np.asarray(frame["transform_matrix"], float), where) @ TO_OPENCV
         lens, size, orientation = _lens(picture, frame)
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise ClearpaneError(f"{where}: its camera is not complete ({error})") from error
-    return Photograph(picture, pose, lens, size, _find_mask(picture, frame, folder, where), orientation)
+    return Photograph(picture, pose, lens, size, _find_mask(picture, frame, folders, where), orientation)
 
 
 def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int], int]:
@@ -158,14 +179,16 @@ def _lens(picture: Path, frame: dict[str, Any]) -> tuple[Lens, tuple[int, int], 
     return lens, (height, width), orientation
 
 
-def _find_mask(picture: Path, frame: dict[str, Any], folder: Path, where: str) -> Path | None:
+def _find_mask(picture: Path, frame: dict[str, Any], folders: Sequence[Path], where: str) -> Path | None:
     if "mask_path" in frame:
         text = str(frame["mask_path"])
         # Relative to the file that names it, or to some folder above the picture.
-        for parent in (folder, *picture.parents):
+        for parent in (folders[0], *picture.parents):
             for named in dict.fromkeys((text, _slashed(text))):
-                if (parent / named).is_file():
+                if lies_in(parent / named, folders) and (parent / named).is_file():
                     return parent / named
+        if not all(lies_in(folders[0] / named, folders) for named in (text, _slashed(text))):
+            raise _outside(where, f"its mask {text}")
         raise ClearpaneError(f"{where}: its mask {text} is not there")
     beside = picture.parent.with_name(f"{picture.parent.name}_mask") / f"{picture.stem}.png"
     return beside if beside.is_file() else None

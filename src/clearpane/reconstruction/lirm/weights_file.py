@@ -1,6 +1,7 @@
 """Store LIRM's weights in a file: safetensors, 16 bits, with the configuration in its metadata."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
 from clearpane.json_files import parse_json
 from clearpane.reconstruction.lirm.model import Lirm, LirmConfig
+
+# Larger sizes are no model's, but would ask for all memory.
+_LARGEST, _LARGEST_GRID = 8192, 512
 
 LIRM_SMALL_WEIGHTS = Path(__file__).parent / "weights" / "lirm_small.safetensors"
 """Weights that come with Clearpane; docs/models/lirm-small.md is their model card."""
@@ -75,10 +79,30 @@ def load_lirm(path: Path) -> Lirm:
     except (SafetensorError, OSError) as error:
         raise ClearpaneError(f"{path}: cannot be read as safetensors; fetch or train it again") from error
     try:
-        lirm = Lirm(parse_json(LirmConfig, facts["lirm"]))
+        config = parse_json(LirmConfig, facts["lirm"])
+        _check_config(config, tensors)
+        lirm = Lirm(config)
         lirm.load_state_dict({name: value.float() for name, value in tensors.items()})
     except ClearpaneError as error:
         raise ClearpaneError(f"{path}: configuration: {error}") from error
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ClearpaneError(f"{path}: holds no LIRM; name a file that clearpane train lirm wrote") from error
     return lirm.eval()
+
+
+def _check_config(config: LirmConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Check a configuration, so that nothing larger is made of it than the file's own tensors.
+
+    Raises:
+        ValueError, RuntimeError: It cannot be one, or is that of other tensors.
+    """
+    for name, value in asdict(config).items():
+        largest = _LARGEST_GRID if name in ("evidence", "volume") else _LARGEST
+        if isinstance(value, int) and not (0 if name == "evidence" else 1) <= value <= largest:
+            raise ValueError(f"{name} is {value}")
+    if config.blocks != len({name.split(".")[1] for name in tensors if name.startswith("blocks.")}):
+        raise ValueError("another number of blocks")
+    with torch.device("meta"):  # sizes without memory
+        expected = {name: value.shape for name, value in Lirm(config).state_dict().items()}
+    if expected != {name: value.shape for name, value in tensors.items()}:
+        raise ValueError("other tensors than its configuration asks for")

@@ -12,6 +12,7 @@ import numpy as np
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
 from clearpane.images.picture import Picture
+from clearpane.json_files import parse_untyped
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.reconstruction.asset.asset import Asset
 from clearpane.reconstruction.relighting.lighting import Environment
@@ -170,7 +171,7 @@ class RelitFolder:
     def _record(self) -> dict[str, Any]:
         """Read the record of each kind of file; empty where it is missing or damaged."""
         try:
-            record = json.loads(self._record_path.read_text(encoding="utf-8"))
+            record = parse_untyped(self._record_path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return record if isinstance(record, dict) else {}

@@ -19,6 +19,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "compact.onnx"
 # Larger pictures are shrunk for the network; its result corrects them at their own resolution.
 WORKING_PIXELS = 1 << 20
 _SMALLEST_SIDE = 16
+_LARGEST_MULTIPLE = 1024
 # Scales of the additional forward passes of quality "best".
 _SMALLER, _LARGER = 0.75, 1.25
 
@@ -39,7 +40,7 @@ class CompactSeparator:
     def __init__(self, weights: Path = WEIGHTS, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or _default_threads()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised, too
         options.enable_mem_pattern = False  # with the setting below, frees memory between pictures
         if not weights.is_file():
             raise ClearpaneError(f"{weights}: the separator's weights are missing; install clearpane again")
@@ -50,9 +51,11 @@ class CompactSeparator:
             self._run_options = onnxruntime.RunOptions()
             self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
             self._multiple = int(self._session.get_modelmeta().custom_metadata_map["multiple"])
+            if not 0 < self._multiple <= _LARGEST_MULTIPLE:
+                raise ValueError(f"a multiple of {self._multiple}")
         except Exception as error:  # the runtime's exceptions share no base class
-            reason = str(error).splitlines()[0]
-            raise ClearpaneError(f"{weights}: the separator's weights cannot be loaded ({reason})") from error
+            raise ClearpaneError(f"{weights}: the separator's weights cannot be loaded ({error})") from error
+        self._weights = weights
 
     def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
         """Separate a picture, clipped to [0, 1]; see `clearpane.separation.base.Separator.separate`.
@@ -97,11 +100,19 @@ class CompactSeparator:
         height, width = image.shape[:2]
         pad = ((0, -height % self._multiple), (0, -width % self._multiple), (0, 0))
         padded = np.pad(np.clip(image, 0, 1), pad, mode="edge").transpose(2, 0, 1)[None]
-        outputs = self._session.run(
-            ["transmission", "reflection"],
-            {"image": np.ascontiguousarray(padded, np.float32)},
-            self._run_options,
-        )
+        try:
+            outputs = self._session.run(
+                ["transmission", "reflection"],
+                {"image": np.ascontiguousarray(padded, np.float32)},
+                self._run_options,
+            )
+        except Exception as error:  # as above
+            raise ClearpaneError(
+                f"{self._weights}: cannot be run on {width} x {height} pixels ({error}); close other "
+                "programs, or install clearpane again"
+            ) from error
+        if any(np.shape(output) != padded.shape for output in outputs):
+            raise ClearpaneError(f"{self._weights}: not a separator's weights; install clearpane again")
         transmission, reflection = (x[0].transpose(1, 2, 0)[:height, :width] for x in outputs)
         return Layers(transmission, reflection)
 

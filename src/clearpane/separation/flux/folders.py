@@ -1,7 +1,6 @@
 """Directories of models: check their parts, fingerprint them, count their parameters."""
 
 import hashlib
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from clearpane.errors import ClearpaneError
+from clearpane.json_files import parse_untyped
 
 PICTURE_PARTS = ("transformer", "vae", "scheduler")
 
@@ -58,11 +58,22 @@ def _missing_files(folder: Path) -> list[str]:
     else:
         needed = ["config.json"]
         indices = sorted(folder.glob("*.safetensors.index.json"))
-        if indices:
-            needed += sorted(set(read_object(indices[0]).get("weight_map", {}).values()))
+        for index in indices:
+            needed += _shards(index)
         if not indices and not any(folder.glob("*.safetensors")):
             needed.append("*.safetensors")
     return [name for name in needed if not (folder / name).is_file()]
+
+
+def _shards(index: Path) -> list[str]:
+    """Return the files that an index of sharded weights names; they must lie beside it."""
+    places = read_object(index).get("weight_map")
+    names = set(places.values()) if isinstance(places, dict) else {None}
+    for name in names:
+        # Links are followed: the model hub's own cache is made of them.
+        if not isinstance(name, str) or not name.endswith(".safetensors") or "/" in name or "\\" in name:
+            raise ClearpaneError(f"{index}: names {name!r}, not a safetensors file beside it; fetch it again")
+    return sorted(names)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -73,7 +84,7 @@ def read_object(path: Path) -> dict[str, Any]:
         ClearpaneError: The file is damaged.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_untyped(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:

@@ -3,7 +3,6 @@
 ``W' = W + (alpha / rank) B A``; B starts at 0, so an untrained adapter changes nothing.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
+from clearpane.json_files import parse_untyped
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """File name that diffusers looks for in a directory."""
@@ -109,7 +109,9 @@ def load_lora(transformer: FluxTransformer2DModel, path: Path, rank: int) -> Non
     try:
         tensors = load_file(path)
         with safe_open(path, "pt") as file:
-            stored = json.loads((file.metadata() or {}).get("lora_adapter_metadata", "null"))
+            stored = parse_untyped((file.metadata() or {}).get("lora_adapter_metadata", "null"))
+        if not isinstance(stored, dict | None):
+            raise ValueError("its description is no object of JSON")
     except (SafetensorError, OSError, ValueError) as error:
         raise ClearpaneError(f"{path}: damaged, cannot be read as an adapter ({error})") from error
     _check_adapter(transformer, tensors, path, rank)

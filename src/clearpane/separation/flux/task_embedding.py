@@ -57,7 +57,8 @@ def load_task_embedding(path: Path) -> TaskEmbedding:
         prompt, pooled = tensors["prompt_embeds"], tensors["pooled_prompt_embeds"]
     except (SafetensorError, OSError, KeyError) as error:
         raise ClearpaneError(f"{path}: not a task embedding ({error})") from error
-    if prompt.ndim != 3 or pooled.ndim != 2 or len(prompt) != 1 or len(pooled) != 1:
+    whole = prompt.numel() and pooled.numel() and prompt.is_floating_point() and pooled.is_floating_point()
+    if not whole or (prompt.ndim, pooled.ndim, len(prompt), len(pooled)) != (3, 2, 1, 1):
         raise ClearpaneError(
             f"{path}: not a task embedding (its tensors are {list(prompt.shape)} and {list(pooled.shape)})"
         )

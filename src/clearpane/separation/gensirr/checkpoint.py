@@ -1,13 +1,9 @@
 """Convert the checkpoint that GenSIRR's authors publish to directories of diffusers."""
 
-import contextlib
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from torch import Tensor
@@ -16,6 +12,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_folder, check_replaceable
 from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding
+from clearpane.separation.gensirr.published import read_checkpoint
 from clearpane.separation.gensirr.separator import (
     REMOVAL_SENTENCE,
     SCHEDULER_FOLDER,
@@ -27,7 +24,6 @@ from clearpane.separation.gensirr.separator import (
     write_index,
 )
 
-_OUTER, _PREFIX = "module", "net_g."
 _PROMPT, _POOLED = "cached_prompt_embeds", "cached_pooled_prompt_embeds"
 # Parts that are not needed: the text is already encoded, and the positions of its tokens are 0.
 _LEFT_OUT = ("text_encoder.", "text_encoder_2.", "cached_text_ids")
@@ -91,44 +87,6 @@ def convert(checkpoint: Path, output: Path) -> None:
 
 def _lines(error: Exception) -> list[str]:
     return [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of the file, without their names' prefix; no code in it is executed.
-
-    Raises:
-        ClearpaneError: The file is missing, damaged, holds more than tensors, or has another layout.
-    """
-    try:
-        # Only zip archives, the newer format, can be read without loading the whole file.
-        mapped = zipfile.is_zipfile(path)
-        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except FileNotFoundError as error:
-        raise ClearpaneError(f"{path}: there is no such file") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
-        # PyTorch's own message advises unpickling the file, which could run arbitrary code.
-        raise ClearpaneError(f"{path}: {_kind_of_damage(path)}; get a fresh copy") from error
-    if not isinstance(stored, Mapping) or not isinstance(stored.get(_OUTER), Mapping):
-        raise ClearpaneError(f"{path}: not laid out as GenSIRR's checkpoint (it has no {_OUTER})")
-    tensors = {}
-    for name, value in stored[_OUTER].items():
-        if not isinstance(name, str) or not name.startswith(_PREFIX) or not isinstance(value, Tensor):
-            raise ClearpaneError(f"{path}: not laid out as GenSIRR's checkpoint (it has a part {name})")
-        tensors[name.removeprefix(_PREFIX)] = value
-    return tensors
-
-
-def _kind_of_damage(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        with path.open("rb") as file:
-            start = file.read(512).lstrip().lower()
-        if not start:
-            return "is empty"
-        if start.startswith((b"<html", b"<!doctype", b"<?xml")):
-            return "is a web page, not a checkpoint; the download failed"
-        if start.startswith(b"version https://git-lfs"):
-            return "is a pointer of Git LFS, not the checkpoint itself"
-    return "damaged, or not a file of tensors alone"
 
 
 def transformer_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Encoding of data-set samples as files in WebDataset shards, and decoding."""
 
 import io
+import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,12 +110,20 @@ def decode_sample(raw: Mapping[str, bytes | str]) -> StoredSample:
         raw: File contents by file ending, and the key under ``__key__``; other endings are ignored.
 
     Raises:
-        ClearpaneError: It has no scene, or one of its files cannot be read.
+        ClearpaneError: It has no scene, one of its files cannot be read, or its key holds a folder.
     """
     key = str(raw["__key__"])
+    if key in (".", "..") or "/" in key or "\\" in key:
+        raise ClearpaneError(f"sample {key}: its name holds a folder; was it made by clearpane synthesize?")
     files = {name: value for name, value in raw.items() if isinstance(value, bytes)}
     if "json" not in files:
         raise ClearpaneError(f"sample {key}: has no scene (json); was it made by clearpane synthesize?")
+    try:
+        scene, caption = files["json"].decode(), files["txt"].decode().strip() if "txt" in files else None
+    except UnicodeDecodeError as error:
+        raise ClearpaneError(
+            f"sample {key}: its scene or caption is no text; make its shard again"
+        ) from error
     layers = {}
     for letter in ("T", "R", "B", "MR"):
         for suffix in (".png", ".exr"):
@@ -122,10 +131,10 @@ def decode_sample(raw: Mapping[str, bytes | str]) -> StoredSample:
                 layers[letter] = srgb_to_linear(_pixels(key, name, files[name]))
     return StoredSample(
         key,
-        GlassScene.from_json(files["json"].decode()),
+        GlassScene.from_json(scene),
         _pixels(key, "i.png", files["i.png"]) if "i.png" in files else None,
         layers,
-        files["txt"].decode().strip() if "txt" in files else None,
+        caption,
     )
 
 
@@ -146,19 +155,39 @@ def read_shards(
     Raises:
         ClearpaneError: A shard cannot be read.
     """
-    import tarfile
-
-    reading = _webdataset().tariterators
+    group_by_keys = _webdataset().tariterators.group_by_keys
     for path in map(Path, paths):
-        try:
-            # WebDataset itself would parse paths as URLs and split shards between a loader's workers.
-            with path.open("rb") as file:
-                opened = [{"url": str(path), "stream": file}]
-                for raw in reading.group_by_keys(reading.tar_file_expander(opened)):
-                    if wanted(raw["__key__"]):
-                        yield decode_sample(raw)
-        except (OSError, ValueError, EOFError, tarfile.TarError) as error:
-            raise ClearpaneError(f"{path}: cannot be read as a shard ({error}); make it again") from error
+        samples = group_by_keys(_members(path))
+        while True:
+            try:
+                raw = next(samples, None)
+                sample = decode_sample(raw) if raw is not None and wanted(raw["__key__"]) else None
+            except ClearpaneError as error:
+                raise ClearpaneError(f"{path}: {error}") from error
+            except (OSError, ValueError, EOFError, tarfile.TarError) as error:
+                reason = str(error.args[0] if error.args else error)
+                raise ClearpaneError(
+                    f"{path}: cannot be read as a shard ({reason}); make it again"
+                ) from error
+            if raw is None:
+                break
+            if sample is not None:
+                yield sample
+
+
+def _members(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the files of a shard as webdataset groups them.
+
+    WebDataset itself would parse paths as URLs, split shards between a loader's workers, and unpack
+    compressed and sparse members, of which a small file can hold any number of bytes.
+    """
+    with path.open("rb") as file, tarfile.open(fileobj=file, mode="r|") as tar:
+        for member in tar:
+            if member.issparse():
+                raise tarfile.ReadError(f"{member.name} is sparse")
+            if member.isreg() and (stream := tar.extractfile(member)) is not None:
+                yield {"fname": member.name, "data": stream.read(), "__url__": str(path)}
+            tar.members = []
 
 
 def write_shard(path: Path, samples: Iterable[EncodedSample]) -> None:
