@@ -30,8 +30,8 @@ def decode_jpeg(source: Content, check_size: CheckSize) -> Decoded:
         if math.prod(image.size) > MOST_PIXELS_A_BYTE * file.seek(0, io.SEEK_END):
             # libjpeg would fill it with grey
             raise ClearpaneError(
-                f"{source}: truncated or damaged JPEG file (it has far fewer bytes than its size needs); get a "
-                "fresh copy"
+                f"{source}: truncated or damaged JPEG file (it has far fewer bytes than its size needs); "
+                "get a fresh copy"
             )
         if image.mode not in ("L", "RGB"):
             raise ClearpaneError(f"{source}: a {image.mode} JPEG; convert it to RGB first")
