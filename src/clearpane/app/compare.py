@@ -1,9 +1,11 @@
 """Before/after pictures."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from clearpane.images.tiling import row_bands
+from clearpane.images.tiling import PixelRows, row_bands
 
 _LONGEST = 1600  # largest length of a panel's longer side, pixels
 _SHORTEST = 320
@@ -11,7 +13,7 @@ _PAPER = (38, 38, 38)
 _INK = (226, 226, 226)
 
 
-def draw_comparison(panels: dict[str, np.ndarray], *, gray: bool = False) -> np.ndarray:
+def draw_comparison(panels: Mapping[str, PixelRows], *, gray: bool = False) -> np.ndarray:
     """Draw pictures of one size side by side (panoramas: one below the other), each under its label.
 
     Args:
@@ -40,7 +42,7 @@ def draw_comparison(panels: dict[str, np.ndarray], *, gray: bool = False) -> np.
     return np.asarray(canvas, dtype=np.float32) / 255
 
 
-def _fit(pixels: np.ndarray, gray: bool) -> Image.Image:
+def _fit(pixels: PixelRows, gray: bool) -> Image.Image:
     height, width = pixels.shape[:2]
     longer = max(height, width)
     scale = min(max(longer, _SHORTEST), _LONGEST) / longer

@@ -20,12 +20,13 @@ from clearpane.errors import ClearpaneError
 from clearpane.files import ExistsError, remove_leftovers
 from clearpane.images.formats import SUFFIXES
 from clearpane.images.masks import read_mask
-from clearpane.images.picture import Picture
-from clearpane.images.reading import picture_format, read_picture
+from clearpane.images.picture import BandedPicture, Picture
+from clearpane.images.reading import open_picture, picture_format
+from clearpane.images.tiling import PixelRows
 from clearpane.images.writing import WriteOptions, losses, output_suffix, write_picture
 from clearpane.separation.base import Quality, Separator, load_separator
-from clearpane.separation.removal import separate_full_range
-from clearpane.separation.strength import apply_strength, check_mask_size, check_strength
+from clearpane.separation.removal import separate_rows
+from clearpane.separation.strength import blend_rows, check_mask_size, check_strength
 
 DESCRIPTION = """\
 Remove the reflection from photographs taken through glass.
@@ -217,6 +218,11 @@ def _make_folder(folder: Path) -> None:
         raise ClearpaneError(f"cannot write into the output folder {folder}: no permission")
 
 
+def _check_folder(output: Path) -> None:
+    if not output.is_dir():  # making it again would hide that results are gone
+        raise ClearpaneError(f"the output folder {output} has gone; bring it back and run the command again")
+
+
 def _process(
     source: Path,
     outputs: dict[str, Path],
@@ -232,15 +238,16 @@ def _process(
         if not missing:  # another process finished it meanwhile
             facts.status = "skipped"
             return facts
-        picture = read_picture(source)
+        _check_folder(options.output)
+        picture = open_picture(source)
         facts.height, facts.width = picture.pixels.shape[:2]
         facts.warnings = list(picture.warnings)
         results, notes = _results(picture, missing, separator, mask, options)
         facts.warnings += notes
         if "transmission" in missing:
             facts.warnings += losses(picture, missing["transmission"])
-        del picture  # may be large, and is not needed for writing
         for kind, path in missing.items():
+            _check_folder(options.output)
             _make_folder(path.parent)
             write_picture(path, results.pop(kind), WriteOptions(overwrite=options.overwrite))
     except ClearpaneError as error:
@@ -259,27 +266,29 @@ def _process(
 
 
 def _results(
-    picture: Picture,
+    picture: BandedPicture,
     kinds: Collection[str],
     separator: Separator | None,
     mask: np.ndarray | None,
     options: Remove,
-) -> tuple[dict[str, Picture], list[str]]:
+) -> tuple[dict[str, BandedPicture], list[str]]:
     """Make the pictures to write, by kind, with the separator's notes."""
     before = picture.pixels
     if mask is not None:
         check_mask_size(mask, before)
     confidence, notes = None, []
     if separator is None:
-        layers = {"transmission": before}
+        layers: dict[str, PixelRows] = {"transmission": before}
     else:
-        found = separate_full_range(separator, before, options.quality, "confidence" in kinds)
-        after = apply_strength(before, found, options.strength, mask, out=found.transmission)
+        found = separate_rows(separator, before, options.quality, "confidence" in kinds)
+        after = blend_rows(before, found, options.strength, mask)
         layers = {"transmission": after, "reflection": found.reflection}
         confidence, notes = found.confidence, list(found.notes)
         if found.reflection_note and "reflection" in options.kinds:
             notes.append(found.reflection_note)
-    results = {kind: picture.with_pixels(layers[kind]) for kind in kinds if kind in layers}
+    results: dict[str, BandedPicture] = {
+        kind: picture.with_pixels(layers[kind]) for kind in kinds if kind in layers
+    }
     if confidence is not None:
         results["confidence"] = _gray_picture(confidence)
     if "compare" in kinds:

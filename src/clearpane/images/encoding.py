@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from clearpane.images import descriptions, metadata, profiles
-from clearpane.images.picture import Picture, SampleType
+from clearpane.images.picture import BandedPicture, SampleType
 from clearpane.images.tiling import row_bands
 from clearpane.optics.color import srgb_to_linear
 
@@ -42,7 +42,7 @@ class StoredRows:
         channels: Number of colour channels and alpha.
     """
 
-    def __init__(self, picture: Picture, kind: str, sample_type: SampleType) -> None:
+    def __init__(self, picture: BandedPicture, kind: str, sample_type: SampleType) -> None:
         self.picture = picture
         self.sample_type = sample_type
         self.height, self.width = picture.pixels.shape[:2]
@@ -69,7 +69,7 @@ class StoredRows:
         if self._conversion is not None:
             colour = self._conversion.from_srgb(pixels)
         else:
-            colour = srgb_to_linear(pixels) if self.linear else pixels.astype(np.float32, copy=True)
+            colour = srgb_to_linear(pixels) if self.linear else np.array(pixels, np.float32)
         if self.gray and colour.shape[2] == 3:
             colour = colour.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32)
         out = np.empty((*colour.shape[:2], self.channels), _DTYPES[self.sample_type])
@@ -262,7 +262,7 @@ def _pillow_metadata(rows: StoredRows, limit: int | None = None) -> dict[str, by
     return {**kept, **({"icc_profile": rows.icc_profile} if rows.icc_profile else {})}
 
 
-def _copy_png(source: BinaryIO, target: BinaryIO, picture: Picture) -> None:
+def _copy_png(source: BinaryIO, target: BinaryIO, picture: BandedPicture) -> None:
     """Copy a PNG and insert EXIF and XMP.
 
     Only the pixels and the profile are taken from OpenImageIO's file: it adds an sRGB chunk beside any

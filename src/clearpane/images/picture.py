@@ -1,25 +1,26 @@
 """Picture as the rest of the package uses it: pixels, and what is needed to write them to a file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
 from clearpane.images.descriptions import Description
+from clearpane.images.tiling import PixelRows, whole
 
 SampleType = Literal["uint8", "uint16", "half", "float"]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """Picture read from a file, upright and in sRGB.
+class BandedPicture:
+    """Picture read from a file, upright and in sRGB, with pixels in memory or computed when needed.
 
     Attributes:
-        pixels: [H, W, 3] float32, sRGB-encoded. Values lie in [0, 1], except that colours outside sRGB
-            (wide-gamut profiles) and light above white (EXR, HDR) go below 0 and above 1, along the sRGB
-            curve extended with odd symmetry.
+        pixels: [H, W, 3] float32, sRGB-encoded, in bands of rows. Values lie in [0, 1], except that colours
+            outside sRGB (wide-gamut profiles) and light above white (EXR, HDR) go below 0 and above 1, along
+            the sRGB curve extended with odd symmetry.
         format: what the file was: jpeg, png, tiff, webp, exr, hdr, heic or raw.
         sample_type: how the file stored a sample.
         alpha: H x W float32 in [0, 1], or None. The pixels are not multiplied by it.
@@ -39,7 +40,7 @@ class Picture:
     [0.5, 0.5, 0.5]
     """
 
-    pixels: np.ndarray
+    pixels: PixelRows
     format: str
     sample_type: SampleType
     alpha: np.ndarray | None = None
@@ -54,12 +55,12 @@ class Picture:
     description: Description = field(default_factory=Description)
 
     def __post_init__(self) -> None:
-        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
+        if len(self.pixels.shape) != 3 or self.pixels.shape[2] != 3:
             raise ValueError(f"pixels: expected H x W x 3, got {self.pixels.shape}")
         if self.alpha is not None and self.alpha.shape != self.pixels.shape[:2]:
             raise ValueError(f"alpha: expected {self.pixels.shape[:2]}, got {self.alpha.shape}")
 
-    def with_pixels(self, pixels: np.ndarray) -> "Picture":
+    def with_pixels(self, pixels: PixelRows) -> Self:
         """Return a copy with other pixels of the same height and width; metadata and alpha are kept.
 
         A grey picture stays grey: the mean of the channels is written if they differ.
@@ -67,6 +68,18 @@ class Picture:
         if pixels.shape != self.pixels.shape:
             raise ValueError(f"pixels: expected {self.pixels.shape}, got {pixels.shape}")
         return replace(self, pixels=pixels)
+
+    def whole(self) -> "Picture":
+        """Return the same picture with all of its pixels in memory."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return Picture(**{**values, "pixels": whole(self.pixels)})
+
+
+@dataclass(frozen=True)
+class Picture(BandedPicture):
+    """A picture with all of its pixels in memory: an H x W x 3 array."""
+
+    pixels: np.ndarray
 
 
 def to_8bit(image: np.ndarray) -> np.ndarray:

@@ -11,10 +11,10 @@ from clearpane.errors import ClearpaneError
 from clearpane.images import formats, profiles
 from clearpane.images.decoded import CheckSize, Decoded
 from clearpane.images.decoding import DECODERS
-from clearpane.images.picture import Picture, SampleType
+from clearpane.images.picture import BandedPicture, Picture, SampleType
 from clearpane.images.raw import is_raw_tiff
 from clearpane.images.repair import find_start, repair
-from clearpane.images.tiling import row_bands
+from clearpane.images.tiling import BandedPixels, PixelRows, row_bands, whole
 from clearpane.optics.color import linear_to_srgb
 from clearpane.streams import Content, Source, content_of
 
@@ -30,13 +30,38 @@ _SAMPLE_TYPES: dict[str, SampleType] = {
 }
 
 
+# Colours that need a conversion are converted once in pictures of at most this many pixels, and each time that
+# they are needed in larger ones.
+_CONVERTED_ONCE = 1 << 25
+
+
 def read_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read a picture as `open_picture` does, with all of its pixels in memory.
+
+    Raises:
+        ClearpaneError, MissingExtraError: See `open_picture`.
+
+    >>> import io
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("RGB", (4, 2), "white").save(file, "PNG")
+    >>> picture = read_picture(file.getvalue())
+    >>> picture.format, picture.pixels.shape, picture.pixels.max().item()
+    ('png', (2, 4, 3), 1.0)
+    """
+    return open_picture(source, max_pixels=max_pixels).whole()
+
+
+def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> BandedPicture:
     """Read JPEG, PNG, TIFF, WebP, EXR, HDR and, with the extra ``[photo]``, HEIC and camera RAW.
 
     The EXIF orientation is applied, an embedded ICC profile is converted to sRGB in float, and alpha is
     returned separately. EXR and HDR hold linear light, which is encoded along the extended sRGB curve. A file
     without a profile is taken as sRGB. In a TIFF with several pages, the first full-size page is read. A
     damaged JPEG or PNG with all its pixels is read with a warning.
+
+    The samples are kept as the file stores them; pixels are computed from them, in float, a band of rows at a
+    time.
 
     Args:
         source: Path, a file's bytes, or a binary stream; see `clearpane.streams.Source`. Messages call bytes
@@ -52,12 +77,12 @@ def read_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
     >>> from PIL import Image
     >>> file = io.BytesIO()
     >>> Image.new("RGB", (4, 2), "white").save(file, "PNG")
-    >>> picture = read_picture(file.getvalue())
-    >>> picture.format, picture.pixels.shape, picture.pixels.max().item()
-    ('png', (2, 4, 3), 1.0)
+    >>> open_picture(file.getvalue()).pixels[0:1].shape
+    (1, 4, 3)
     """
     content = content_of(source, "the picture")
     kind = _format(content)
+    before = _version(content.file)
 
     def check_size(width: int, height: int) -> None:
         if width < 1 or height < 1:
@@ -74,15 +99,42 @@ def read_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> Picture:
         raise
     except MemoryError as error:
         raise ClearpaneError(f"{content}: not enough memory to read it; make it smaller first") from error
+    except ImportError as error:  # also where memory is short
+        raise ClearpaneError(
+            f"{content}: cannot be read, as a package does not load ({error}); close other programs, or "
+            "install clearpane again"
+        ) from error
     except Exception as error:  # decoders raise almost anything on a damaged file
         repaired = _decode_repaired(content, kind, check_size)
+        _check_unchanged(content, before)
         if repaired is not None:
             return _finish(repaired, kind, content.file)
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ClearpaneError(
             f"{content}: truncated or damaged {kind.upper()} file ({reason}); get a fresh copy"
         ) from error
+    _check_unchanged(content, before)
     return _finish(decoded, kind, content.file)
+
+
+def _version(file: Path | None) -> tuple[int, int, int] | None:
+    """Return what changes when a file is written to or replaced; None for what is no file."""
+    if file is None:
+        return None
+    found = file.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _check_unchanged(content: Content, before: tuple[int, int, int] | None) -> None:
+    """Raise ClearpaneError if the file was changed while it was read: its parts may not belong together."""
+    try:
+        same = _version(content.file) == before
+    except OSError:
+        same = False
+    if not same:
+        raise ClearpaneError(
+            f"{content}: was changed while it was read; wait until it is written, then run the command again"
+        )
 
 
 def _decode_repaired(content: Content, kind: str, check_size: CheckSize) -> Decoded | None:
@@ -164,7 +216,7 @@ def _check_file(content: Content) -> None:
         raise ClearpaneError(f"{content}: is a pipe or a device, not a picture; name a file")
 
 
-def _finish(decoded: Decoded, kind: str, file: Path | None) -> Picture:
+def _finish(decoded: Decoded, kind: str, file: Path | None) -> BandedPicture:
     samples = upright(decoded.samples, decoded.orientation)
     sample_type = _SAMPLE_TYPES[samples.dtype.name]
     colours = samples.shape[2] - decoded.has_alpha
@@ -178,30 +230,39 @@ def _finish(decoded: Decoded, kind: str, file: Path | None) -> Picture:
             warnings.append(f"its colour profile cannot be used ({error}); taken as sRGB")
             icc_profile = None
 
-    pixels = np.empty((height, width, 3), np.float32)
-    alpha = np.empty((height, width), np.float32) if decoded.has_alpha else None
-    finite = True
-    for band in row_bands(pixels):
-        colour = samples[band, :, :colours]
-        if colour.dtype.kind == "f":
-            colour = colour.astype(np.float32)
-            if not np.isfinite(colour).all():
-                finite = False
-                np.nan_to_num(colour, copy=False, nan=0.0, posinf=65504.0, neginf=-65504.0)
-        if alpha is not None:
-            alpha[band] = np.clip(_unit(samples[band, :, -1]), 0, 1)
-            if decoded.premultiplied:
-                coverage = np.where(alpha[band] > 0, alpha[band], 1)[..., None]
-                colour = _unit(colour) / coverage
-        if conversion is not None:
-            pixels[band] = conversion.to_srgb(colour)
-        elif decoded.linear:
-            pixels[band] = linear_to_srgb(_unit(colour))
-        else:
-            pixels[band] = _unit(colour)
+    alpha = None
+    if decoded.has_alpha:
+        alpha = np.empty((height, width), np.float32)
+        for rows in row_bands(alpha):
+            alpha[rows] = np.clip(_unit(samples[rows, :, -1]), 0, 1)
+    finite = samples.dtype.kind != "f" or all(
+        np.isfinite(samples[rows, :, :colours]).all() for rows in row_bands(samples)
+    )
     if not finite:
         warnings.append("values that are not numbers replaced")
-    return Picture(
+
+    def band(rows: slice) -> np.ndarray:
+        colour = samples[rows, :, :colours]
+        if colour.dtype.kind == "f":
+            colour = colour.astype(np.float32)
+            if not finite:
+                np.nan_to_num(colour, copy=False, nan=0.0, posinf=65504.0, neginf=-65504.0)
+        if alpha is not None and decoded.premultiplied:
+            colour = _unit(colour) / np.where(alpha[rows] > 0, alpha[rows], 1)[..., None]
+        if conversion is not None:
+            colour = conversion.to_srgb(colour)
+        elif decoded.linear:
+            colour = linear_to_srgb(_unit(colour))
+        else:
+            colour = _unit(colour)
+        result = np.empty((*colour.shape[:2], 3), np.float32)
+        result[...] = colour
+        return result
+
+    pixels: PixelRows = BandedPixels((height, width, 3), band)
+    if (conversion is not None or decoded.linear) and height * width <= _CONVERTED_ONCE:
+        pixels = whole(pixels)
+    return BandedPicture(
         pixels,
         kind,
         sample_type,

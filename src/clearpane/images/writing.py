@@ -7,7 +7,7 @@ from typing import BinaryIO, Literal, get_args, overload
 
 from clearpane.errors import ClearpaneError
 from clearpane.images import descriptions, encoding, formats
-from clearpane.images.picture import Picture, SampleType
+from clearpane.images.picture import BandedPicture, SampleType
 from clearpane.streams import Target, atomic_target, source_name
 
 WrittenFormat = Literal["jpeg", "png", "tiff", "webp", "exr", "hdr"]
@@ -45,10 +45,14 @@ def output_suffix(kind: str) -> str:
 
 
 @overload
-def write_picture(target: str | os.PathLike[str], picture: Picture, options: WriteOptions = ...) -> Path: ...
+def write_picture(
+    target: str | os.PathLike[str], picture: BandedPicture, options: WriteOptions = ...
+) -> Path: ...
 @overload
-def write_picture(target: BinaryIO, picture: Picture, options: WriteOptions = ...) -> None: ...
-def write_picture(target: Target, picture: Picture, options: WriteOptions = WriteOptions()) -> Path | None:
+def write_picture(target: BinaryIO, picture: BandedPicture, options: WriteOptions = ...) -> None: ...
+def write_picture(
+    target: Target, picture: BandedPicture, options: WriteOptions = WriteOptions()
+) -> Path | None:
     """Write a picture, a file in the format its name asks for, whole or not at all.
 
     The pixels are converted back to the profile of the file read, which is embedded; if a profile cannot be
@@ -107,7 +111,7 @@ def write_picture(target: Target, picture: Picture, options: WriteOptions = Writ
     return path
 
 
-def _format_of_name(name: str, picture: Picture | None) -> str:
+def _format_of_name(name: str, picture: BandedPicture | None) -> str:
     """Return the format that a name ends in; without an ending, that of results of a picture.
 
     Raises:
@@ -125,7 +129,7 @@ def _format_of_name(name: str, picture: Picture | None) -> str:
     return str(kind)
 
 
-def losses(picture: Picture, path: Path) -> list[str]:
+def losses(picture: BandedPicture, path: Path) -> list[str]:
     """Describe for the user what the format of a file name cannot store of a picture."""
     kind = formats.SUFFIXES.get(path.suffix.lower(), "")
     lost = descriptions.losses(picture.description, kind)

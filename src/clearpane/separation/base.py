@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 import numpy as np
 
 from clearpane.errors import ClearpaneError, MissingExtraError
-from clearpane.separation.layers import Layers
+from clearpane.images.tiling import PixelRows
+from clearpane.separation.layers import BandedLayers, Layers
 
 Quality = Literal["fast", "best"]
 
@@ -28,6 +29,17 @@ class Separator(Protocol):
         runs several forward passes and takes up to six times as long. ``confidence`` fills
         ``Layers.confidence``, which takes one more forward pass; the map is that of quality "fast".
         """
+        ...
+
+
+@runtime_checkable
+class RowSeparator(Protocol):
+    """A separator that needs no copy of a large picture: it reads bands of rows, and gives such."""
+
+    def separate_rows(
+        self, image: PixelRows, *, quality: Quality = "fast", confidence: bool = False
+    ) -> BandedLayers:
+        """Separate as `Separator.separate` does; a layer is computed from ``image`` when it is asked for."""
         ...
 
 

@@ -1,15 +1,17 @@
 """The result of a separation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from clearpane.images.tiling import PixelRows, whole
+
 
 @dataclass(frozen=True)
-class Layers:
-    """Layers of a photograph taken through glass.
+class BandedLayers:
+    """Layers of a photograph taken through glass, in memory or computed when needed.
 
-    Both layers are [H, W, 3] float32, sRGB; they lie in [0, 1] if the photograph does.
+    Both layers are [H, W, 3] float32, sRGB, in bands of rows; they lie in [0, 1] if the photograph does.
 
     Attributes:
         transmission: the scene behind the glass. Embedded separators are trained towards the brightness of
@@ -25,8 +27,8 @@ class Layers:
     True
     """
 
-    transmission: np.ndarray
-    reflection: np.ndarray
+    transmission: PixelRows
+    reflection: PixelRows
     confidence: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     reflection_note: str | None = None
@@ -42,3 +44,17 @@ class Layers:
             raise ValueError(
                 f"confidence: expected {self.transmission.shape[:2]}, got {self.confidence.shape}"
             )
+
+    def whole(self) -> "Layers":
+        """Return the same layers as arrays."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        arrays = {"transmission": whole(self.transmission), "reflection": whole(self.reflection)}
+        return Layers(**{**values, **arrays})
+
+
+@dataclass(frozen=True)
+class Layers(BandedLayers):
+    """A photograph taken through glass, taken apart; the layers are H x W x 3 arrays."""
+
+    transmission: np.ndarray
+    reflection: np.ndarray

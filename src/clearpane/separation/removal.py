@@ -1,12 +1,14 @@
 """Separate a photograph into its layers in one call."""
 
+import math
+
 import numpy as np
 
 from clearpane.errors import ClearpaneError
-from clearpane.images.tiling import row_bands
+from clearpane.images.tiling import BandedPixels, PixelRows, row_bands, whole
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.separation.base import Quality, Separator, load_separator
-from clearpane.separation.layers import Layers
+from clearpane.separation.base import Quality, RowSeparator, Separator, load_separator
+from clearpane.separation.layers import BandedLayers, Layers
 from clearpane.streams import Source
 
 
@@ -40,8 +42,15 @@ def remove_reflection(
 
 
 def separate_full_range(
-    separator: Separator, image: np.ndarray, quality: Quality = "fast", confidence: bool = False
+    separator: Separator, image: PixelRows, quality: Quality = "fast", confidence: bool = False
 ) -> Layers:
+    """Separate as `separate_rows` does, and return the layers as arrays."""
+    return separate_rows(separator, image, quality, confidence).whole()
+
+
+def separate_rows(
+    separator: Separator, image: PixelRows, quality: Quality = "fast", confidence: bool = False
+) -> BandedLayers:
     """Separate a picture whose values may leave [0, 1], as in HDR and wide-gamut pictures.
 
     Separators see C = clip(I, 0, 1). The clipped part is restored in linear light::
@@ -54,37 +63,53 @@ def separate_full_range(
     T. Both rules are continuous at the ends of the range.
 
     Args:
-        separator: Any separator.
+        separator: Any separator; a `RowSeparator` needs no copy of the picture.
         image: [H, W, 3] float32, sRGB, the curve extended beyond 1 and as an odd function below 0.
         quality, confidence: Arguments of :class:`~clearpane.separation.base.Separator`.
 
     Raises:
         ClearpaneError: The picture holds values that are not finite.
     """
-    lowest, highest = float(image.min()), float(image.max())
-    if not (np.isfinite(lowest) and np.isfinite(highest)):
-        raise ClearpaneError("the picture holds values that are not numbers (NaN or infinity)")
-    layers = separator.separate(image, quality=quality, confidence=confidence)
+    lowest, highest = 0.0, 1.0
+    for rows in row_bands(image):
+        band = image[rows]
+        low, high = float(band.min()), float(band.max())
+        lowest, highest = min(lowest, low), max(highest, high)
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ClearpaneError("the picture holds values that are not numbers (NaN or infinity)")
+    layers: BandedLayers
+    if isinstance(separator, RowSeparator):
+        layers = separator.separate_rows(image, quality=quality, confidence=confidence)
+    else:
+        layers = separator.separate(whole(image), quality=quality, confidence=confidence)
     if lowest >= 0 and highest <= 1:
         return layers
 
-    transmission, reflection = layers.transmission, layers.reflection
-    for rows in row_bands(image):
-        linear = srgb_to_linear(image[rows])
-        gain = np.maximum(linear, 1)
-        outside = (linear > 1) | (linear < 0)
-        wide = linear_to_srgb(srgb_to_linear(transmission[rows]) * gain + np.minimum(linear, 0))
-        transmission[rows] = np.where(outside, wide, transmission[rows])
-        wide = linear_to_srgb(srgb_to_linear(reflection[rows]) * gain)
-        reflection[rows] = np.where(outside, wide, reflection[rows])
-    return layers
+    def within(layer: PixelRows, below: bool) -> BandedPixels:
+        def band(rows: slice) -> np.ndarray:
+            linear = srgb_to_linear(image[rows])
+            values = layer[rows]
+            wide = srgb_to_linear(values) * np.maximum(linear, 1)
+            if below:
+                wide += np.minimum(linear, 0)
+            return np.where((linear > 1) | (linear < 0), linear_to_srgb(wide), values)
+
+        return BandedPixels(tuple(image.shape), band)
+
+    return BandedLayers(
+        within(layers.transmission, below=True),
+        within(layers.reflection, below=False),
+        layers.confidence,
+        layers.notes,
+        layers.reflection_note,
+    )
 
 
-def _pixels(photo: Source | np.ndarray) -> np.ndarray:
+def _pixels(photo: Source | np.ndarray) -> PixelRows:
     if not isinstance(photo, np.ndarray):
-        from clearpane.images.reading import read_picture
+        from clearpane.images.reading import open_picture
 
-        return read_picture(photo).pixels
+        return open_picture(photo).pixels
     if photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
         raise ClearpaneError(f"expected a picture of H x W x 3 values, got an array of shape {photo.shape}")
     if photo.dtype in (np.uint8, np.uint16):

@@ -10,16 +10,19 @@ the working size.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image
 
-from clearpane.images.tiling import row_bands
-from clearpane.separation.layers import Layers
+from clearpane.images.tiling import BAND_PIXELS, BandedPixels, PixelRows, whole
+from clearpane.separation.layers import BandedLayers, Layers
 
 # A window whose variance (sRGB values squared) is lower counts as flat, and its correction as an offset.
 _FLAT_VARIANCE = 1e-4
 _SMALLEST_SIDE = 16
+# What is computed on so many pixels at once stays in a core's cache.
+_CACHED_PIXELS = 1 << 15
 
 
 def working_size(height: int, width: int, pixels: int) -> tuple[int, int]:
@@ -31,32 +34,49 @@ def working_size(height: int, width: int, pixels: int) -> tuple[int, int]:
     )
 
 
-def shrink(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Shrink [H, W, 3] float32, clipped to [0, 1], by averaging over areas."""
-    planes = [
-        np.asarray(
-            Image.fromarray(np.clip(image[..., c], 0, 1)).resize((width, height), Image.Resampling.BOX)
-        )
-        for c in range(3)
-    ]
-    return np.stack(planes, axis=-1)
+def shrink(image: PixelRows, height: int, width: int) -> np.ndarray:
+    """Shrink [H, W, 3] float32, clipped to [0, 1]: the mean of the pixels whose centres lie in each area."""
+    tops, lefts = _area_starts(image.shape[0], height), _area_starts(image.shape[1], width)
+    result = np.empty((height, width, 3), np.float32)
+    step = max(1, BAND_PIXELS // 4 * height // (image.shape[0] * image.shape[1]))
+    for first in range(0, height, step):
+        rows = tops[first : first + step + 1]
+        block = np.clip(image[slice(int(rows[0]), int(rows[-1]))], 0, 1)
+        sums = np.add.reduceat(block, rows[:-1] - rows[0], axis=0)
+        # Adding whole rows is what reduceat does fast, so the columns become rows.
+        columns = np.ascontiguousarray(sums.transpose(1, 0, 2))
+        result[first : first + step] = np.add.reduceat(columns, lefts[:-1], axis=0).transpose(1, 0, 2)
+    result /= (np.diff(tops)[:, None] * np.diff(lefts)).astype(np.float32)[..., None]
+    return result
+
+
+def _area_starts(large: int, small: int) -> np.ndarray:
+    """Return the first pixel whose centre lies in each of ``small`` equal parts of a side, and the end."""
+    return np.floor(np.arange(small + 1) * large / small + 0.5).astype(int)
 
 
 def box_mean(values: np.ndarray, radius: int) -> np.ndarray:
-    """Return the mean over the (2 radius + 1)^2 window around each pixel, cut off at edges: [H, W, C]."""
+    """Return the mean over the (2 radius + 1)^2 window around each pixel, cut off at edges: [H, W, C].
 
-    def sums(x: np.ndarray, axis: int) -> np.ndarray:
-        length = x.shape[axis]
-        cumulative = np.concatenate([np.zeros_like(x.take([0], axis)), x.cumsum(axis)], axis)
-        places = np.arange(length)
-        high = cumulative.take(np.minimum(places + radius + 1, length), axis)
-        between: np.ndarray = high - cumulative.take(np.maximum(places - radius, 0), axis)
-        return between
-
-    values = values.astype(np.float64)
-    ones = np.ones((*values.shape[:2], 1))
-    means: np.ndarray = sums(sums(values, 0), 1) / sums(sums(ones, 0), 1)
+    It is computed in the precision of ``values``.
+    """
+    height, width = values.shape[:2]
+    means = _window_sums(_window_sums(values, radius, 0), radius, 1)
+    ones = np.ones((max(height, width), 1), values.dtype)
+    rows, columns = (_window_sums(ones[:length], radius, 0) for length in (height, width))
+    means /= (rows * columns.T)[..., None]
     return means
+
+
+def _window_sums(values: np.ndarray, radius: int, axis: int) -> np.ndarray:
+    length = values.shape[axis]
+    sums = values.copy()
+    for shift in range(1, min(radius, length - 1) + 1):
+        ahead: tuple[slice, ...] = (slice(None),) * axis + (slice(shift, None),)
+        behind: tuple[slice, ...] = (slice(None),) * axis + (slice(None, -shift),)
+        sums[behind] += values[ahead]
+        sums[ahead] += values[behind]
+    return sums
 
 
 @dataclass(frozen=True)
@@ -82,12 +102,16 @@ class LocalCorrection:
             flat_gain: Gain of windows in which the picture is flat: the share of the original's finer detail
                 that goes to this layer, 1 for the scene, 0 for the reflection.
         """
+        # About the middle of the range, so that float32 does not lose small variances.
+        image, layer = image - np.float32(0.5), layer - np.float32(0.5)
         mean_image, mean_layer = box_mean(image, radius), box_mean(layer, radius)
-        variance = box_mean(image.astype(np.float64) ** 2, radius) - mean_image**2
-        covariance = box_mean(image.astype(np.float64) * layer, radius) - mean_image * mean_layer
+        variance = box_mean(image**2, radius) - mean_image**2
+        covariance = box_mean(image * layer, radius) - mean_image * mean_layer
         gain = (covariance + flat_gain * _FLAT_VARIANCE) / (variance + _FLAT_VARIANCE)
         offset = mean_layer - gain * mean_image
-        return cls(box_mean(gain, radius).astype(np.float32), box_mean(offset, radius).astype(np.float32))
+        gain, offset = box_mean(gain, radius), box_mean(offset, radius)
+        offset += 0.5 * (1 - gain)
+        return cls(gain.astype(np.float32, copy=False), offset.astype(np.float32, copy=False))
 
     def meeting(self, image: np.ndarray, layer: np.ndarray) -> "LocalCorrection":
         """Return the correction with the same gain that maps ``image`` to ``layer`` exactly.
@@ -97,46 +121,82 @@ class LocalCorrection:
         """
         return LocalCorrection(self.gain, (layer - self.gain * image).astype(np.float32))
 
-    def apply(self, image: np.ndarray) -> np.ndarray:
+    def apply(self, image: PixelRows) -> np.ndarray:
         """Apply the correction to [H, W, 3] float32 of full resolution; input and layer are clipped."""
-        height, width = image.shape[:2]
-        result = np.empty_like(image)
-        for rows in row_bands(image):
-            np.clip(image[rows], 0, 1, out=result[rows])
-            result[rows] *= _enlarge_rows(self.gain, rows, height, width)
-            result[rows] += _enlarge_rows(self.offset, rows, height, width)
-            np.clip(result[rows], 0, 1, out=result[rows])
-        return result
+        return whole(self.applied(image))
+
+    def applied(self, image: PixelRows) -> BandedPixels:
+        """Return what `apply` does, computed a band of rows at a time."""
+        gain, offset = (_Enlarged(values, *image.shape[:2]) for values in (self.gain, self.offset))
+
+        def band(rows: slice) -> np.ndarray:
+            result: np.ndarray = np.clip(image[rows], 0, 1)
+            start, stop, _ = rows.indices(image.shape[0])
+            step = max(1, _CACHED_PIXELS // image.shape[1])
+            for top in range(start, stop, step):
+                part = result[top - start : top - start + step]
+                there = slice(top, top + len(part))
+                part *= gain.rows(there)
+                part += offset.rows(there)
+                np.clip(part, 0, 1, out=part)
+            return result
+
+        return BandedPixels(tuple(image.shape), band)
 
 
-def _enlarge_plane(plane: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
-    """Enlarge an [h, w] plane to height x width, bilinear, and return the given rows."""
-    h, w = plane.shape
-    box = (0.0, rows.start * h / height, float(w), rows.stop * h / height)
-    picture = Image.fromarray(np.ascontiguousarray(plane))
-    size = (width, rows.stop - rows.start)
-    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR, box=box))
+class _Enlarged:
+    """Values [H, W, C] enlarged from [h, w, C], bilinear, in bands of rows."""
+
+    def __init__(self, values: np.ndarray, height: int, width: int) -> None:
+        self._values = values
+        self._rows = _between(values.shape[0], height)
+        self._columns = _between(values.shape[1], width)
+
+    def rows(self, rows: slice) -> np.ndarray:
+        low, high, share = (part[rows] for part in self._rows)
+        first, last = low[0], high[-1] + 1
+        wide = _mix(self._values[first:last], *self._columns, axis=1)
+        return _mix(wide, low - first, high - first, share, axis=0)
 
 
-def _enlarge_rows(values: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
-    """Enlarge [h, w, 3] to height x width x 3 and return the given rows."""
-    return np.stack([_enlarge_plane(values[..., c], rows, height, width) for c in range(3)], axis=-1)
+def _between(small: int, large: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the two of ``small`` pixels that each of ``large`` lies between, and the share of the second."""
+    places = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
+    low = places.astype(int)
+    return low, np.minimum(low + 1, small - 1), (places - low).astype(np.float32)
+
+
+def _mix(values: np.ndarray, low: np.ndarray, high: np.ndarray, share: np.ndarray, axis: int) -> np.ndarray:
+    before = values.take(low, axis)
+    after = values.take(high, axis)
+    after -= before
+    after *= share[:, None, None] if axis == 0 else share[:, None]
+    after += before
+    return after
 
 
 def enlarge(plane: np.ndarray, height: int, width: int) -> np.ndarray:
     """Enlarge an [h, w] map to height x width, bilinear."""
-    result = np.empty((height, width), np.float32)
-    for rows in row_bands(result):
-        result[rows] = _enlarge_plane(plane, rows, height, width)
-    return result
+    enlarged = _Enlarged(plane[..., None], height, width)
+    return whole(BandedPixels((height, width, 1), enlarged.rows))[..., 0]
 
 
 def separate_at_resolution(
-    image: np.ndarray,
+    image: PixelRows,
     separate: Callable[[np.ndarray], Layers],
     pixels: int,
     radius: int = 1,
 ) -> Layers:
+    """Separate as `separate_banded` does, and return the layers as arrays."""
+    return separate_banded(image, separate, pixels, radius).whole()
+
+
+def separate_banded(
+    image: PixelRows,
+    separate: Callable[[np.ndarray], Layers],
+    pixels: int,
+    radius: int = 1,
+) -> BandedLayers:
     """Separate a picture of any size with a function that takes at most ``pixels`` pixels.
 
     Args:
@@ -147,20 +207,26 @@ def separate_at_resolution(
         radius: Radius of the windows in which the correction's gain is fitted, in working pixels.
 
     Returns:
-        Layers of the picture's own size, clipped to [0, 1].
+        Layers of the picture's own size, clipped to [0, 1], computed from it a band of rows at a time.
     """
     height, width = image.shape[:2]
     size = working_size(height, width, pixels)
     if size == (height, width):
-        layers = separate(image)
+        layers = separate(whole(image))
         return Layers(np.clip(layers.transmission, 0, 1), np.clip(layers.reflection, 0, 1), layers.confidence)
     small = shrink(image, *size)
     layers = separate(small)
-    passed = LocalCorrection.fit(small, layers.transmission, radius)
-    added = LocalCorrection.fit(small, layers.reflection, radius, flat_gain=0)
-    return Layers(
-        passed.meeting(small, layers.transmission).apply(image),
-        added.meeting(small, layers.reflection).apply(image),
+
+    def enlarged(layer: np.ndarray, flat_gain: float) -> BandedPixels:
+        @cache  # fitted when the layer is asked for, once
+        def applied() -> BandedPixels:
+            return LocalCorrection.fit(small, layer, radius, flat_gain).meeting(small, layer).applied(image)
+
+        return BandedPixels((height, width, 3), lambda rows: applied()[rows])
+
+    return BandedLayers(
+        enlarged(layers.transmission, 1.0),
+        enlarged(layers.reflection, 0.0),
         None if layers.confidence is None else enlarge(layers.confidence, height, width),
     )
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from clearpane.errors import ClearpaneError
-from clearpane.images.tiling import row_bands
+from clearpane.images.tiling import BandedPixels, PixelRows, row_bands, whole
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.separation.layers import Layers
+from clearpane.separation.layers import BandedLayers, Layers
 
 
 def apply_strength(
@@ -15,6 +15,26 @@ def apply_strength(
     mask: np.ndarray | None = None,  # [H, W]
     out: np.ndarray | None = None,  # [H, W, 3]
 ) -> np.ndarray:  # [H, W, 3]
+    """Blend as `blend_rows` does, and return an array.
+
+    Args:
+        out: Array for the result, which may be ``image`` or a layer; None for a new array. A result equal to
+            ``image`` or a layer is returned as that array, without a copy.
+    """
+    blended = blend_rows(image, layers, strength, mask)
+    if isinstance(blended, np.ndarray) or out is None:
+        return whole(blended)
+    for rows in row_bands(blended):
+        out[rows] = blended[rows]
+    return out
+
+
+def blend_rows(
+    image: PixelRows,  # [H, W, 3]
+    layers: BandedLayers,
+    strength: float = 1.0,
+    mask: np.ndarray | None = None,  # [H, W]
+) -> PixelRows:  # [H, W, 3]
     """Blend a photograph with its layers in linear light, as a raw editor's strength slider does.
 
     With I, T and R the linear values of the photograph, the transmission and the reflection, m the mask and
@@ -31,8 +51,10 @@ def apply_strength(
         layers: Layers of ``image``, of the same size.
         strength: -1 to 1.
         mask: Weights in [0, 1], float32, 1 where the photograph may change; None for everywhere.
-        out: Array for the result, which may be ``image`` or a layer; None for a new array. A result equal to
-            ``image`` or a layer is returned as that array, without a copy.
+
+    Returns:
+        The result, computed a band of rows at a time. A result equal to ``image`` or a layer is returned
+        unchanged.
 
     Raises:
         ClearpaneError: The strength or the mask's size is wrong.
@@ -41,24 +63,24 @@ def apply_strength(
     if mask is not None:
         check_mask_size(mask, image)
     layer = layers.transmission if strength >= 0 else layers.reflection
-    if layer.shape != image.shape:
+    if tuple(layer.shape) != tuple(image.shape):
         raise ValueError(f"image and layers differ in size: {image.shape} and {layer.shape}")
     if strength == 0:
         return image
     if mask is None and abs(strength) == 1:
         return layer
 
-    result = np.empty_like(image) if out is None else out
-    for rows in row_bands(image):
+    def band(rows: slice) -> np.ndarray:
         before, after = image[rows], layer[rows]
         if mask is None:
-            result[rows] = _mix_linear(before, after, abs(strength))
-            continue
+            return _mix_linear(before, after, abs(strength))
         weight = np.clip(mask[rows], 0, 1)[..., None] * np.float32(abs(strength))
         blended = _mix_linear(before, after, weight)
-        # Encoding and decoding would change untouched pixels by a rounding error.
-        result[rows] = np.where(weight == 0, before, np.where(weight == 1, after, blended))
-    return result
+        # Encoding and decoding would move untouched pixels by a rounding error.
+        result: np.ndarray = np.where(weight == 0, before, np.where(weight == 1, after, blended))
+        return result
+
+    return BandedPixels(tuple(image.shape), band)
 
 
 def check_strength(strength: float) -> None:
@@ -70,7 +92,7 @@ def check_strength(strength: float) -> None:
         )
 
 
-def check_mask_size(mask: np.ndarray, image: np.ndarray) -> None:
+def check_mask_size(mask: np.ndarray, image: PixelRows) -> None:
     """Raise ClearpaneError unless ``mask`` ([H, W]) is as large as ``image`` ([H, W, 3])."""
     if mask.shape != image.shape[:2]:
         (height, width), (mask_height, mask_width) = image.shape[:2], mask.shape

@@ -1,6 +1,7 @@
 """The embedded separator, run by ONNX Runtime without PyTorch."""
 
 import os
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,17 +10,20 @@ import numpy as np
 import onnxruntime
 
 from clearpane.errors import ClearpaneError
+from clearpane.images.tiling import PixelRows
 from clearpane.separation.base import Quality
 from clearpane.separation.compact.options import CompactOptions
 from clearpane.separation.confidence import confidence_map
-from clearpane.separation.layers import Layers
-from clearpane.separation.resolution import separate_at_resolution, separate_enlarged
+from clearpane.separation.layers import BandedLayers, Layers
+from clearpane.separation.resolution import separate_at_resolution, separate_banded, separate_enlarged
 
 WEIGHTS = Path(__file__).parent / "weights" / "compact.onnx"
 # Larger pictures are shrunk for the network; its result corrects them at their own resolution.
 WORKING_PIXELS = 1 << 20
 _SMALLEST_SIDE = 16
 _LARGEST_MULTIPLE = 1024
+# How the runtime says that it got no memory.
+_NO_MEMORY = re.compile(r"bad_alloc|bad allocation|AllocateRaw|allocate memory|out of memory", re.IGNORECASE)
 # Scales of the additional forward passes of quality "best".
 _SMALLER, _LARGER = 0.75, 1.25
 
@@ -40,7 +44,7 @@ class CompactSeparator:
     def __init__(self, weights: Path = WEIGHTS, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or _default_threads()
-        options.log_severity_level = 4  # errors are raised, too
+        options.log_severity_level = 4  # errors are raised, and shown in one line
         options.enable_mem_pattern = False  # with the setting below, frees memory between pictures
         if not weights.is_file():
             raise ClearpaneError(f"{weights}: the separator's weights are missing; install clearpane again")
@@ -49,6 +53,7 @@ class CompactSeparator:
                 str(weights), options, providers=["CPUExecutionProvider"]
             )
             self._run_options = onnxruntime.RunOptions()
+            self._run_options.log_severity_level = 4
             self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
             self._multiple = int(self._session.get_modelmeta().custom_metadata_map["multiple"])
             if not 0 < self._multiple <= _LARGEST_MULTIPLE:
@@ -63,7 +68,13 @@ class CompactSeparator:
         Raises:
             ClearpaneError: The picture is smaller than 16 pixels on a side.
         """
-        if image.ndim != 3 or image.shape[2] != 3:
+        return self.separate_rows(image, quality=quality, confidence=confidence).whole()
+
+    def separate_rows(
+        self, image: PixelRows, *, quality: Quality = "fast", confidence: bool = False
+    ) -> BandedLayers:
+        """See :meth:`clearpane.separation.base.RowSeparator.separate_rows`, and `separate`."""
+        if len(image.shape) != 3 or image.shape[2] != 3:
             raise ValueError(f"image: expected H x W x 3, got {image.shape}")
         if min(image.shape[:2]) < _SMALLEST_SIDE:
             height, width = image.shape[:2]
@@ -72,7 +83,7 @@ class CompactSeparator:
                 f"{_SMALLEST_SIDE} x {_SMALLEST_SIDE}"
             )
         look = partial(self._look, quality=quality, with_confidence=confidence)
-        return separate_at_resolution(image, look, WORKING_PIXELS)
+        return separate_banded(image, look, WORKING_PIXELS)
 
     def _look(self, image: np.ndarray, quality: Quality, with_confidence: bool) -> Layers:
         """Return the layers of a picture [h, w, 3] at the working resolution."""
@@ -100,16 +111,14 @@ class CompactSeparator:
         height, width = image.shape[:2]
         pad = ((0, -height % self._multiple), (0, -width % self._multiple), (0, 0))
         padded = np.pad(np.clip(image, 0, 1), pad, mode="edge").transpose(2, 0, 1)[None]
+        feed = {"image": np.ascontiguousarray(padded, np.float32)}
         try:
-            outputs = self._session.run(
-                ["transmission", "reflection"],
-                {"image": np.ascontiguousarray(padded, np.float32)},
-                self._run_options,
-            )
+            outputs = self._session.run(["transmission", "reflection"], feed, self._run_options)
         except Exception as error:  # as above
+            if _NO_MEMORY.search(str(error)):
+                raise MemoryError from error
             raise ClearpaneError(
-                f"{self._weights}: cannot be run on {width} x {height} pixels ({error}); close other "
-                "programs, or install clearpane again"
+                f"{self._weights}: cannot be run on {width} x {height} pixels ({error}); install clearpane again"
             ) from error
         if any(np.shape(output) != padded.shape for output in outputs):
             raise ClearpaneError(f"{self._weights}: not a separator's weights; install clearpane again")
