@@ -1,4 +1,4 @@
-"""Run a command and measure it: `python child.py COMMAND...` prints seconds, peak_bytes and output as JSON.
+"""Run a command and measure it: `python child.py COMMAND...` prints the fields of a `Run` as JSON.
 
 A process's ru_maxrss starts at the peak of its parent, so this process, which loads nothing, runs between a
 benchmark and the command that it measures.
@@ -17,5 +17,6 @@ if __name__ == "__main__":
     if done.returncode != 0:
         sys.exit(done.returncode)
     unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
-    print(json.dumps({"seconds": seconds, "peak_bytes": peak, "output": done.stdout}))
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    facts = {"seconds": seconds, "cpu_seconds": used.ru_utime + used.ru_stime}
+    print(json.dumps({**facts, "peak_bytes": used.ru_maxrss * unit, "output": done.stdout}))

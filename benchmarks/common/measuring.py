@@ -26,11 +26,13 @@ class Run:
 
     Attributes:
         seconds: Wall time of the whole process.
+        cpu_seconds: Processor time of all cores together.
         peak_bytes: Peak resident memory.
         output: Standard output.
     """
 
     seconds: float
+    cpu_seconds: float
     peak_bytes: int
     output: str
 

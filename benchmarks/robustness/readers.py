@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import imagecodecs
-import numpy as np
 import tifffile
 
 
@@ -83,8 +82,9 @@ def _mp4(path: Path) -> None:
     import av
 
     with av.open(str(path)) as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    assert len(frames) == container.streams.video[0].frames and np.ptp(frames[0]) >= 0, "frames are missing"
+        expected = container.streams.video[0].frames
+        found = sum(1 for _ in container.decode(video=0))
+    assert 0 < found == expected, "frames are missing"
 
 
 READERS: dict[str, Callable[[Path], None]] = {

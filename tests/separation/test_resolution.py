@@ -1,13 +1,17 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from clearpane.images.tiling import BandedPixels
 from clearpane.separation.layers import Layers
 from clearpane.separation.resolution import (
     LocalCorrection,
     box_mean,
+    enlarge,
     separate_at_resolution,
+    separate_banded,
     separate_enlarged,
     shrink,
     working_size,
@@ -37,6 +41,64 @@ def test_shrink_is_the_mean_over_areas():
     image = textured(48, 60)
     expected = image.reshape(12, 4, 15, 4, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(shrink(image, 12, 15), expected, atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(16, 120), st.integers(16, 120), st.data())
+def test_shrinking_and_enlarging_are_those_of_pillow(height, width, data):
+    small = data.draw(st.integers(1, height)), data.draw(st.integers(1, width))
+    # A pixel centre on the border of two areas goes to the first; Pillow decides by rounding errors.
+    for large, side in zip((height, width), small, strict=True):
+        assume(not any(2 * number * large % (2 * side) == side for number in range(side)))
+    image = np.random.default_rng(height * 1000 + width).random((height, width, 3), np.float32)
+    pillow = [
+        np.asarray(Image.fromarray(image[..., c]).resize(small[::-1], Image.Resampling.BOX)) for c in range(3)
+    ]
+    found = shrink(image, *small)
+    np.testing.assert_allclose(found, np.stack(pillow, axis=-1), atol=1e-6)
+    plane = found[..., 0]
+    pillow = np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(enlarge(plane, height, width), pillow, atol=1e-6)
+
+
+def test_the_fit_is_that_of_the_plain_formula_in_double_precision():
+    image = np.clip(textured(120, 90) * 0.02 + 0.9, 0, 1)  # nearly flat and bright, the worst for float32
+    layer = np.clip(0.6 * image + 0.1 * textured(120, 90, seed=1), 0, 1)
+    i, t = image.astype(np.float64), layer.astype(np.float64)
+    for flat_gain in (0.0, 1.0):
+        variance = box_mean(i * i, 1) - box_mean(i, 1) ** 2
+        covariance = box_mean(i * t, 1) - box_mean(i, 1) * box_mean(t, 1)
+        gain = (covariance + flat_gain * 1e-4) / (variance + 1e-4)
+        offset = box_mean(box_mean(t, 1) - gain * box_mean(i, 1), 1)
+        found = LocalCorrection.fit(image, layer, 1, flat_gain)
+        np.testing.assert_allclose(found.gain, box_mean(gain, 1), atol=2e-3)
+        np.testing.assert_allclose(found.gain * i + found.offset, box_mean(gain, 1) * i + offset, atol=1e-5)
+
+
+def test_bands_give_what_the_whole_picture_gives_and_only_what_is_asked_for_is_computed(monkeypatch):
+    for module in ("images.tiling", "separation.resolution"):
+        monkeypatch.setattr(f"clearpane.{module}.BAND_PIXELS", 5_000)
+    image = textured(300, 400)
+    asked = []
+
+    def band(rows: slice) -> np.ndarray:
+        asked.append(rows)
+        return image[rows].copy()
+
+    def separate(small: np.ndarray) -> Layers:
+        return Layers(0.7 * small, 0.3 * small)
+
+    fits = []
+    fit = LocalCorrection.fit
+    monkeypatch.setattr(LocalCorrection, "fit", lambda *values: fits.append(values) or fit(*values))
+    whole = separate_at_resolution(image, separate, 10_000)
+    fits.clear()
+    layers = separate_banded(BandedPixels(image.shape, band), separate, 10_000)
+    assert not fits and max(rows.stop - rows.start for rows in asked) < 300
+    for rows in (slice(0, 7), slice(7, 200), slice(200, 300)):
+        np.testing.assert_allclose(layers.transmission[rows], whole.transmission[rows], atol=1e-6)
+    assert len(fits) == 1
+    np.testing.assert_allclose(layers.whole().reflection, whole.reflection, atol=1e-6)
 
 
 def test_a_wide_picture_gives_what_the_clipped_one_gives():

@@ -30,8 +30,8 @@ _SAMPLE_TYPES: dict[str, SampleType] = {
 }
 
 
-# Colours that need a conversion are converted once in pictures of at most this many pixels, and each time that
-# they are needed in larger ones.
+# Colours that need a conversion are converted once in pictures of at most this many pixels, and whenever they
+# are needed in larger ones.
 _CONVERTED_ONCE = 1 << 25
 
 
