@@ -4,9 +4,9 @@
 
 Each command runs twice without interruption; the second run is timed. Then it is killed at a moment drawn
 evenly from that time, and started again, until it ends by itself or has been killed ten times in a row and is
-let go. A process that has all modules loaded forks for each run, so that the moments fall into the work. After
-each kill every file that has its final name is opened by a reader that is not Clearpane's. At each end the
-files are compared with the uninterrupted run's, and nothing hidden may be left.
+let go. A process that has all modules loaded forks for each run, so that the moments fall into the work.
+After each kill every file that has its final name is opened by a reader that is not Clearpane's. At each end
+the files are compared with the uninterrupted run's, and nothing hidden may be left.
 
 It prints a table, and writes it to docs/figures/robustness_kill.md, the numbers to robustness_kill.json.
 """

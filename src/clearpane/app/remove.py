@@ -246,6 +246,7 @@ def _process(
         facts.warnings += notes
         if "transmission" in missing:
             facts.warnings += losses(picture, missing["transmission"])
+        del picture  # a large one, which the results may not need
         for kind, path in missing.items():
             _check_folder(options.output)
             _make_folder(path.parent)
