@@ -25,6 +25,7 @@ from clearpane.images.picture import Picture
 from clearpane.images.reading import read_picture
 from clearpane.images.writing import write_picture
 from clearpane.separation.layers import Layers
+from clearpane.streams import Content
 
 
 class Dim:
@@ -127,8 +128,8 @@ def test_a_picture_that_changes_while_it_is_read_is_not_half_taken(tmp_path, mon
     path = noise(tmp_path / "a.png", 16)
     decode = reading.DECODERS["png"]
 
-    def slowly(path: Path, check_size: CheckSize) -> Decoded:
-        decoded = decode(path, check_size)
+    def slowly(content: Content, check_size: CheckSize) -> Decoded:
+        decoded = decode(content, check_size)
         with path.open("ab") as file:
             file.write(b"more")
         return decoded
