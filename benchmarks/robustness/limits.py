@@ -66,7 +66,8 @@ def measure_size(size: str, folder: Path, source: Path, repeats: int) -> Section
     """Run the whole command on a JPEG of one size, with the package in ``source``."""
     photo = folder / "photo.jpg"
     Image.open(EXAMPLE).resize(SIZES[size], Image.Resampling.BICUBIC).save(photo, quality=90)
-    command = [sys.executable, "-m", "clearpane", "remove", photo, "--output", folder / "out", "--overwrite"]
+    command: list[str | Path] = [sys.executable, "-m", "clearpane", "remove", photo, "--overwrite"]
+    command += ["--output", folder / "out"]
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = f"{source}{os.pathsep}{before}"
     try:
