@@ -4,8 +4,9 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,8 +26,9 @@ from clearpane.images.reading import open_picture, picture_format
 from clearpane.images.tiling import PixelRows
 from clearpane.images.writing import WriteOptions, losses, output_suffix, write_picture
 from clearpane.separation.base import Quality, Separator, load_separator
+from clearpane.separation.layers import Layers
 from clearpane.separation.removal import separate_rows
-from clearpane.separation.strength import blend_rows, check_mask_size, check_strength
+from clearpane.separation.strength import apply_strength, blend_rows, check_mask_size, check_strength
 
 DESCRIPTION = """\
 Remove the reflection from photographs taken through glass.
@@ -282,7 +284,10 @@ def _results(
         layers: dict[str, PixelRows] = {"transmission": before}
     else:
         found = separate_rows(separator, before, options.quality, "confidence" in kinds)
-        after = blend_rows(before, found, options.strength, mask)
+        blend: Callable[..., PixelRows] = blend_rows
+        if isinstance(found, Layers):  # no third array of the picture's size
+            blend = partial(apply_strength, out=found.transmission)
+        after = blend(before, found, options.strength, mask)
         layers = {"transmission": after, "reflection": found.reflection}
         confidence, notes = found.confidence, list(found.notes)
         if found.reflection_note and "reflection" in options.kinds:

@@ -5,12 +5,12 @@ import numpy as np
 from clearpane.errors import ClearpaneError
 from clearpane.images.tiling import BandedPixels, PixelRows, row_bands, whole
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.separation.layers import BandedLayers, Layers
+from clearpane.separation.layers import BandedLayers
 
 
 def apply_strength(
-    image: np.ndarray,  # [H, W, 3]
-    layers: Layers,
+    image: PixelRows,  # [H, W, 3]
+    layers: BandedLayers,
     strength: float = 1.0,
     mask: np.ndarray | None = None,  # [H, W]
     out: np.ndarray | None = None,  # [H, W, 3]
