@@ -118,7 +118,8 @@ class CompactSeparator:
             if _NO_MEMORY.search(str(error)):
                 raise MemoryError from error
             raise ClearpaneError(
-                f"{self._weights}: cannot be run on {width} x {height} pixels ({error}); install clearpane again"
+                f"{self._weights}: cannot be run on {width} x {height} pixels ({error}); "
+                "install clearpane again"
             ) from error
         if any(np.shape(output) != padded.shape for output in outputs):
             raise ClearpaneError(f"{self._weights}: not a separator's weights; install clearpane again")
