@@ -152,7 +152,9 @@ def run(options: Remove) -> int:
                     progress.end(PictureFacts(str(found.source), "skipped", _strings(outputs)))
             if todo:
                 _make_folder(options.output)
-                separator = _load(options.choice, progress) if options.needs_layers else None
+                choice = options.choice
+                made = choice.make_options(progress.step)
+                separator = load_separator(choice.model, made) if options.needs_layers else None
             for found, outputs in todo:
                 progress.begin(str(found.source))
                 progress.end(_process(found.source, outputs, separator, mask, options))
@@ -203,10 +205,6 @@ def _suffix(source: Path, options: Remove) -> str:
         return output_suffix(picture_format(source))
     except ClearpaneError:  # reported when the picture is read
         return output_suffix(SUFFIXES.get(source.suffix.lower(), ""))
-
-
-def _load(choice: ModelChoice, progress: BatchProgress) -> Separator:
-    return load_separator(choice.model, choice.make_options(progress.step))
 
 
 def _make_folder(folder: Path) -> None:
