@@ -55,6 +55,13 @@ COMMANDS = (
         extra="3d",
     ),
     Command(
+        "serve",
+        "Open a page in the browser that does all of this.",
+        "clearpane.app.serve",
+        "Serve",
+        extra="web",
+    ),
+    Command(
         "doctor",
         "Check that Clearpane works on this computer.",
         "clearpane.app.doctor",

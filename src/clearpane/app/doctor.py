@@ -46,6 +46,7 @@ EXTRAS = {
     "synthesis": "rendering glass scenes",
     "3d": "3D objects from photographs",
     "flux": "separators built on FLUX.1 Kontext",
+    "web": "the page, clearpane serve",
 }
 
 

@@ -1,0 +1,138 @@
+"""3D objects: from photographs, and in other light."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from clearpane.images.picture import to_8bit
+from clearpane.images.video import write_video
+from clearpane.images.writing import WriteOptions, write_picture
+from clearpane.reconstruction.asset.asset import save_asset
+from clearpane.reconstruction.asset.baking import AssetSettings
+from clearpane.reconstruction.asset.reading import load_asset
+from clearpane.reconstruction.fitting.contact_sheet import contact_sheet
+from clearpane.reconstruction.fitting.refine import RefineSettings
+from clearpane.reconstruction.lirm.weights_file import load_lirm, weights_file
+from clearpane.reconstruction.reconstruct import ReconstructSettings, StageReport, reconstruct
+from clearpane.reconstruction.relighting.lighting import Environment, load_environment
+from clearpane.reconstruction.relighting.lights import made_light
+from clearpane.reconstruction.relighting.relight import RelightSettings
+from clearpane.reconstruction.relighting.relit_pictures import Turntable, as_picture, on_white, relit_views
+
+Start = Literal["hull", "lirm-small"]
+_SHARES = {"open": 0.02, "cut out": 0.1, "fit": 0.2, "bake": 0.9}
+_FILM_VIEWS, _FILM_RATE = 48, 16
+
+OnProgress = Callable[[float, str], None]
+"""Called with the share that is done and with what is done now; raises to stop."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A reconstructed object.
+
+    Attributes:
+        asset: GLB file.
+        sheet: picture that compares some views with the object.
+        views, triangles: counts.
+        psnr: of the object's views against the photographs, dB.
+        seconds: time it took.
+        warnings: what was left out.
+    """
+
+    asset: Path
+    sheet: Path
+    views: int
+    triangles: int
+    psnr: float
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+def make_object(
+    views: Path, masks: Path | None, folder: Path, recipe: tuple[float, Start], on_progress: OnProgress
+) -> Made:
+    """Reconstruct an object from photographs.
+
+    Args:
+        views: folder of photographs, with poses or without.
+        masks: folder of masks.
+        folder: for the results.
+        recipe: seconds for the fit, and what it starts from.
+        on_progress: called at each stage and during the fit.
+
+    Raises:
+        ClearpaneError: the photographs cannot be used, or show no object.
+    """
+    started = time.monotonic()
+    seconds, start = recipe
+    lirm = load_lirm(weights_file(Path(start))) if start != "hull" else None
+    low, high = _SHARES["fit"], _SHARES["bake"]
+
+    def on_stage(report: StageReport) -> None:
+        on_progress(_SHARES[report.stage], report.step)
+
+    def on_fit(share: float, psnr: float) -> None:
+        left = (1 - share) * seconds
+        on_progress(low + (high - low) * share, f"{psnr:.1f} dB, {left:.0f} s")
+
+    settings = ReconstructSettings(refining=RefineSettings(seconds), fineness=AssetSettings())
+    made = reconstruct(views, settings, masks, lirm=lirm, on_stage=on_stage, on_progress=on_fit)
+    asset, sheet = folder / "object.glb", folder / "views.jpg"
+    save_asset(made.asset, asset, overwrite=True)
+    Image.fromarray(to_8bit(contact_sheet(made.capture, made.refined, 256))).save(sheet, quality=90)
+    return Made(
+        asset,
+        sheet,
+        len(made.capture.names),
+        len(made.asset.mesh.faces),
+        made.refined.psnr,
+        time.monotonic() - started,
+        made.warnings,
+    )
+
+
+def find_light(name: str, file: Path | None) -> Environment:
+    """Return the light from a file, or else one of `LIGHTS`.
+
+    Raises:
+        ClearpaneError: the file is no environment map.
+    """
+    return load_environment(file) if file is not None else made_light(name)
+
+
+def light_picture(
+    asset: Path, light: Environment, folder: Path, settings: RelightSettings, on_step: OnProgress
+) -> Path:
+    """Render an object in a light: a PNG of 512 pixels.
+
+    Raises:
+        ClearpaneError: the file is no object, or a package is missing.
+    """
+    turntable = Turntable(size=512, rendering=settings)
+    views = relit_views(
+        load_asset(asset), light, turntable, [0], lambda step, steps: on_step(step / steps, "")
+    )
+    path = folder / "relit.png"
+    return write_picture(path, as_picture(next(views), "png"), WriteOptions(overwrite=True))
+
+
+def light_film(asset: Path, light: Environment, folder: Path, on_progress: OnProgress) -> Path:
+    """Render an object turning round in a light: an MP4 of 384 pixels and three seconds, quickly shaded.
+
+    Raises:
+        ClearpaneError: the file is no object, or a package is missing.
+    """
+    rendering = RelightSettings(preview=True, background="environment")
+    turntable = Turntable(_FILM_VIEWS, size=384, rendering=rendering)
+    frames = []
+    for rendered in relit_views(load_asset(asset), light, turntable, range(_FILM_VIEWS)):
+        frames.append(to_8bit(on_white(as_picture(rendered, "png"))))
+        on_progress(len(frames) / _FILM_VIEWS, f"{len(frames)} / {_FILM_VIEWS}")
+    path = folder / "turntable.mp4"
+    write_video(path, frames, _FILM_RATE, overwrite=True)
+    return path

@@ -1,0 +1,178 @@
+"""Temporary files of the page: a folder for each visit, gone when the visit ends."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clearpane.errors import ClearpaneError
+from clearpane.web.names import safe_name
+from clearpane.web.photograph import Photograph
+
+_PREFIX = "clearpane-page-"
+_IN_USE = "in-use"
+_SWEEP_SECONDS = 60.0
+# An upload that no visit has claimed may still be on its way to one.
+_UNCLAIMED_SECONDS = 600.0
+_SHARED_SECONDS = 60.0
+_LONGEST_VISIT_SECONDS = 24 * 3600.0
+
+
+@dataclass(eq=False)
+class Visit:
+    """One open page, or one client of the API.
+
+    Attributes:
+        folder: files of the visit.
+        cancelled: set when the visitor cancels a job or leaves.
+        uploads: files that Gradio stored for the visit.
+        photograph: the photograph on the first tab.
+        seen: time of the last job, seconds.
+    """
+
+    folder: Path
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    uploads: set[Path] = field(default_factory=set)
+    photograph: Photograph | None = None
+    seen: float = field(default_factory=time.time)
+
+    def new_folder(self, name: str) -> Path:
+        """Make an empty folder for one job."""
+        folder = self.folder / f"{name}-{secrets.token_hex(4)}"
+        folder.mkdir()
+        return folder
+
+
+class Visits:
+    """The visits, by session, and the folder that holds all temporary files.
+
+    Gradio puts uploads into the folder, each named by its content: two visits may share one.
+    """
+
+    def __init__(self) -> None:
+        _remove_leftovers()
+        self.root = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
+        self._lock_file = _lock(self.root / _IN_USE)
+        self._visits: dict[str, Visit] = {}
+        self._own: set[Path] = set()
+        self._lock = threading.RLock()
+        self._closed = threading.Event()
+
+    def start(self) -> None:
+        """Keep what is in the folder by now, which is the page's own, and begin to sweep."""
+        self._own = {path for path in self.root.rglob("*") if path.is_file()}
+        threading.Thread(target=self._sweep_regularly, name="sweep", daemon=True).start()
+
+    def of(self, session: str | None) -> Visit:
+        """Return the visit of a session; a new one has an empty folder."""
+        with self._lock:
+            key = session or secrets.token_hex(8)
+            if key not in self._visits:
+                folder = self.root / "visits" / secrets.token_hex(16)
+                folder.mkdir(parents=True)
+                self._visits[key] = Visit(folder)
+            visit = self._visits[key]
+            visit.seen = time.time()
+            return visit
+
+    def __len__(self) -> int:
+        return len(self._visits)
+
+    def claim(self, visit: Visit, path: str | Path) -> Path:
+        """Note that a visit uses an uploaded file, so that it is kept as long as the visit.
+
+        Raises:
+            ClearpaneError: the path is not that of an upload.
+        """
+        real = Path(path).resolve()
+        if not real.is_relative_to(self.root) or real == self.root / _IN_USE or not real.is_file():
+            raise ClearpaneError(f"{safe_name(str(path))}: is not a file that was uploaded here")
+        with self._lock:
+            visit.uploads.add(real)
+        return real
+
+    def end(self, session: str | None) -> None:
+        """Cancel a visit's jobs and remove its files."""
+        with self._lock:
+            visit = self._visits.pop(session or "", None)
+            if visit is None:
+                return
+            visit.cancelled.set()
+            shutil.rmtree(visit.folder, ignore_errors=True)
+            now = time.time()
+            for path in visit.uploads - self._claimed():
+                if now - _age_from(path) > _SHARED_SECONDS:
+                    _remove(path)
+
+    def sweep(self, now: float) -> None:
+        """Remove uploads that no visit uses, and visits that were forgotten."""
+        with self._lock:
+            for session, visit in list(self._visits.items()):
+                if now - visit.seen > _LONGEST_VISIT_SECONDS:
+                    self.end(session)
+            keep = self._claimed() | self._own | {self.root / _IN_USE}
+            folders = self.root / "visits"
+            for path in list(self.root.rglob("*")):
+                unclaimed = path.is_file() and path not in keep and not path.is_relative_to(folders)
+                if unclaimed and now - _age_from(path) > _UNCLAIMED_SECONDS:
+                    _remove(path)
+
+    def close(self) -> None:
+        """Remove everything."""
+        self._closed.set()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def _claimed(self) -> set[Path]:
+        return {path for visit in self._visits.values() for path in visit.uploads}
+
+    def _sweep_regularly(self) -> None:
+        while not self._closed.wait(_SWEEP_SECONDS):
+            self.sweep(time.time())
+
+
+def _age_from(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # gone meanwhile
+        return 0.0
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+        path.parent.rmdir()
+
+
+def _lock(path: Path) -> int | None:
+    """Lock a file for this process; None where another process has it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        import fcntl
+    except ImportError:  # Windows does not remove a file that is open, which does as well
+        return handle
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _remove_leftovers() -> None:
+    """Remove the folders of pages that ended without doing so themselves."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            mine = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
+            if folder.is_symlink() or not folder.is_dir() or not mine:
+                continue
+            handle = _lock(folder / _IN_USE)
+            if handle is not None:
+                os.close(handle)
+                shutil.rmtree(folder, ignore_errors=True)
