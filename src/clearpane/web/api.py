@@ -48,8 +48,8 @@ def add_endpoints(studio: Studio) -> None:
                 [
                     gr.File(label="views", file_count="multiple"),
                     gr.Number(180, label="seconds"),
-                    gr.File(label="masks", file_count="multiple"),
                     gr.Radio(["hull", "lirm-small"], value="hull", label="start"),
+                    gr.File(label="masks", file_count="multiple"),
                 ],
                 file,
                 BUILDING,
@@ -85,12 +85,12 @@ class _Endpoints:
         quality: Quality,
         kind: Any,
         format: ResultFormat,
-        mask: str | None,
-        model: str,
-        request: gr.Request,
+        mask: str | None = None,
+        model: str = "compact",
+        request: gr.Request | None = None,
     ) -> str:
         """Take the reflection out of a photograph; returns the result as a file of the photograph's kind."""
-        with self.studio.job(request) as visit:
+        with self.studio.job(request, from_page=False) as visit:
             [source] = self.studio.claim_all(visit, photo)
             masks = self.studio.claim_all(visit, mask)
             weights = read_mask(masks[0]).weights if masks else None
@@ -112,12 +112,17 @@ class _Endpoints:
         ]
 
     def reconstruct(
-        self, views: list[str], seconds: float, masks: list[str] | None, start: Any, request: gr.Request
+        self,
+        views: list[str],
+        seconds: float,
+        start: Any,
+        masks: list[str] | None = None,
+        request: gr.Request | None = None,
     ) -> str:
         """Make a 3D object from photographs or a zip of them; returns a GLB file. Takes minutes."""
         from clearpane.web.objects import make_object
 
-        with self.studio.job(request) as visit:
+        with self.studio.job(request, from_page=False) as visit:
             limits = self.studio.settings.limits
             folder = gather(self.studio.claim_all(visit, views), visit.new_folder("views"), limits)
             given = self.studio.claim_all(visit, masks)
@@ -131,12 +136,18 @@ class _Endpoints:
             )
             return str(made.asset)
 
-    def relight(self, asset: str, light: str, environment: str | None, request: gr.Request) -> str:
+    def relight(
+        self,
+        asset: str,
+        light: str,
+        environment: str | None = None,
+        request: gr.Request | None = None,
+    ) -> str:
         """Show a GLB file in another light, quickly shaded; returns a PNG file."""
         from clearpane.reconstruction.relighting.relight import RelightSettings
         from clearpane.web.objects import find_light, light_picture
 
-        with self.studio.job(request) as visit:
+        with self.studio.job(request, from_page=False) as visit:
             [file] = self.studio.claim_all(visit, asset)
             maps = self.studio.claim_all(visit, environment)
             lit: Path = light_picture(

@@ -44,8 +44,10 @@ def batch_tab(studio: Studio) -> None:
             usable = studio.separators.usable
             model = gr.Dropdown(usable, value=usable[0], label=label("model"))
             with gr.Row():
-                start = gr.Button(label("batch_start"), variant="primary", elem_id="batch-start")
-                cancel = gr.Button(label("cancel"), elem_id="batch-cancel")
+                start = gr.Button(
+                    label("batch_start"), min_width=90, variant="primary", elem_id="batch-start"
+                )
+                cancel = gr.Button(label("cancel"), min_width=90, elem_id="batch-cancel")
         with gr.Column(scale=3, min_width=300):
             status = gr.Markdown(elem_id="batch-status", container=False)
             gallery = gr.Gallery(

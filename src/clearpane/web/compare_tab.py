@@ -21,7 +21,7 @@ def compare_tab(studio: Studio, judging: Judging) -> None:
     with gr.Row():
         files = {
             name: gr.File(
-                label=label(f"compare_{name}"), file_count="multiple", elem_id=f"compare-{name}", height=140
+                label=label(f"compare_{name}"), file_count="multiple", elem_id=f"compare-{name}", height=150
             )
             for name in ("pairs", "a", "b")
         }
@@ -40,7 +40,7 @@ def compare_tab(studio: Studio, judging: Judging) -> None:
         scores = gr.Dataframe(headers=["", *_TITLES], label=label("compare_scores"), interactive=False)
         link = gr.HTML(elem_id="judge-link")
         with gr.Row():
-            answers = gr.File(label=label("judge_answers"), file_count="multiple", height=100)
+            answers = gr.File(label=label("judge_answers"), file_count="multiple", height=150)
             count = gr.Button(label("judge_count"), elem_id="judge-count")
         verdicts = gr.Dataframe(
             headers=["", "yes", "rate", "95 %"], label=label("judge_verdicts"), interactive=False,

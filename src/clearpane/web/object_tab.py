@@ -36,7 +36,7 @@ def object_tab(studio: Studio) -> None:
                 label=label("object_views"), file_count="multiple", elem_id="object-views", height=150
             )
             masks = gr.File(
-                label=label("object_masks"), file_count="multiple", elem_id="object-masks", height=100
+                label=label("object_masks"), file_count="multiple", elem_id="object-masks", height=150
             )
             seconds = gr.Slider(
                 5, 900, 180, step=5, label=label("object_seconds"), info=label("object_seconds_info"),
@@ -49,8 +49,10 @@ def object_tab(studio: Studio) -> None:
             )
             gr.Markdown(label("object_minutes"))
             with gr.Row():
-                start = gr.Button(label("object_start"), variant="primary", elem_id="object-start")
-                cancel = gr.Button(label("cancel"), elem_id="object-cancel")
+                start = gr.Button(
+                    label("object_start"), min_width=90, variant="primary", elem_id="object-start"
+                )
+                cancel = gr.Button(label("cancel"), min_width=90, elem_id="object-cancel")
         with gr.Column(scale=2, min_width=300):
             status = gr.Markdown(label("object_status"), elem_id="object-status", container=False)
             model = gr.Model3D(label=label("object"), elem_id="object-model", height=420, interactive=False)
@@ -61,14 +63,14 @@ def object_tab(studio: Studio) -> None:
     gr.Markdown(label("relight_intro"))
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
-            asset = gr.File(label=label("relight_asset"), elem_id="relight-asset", height=100)
+            asset = gr.File(label=label("relight_asset"), elem_id="relight-asset", height=150)
             light = gr.Dropdown(
                 [(label(f"light_{name.replace(' ', '_')}"), name) for name in LIGHTS],
                 value="studio",
                 label=label("light"),
                 elem_id="light",
             )
-            light_file = gr.File(label=label("light_file"), elem_id="light-file", height=100)
+            light_file = gr.File(label=label("light_file"), elem_id="light-file", height=150)
             traced = gr.Radio(
                 [(label("shading_quick"), "quick"), (label("shading_traced"), "traced")],
                 value="quick",
@@ -76,9 +78,11 @@ def object_tab(studio: Studio) -> None:
                 elem_id="shading",
             )
             with gr.Row():
-                picture = gr.Button(label("relight_picture"), variant="primary", elem_id="relight-picture")
-                film = gr.Button(label("relight_film"), elem_id="relight-film")
-                stop = gr.Button(label("cancel"), elem_id="relight-cancel")
+                picture = gr.Button(
+                    label("relight_picture"), min_width=90, variant="primary", elem_id="relight-picture"
+                )
+                film = gr.Button(label("relight_film"), min_width=90, elem_id="relight-film")
+                stop = gr.Button(label("cancel"), min_width=90, elem_id="relight-cancel")
         with gr.Column(scale=2, min_width=300):
             relit = gr.Image(
                 label=label("relit"), type="filepath", interactive=False, elem_id="relit", height=360,

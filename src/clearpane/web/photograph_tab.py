@@ -18,7 +18,7 @@ EXAMPLES = ("window", "shop", "painting", "vase")
 # One photograph is separated at a time: more would share the same cores, and need their memory at once.
 SEPARATING: dict[str, Any] = {"concurrency_id": "separate", "concurrency_limit": 1}
 _LIVE: dict[str, Any] = {"concurrency_id": "live", "concurrency_limit": 4, "show_progress": "hidden"}
-_BRUSH = gr.Brush(default_size=60, colors=["rgba(220, 30, 60, 0.7)"], color_mode="fixed")
+_BRUSH = gr.Brush(colors=["#dc1e3c"], color_mode="fixed")
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,8 @@ def _build(studio: Studio) -> _Parts:
                 [str(_example(name)) for name in EXAMPLES],
                 label=label("examples"),
                 elem_id="examples",
-                columns=4,
-                rows=1,
-                height=110,
+                columns=2,
+                height=210,
                 allow_preview=False,
                 object_fit="cover",
                 interactive=False,
@@ -171,13 +170,13 @@ def _build(studio: Studio) -> _Parts:
                     sources=(),
                     transforms=(),
                     brush=_BRUSH,
-                    eraser=gr.Eraser(default_size=60),
+                    eraser=gr.Eraser(),
                     layers=False,
                     type="numpy",
                     format="png",
                     height=420,
                 )
-                mask_file = gr.File(label=label("mask_file"), elem_id="mask-file", height=100)
+                mask_file = gr.File(label=label("mask_file"), elem_id="mask-file", height=150)
             with gr.Row(equal_height=True):
                 kind = gr.Dropdown(
                     [(label(f"kind_{name}"), name) for name in ("transmission", "reflection", "confidence")],

@@ -25,7 +25,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _LINGER_SECONDS = 2.0
 # The page needs nothing from elsewhere, and nobody may frame it.
 _POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; worker-src 'self' blob:; "
     "connect-src 'self' data: blob:; frame-ancestors 'self'; object-src 'none'; base-uri 'self'"
 )
@@ -53,8 +54,8 @@ def serve(settings: PageSettings) -> None:
             config.bind_socket().close()  # it ends the process where it cannot
         except SystemExit as error:
             raise ClearpaneError(
-                f"cannot listen on {settings.host}, port {settings.port}: it is taken or not of this computer; "
-                "choose another `port`"
+                f"cannot listen on {settings.host}, port {settings.port}: it is taken or not of "
+                "this computer; choose another `port`"
             ) from error
         print(f"Clearpane is at http://{settings.host}:{settings.port} (Ctrl-C ends it)", flush=True)
         server.run()

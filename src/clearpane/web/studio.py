@@ -3,6 +3,7 @@
 import contextlib
 import re
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,13 +38,20 @@ class Studio:
         self.separators = Separators(settings.models)
 
     @contextlib.contextmanager
-    def job(self, request: gr.Request | None) -> Iterator[Visit]:
+    def job(self, request: gr.Request | None, from_page: bool = True) -> Iterator[Visit]:
         """Run a visitor's job; what goes wrong is told in a line, as Gradio shows it."""
         try:
             with self.gate.job():
                 visit = self.visits.of(None if request is None else request.session_hash)
-                visit.cancelled.clear()
-                yield visit
+                visit.has_page = visit.has_page or from_page
+                if not visit.running:
+                    visit.cancelled.clear()
+                visit.running += 1
+                try:
+                    yield visit
+                finally:
+                    visit.running -= 1
+                    visit.seen = time.time()
         except Cancelled:
             raise gr.Error(self.texts.say(request, "cancelled"), duration=6, print_exception=False) from None
         except ClearpaneError as error:

@@ -87,6 +87,6 @@ def _entries(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
     for entry in archive.infolist():
         parts = entry.filename.replace("\\", "/").split("/")
         if not entry.is_dir() and not any(
-            part.startswith((".", "__MACOSX")) for part in parts if part != "."
+            part.startswith((".", "__MACOSX")) for part in parts if part not in (".", "..")
         ):
             yield entry

@@ -21,6 +21,7 @@ _SWEEP_SECONDS = 60.0
 _UNCLAIMED_SECONDS = 600.0
 _SHARED_SECONDS = 60.0
 _LONGEST_VISIT_SECONDS = 24 * 3600.0
+_LONGEST_CALL_SECONDS = 3600.0
 
 
 @dataclass(eq=False)
@@ -33,6 +34,8 @@ class Visit:
         uploads: files that Gradio stored for the visit.
         photograph: the photograph on the first tab.
         seen: time of the last job, seconds.
+        has_page: whether a page is open, which tells when it is left; clients of the API may not.
+        running: jobs of the visit at work.
     """
 
     folder: Path
@@ -40,6 +43,8 @@ class Visit:
     uploads: set[Path] = field(default_factory=set)
     photograph: Photograph | None = None
     seen: float = field(default_factory=time.time)
+    has_page: bool = False
+    running: int = 0
 
     def new_folder(self, name: str) -> Path:
         """Make an empty folder for one job."""
@@ -113,7 +118,8 @@ class Visits:
         """Remove uploads that no visit uses, and visits that were forgotten."""
         with self._lock:
             for session, visit in list(self._visits.items()):
-                if now - visit.seen > _LONGEST_VISIT_SECONDS:
+                longest = _LONGEST_VISIT_SECONDS if visit.has_page else _LONGEST_CALL_SECONDS
+                if now - visit.seen > longest and not visit.running:
                     self.end(session)
             keep = self._claimed() | self._own | {self.root / _IN_USE}
             folders = self.root / "visits"

@@ -31,14 +31,14 @@ def _studio(directions: np.ndarray) -> np.ndarray:
 
 def _overcast(directions: np.ndarray) -> np.ndarray:
     """The overcast sky of the CIE, three times as bright above as at the horizon, over a grey ground."""
-    up = directions[..., 1:]
+    up = directions[..., 1:2]
     sky = (1 + 2 * np.maximum(up, 0)) / 3 * np.array([0.95, 1.0, 1.08])
     return np.where(up >= 0, 1.6 * sky, 0.25 * np.ones(3))
 
 
 def _low_sun(directions: np.ndarray) -> np.ndarray:
     """A warm sun low on the left, under a blue sky."""
-    up = directions[..., 1:]
+    up = directions[..., 1:2]
     sky = np.where(up >= 0, (0.35 + 0.25 * np.maximum(up, 0)) * np.array([0.6, 0.8, 1.3]), 0.12 * np.ones(3))
     return sky + _lamp(directions, azimuth=-60, elevation=14, radius=5) * 220 * np.array([1.0, 0.72, 0.42])
 
