@@ -8,7 +8,7 @@ from clearpane.evaluation.judge import key_path, read_verdicts
 from clearpane.evaluation.scoring import METRICS
 from clearpane.web.comparing import SHOWN, Compared, compare_results
 from clearpane.web.judging import Judging, answers_of
-from clearpane.web.studio import Studio
+from clearpane.web.studio import PROGRESS, Studio
 from clearpane.web.uploads import gather
 
 _TITLES = [METRICS[key].title for key in SHOWN]
@@ -53,7 +53,7 @@ def compare_tab(studio: Studio, judging: Judging) -> None:
         a: list[str] | None,
         b: list[str] | None,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),
+        progress: gr.Progress = PROGRESS,
     ) -> tuple[Any, ...]:
         with studio.job(request) as visit:
             limits = studio.settings.limits

@@ -9,9 +9,9 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)
 
 
 def safe_name(name: str) -> str:
-    """Reduce a name to its last part, without what a file system or a web page may take amiss.
+    r"""Reduce a name to its last part, without what a file system or a web page may take amiss.
 
-    >>> safe_name("../../etc/pass wd"), safe_name("C:\\\\photos\\\\<b>.jpg"), safe_name("..")
+    >>> safe_name("../../etc/pass wd"), safe_name("C:\\photos\\<b>.jpg"), safe_name("..")
     ('pass wd', '_b_.jpg', 'file')
     """
     last = unicodedata.normalize("NFC", name).replace("\\", "/").rstrip("/").rpartition("/")[2]

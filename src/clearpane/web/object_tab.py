@@ -8,7 +8,7 @@ import gradio as gr
 
 from clearpane.errors import MissingExtraError
 from clearpane.reconstruction.relighting.lights import LIGHTS
-from clearpane.web.studio import Studio
+from clearpane.web.studio import PROGRESS, Studio
 from clearpane.web.uploads import gather
 from clearpane.web.visits import Visit
 
@@ -126,7 +126,7 @@ class _Events:
         seconds: float,
         start_from: Any,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),
+        progress: gr.Progress = PROGRESS,
     ) -> tuple[Any, ...]:
         from clearpane.web.objects import make_object
 
@@ -172,7 +172,7 @@ class _Events:
         light_file: str | None,
         shading: str,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),
+        progress: gr.Progress = PROGRESS,
     ) -> str:
         from clearpane.reconstruction.relighting.relight import RelightSettings
         from clearpane.web.objects import find_light, light_picture
@@ -196,7 +196,7 @@ class _Events:
         light: str,
         light_file: str | None,
         request: gr.Request,
-        progress: gr.Progress = gr.Progress(),
+        progress: gr.Progress = PROGRESS,
     ) -> Any:
         from clearpane.web.objects import find_light, light_film
 

@@ -18,6 +18,9 @@ from clearpane.web.work import Cancelled, Gate, Separators
 
 _FIELD = re.compile(r"`([a-z_]+)(?:=[^`]*)?`")
 
+PROGRESS = gr.Progress()
+"""Default of the argument by which Gradio hands a function its progress bar."""
+
 
 class Studio:
     """What all tabs share.
