@@ -1,6 +1,6 @@
 """Fifty clients of the page at once: requests lost, waiting times and memory.
 
-`python -m benchmarks.serve` starts `clearpane serve` and asks it by HTTP on loopback. Each client uploads an example
+`python -m benchmarks.serve` starts `clearpane serve` and asks it by HTTP on loopback. Each client uploads a
 picture of its own and waits for the result. As many clients join and leave at once; their places must be
 free in the end.
 """
@@ -69,8 +69,8 @@ async def measure(url: str, pid: int, options: argparse.Namespace) -> str:
     load = os.getloadavg()[0]
     return f"""# Fifty clients of the page
 
-`python -m benchmarks.serve --clients {options.clients} --side {options.side}`: {options.clients} clients at once on
-loopback, each with a photograph of {options.side} pixels of its own, and {_LEAVING} more that leave at once.
+`python -m benchmarks.serve --clients {options.clients} --side {options.side}`: {options.clients} clients at
+once on loopback, each with a photograph of {options.side} pixels of its own, and {_LEAVING} more that leave at once.
 
 | | |
 |---|---:|
@@ -82,8 +82,8 @@ loopback, each with a photograph of {options.side} pixels of its own, and {_LEAV
 | memory, model loaded | {idle / 1e6:.0f} MB |
 | memory, peak | {memory(pid, "VmHWM") / 1e6:.0f} MB |
 
-<sub>{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}; load average {load:.1f} at the
-end, so other programs were {"running too" if load > 1.5 * (os.cpu_count() or 1) else "not in the way"}.</sub>
+<sub>{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}; load average {load:.1f}
+at the end, so other programs were {"running too" if load > 1.5 * (os.cpu_count() or 1) else "not in the way"}.</sub>
 """
 
 

@@ -226,7 +226,8 @@ _UNNAMED = """() => [...document.querySelectorAll("button, input, select, textar
 _CONTRASTS = """() => {
   const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
   const light = c => { const [r, g, b] = c.slice(0, 3).map(v => { v /= 255;
-    return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+    return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
   let least = 21;
   for (const part of document.querySelectorAll("h1, p, label span, button, #facts strong")) {
     if (!part.offsetParent || !part.textContent.trim() || part.disabled) continue;

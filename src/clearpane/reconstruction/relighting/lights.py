@@ -30,7 +30,7 @@ def _studio(directions: np.ndarray) -> np.ndarray:
 
 
 def _overcast(directions: np.ndarray) -> np.ndarray:
-    """Light by the overcast sky of the CIE, three times as bright above as at the horizon, over a grey ground."""
+    """Light by the CIE's overcast sky, three times as bright above as at the horizon; grey ground."""
     up = directions[..., 1:2]
     sky = (1 + 2 * np.maximum(up, 0)) / 3 * np.array([0.95, 1.0, 1.08])
     return np.where(up >= 0, 1.6 * sky, 0.25 * np.ones(3))
