@@ -1,4 +1,4 @@
-# The page of Clearpane: docker build --tag clearpane . && docker run --publish 127.0.0.1:7860:7860 clearpane
+# The page of Clearpane: docker build --tag clearpane . ; docker run --publish 127.0.0.1:7860:7860 clearpane
 FROM python:3.12-slim-bookworm
 
 WORKDIR /opt/clearpane

@@ -67,10 +67,11 @@ async def measure(url: str, pid: int, options: argparse.Namespace) -> str:
             print(repr(problem), file=sys.stderr)
     median, high = np.percentile(done, [50, 95])
     load = os.getloadavg()[0]
+    others = "running too" if load > 1.5 * (os.cpu_count() or 1) else "not in the way"
     return f"""# Fifty clients of the page
 
 `python -m benchmarks.serve --clients {options.clients} --side {options.side}`: {options.clients} clients at
-once on loopback, each with a photograph of {options.side} pixels of its own, and {_LEAVING} more that leave at once.
+once on loopback, each with a photograph of {options.side} pixels of its own; {_LEAVING} more leave at once.
 
 | | |
 |---|---:|
@@ -83,7 +84,7 @@ once on loopback, each with a photograph of {options.side} pixels of its own, an
 | memory, peak | {memory(pid, "VmHWM") / 1e6:.0f} MB |
 
 <sub>{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}; load average {load:.1f}
-at the end, so other programs were {"running too" if load > 1.5 * (os.cpu_count() or 1) else "not in the way"}.</sub>
+at the end, so other programs were {others}.</sub>
 """
 
 

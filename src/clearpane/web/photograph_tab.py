@@ -112,7 +112,7 @@ def _build(studio: Studio) -> _Parts:
                 label=label("examples"),
                 elem_id="examples",
                 columns=2,
-                height=210,
+                height=270,
                 allow_preview=False,
                 object_fit="cover",
                 interactive=False,
@@ -147,6 +147,7 @@ def _build(studio: Studio) -> _Parts:
                     label=label("strength"),
                     info=label("strength_info"),
                     elem_id="strength",
+                    min_width=260,
                 )
                 view = gr.Radio(
                     [
@@ -156,6 +157,7 @@ def _build(studio: Studio) -> _Parts:
                     value="result",
                     label=label("view"),
                     elem_id="view",
+                    min_width=260,
                 )
             with gr.Accordion(label("mask"), open=False, elem_id="mask"):
                 region = gr.Radio(
@@ -183,6 +185,7 @@ def _build(studio: Studio) -> _Parts:
                     value="transmission",
                     label=label("kind"),
                     elem_id="kind",
+                    min_width=230,
                 )
                 format_ = gr.Dropdown(
                     [(label("format_original"), "original")]
@@ -190,6 +193,7 @@ def _build(studio: Studio) -> _Parts:
                     value="original",
                     label=label("format"),
                     elem_id="format",
+                    min_width=200,
                 )
                 prepare = gr.Button(label("download_full"), variant="primary", elem_id="prepare")
             download = gr.DownloadButton(
