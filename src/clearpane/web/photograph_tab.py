@@ -1,8 +1,5 @@
 """The first tab: one photograph."""
 
-from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -10,42 +7,19 @@ import numpy as np
 
 from clearpane.separation.base import Quality
 from clearpane.web.photograph import Photograph, Region, View, Wanted, open_photograph
+from clearpane.web.photograph_parts import EXAMPLES, build_parts, example_file
 from clearpane.web.settings import ResultFormat
 from clearpane.web.studio import Studio
 from clearpane.web.visits import Visit
 
-EXAMPLES = ("window", "shop", "painting", "vase")
 # One photograph is separated at a time: more would share the same cores, and need their memory at once.
 SEPARATING: dict[str, Any] = {"concurrency_id": "separate", "concurrency_limit": 1}
 _LIVE: dict[str, Any] = {"concurrency_id": "live", "concurrency_limit": 4, "show_progress": "hidden"}
-_BRUSH = gr.Brush(colors=["#dc1e3c"], color_mode="fixed")
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """Components of the tab that its events use."""
-
-    photo: gr.File
-    slider: gr.ImageSlider
-    facts: gr.Markdown
-    strength: gr.Slider
-    view: gr.Radio
-    quality: gr.Radio
-    model: gr.Dropdown
-    region: gr.Radio
-    editor: gr.ImageEditor
-    mask_file: gr.File
-    kind: gr.Dropdown
-    format: gr.Dropdown
-    prepare: gr.Button
-    download: gr.DownloadButton
-    workbench: gr.Column
-    examples: gr.Gallery
 
 
 def photograph_tab(studio: Studio) -> None:
     """Build the tab."""
-    parts = _build(studio)
+    parts = build_parts(studio)
     events = _Events(studio)
     private: dict[str, Any] = {"api_visibility": "private"}
     opened = [parts.slider, parts.facts, parts.editor, parts.mask_file, parts.workbench, parts.download]
@@ -101,128 +75,6 @@ def photograph_tab(studio: Studio) -> None:
     ).success(None, js="() => clearpane.press('#download')")
 
 
-def _build(studio: Studio) -> _Parts:
-    label = studio.texts.label
-    gr.Markdown(label("photo_intro"))
-    with gr.Row():
-        with gr.Column(scale=1, min_width=280):
-            photo = gr.File(label=label("photo"), elem_id="photo", height=150)
-            examples = gr.Gallery(
-                [str(_example(name)) for name in EXAMPLES],
-                label=label("examples"),
-                elem_id="examples",
-                columns=2,
-                height=270,
-                allow_preview=False,
-                object_fit="cover",
-                interactive=False,
-                buttons=[],
-            )
-            with gr.Accordion(label("model_and_quality"), open=False):
-                quality = gr.Radio(
-                    [(label("fast"), "fast"), (label("best"), "best")],
-                    value="fast",
-                    label=label("quality"),
-                    info=label("quality_info"),
-                    elem_id="quality",
-                )
-                usable = studio.separators.usable
-                model = gr.Dropdown(usable, value=usable[0], label=label("model"), elem_id="model")
-        with gr.Column(scale=3, min_width=300, visible=False) as workbench:
-            slider = gr.ImageSlider(
-                label=label("before_after"),
-                type="filepath",
-                elem_id="slider",
-                interactive=False,
-                slider_position=40,
-                max_height=620,
-            )
-            facts = gr.Markdown(elem_id="facts", container=False)
-            with gr.Row():
-                strength = gr.Slider(
-                    -1,
-                    1,
-                    1,
-                    step=0.05,
-                    label=label("strength"),
-                    info=label("strength_info"),
-                    elem_id="strength",
-                    min_width=260,
-                )
-                view = gr.Radio(
-                    [
-                        (label(f"view_{name}"), name)
-                        for name in ("result", "reflection", "confidence", "photograph")
-                    ],
-                    value="result",
-                    label=label("view"),
-                    elem_id="view",
-                    min_width=260,
-                )
-            with gr.Accordion(label("mask"), open=False, elem_id="mask"):
-                region = gr.Radio(
-                    [(label(f"region_{name}"), name) for name in ("everywhere", "only", "except")],
-                    value="everywhere",
-                    label=label("region"),
-                    elem_id="region",
-                )
-                editor = gr.ImageEditor(
-                    label=label("paint"),
-                    elem_id="editor",
-                    sources=(),
-                    transforms=(),
-                    brush=_BRUSH,
-                    eraser=gr.Eraser(),
-                    layers=False,
-                    type="numpy",
-                    format="png",
-                    height=420,
-                )
-                mask_file = gr.File(label=label("mask_file"), elem_id="mask-file", height=150)
-            with gr.Row(equal_height=True):
-                kind = gr.Dropdown(
-                    [(label(f"kind_{name}"), name) for name in ("transmission", "reflection", "confidence")],
-                    value="transmission",
-                    label=label("kind"),
-                    elem_id="kind",
-                    min_width=230,
-                )
-                format_ = gr.Dropdown(
-                    [(label("format_original"), "original")]
-                    + [(name.upper(), name) for name in ("jpeg", "png", "tiff", "webp", "exr")],
-                    value="original",
-                    label=label("format"),
-                    elem_id="format",
-                    min_width=200,
-                )
-                prepare = gr.Button(label("download_full"), variant="primary", elem_id="prepare")
-            download = gr.DownloadButton(
-                label("download_again"), visible=False, elem_id="download", size="sm"
-            )
-    return _Parts(
-        photo,
-        slider,
-        facts,
-        strength,
-        view,
-        quality,
-        model,
-        region,
-        editor,
-        mask_file,
-        kind,
-        format_,
-        prepare,
-        download,
-        workbench,
-        examples,
-    )
-
-
-def _example(name: str) -> Path:
-    return Path(str(files("clearpane.web").joinpath(f"assets/examples/{name}.jpg")))
-
-
 class _Events:
     """What the tab does; each method is called by Gradio with the values of components."""
 
@@ -233,7 +85,7 @@ class _Events:
         with self.studio.job(request) as visit:
             name = EXAMPLES[int(event.index)]
             path = visit.new_folder("example") / f"{name}.jpg"
-            path.write_bytes(_example(name).read_bytes())
+            path.write_bytes(example_file(name).read_bytes())
             return str(path)
 
     def open(
