@@ -27,7 +27,7 @@ class Page:
     root: Path
 
 
-def draw(path: Path, size: tuple[int, int] = (96, 64), seed: int = 0, **options: object) -> Path:
+def drawn(path: Path, size: tuple[int, int] = (96, 64), seed: int = 0, **options: object) -> Path:
     """A smooth picture with a bright patch, as a reflection might be."""
     width, height = size
     coarse = np.random.default_rng(seed).integers(30, 200, (4, 6, 3), np.uint8)
@@ -35,6 +35,16 @@ def draw(path: Path, size: tuple[int, int] = (96, 64), seed: int = 0, **options:
     image.paste((240, 240, 230), (width // 2, height // 4, width // 2 + width // 5, height // 2))
     image.save(path, **options)
     return path
+
+
+@pytest.fixture(scope="session")
+def draw():
+    return drawn
+
+
+@pytest.fixture(scope="session")
+def models():
+    return MODELS
 
 
 @pytest.fixture(scope="session")

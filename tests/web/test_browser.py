@@ -12,7 +12,6 @@ from clearpane.images.reading import read_picture
 from clearpane.images.writing import write_picture
 from clearpane.separation.base import load_separator
 from clearpane.separation.pictures import Edit, edit_picture
-from tests.web.conftest import draw
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(
@@ -89,7 +88,7 @@ def set_strength(tab, value: float) -> None:
     )
 
 
-def test_a_photograph_is_tuned_and_downloaded_as_the_library_writes_it(visit, page, tmp_path):
+def test_a_photograph_is_tuned_and_downloaded_as_the_library_writes_it(draw, visit, page, tmp_path):
     photo = draw(tmp_path / "window.jpg", (240, 160))
     tab = visit()
     upload(tab, photo)
@@ -99,7 +98,7 @@ def test_a_photograph_is_tuned_and_downloaded_as_the_library_writes_it(visit, pa
     assert {url for url in tab.outside if url.startswith("http") and not url.startswith(page.url)} == set()
 
 
-def test_a_painted_region_is_all_that_changes(visit, tmp_path):
+def test_a_painted_region_is_all_that_changes(draw, visit, tmp_path):
     photo = draw(tmp_path / "window.png", (240, 160))
     tab = visit()
     upload(tab, photo)
@@ -123,7 +122,7 @@ def test_a_painted_region_is_all_that_changes(visit, tmp_path):
     assert not changed[:10].any() and not changed[:, :10].any() and not changed[-10:].any()
 
 
-def test_a_batch_comes_back_as_a_zip_and_the_bad_file_is_named(visit, tmp_path):
+def test_a_batch_comes_back_as_a_zip_and_the_bad_file_is_named(draw, visit, tmp_path):
     good = [draw(tmp_path / f"{name}.png", seed=n) for n, name in enumerate("ab")]
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
@@ -151,7 +150,7 @@ def test_an_object_is_lit(visit):
     tab.wait_for_selector("#relit img")
 
 
-def test_two_results_are_measured_and_judged(visit, page, tmp_path):
+def test_two_results_are_measured_and_judged(draw, visit, page, tmp_path):
     for name in ("pairs", "a", "b"):
         (tmp_path / name).mkdir()
     photo, truth = (
@@ -187,7 +186,7 @@ def test_an_error_is_shown_in_a_line(visit, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_in_german_has_names_contrast_and_no_sideways_scroll(visit, tmp_path, scheme):
+def test_a_phone_in_german_has_names_contrast_and_no_sideways_scroll(draw, visit, tmp_path, scheme):
     phone = {"viewport": {"width": 390, "height": 844}, "locale": "de-DE", "color_scheme": scheme}
     tab = visit(**phone)
     tab.wait_for_selector("text=Es bleibt auf diesem Rechner")
@@ -200,7 +199,7 @@ def test_a_phone_in_german_has_names_contrast_and_no_sideways_scroll(visit, tmp_
     assert tab.evaluate("document.documentElement.lang") == "de"
 
 
-def test_the_keyboard_reaches_the_strength_and_the_download(visit, tmp_path):
+def test_the_keyboard_reaches_the_strength_and_the_download(draw, visit, tmp_path):
     tab = visit()
     upload(tab, draw(tmp_path / "a.png"))
     tab.focus("#photo button")

@@ -9,7 +9,6 @@ from clearpane.separation.layers import Layers
 from clearpane.separation.strength import apply_strength
 from clearpane.web.batch import BatchJob, run_batch
 from clearpane.web.photograph import Edit, Wanted, open_photograph, write_result
-from tests.web.conftest import draw
 
 
 class Counting:
@@ -26,7 +25,7 @@ class Counting:
 
 
 @pytest.fixture
-def opened(tmp_path):
+def opened(draw, tmp_path):
     separator = Counting()
     folder = tmp_path / "layers"
     folder.mkdir()
@@ -78,7 +77,7 @@ def test_confidence_is_mapped_when_it_is_asked_for(opened):
     assert seen(photograph.show("confidence", 1, "everywhere")).mean() == pytest.approx(0.75, abs=0.01)
 
 
-def test_sixteen_bits_and_an_upright_portrait(tmp_path):
+def test_sixteen_bits_and_an_upright_portrait(draw, tmp_path):
     deep = tmp_path / "deep.tif"
     tifffile.imwrite(
         deep, np.random.default_rng(0).integers(0, 65536, (20, 30, 3), np.uint16), photometric="rgb"
@@ -96,7 +95,7 @@ def test_sixteen_bits_and_an_upright_portrait(tmp_path):
     assert Image.open(photograph.before).size == (40, 60)
 
 
-def test_a_phones_heic_becomes_a_png_of_sixteen_bits(tmp_path):
+def test_a_phones_heic_becomes_a_png_of_sixteen_bits(draw, tmp_path):
     heic = pytest.importorskip("pillow_heif")
     path = tmp_path / "IMG_1.HEIC"
     heic.from_pillow(Image.open(draw(tmp_path / "a.png"))).save(path)
@@ -104,12 +103,12 @@ def test_a_phones_heic_becomes_a_png_of_sixteen_bits(tmp_path):
     assert written.path.name == "IMG_1_transmission.png"
 
 
-def test_too_many_pixels_are_refused(tmp_path):
+def test_too_many_pixels_are_refused(draw, tmp_path):
     with pytest.raises(ClearpaneError, match="megapixels"):
         open_photograph(draw(tmp_path / "a.png"), tmp_path, Counting(), "fast", 1000)
 
 
-def test_a_batch_names_what_fails_and_goes_on(tmp_path):
+def test_a_batch_names_what_fails_and_goes_on(draw, tmp_path):
     (tmp_path / "sub").mkdir()
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
@@ -125,7 +124,7 @@ def test_a_batch_names_what_fails_and_goes_on(tmp_path):
         assert archive.namelist() == ["a_transmission.png", "a_transmission-2.png"]
 
 
-def test_a_cancelled_batch_stops_between_photographs(tmp_path):
+def test_a_cancelled_batch_stops_between_photographs(draw, tmp_path):
     from clearpane.web.work import Cancelled
 
     asked = []

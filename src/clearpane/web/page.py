@@ -18,7 +18,8 @@ from clearpane.web.studio import Studio
 def build_page(studio: Studio, judging: Judging) -> gr.Blocks:
     """Build the page with all its tabs and endpoints."""
     label = studio.texts.label
-    with gr.Blocks(title="Clearpane", analytics_enabled=False, fill_width=False) as page:
+    page: gr.Blocks = gr.Blocks(title="Clearpane", analytics_enabled=False, fill_width=False)
+    with page:
         gr.HTML(f'<h1 id="title">Clearpane <small>{__version__}</small></h1>', padding=False)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab(label("tab_photo"), id="photo"):

@@ -229,4 +229,4 @@ def _painted(editor: dict[str, Any] | None) -> np.ndarray | None:
     if not layers:
         return None
     alpha = np.maximum.reduce([layer[..., 3] for layer in layers])
-    return (alpha > 0).astype(np.float32)
+    return np.asarray(alpha > 0, np.float32)

@@ -110,7 +110,7 @@ def make_app(studio: Studio) -> FastAPI:
     app.include_router(judging.router)
     # Before the page, which answers every other address.
     app.add_middleware(Guard, largest=settings.limits.upload_bytes)
-    mounted = gr.mount_gradio_app(
+    mounted: FastAPI = gr.mount_gradio_app(
         app,
         page,
         path="/",
@@ -118,7 +118,7 @@ def make_app(studio: Studio) -> FastAPI:
         server_port=settings.port,
         auth=settings.account,
         max_file_size=settings.limits.file_bytes,
-        i18n=studio.texts.label,
+        i18n=studio.texts.i18n,
         footer_links=["api", "settings"],
         run_history=False,
         show_error=True,

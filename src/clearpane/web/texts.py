@@ -3,6 +3,7 @@
 import json
 from functools import cached_property
 from importlib.resources import files
+from typing import Any
 
 import gradio as gr
 
@@ -24,9 +25,13 @@ class Texts:
         return translations
 
     @cached_property
-    def label(self) -> gr.I18n:
-        """Names texts for Gradio: ``label("photo")`` is translated in the browser."""
+    def i18n(self) -> gr.I18n:
+        """The texts as Gradio sends them to the browser."""
         return gr.I18n(**self.translations)
+
+    def label(self, key: str) -> Any:
+        """Return a text for Gradio's components, which is translated in the browser."""
+        return self.i18n(key)
 
     def say(self, request: gr.Request | None, key: str, **values: object) -> str:
         """Fill in a text in the visitor's language."""

@@ -1,21 +1,18 @@
 """Temporary files of the page: a folder for each visit, gone when the visit ends."""
 
 import contextlib
-import os
 import secrets
 import shutil
-import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from clearpane.errors import ClearpaneError
+from clearpane.files import temporary_folder
 from clearpane.web.names import safe_name
 from clearpane.web.photograph import Photograph
 
-_PREFIX = "clearpane-page-"
-_IN_USE = "in-use"
 _SWEEP_SECONDS = 60.0
 # An upload that no visit has claimed may still be on its way to one.
 _UNCLAIMED_SECONDS = 600.0
@@ -56,13 +53,14 @@ class Visit:
 class Visits:
     """The visits, by session, and the folder that holds all temporary files.
 
+    The folder is removed by `close`, or, if the page was killed, when Clearpane next starts.
+
     Gradio puts uploads into the folder, each named by its content: two visits may share one.
     """
 
     def __init__(self) -> None:
-        _remove_leftovers()
-        self.root = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
-        self._lock_file = _lock(self.root / _IN_USE)
+        self._stack = contextlib.ExitStack()
+        self.root = self._stack.enter_context(temporary_folder()).resolve()
         self._visits: dict[str, Visit] = {}
         self._own: set[Path] = set()
         self._lock = threading.RLock()
@@ -95,7 +93,7 @@ class Visits:
             ClearpaneError: the path is not that of an upload.
         """
         real = Path(path).resolve()
-        if not real.is_relative_to(self.root) or real == self.root / _IN_USE or not real.is_file():
+        if not real.is_relative_to(self.root) or not real.is_file():
             raise ClearpaneError(f"{safe_name(str(path))}: is not a file that was uploaded here")
         with self._lock:
             visit.uploads.add(real)
@@ -121,7 +119,7 @@ class Visits:
                 longest = _LONGEST_VISIT_SECONDS if visit.has_page else _LONGEST_CALL_SECONDS
                 if now - visit.seen > longest and not visit.running:
                     self.end(session)
-            keep = self._claimed() | self._own | {self.root / _IN_USE}
+            keep = self._claimed() | self._own
             folders = self.root / "visits"
             for path in list(self.root.rglob("*")):
                 unclaimed = path.is_file() and path not in keep and not path.is_relative_to(folders)
@@ -131,9 +129,7 @@ class Visits:
     def close(self) -> None:
         """Remove everything."""
         self._closed.set()
-        if self._lock_file is not None:
-            os.close(self._lock_file)
-        shutil.rmtree(self.root, ignore_errors=True)
+        self._stack.close()
 
     def _claimed(self) -> set[Path]:
         return {path for visit in self._visits.values() for path in visit.uploads}
@@ -154,31 +150,3 @@ def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink()
         path.parent.rmdir()
-
-
-def _lock(path: Path) -> int | None:
-    """Lock a file for this process; None where another process has it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        import fcntl
-    except ImportError:  # Windows does not remove a file that is open, which does as well
-        return handle
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
-
-
-def _remove_leftovers() -> None:
-    """Remove the folders of pages that ended without doing so themselves."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            mine = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
-            if folder.is_symlink() or not folder.is_dir() or not mine:
-                continue
-            handle = _lock(folder / _IN_USE)
-            if handle is not None:
-                os.close(handle)
-                shutil.rmtree(folder, ignore_errors=True)
