@@ -23,6 +23,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _LINGER_SECONDS = 2.0
+# Longer than a client of a busy page pauses: a connection closed just as it is used again loses a request.
+_KEEP_ALIVE_SECONDS = 120
 # The page needs nothing from elsewhere, and nobody may frame it.
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -47,7 +49,12 @@ def serve(settings: PageSettings) -> None:
     try:
         app = make_app(studio)
         config = uvicorn.Config(
-            app, settings.host, settings.port, log_level="warning", timeout_graceful_shutdown=3
+            app,
+            settings.host,
+            settings.port,
+            log_level="warning",
+            timeout_graceful_shutdown=3,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         )
         server = PageServer(config, studio)
         try:
