@@ -71,7 +71,7 @@ async def measure(url: str, pid: int, options: argparse.Namespace) -> str:
     return f"""# Fifty clients of the page
 
 `python -m benchmarks.serve --clients {options.clients} --side {options.side}`: {options.clients} clients at
-once on loopback, each with a photograph of its own whose longer side has {options.side} pixels; {_LEAVING} more
+once on loopback, each with its own photograph of {options.side} pixels; {_LEAVING} more
 leave at once.
 
 | | |

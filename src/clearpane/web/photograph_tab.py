@@ -50,7 +50,8 @@ def photograph_tab(studio: Studio) -> None:
     parts.view.input(
         events.look, [*shown, parts.model], [parts.slider, parts.download], **SEPARATING, **private
     )
-    parts.editor.change(
+    gr.on(
+        [parts.editor.input, parts.editor.apply, parts.editor.clear],
         events.paint,
         [parts.editor, *shown],
         [parts.slider, parts.region, parts.download],
