@@ -135,7 +135,8 @@ def required_packages(extra: str | None = None) -> list[str]:
         requirement = Requirement(text)
         marker = requirement.marker
         in_base = marker is None or marker.evaluate({"extra": ""})
-        if in_base if extra is None else not in_base and marker.evaluate({"extra": extra}):
+        in_extra = marker is not None and not in_base and marker.evaluate({"extra": extra or ""})
+        if in_base if extra is None else in_extra:
             found.append(requirement.name)
     return found
 

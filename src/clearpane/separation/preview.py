@@ -52,7 +52,8 @@ def make_preview(
     Raises:
         ClearpaneError: the picture cannot be separated.
     """
-    height, width = working_size(*picture.pixels.shape[:2], PREVIEW_PIXELS)
+    rows, columns = picture.pixels.shape[:2]
+    height, width = working_size(rows, columns, PREVIEW_PIXELS)
     image = shrink(picture.pixels, height, width)
     return Preview(image, separate_full_range(separator, image, quality, confidence))
 

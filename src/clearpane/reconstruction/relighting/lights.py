@@ -26,7 +26,7 @@ def _studio(directions: np.ndarray) -> np.ndarray:
     key = _lamp(directions, azimuth=-50, elevation=40, radius=22)
     fill = _lamp(directions, azimuth=65, elevation=15, radius=30)
     grey = np.ones(3)
-    return 0.25 * grey + key * 12 * grey + fill * 2.5 * grey
+    return np.asarray(0.25 * grey + key * 12 * grey + fill * 2.5 * grey)
 
 
 def _overcast(directions: np.ndarray) -> np.ndarray:
@@ -40,7 +40,8 @@ def _low_sun(directions: np.ndarray) -> np.ndarray:
     """Light by a warm sun low on the left, under a blue sky."""
     up = directions[..., 1:2]
     sky = np.where(up >= 0, (0.35 + 0.25 * np.maximum(up, 0)) * np.array([0.6, 0.8, 1.3]), 0.12 * np.ones(3))
-    return sky + _lamp(directions, azimuth=-60, elevation=14, radius=5) * 220 * np.array([1.0, 0.72, 0.42])
+    sun = _lamp(directions, azimuth=-60, elevation=14, radius=5)
+    return np.asarray(sky + sun * 220 * np.array([1.0, 0.72, 0.42]))
 
 
 def _lamp(directions: np.ndarray, azimuth: float, elevation: float, radius: float) -> np.ndarray:

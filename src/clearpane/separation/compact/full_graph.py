@@ -18,9 +18,9 @@ from clearpane.separation.confidence import WEIGHTS as CUE_WEIGHTS
 
 _MIRRORED = "mirrored_"
 
-# The photograph at the working size, its sides padded to multiples of 32 by repeating the edges.
+# The working size, as `working_size` computes it.
 _SHRINK = f"""
-shrink (float[1, 3, height, width] photograph) => (float[1, 3, rows, columns] image) {{
+shrink (float[1, 3, height, width] photograph) => (float[1, 3, height, width] centred) {{
     zero = Constant <value_float = 0.0> ()
     one = Constant <value_float = 1.0> ()
     clipped = Clip (photograph, zero, one)
@@ -40,15 +40,61 @@ shrink (float[1, 3, height, width] photograph) => (float[1, 3, rows, columns] im
     size = Min (wanted, sides)
     lead = Constant <value_ints = [1, 3]> ()
     single = Constant <value_ints = [1, 1]> ()
-    small_shape = Concat <axis = 0> (lead, size)
-    small = Resize <mode = "linear", antialias = 1> (clipped, , , small_shape)
+    grey = Constant <value_float = 0.5> ()
+    centred = Sub (clipped, grey)
+}}
+"""
+
+# The mean of the pixels whose centres lie in each of equal parts of a side, as differences of running sums.
+_SIDE = """
+side (float[1, 3, height, width] SOURCE) => (float[1, 3, rows, columns] SIDE_means) {
+    SIDE_index = Constant <value_int = INDEX> ()
+    SIDE_after = Gather (size, SIDE_index)
+    SIDE_before = Gather (sides, SIDE_index)
+    SIDE_one = Constant <value_int = 1> ()
+    SIDE_past = Add (SIDE_after, SIDE_one)
+    SIDE_numbers = Range (SIDE_one, SIDE_past, SIDE_one)
+    SIDE_precise = Cast <to = 11> (SIDE_numbers)
+    SIDE_precise_before = Cast <to = 11> (SIDE_before)
+    SIDE_precise_after = Cast <to = 11> (SIDE_after)
+    SIDE_product = Mul (SIDE_precise, SIDE_precise_before)
+    SIDE_places = Div (SIDE_product, SIDE_precise_after)
+    SIDE_half = Constant <value = double {0.5}> ()
+    SIDE_centres = Add (SIDE_places, SIDE_half)
+    SIDE_floors = Floor (SIDE_centres)
+    SIDE_ends = Cast <to = 7> (SIDE_floors)
+    SIDE_axis = Constant <value_int = AXIS> ()
+    SIDE_running = CumSum (SOURCE, SIDE_axis)
+    SIDE_last = Sub (SIDE_ends, SIDE_one)
+    SIDE_sums_to_ends = Gather <axis = AXIS> (SIDE_running, SIDE_last)
+    SIDE_first = Constant <value_ints = [0]> ()
+    SIDE_minus_one = Constant <value_ints = [-1]> ()
+    SIDE_axes = Constant <value_ints = [AXIS]> ()
+    SIDE_earlier = Slice (SIDE_sums_to_ends, SIDE_first, SIDE_minus_one, SIDE_axes)
+    SIDE_padding = Constant <value_ints = [1, 0]> ()
+    SIDE_starts_sums = Pad (SIDE_earlier, SIDE_padding, , SIDE_axes)
+    SIDE_sums = Sub (SIDE_sums_to_ends, SIDE_starts_sums)
+    SIDE_earlier_ends = Slice (SIDE_ends, SIDE_first, SIDE_minus_one)
+    SIDE_starts = Pad (SIDE_earlier_ends, SIDE_padding)
+    SIDE_counts = Sub (SIDE_ends, SIDE_starts)
+    SIDE_float_counts = Cast <to = 1> (SIDE_counts)
+    SIDE_shape = Constant <value_ints = COUNT_SHAPE> ()
+    SIDE_divisors = Reshape (SIDE_float_counts, SIDE_shape)
+    SIDE_means = Div (SIDE_sums, SIDE_divisors)
+}
+"""
+
+# The photograph at the working size, its sides padded to multiples of 32 by repeating the edges.
+_PAD = """
+pad (float[1, 3, rows, columns] columns_means) => (float[1, 3, padded_rows, padded_columns] image) {
+    small = Add (columns_means, grey)
     multiple = Constant <value_ints = [32]> ()
     negative = Neg (size)
     missing = Mod (negative, multiple)
     before = Constant <value_ints = [0, 0, 0, 0, 0, 0]> ()
     padding = Concat <axis = 0> (before, missing)
     image = Pad <mode = "edge"> (small, padding)
-}}
+}
 """
 
 # Gain and offset of each layer at the working size, enlarged and applied to the photograph itself.
@@ -57,11 +103,12 @@ layer (float[1, 3, rows, columns] PADDED) => (float[1, 3, height, width] LAYER) 
     LAYER_corner = Constant <value_ints = [0, 0]> ()
     LAYER_axes = Constant <value_ints = [2, 3]> ()
     LAYER_small = Slice (PADDED, LAYER_corner, size, LAYER_axes)
-    LAYER_mean_image = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (small)
-    LAYER_mean = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (LAYER_small)
-    LAYER_squares = Mul (small, small)
+    LAYER_centred = Sub (LAYER_small, grey)
+    LAYER_mean_image = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (columns_means)
+    LAYER_mean = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (LAYER_centred)
+    LAYER_squares = Mul (columns_means, columns_means)
     LAYER_mean_squares = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (LAYER_squares)
-    LAYER_products = Mul (small, LAYER_small)
+    LAYER_products = Mul (columns_means, LAYER_centred)
     LAYER_mean_products = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (LAYER_products)
     LAYER_square_of_mean = Mul (LAYER_mean_image, LAYER_mean_image)
     LAYER_variance = Sub (LAYER_mean_squares, LAYER_square_of_mean)
@@ -182,6 +229,12 @@ def _nodes(text: str) -> list[NodeProto]:
     return list(parser.parse_graph(text).node)
 
 
+def _side_nodes(name: str, source: str, index: int) -> list[NodeProto]:
+    text = _SIDE.replace("SOURCE", source).replace("SIDE", name).replace("INDEX", str(index))
+    shape = "[-1, 1]" if index == 0 else "[-1]"
+    return _nodes(text.replace("AXIS", str(index + 2)).replace("COUNT_SHAPE", shape))
+
+
 def _layer_nodes(name: str, padded: str, flat: float) -> list[NodeProto]:
     text = _LAYER.replace("PADDED", padded).replace("LAYER", name).replace("FLAT", f"{flat:.6f}")
     return _nodes(text)
@@ -237,6 +290,9 @@ def build_full_graph(network: ModelProto) -> ModelProto:
     inside = _renamed(network.graph.node, {"transmission": "passed", "reflection": "added"})
     nodes = [
         *_nodes(_SHRINK),
+        *_side_nodes("rows", "centred", 0),
+        *_side_nodes("columns", "rows_means", 1),
+        *_nodes(_PAD),
         *inside,
         *_layer_nodes("transmission", "passed", 1e-4),
         *_layer_nodes("reflection", "added", 0.0),

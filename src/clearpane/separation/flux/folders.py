@@ -68,7 +68,7 @@ def _missing_files(folder: Path) -> list[str]:
 def _shards(index: Path) -> list[str]:
     """Return the files that an index of sharded weights names; they must lie beside it."""
     places = read_object(index).get("weight_map")
-    names = set(places.values()) if isinstance(places, dict) else {None}
+    names: set[Any] = set(places.values()) if isinstance(places, dict) else {None}
     for name in names:
         # Links are followed: the model hub's own cache is made of them.
         if not isinstance(name, str) or not name.endswith(".safetensors") or "/" in name or "\\" in name:

@@ -187,7 +187,7 @@ def _members(path: Path) -> Iterator[dict[str, Any]]:
                 raise tarfile.ReadError(f"{member.name} is sparse")
             if member.isreg() and (stream := tar.extractfile(member)) is not None:
                 yield {"fname": member.name, "data": stream.read(), "__url__": str(path)}
-            tar.members = []
+            tar.members = []  # type: ignore[attr-defined]  # or it keeps a record of every member
 
 
 def write_shard(path: Path, samples: Iterable[EncodedSample]) -> None:
