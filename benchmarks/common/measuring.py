@@ -44,7 +44,9 @@ def measure(command: list[str | Path]) -> Run:
         ClearpaneError: The command failed; the message holds its last line.
     """
     wrapped = [sys.executable, Path(__file__).with_name("child.py"), *command]
-    done = subprocess.run([str(part) for part in wrapped], capture_output=True, text=True)
+    places = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+    done = subprocess.run([str(part) for part in wrapped], capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise ClearpaneError(f"{' '.join(map(str, command[:4]))} ... failed: {reason}")

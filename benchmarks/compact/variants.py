@@ -1,6 +1,6 @@
 """Methods to transfer a separation to a large picture, and a process that runs one of them.
 
-    python benchmarks/compact/variants.py PICTURE.npy NAME WEIGHTS REPEATS [RESULT.npy]
+    python -m benchmarks.compact.variants PICTURE.npy NAME WEIGHTS REPEATS [RESULT.npy]
 
 prints the seconds of each run after a warm-up as a JSON list. The picture and the transmission are uint8 [H,
 W, 3].
@@ -69,7 +69,7 @@ def command(
     picture: Path, name: str, weights: Path, repeats: int, result: Path | None = None
 ) -> list[str | Path]:
     """Return the command that runs one of `VARIANTS` in its own process, from any folder."""
-    words = [sys.executable, Path(__file__), picture, name, weights, str(repeats)]
+    words = [sys.executable, "-m", "benchmarks.compact.variants", picture, name, weights, str(repeats)]
     return words if result is None else [*words, result]
 
 

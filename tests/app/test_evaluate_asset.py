@@ -254,7 +254,7 @@ def test_pictures_of_low_range_have_no_psnr_of_high_range(here: Path) -> None:
         (lambda: Path("truth/transforms_test.json").unlink(), ["asset.glb", "truth"], 1, "transforms"),
         (lambda: shutil.rmtree("truth/test_mask"), ["asset.glb", "truth"], 1, "has no mask"),
         (lambda: Path("made").mkdir(), ["made", "truth"], 1, "made: has no picture of 0000, 0001, 0002"),
-        (lambda: Path("made").mkdir(), ["made", "truth", "--preview"], 2, "go with an asset"),
+        (lambda: Path("made").mkdir(), ["made", "truth", "--preview"], 2, "need an asset"),
         (lambda: np.save("truth/depth/0001.npy", np.zeros(3)), ["asset.glb", "truth"], 1, "0001.npy"),
         (lambda: Path("s.json").touch(), ["asset.glb", "truth", "--json", "s.json"], 1, "s.json: exists"),
         (lambda: None, ["asset.glb", "truth", "--samples", "0"], 2, "--samples 0"),

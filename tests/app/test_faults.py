@@ -211,4 +211,4 @@ def test_what_the_system_refuses_is_not_called_a_mistake_of_the_program():
     assert describe_unexpected(error) == (
         "out/log.jsonl: No space left on device: free some space and run the same command again"
     )
-    assert "mistake in Clearpane" in describe_unexpected(OSError(22, "Invalid argument"))
+    assert "bug in Clearpane" in describe_unexpected(OSError(22, "Invalid argument"))

@@ -89,7 +89,7 @@ def test_keeps_the_layers_asked_for_and_grows(
     assert synthesize(tmp_path / "grown", *options, "--count", "3") == 0
     assert "all of which existed" in capsys.readouterr().out
     assert synthesize(tmp_path / "grown", *options, "--count", "3", "--seed", "1") == 1
-    assert "seed: 0 there, 1 asked for" in capsys.readouterr().err
+    assert "seed: 0 there, 1 requested" in capsys.readouterr().err
     assert synthesize(tmp_path / "grown", *options, "--count", "3", "--seed", "1", "--overwrite") == 0
     assert contents(tmp_path / "grown") != contents(tmp_path / "at_once")
 

@@ -99,12 +99,15 @@ def test_trained_weights_are_computed_in_what_is_faster(faster: bool) -> None:
         (TrainPanel(Path(), "base", Path(), precision="nf4"), "bfloat16, which the recipe sets"),
         (TrainPanel(Path(), "base", Path(), precision="float32"), "float32, which the recipe sets"),
         (TrainGensirr(Path(), "base", Path()), "bfloat16, which the recipe sets"),
-        (FULL, "float32, as this run was begun"),
+        (FULL, "float32, as in the earlier part of this run"),
         (
             TrainGensirr(Path(), "base", Path(), full=True, precision="float32"),
             "float32, which the recipe sets",
         ),
-        (TrainGensirrVae(Path(), "base", Path(), precision="bfloat16"), "float32, as this run was begun"),
+        (
+            TrainGensirrVae(Path(), "base", Path(), precision="bfloat16"),
+            "float32, as in the earlier part of this run",
+        ),
         (TrainGensirrVae(Path(), "base", Path(), precision="float32"), "float32, which the recipe sets"),
     ],
 )

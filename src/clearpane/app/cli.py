@@ -148,7 +148,7 @@ Usage:  clearpane COMMAND ...
 
 Examples:
   clearpane remove window.jpg --output clean
-      writes the photograph without its reflection: clean/window_transmission.jpg
+      writes clean/window_transmission.jpg, without the reflection
   clearpane remove holiday --output clean --recursive --compare
       does a folder and its subfolders, with before/after pictures
   clearpane remove window.jpg --output clean --strength 0.6

@@ -34,10 +34,6 @@ class BandedPicture:
         source: the file read, which writing never overwrites; None for bytes and streams that are no file.
         warnings: what was left out on reading, for the user.
         description: IPTC records, resolution and texts.
-
-    >>> picture = Picture(np.full((2, 3, 3), 0.25, np.float32), "png", "uint16")
-    >>> picture.with_pixels(2 * picture.pixels).pixels[0, 0].tolist()
-    [0.5, 0.5, 0.5]
     """
 
     pixels: PixelRows
@@ -77,7 +73,12 @@ class BandedPicture:
 
 @dataclass(frozen=True)
 class Picture(BandedPicture):
-    """A picture with all of its pixels in memory: an H x W x 3 array."""
+    """Picture with all of its pixels in memory, an array [H, W, 3].
+
+    >>> picture = Picture(np.full((2, 3, 3), 0.25, np.float32), "png", "uint16")
+    >>> picture.with_pixels(2 * picture.pixels).pixels[0, 0].tolist()
+    [0.5, 0.5, 0.5]
+    """
 
     pixels: np.ndarray
 

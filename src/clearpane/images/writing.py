@@ -75,6 +75,7 @@ def write_picture(
 
     >>> import io
     >>> import numpy as np
+    >>> from clearpane import Picture
     >>> file = io.BytesIO()
     >>> picture = Picture(np.zeros((2, 4, 3), np.float32), "png", "uint8")
     >>> write_picture(file, picture, WriteOptions(format="tiff"))

@@ -14,17 +14,13 @@ class BandedLayers:
     Both layers are [H, W, 3] float32, sRGB, in bands of rows; they lie in [0, 1] if the photograph does.
 
     Attributes:
-        transmission: the scene behind the glass. Embedded separators are trained towards the brightness of
+        transmission: Scene behind the glass. Embedded separators are trained towards the brightness of
             the scene without the glass (B in docs/conventions.md), the panel towards the physical T.
-        reflection: what the glass adds on top, as seen on the glass: in linear light about I - T.
-        confidence: H x W float32 in [0, 1], where asked for: the estimated probability that the transmission
-            is within 0.1 of the truth (see `clearpane.separation.confidence`).
-        notes: what went otherwise than asked for, a sentence each.
-        reflection_note: how the reflection was found, where the separator does not separate it itself.
-
-    >>> light = np.full((2, 3, 3), 0.5, np.float32)
-    >>> Layers(transmission=light, reflection=0 * light).confidence is None
-    True
+        reflection: Light that the glass adds, as seen on the glass: in linear light about I - T.
+        confidence: [H, W] float32 in [0, 1], if requested: estimated probability that the transmission is
+            within 0.1 of the truth (see `clearpane.separation.confidence`).
+        notes: Sentences on everything that was done otherwise than requested.
+        reflection_note: Origin of the reflection if the separator does not separate it itself.
     """
 
     transmission: PixelRows
@@ -54,7 +50,12 @@ class BandedLayers:
 
 @dataclass(frozen=True)
 class Layers(BandedLayers):
-    """A photograph taken through glass, taken apart; the layers are H x W x 3 arrays."""
+    """Layers of a photograph taken through glass, as arrays [H, W, 3].
+
+    >>> light = np.full((2, 3, 3), 0.5, np.float32)
+    >>> Layers(transmission=light, reflection=0 * light).confidence is None
+    True
+    """
 
     transmission: np.ndarray
     reflection: np.ndarray

@@ -61,7 +61,7 @@ def make_preview(
 def load_preview(folder: Path) -> Preview:
     """Read what `Preview.save` wrote into a folder."""
     found = {
-        name: np.load(folder / f"{name}.npy").astype(np.float32)
+        name: np.load(folder / f"{name}.npy", allow_pickle=False).astype(np.float32)
         for name in _NAMES
         if (folder / f"{name}.npy").exists()
     }

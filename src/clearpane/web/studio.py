@@ -54,7 +54,7 @@ class Studio:
                     yield visit
                 finally:
                     visit.running -= 1
-                    visit.seen = time.time()
+                    visit.seen = time.monotonic()
         except Cancelled:
             raise gr.Error(self.texts.say(request, "cancelled"), duration=6, print_exception=False) from None
         except ClearpaneError as error:

@@ -30,7 +30,7 @@ class Visit:
         cancelled: set when the visitor cancels a job or leaves.
         uploads: files that Gradio stored for the visit.
         photograph: the photograph on the first tab.
-        seen: time of the last job, seconds.
+        seen: Time of the last job, seconds on the monotonic clock.
         has_page: whether a page is open, which tells when it is left; clients of the API may not.
         running: jobs of the visit at work.
     """
@@ -39,7 +39,7 @@ class Visit:
     cancelled: threading.Event = field(default_factory=threading.Event)
     uploads: set[Path] = field(default_factory=set)
     photograph: Photograph | None = None
-    seen: float = field(default_factory=time.time)
+    seen: float = field(default_factory=time.monotonic)
     has_page: bool = False
     running: int = 0
 
@@ -80,7 +80,7 @@ class Visits:
                 folder.mkdir(parents=True)
                 self._visits[key] = Visit(folder)
             visit = self._visits[key]
-            visit.seen = time.time()
+            visit.seen = time.monotonic()
             return visit
 
     def __len__(self) -> int:
@@ -107,7 +107,7 @@ class Visits:
                 return
             visit.cancelled.set()
             shutil.rmtree(visit.folder, ignore_errors=True)
-            now = time.time()
+            now = time.monotonic()
             for path in visit.uploads - self._claimed():
                 if now - _age_from(path) > _SHARED_SECONDS:
                     _remove(path)
@@ -136,7 +136,7 @@ class Visits:
 
     def _sweep_regularly(self) -> None:
         while not self._closed.wait(_SWEEP_SECONDS):
-            self.sweep(time.time())
+            self.sweep(time.monotonic())
 
 
 def _age_from(path: Path) -> float:

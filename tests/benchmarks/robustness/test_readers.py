@@ -54,7 +54,8 @@ def test_whole_files_pass_and_logs_and_hidden_ones_are_left_out(folder: Path) ->
 def test_a_file_cut_short_is_noticed(folder: Path, suffix: str) -> None:
     path = folder / f"a{suffix}"
     data = path.read_bytes()
-    path.write_bytes(data[: len(data) - max(1, len(data) // 3)])
+    content = len(data.rstrip(b"\0"))  # tar pads with zeros
+    path.write_bytes(data[: content - max(1, content // 3)])
     assert list(broken_files(folder)) == [path.name]
     path.write_bytes(b"")
     assert list(broken_files(folder)) == [path.name]

@@ -104,11 +104,11 @@ def test_other_data_is_not_mixed_in(tmp_path: Path) -> None:
     make(tmp_path, 4)
     before = contents(tmp_path)
     others = {
-        "width: 32 there, 64 asked for": RECIPE | {"width": 64},
-        "pictures: 2 there, 3 asked for": RECIPE
+        "width: 32 there, 64 requested": RECIPE | {"width": 64},
+        "pictures: 2 there, 3 requested": RECIPE
         | {"backgrounds": {"folder": "natural", "pictures": 3, "sha256": "cd"}},
         "environments: None there": RECIPE | {"environments": {"folder": "e", "pictures": 1, "sha256": "ef"}},
-        "seed: None there, 1 asked for": RECIPE | {"seed": 1},
+        "seed: None there, 1 requested": RECIPE | {"seed": 1},
     }
     for text, recipe in others.items():
         with pytest.raises(ClearpaneError, match=f"holds a data set made otherwise .*{text}.*`overwrite`"):

@@ -73,5 +73,5 @@ def test_polarised_light_agrees_behind_a_filter():
     """Near Brewster's angle, where the filter matters most."""
     pane = Pane(yaw=50, pitch=12, absorption=(5.0, 5.0, 5.0))
     scene = replace(glass_scene(pane), camera=Camera(field_of_view=30, polarizer=20.0))
-    psnr, brightness = psnr_and_brightness(scene, "R", 1024, polarized=True)
+    psnr, brightness = psnr_and_brightness(scene, "R", 4096, polarized=True)
     assert psnr > 38 and brightness == pytest.approx(1, abs=0.02)

@@ -58,7 +58,8 @@ def workers(work: Work[R], count: int) -> Iterator[Callable[[Iterable[int]], Ite
         waiting: deque[Future[R]] = deque()
         try:
             for number in numbers:
-                waiting.append(pool.submit(_do, number))
+                with _interrupts_blocked():
+                    waiting.append(pool.submit(_do, number))
                 if len(waiting) >= _AHEAD * count:
                     yield waiting.popleft().result()
             while waiting:
@@ -74,6 +75,19 @@ def workers(work: Work[R], count: int) -> Iterator[Callable[[Iterable[int]], Ite
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
         pool.shutdown(cancel_futures=True)  # the pool's thread waits for them to end
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Hold Ctrl-C back; a process that starts meanwhile inherits that, so it starts undisturbed."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(work: Work[Any]) -> None:
