@@ -4,9 +4,8 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,12 +22,10 @@ from clearpane.images.formats import SUFFIXES
 from clearpane.images.masks import read_mask
 from clearpane.images.picture import BandedPicture, Picture
 from clearpane.images.reading import open_picture, picture_format
-from clearpane.images.tiling import PixelRows
 from clearpane.images.writing import WriteOptions, losses, output_suffix, write_picture
 from clearpane.separation.base import Quality, Separator, load_separator
-from clearpane.separation.layers import Layers
-from clearpane.separation.removal import separate_rows
-from clearpane.separation.strength import apply_strength, blend_rows, check_mask_size, check_strength
+from clearpane.separation.pictures import Edit, edit_picture
+from clearpane.separation.strength import check_strength
 
 DESCRIPTION = """\
 Remove the reflection from photographs taken through glass.
@@ -49,6 +46,7 @@ Examples:
 """
 
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}
+_TITLES = {"transmission": "After", "reflection": "Reflection"}
 
 
 @dataclass(frozen=True)
@@ -274,39 +272,15 @@ def _results(
     options: Remove,
 ) -> tuple[dict[str, BandedPicture], list[str]]:
     """Make the pictures to write, by kind, with the separator's notes."""
-    before = picture.pixels
-    if mask is not None:
-        check_mask_size(mask, before)
-    confidence, notes = None, []
-    if separator is None:
-        layers: dict[str, PixelRows] = {"transmission": before}
-    else:
-        found = separate_rows(separator, before, options.quality, "confidence" in kinds)
-        blend: Callable[..., PixelRows] = blend_rows
-        if isinstance(found, Layers):  # no third array of the picture's size
-            blend = partial(apply_strength, out=found.transmission)
-        after = blend(before, found, options.strength, mask)
-        layers = {"transmission": after, "reflection": found.reflection}
-        confidence, notes = found.confidence, list(found.notes)
-        if found.reflection_note and "reflection" in options.kinds:
-            notes.append(found.reflection_note)
-    results: dict[str, BandedPicture] = {
-        kind: picture.with_pixels(layers[kind]) for kind in kinds if kind in layers
-    }
-    if confidence is not None:
-        results["confidence"] = _gray_picture(confidence)
+    drawn = [kind for kind in options.kinds if kind in _TITLES] if "compare" in kinds else []
+    edit = Edit(options.strength, mask, options.quality)
+    made, notes = edit_picture(picture, separator, edit, {*kinds, *drawn})
+    results = {kind: made[kind] for kind in kinds if kind in made}
     if "compare" in kinds:
-        titles = {"transmission": "After", "reflection": "Reflection"}
-        panels = {"Before": before} | {titles[kind]: layers[kind] for kind in options.kinds if kind in layers}
+        panels = {"Before": picture.pixels} | {_TITLES[kind]: made[kind].pixels for kind in drawn}
         drawing = draw_comparison(panels, gray=picture.is_gray)
         results["compare"] = Picture(drawing, "jpeg", "uint8", lossless=False)
     return results, notes
-
-
-def _gray_picture(plane: np.ndarray) -> Picture:
-    """Return [H, W] values in [0, 1] as an 8-bit grey picture."""
-    pixels = np.broadcast_to(plane[..., None], (*plane.shape, 3))
-    return Picture(pixels, "png", "uint8", is_gray=True)
 
 
 def _is_finished(outputs: dict[str, Path], options: Remove) -> bool:

@@ -1,14 +1,17 @@
-"""The reflection out of a picture as it was read: what the commands and the page write to files."""
+"""Separate a picture as it was read, and make the pictures that the commands and the page write."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from clearpane.images.picture import Picture
+from clearpane.images.picture import BandedPicture, Picture
+from clearpane.images.tiling import PixelRows
 from clearpane.separation.base import Quality, Separator
-from clearpane.separation.removal import separate_full_range
-from clearpane.separation.strength import apply_strength, check_mask_size
+from clearpane.separation.layers import Layers
+from clearpane.separation.removal import separate_rows
+from clearpane.separation.strength import apply_strength, blend_rows, check_mask_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +30,8 @@ class Edit:
 
 
 def edit_picture(
-    picture: Picture, separator: Separator | None, edit: Edit, kinds: Collection[str]
-) -> tuple[dict[str, Picture], list[str]]:
+    picture: BandedPicture, separator: Separator | None, edit: Edit, kinds: Collection[str]
+) -> tuple[dict[str, BandedPicture], list[str]]:
     """Separate a picture and make the results asked for.
 
     Args:
@@ -39,7 +42,8 @@ def edit_picture(
             whatever the strength and the mask).
 
     Returns:
-        The results by kind, with the photograph's metadata, and the separator's remarks.
+        The results by kind, with the photograph's metadata, and the separator's remarks. Their pixels may be
+        computed each time they are asked for.
 
     Raises:
         ClearpaneError: the mask's size or the strength is wrong, or the picture cannot be separated.
@@ -49,10 +53,17 @@ def edit_picture(
         check_mask_size(edit.mask, before)
     if separator is None:
         return ({"transmission": picture} if "transmission" in kinds else {}), []
-    found = separate_full_range(separator, before, edit.quality, "confidence" in kinds)
-    after = apply_strength(before, found, edit.strength, edit.mask, out=found.transmission)
-    layers = {"transmission": after, "reflection": found.reflection}
-    results = {kind: picture.with_pixels(layers[kind]) for kind in kinds if kind in layers}
+    found = separate_rows(separator, before, edit.quality, "confidence" in kinds)
+    blend: Callable[..., PixelRows] = blend_rows
+    if isinstance(found, Layers):  # no third array of the picture's size
+        blend = partial(apply_strength, out=found.transmission)
+    layers = {
+        "transmission": blend(before, found, edit.strength, edit.mask),
+        "reflection": found.reflection,
+    }
+    results: dict[str, BandedPicture] = {
+        kind: picture.with_pixels(layers[kind]) for kind in kinds if kind in layers
+    }
     if found.confidence is not None:
         results["confidence"] = _gray_picture(found.confidence)
     notes = list(found.notes)
@@ -62,6 +73,6 @@ def edit_picture(
 
 
 def _gray_picture(plane: np.ndarray) -> Picture:
-    """H x W values in [0, 1] as an 8-bit grey picture."""
+    """Return [H, W] values in [0, 1] as an 8-bit grey picture."""
     pixels = np.broadcast_to(plane[..., None], (*plane.shape, 3))
     return Picture(pixels, "png", "uint8", is_gray=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clearpane.images.picture import Picture
+from clearpane.images.picture import BandedPicture
 from clearpane.separation.base import Quality, Separator
 from clearpane.separation.layers import Layers
 from clearpane.separation.removal import separate_full_range
@@ -45,7 +45,7 @@ class Preview:
 
 
 def make_preview(
-    picture: Picture, separator: Separator, quality: Quality = "fast", confidence: bool = False
+    picture: BandedPicture, separator: Separator, quality: Quality = "fast", confidence: bool = False
 ) -> Preview:
     """Shrink a picture to about `PREVIEW_PIXELS` and separate it.
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from clearpane.images.masks import read_mask
 from clearpane.images.picture import Picture, to_8bit
-from clearpane.images.reading import read_picture
+from clearpane.images.reading import open_picture
 from clearpane.images.writing import WriteOptions, losses, output_suffix, write_picture
 from clearpane.separation.base import Quality, Separator
 from clearpane.separation.pictures import Edit, edit_picture
@@ -171,7 +171,7 @@ def open_photograph(
         ClearpaneError: it cannot be read or separated, or has more pixels than allowed.
     """
     started = time.perf_counter()
-    picture = read_picture(path, max_pixels=max_pixels)
+    picture = open_picture(path, max_pixels=max_pixels)
     height, width = picture.pixels.shape[:2]
     preview = make_preview(picture, separator, quality)
     preview.save(folder)
@@ -198,14 +198,14 @@ def write_result(
         ClearpaneError: the photograph cannot be read, separated or written.
     """
     started = time.perf_counter()
-    picture = read_picture(source, max_pixels=max_pixels)
+    picture = open_picture(source, max_pixels=max_pixels)
     suffix = _SUFFIXES.get(wanted.format, output_suffix(picture.format))
     if wanted.kind == "confidence" and wanted.format == "original":
         suffix = ".png"
     stem = safe_name(source.name).rpartition(".")[0] or safe_name(source.name)
     path = folder / f"{stem}_{wanted.kind}{suffix}"
     results, notes = edit_picture(picture, separator, edit, [wanted.kind])
-    result = results[wanted.kind]
+    result = results[wanted.kind].whole()
     warnings = [*picture.warnings, *notes, *losses(picture, path)]
     write_picture(path, result, WriteOptions(overwrite=True))
     small = folder / f"{stem}-small.jpg"

@@ -73,7 +73,7 @@ def photograph_tab(studio: Studio) -> None:
         [parts.download, parts.facts],
         **SEPARATING,
         **private,
-    ).success(None, js="() => clearpane.press('#download')")
+    ).success(None, [parts.download], js="file => clearpane.save(file)", **private)
 
 
 class _Events:

@@ -1,11 +1,14 @@
 "use strict";
 const clearpane = {
-  // A hidden link has to be pressed once its file is known.
-  press(selector) {
-    setTimeout(() => {
-      const part = document.querySelector(selector);
-      (part?.querySelector("a") ?? part)?.click();
-    }, 300);
+  // The browser saves a file as soon as it is written.
+  save(file) {
+    if (!file?.url) return;
+    const link = document.createElement("a");
+    link.href = file.url;
+    link.download = file.orig_name ?? "";
+    document.body.append(link);
+    link.click();
+    link.remove();
   },
   // A picture from the clipboard goes where a dropped one would.
   paste(event) {
