@@ -22,7 +22,6 @@ _FLAGS = (
     "--disable-component-update --disable-sync --enable-unsafe-swiftshader"
 )
 _PATIENCE = 45_000  # milliseconds; the machine may be busy
-CASES = Path(__file__).parents[1] / "data" / "cases"
 
 
 @pytest.fixture(scope="module")
@@ -140,14 +139,22 @@ def test_a_batch_comes_back_as_a_zip_and_the_bad_file_is_named(draw, visit, tmp_
         assert results.read("a_transmission.png") == wanted(good[0], tmp_path)
 
 
-def test_an_object_is_lit(visit):
-    pytest.importorskip("trimesh")
+def test_an_object_is_made_lit_and_downloaded(visit, ball_views, coarse, tmp_path):
     tab = visit()
     tab.get_by_role("tab", name="3D object").click()
-    tab.set_input_files("#relight-asset input[type=file]", str(CASES / "triangle_fan.glb"))
+    views = [str(path) for path in sorted(ball_views.iterdir())]
+    tab.set_input_files("#object-views input[type=file]", views)
+    tab.wait_for_selector("#object-views >> text=transforms")
+    seconds = tab.locator("#object-seconds input[type=number]")
+    seconds.fill("5")
+    seconds.press("Enter")
+    tab.click("#object-start")
     tab.wait_for_selector("#object-model canvas")
+    assert downloaded(tab, "#object-download")[:4] == b"glTF"
     tab.click("#relight-picture")
     tab.wait_for_selector("#relit img")
+    tab.click("#relight-film")
+    tab.wait_for_selector("#turntable video")
 
 
 def test_two_results_are_measured_and_judged(draw, visit, page, tmp_path):

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -62,6 +63,21 @@ def test_models_are_listed_and_loaded_only_when_asked_for(client, page):
     assert "panel" not in httpx.get(f"{page.url}/health").json()["models_loaded"]
     with pytest.raises(Exception, match="panel"):
         client.predict(handle_file(__file__), model="panel", api_name="/remove")
+
+
+def test_an_object_by_the_api_and_in_another_light(client, ball_views, coarse):
+    import trimesh
+    from PIL import Image
+
+    archive = shutil.make_archive(str(ball_views), "zip", ball_views)
+    asset = client.predict([handle_file(archive)], seconds=2, api_name="/reconstruct")
+    low, high = trimesh.load(asset, force="mesh").bounds
+    np.testing.assert_allclose(high - low, 2, rtol=0.2)
+    lit = client.predict(handle_file(asset), light="low sun", api_name="/relight")
+    with Image.open(lit) as picture:
+        assert picture.size == (48, 48)
+    with pytest.raises(Exception, match="at least two photographs"):
+        client.predict([handle_file(str(ball_views / "0.png"))], seconds=2, api_name="/reconstruct")
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", __file__])

@@ -39,6 +39,16 @@ def test_the_end_of_a_visit_removes_its_files_and_cancels_its_jobs(visits):
     assert visit.cancelled.is_set()
 
 
+def test_a_programs_job_goes_on_when_its_heartbeat_is_lost(visits):
+    visit = visits.of("program")
+    visit.running = 1
+    visits.end("program")
+    assert visit.folder.exists() and not visit.cancelled.is_set()
+    visit.running = 0
+    visits.sweep(time.time() + 2 * 3600)
+    assert not visit.folder.exists()
+
+
 def test_an_upload_that_another_visit_uses_stays(visits):
     path = upload(visits, age=100)
     for name in ("one", "two"):

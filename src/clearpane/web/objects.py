@@ -25,6 +25,7 @@ from clearpane.reconstruction.relighting.relit_pictures import Turntable, as_pic
 
 Start = Literal["hull", "lirm-small"]
 _SHARES = {"open": 0.02, "cut out": 0.1, "fit": 0.2, "bake": 0.9}
+_SHEET_SIDE, _PICTURE_SIDE, _FILM_SIDE = 256, 512, 384  # pixels
 _FILM_VIEWS, _FILM_RATE = 48, 16
 
 OnProgress = Callable[[float, str], None]
@@ -84,7 +85,7 @@ def make_object(
     made = reconstruct(views, settings, masks, lirm=lirm, on_stage=on_stage, on_progress=on_fit)
     asset, sheet = folder / "object.glb", folder / "views.jpg"
     save_asset(made.asset, asset, overwrite=True)
-    Image.fromarray(to_8bit(contact_sheet(made.capture, made.refined, 256))).save(sheet, quality=90)
+    Image.fromarray(to_8bit(contact_sheet(made.capture, made.refined, _SHEET_SIDE))).save(sheet, quality=90)
     return Made(
         asset,
         sheet,
@@ -113,7 +114,7 @@ def light_picture(
     Raises:
         ClearpaneError: the file is no object, or a package is missing.
     """
-    turntable = Turntable(size=512, rendering=settings)
+    turntable = Turntable(size=_PICTURE_SIDE, rendering=settings)
     views = relit_views(
         load_asset(asset), light, turntable, [0], lambda step, steps: on_step(step / steps, "")
     )
@@ -128,7 +129,7 @@ def light_film(asset: Path, light: Environment, folder: Path, on_progress: OnPro
         ClearpaneError: the file is no object, or a package is missing.
     """
     rendering = RelightSettings(preview=True, background="environment")
-    turntable = Turntable(_FILM_VIEWS, size=384, rendering=rendering)
+    turntable = Turntable(_FILM_VIEWS, size=_FILM_SIDE, rendering=rendering)
     frames = []
     for rendered in relit_views(load_asset(asset), light, turntable, range(_FILM_VIEWS)):
         frames.append(to_8bit(on_white(as_picture(rendered, "png"))))

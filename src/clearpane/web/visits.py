@@ -100,11 +100,16 @@ class Visits:
         return real
 
     def end(self, session: str | None) -> None:
-        """Cancel a visit's jobs and remove its files."""
+        """Cancel a visit's jobs and remove its files.
+
+        The job of a program goes on, and `sweep` removes its files later. Its client may still wait: it ends
+        its heartbeat for good where one comes late, as during long computations.
+        """
         with self._lock:
-            visit = self._visits.pop(session or "", None)
-            if visit is None:
+            visit = self._visits.get(session or "")
+            if visit is None or (visit.running and not visit.has_page):
                 return
+            del self._visits[session or ""]
             visit.cancelled.set()
             shutil.rmtree(visit.folder, ignore_errors=True)
             now = time.monotonic()
