@@ -21,7 +21,7 @@ _FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --enable-unsafe-swiftshader"
 )
-_PATIENCE = 45_000  # milliseconds; the machine may be busy
+_PATIENCE = 120_000  # milliseconds; the machine may be busy
 
 
 @pytest.fixture(scope="module")

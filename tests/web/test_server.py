@@ -76,7 +76,7 @@ def test_an_object_by_the_api_and_in_another_light(client, ball_views, coarse):
     lit = client.predict(handle_file(asset), light="low sun", api_name="/relight")
     with Image.open(lit) as picture:
         assert picture.size == (48, 48)
-    with pytest.raises(Exception, match="at least two photographs"):
+    with pytest.raises(Exception, match="holds a single photograph"):
         client.predict([handle_file(str(ball_views / "0.png"))], seconds=2, api_name="/reconstruct")
 
 
