@@ -45,7 +45,7 @@ def test_a_programs_job_goes_on_when_its_heartbeat_is_lost(visits):
     visits.end("program")
     assert visit.folder.exists() and not visit.cancelled.is_set()
     visit.running = 0
-    visits.sweep(time.time() + 2 * 3600)
+    visits.sweep(ahead=2 * 3600)
     assert not visit.folder.exists()
 
 
@@ -64,14 +64,14 @@ def test_a_fresh_upload_may_be_on_its_way_to_another_visit(visits):
     visits.claim(visits.of("one"), path)
     visits.end("one")
     assert path.exists()
-    visits.sweep(time.time() + 1000)
+    visits.sweep(ahead=1000)
     assert not path.exists()
 
 
 def test_the_sweep_leaves_what_is_in_use(visits):
     claimed, forgotten = upload(visits, "a.jpg", 1000), upload(visits, "b.jpg", 1000)
     visits.claim(visits.of("one"), claimed)
-    visits.sweep(time.time())
+    visits.sweep()
     assert claimed.exists() and not forgotten.exists()
 
 

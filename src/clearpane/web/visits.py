@@ -1,6 +1,7 @@
 """Temporary files of the page: a folder for each visit, gone when the visit ends."""
 
 import contextlib
+import math
 import secrets
 import shutil
 import threading
@@ -112,13 +113,13 @@ class Visits:
             del self._visits[session or ""]
             visit.cancelled.set()
             shutil.rmtree(visit.folder, ignore_errors=True)
-            now = time.monotonic()
             for path in visit.uploads - self._claimed():
-                if now - _age_from(path) > _SHARED_SECONDS:
+                if _age(path) > _SHARED_SECONDS:
                     _remove(path)
 
-    def sweep(self, now: float) -> None:
-        """Remove uploads that no visit uses, and visits that were forgotten."""
+    def sweep(self, ahead: float = 0.0) -> None:
+        """Remove uploads that no visit uses, and visits that were forgotten, as seen some seconds ahead."""
+        now = time.monotonic() + ahead
         with self._lock:
             for session, visit in list(self._visits.items()):
                 longest = _LONGEST_VISIT_SECONDS if visit.has_page else _LONGEST_CALL_SECONDS
@@ -128,7 +129,7 @@ class Visits:
             folders = self.root / "visits"
             for path in list(self.root.rglob("*")):
                 unclaimed = path.is_file() and path not in keep and not path.is_relative_to(folders)
-                if unclaimed and now - _age_from(path) > _UNCLAIMED_SECONDS:
+                if unclaimed and _age(path) + ahead > _UNCLAIMED_SECONDS:
                     _remove(path)
 
     def close(self) -> None:
@@ -141,14 +142,15 @@ class Visits:
 
     def _sweep_regularly(self) -> None:
         while not self._closed.wait(_SWEEP_SECONDS):
-            self.sweep(time.monotonic())
+            self.sweep()
 
 
-def _age_from(path: Path) -> float:
+def _age(path: Path) -> float:
+    """Return the seconds since a file was written, by the clock of the file system."""
     try:
-        return path.stat().st_mtime
+        return time.time() - path.stat().st_mtime
     except OSError:  # gone meanwhile
-        return 0.0
+        return math.inf
 
 
 def _remove(path: Path) -> None:
