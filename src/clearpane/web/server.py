@@ -132,6 +132,8 @@ def make_app(studio: Studio) -> FastAPI:
         ssr_mode=False,
         **look(),
     )
+    # Unless it counts as launched, Gradio takes files of any path from clients; mounting does not set it.
+    page.has_launched = True
     studio.visits.start()
     return mounted
 
