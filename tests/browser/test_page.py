@@ -1,6 +1,7 @@
 """The page in a real browser: each control, a phone, offline, and files that cannot be separated."""
 
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,13 +111,15 @@ def test_what_is_shown_follows_the_controls(page: Any) -> None:
         }"""
         return bytes(page.evaluate(script))
 
-    before = decoded(shown())
+    before = shown()
     set_strength(page, -1)
-    page.wait_for_timeout(1500)
     assert page.text_content("#percent") == "-100 %"
-    assert np.abs(decoded(shown()).astype(int) - before).mean() > 5
+    deadline = time.monotonic() + 60
+    while shown() == before and time.monotonic() < deadline:
+        page.wait_for_timeout(200)
+    assert np.abs(decoded(shown()).astype(int) - decoded(before)).mean() > 5
     choose_view(page, "confidence")
-    page.wait_for_timeout(1500)
+    page.wait_for_function("!document.querySelector('clear-pane').shadowRoot.querySelector('.single').hidden")
     grey = decoded(shown())
     assert (grey[..., 0] == grey[..., 1]).all()
 
@@ -156,7 +159,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, page_
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.goto(page_address)
-    page.wait_for_load_state("networkidle")
+    page.wait_for_function("self.crossOriginIsolated")  # the service worker has reloaded the page once
     assert DONE in open_picture(page, SHOP)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     for control in ("#strength", "#save", "#format"):

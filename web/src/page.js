@@ -11,6 +11,7 @@ const strength = /** @type {HTMLInputElement} */ (byId("strength"));
 const format = /** @type {HTMLSelectElement} */ (byId("format"));
 const tools = /** @type {HTMLFieldSetElement} */ (byId("tools"));
 let name = "photograph";
+let opened = false;
 
 /** @param {string} text @param {boolean} [failed] */
 function tell(text, failed = false) {
@@ -22,6 +23,7 @@ function tell(text, failed = false) {
 /** @param {Blob | null | undefined} picture @param {string} [title] */
 async function open(picture, title) {
   if (!picture) return;
+  opened = true;
   name = (title ?? "photograph").replace(/\.[^.]*$/, "");
   tools.disabled = true;
   tell("Taking the glass away …");
@@ -96,7 +98,7 @@ async function register() {
   await navigator.serviceWorker.register("service-worker.js");
   await navigator.serviceWorker.ready;
   // The worker adds the headers that allow threads; they count from the next load on.
-  if (!known && !self.crossOriginIsolated && tools.disabled && !sessionStorage.getItem("reloaded")) {
+  if (!known && !self.crossOriginIsolated && !opened && !sessionStorage.getItem("reloaded")) {
     sessionStorage.setItem("reloaded", "once");
     location.reload();
   }
