@@ -21,6 +21,8 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from benchmarks.common.pages import write_page
+
 ROOT = Path(__file__).parents[1]
 _LEAVING = 10
 
@@ -41,7 +43,7 @@ def main() -> None:
         process.terminate()
         process.wait(60)
     print(text)
-    (ROOT / "docs" / "figures" / "serve.md").write_text(text, encoding="utf-8")
+    write_page(ROOT / "docs" / "figures" / "serve.md", text, "benchmarks.serve")
 
 
 async def measure(url: str, pid: int, options: argparse.Namespace) -> str:
