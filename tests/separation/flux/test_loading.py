@@ -150,7 +150,7 @@ def test_what_is_offloaded_needs_main_memory_too(monkeypatch):
 def test_text_encoders_that_do_not_fit_are_refused_before_they_are_loaded(base, monkeypatch):
     monkeypatch.setattr(loading, "free_bytes", lambda device: 1000)
     monkeypatch.setattr(FluxKontextPipeline, "from_pretrained", pytest.fail)
-    with pytest.raises(ClearpaneError, match="of main memory"):
+    with pytest.raises(ClearpaneError, match="kB of main memory"):
         encode_text(base, "a sentence")
 
 

@@ -34,8 +34,7 @@ def picture(phase, height=96, width=96):
 def psnr_and_brightness(scene, letter, samples, polarized=False):
     """The analytic layer's PSNR against the layer's 99th percentile, and its mean over the path tracer's."""
     textures = SceneTextures(picture(0.3), picture(2.0, 64, 128))
-    subsamples = 6 if polarized else 3
-    options = AnalyticOptions(SIZE, SIZE, subsamples=subsamples, orders=4, polarized=polarized)
+    options = AnalyticOptions(SIZE, SIZE, subsamples=3, orders=4, polarized=polarized)
     analytic = getattr(render_analytic([scene], [textures], options), LETTERS[letter])[0].double()
     variant = "llvm_ad_mono_polarized" if polarized else "auto"
     traced = PathTracingOptions(SIZE, SIZE, samples // PARTS, variant)
@@ -71,8 +70,8 @@ def test_flat_panes_agree(scene, samples):
 
 @pytest.mark.skipif(not has_llvm(), reason="needs LLVM 17")
 def test_polarised_light_agrees_behind_a_filter():
-    """Near Brewster's angle, where the filter matters most."""
+    """Near Brewster's angle, where the filter matters most; off the axis its angle is not the picture's."""
     pane = Pane(yaw=50, pitch=12, absorption=(5.0, 5.0, 5.0))
     scene = replace(glass_scene(pane), camera=Camera(field_of_view=30, polarizer=20.0))
-    psnr, brightness = psnr_and_brightness(scene, "R", 2048, polarized=True)
-    assert psnr > 37.5 and brightness == pytest.approx(1, abs=0.02)
+    psnr, brightness = psnr_and_brightness(scene, "R", 1024, polarized=True)
+    assert psnr > 42 and brightness == pytest.approx(1, abs=0.02)

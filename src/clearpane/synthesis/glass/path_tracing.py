@@ -21,9 +21,10 @@ from torch import Tensor
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.mitsuba_variant import Variant, use_variant
 from clearpane.synthesis.glass import mitsuba_scene
+from clearpane.synthesis.glass.geometry import view_tangents
 from clearpane.synthesis.glass.layers import SceneLayers
 from clearpane.synthesis.glass.mitsuba_scene import View
-from clearpane.synthesis.glass.scene import GlassScene
+from clearpane.synthesis.glass.scene import Camera, GlassScene
 from clearpane.synthesis.glass.textures import SceneTextures
 
 Letter = Literal["T", "R", "B", "MR"]
@@ -132,9 +133,9 @@ def _render(
         pixels = np.array(mi.render(scene, spp=count, seed=mi.UInt32(int(seed))), np.float64)
         total = total + count * pixels.reshape(options.height, options.width, -1)
     mean = total / options.samples
-    angle = view.scene.camera.polarizer
-    if angle is not None:
-        mean = _behind_filter(mean, np.radians(angle))
+    camera = view.scene.camera
+    if camera.polarizer is not None:
+        mean = _behind_filter(mean, *_filter_axes(camera, options.height, options.width))
     result: np.ndarray = mean.astype(np.float32)
     return result
 
@@ -165,16 +166,38 @@ def _description(
     return {"type": "scene", "integrator": integrator, "sensor": mitsuba_scene.sensor(view), **things}
 
 
-def _behind_filter(stokes: np.ndarray, angle: float) -> np.ndarray:
+def _filter_axes(camera: Camera, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return cos 2a and sin 2a [H, W, 1] of the angle a of the filter's axis in each pixel's Stokes frame.
+
+    The axis counts with its part across the ray, as in `clearpane.optics.polarization`. Mitsuba's frame is
+    the direction across both the ray and the vertical, and the one across that and the ray; only on the
+    optical axis is it that of the picture.
+    """
+    assert camera.polarizer is not None
+    right, down = view_tangents(camera.field_of_view, height, width)
+    places = [tangent * ((np.arange(n) + 0.5) * 2 / n - 1) for n, tangent in ((width, right), (height, down))]
+    x, y = np.meshgrid(*places)
+    ray = np.stack([x, y, np.ones_like(x)], axis=-1)
+    ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
+    angle = np.radians(camera.polarizer)
+    axis = np.array([np.cos(angle), np.sin(angle), 0])
+    first = np.cross([0, 1, 0], ray)
+    first /= np.linalg.norm(first, axis=-1, keepdims=True)
+    doubled = 2 * np.arctan2(np.cross(ray, first) @ axis, first @ axis)
+    return np.cos(doubled)[..., None], np.sin(doubled)[..., None]
+
+
+def _behind_filter(stokes: np.ndarray, cosine: np.ndarray, sine: np.ndarray) -> np.ndarray:
     """Compute twice the power that a filter passes [H, W, 1]: S0 + S1 cos 2a + S2 sin 2a (Malus's law).
 
     Args:
         stokes: Output of Mitsuba's integrator [H, W, 13]: the picture, then S0 to S3 as three equal channels
             each.
-        angle: Angle of the filter's axis from x to y, radians. Mitsuba's y points up, the camera's down.
+        cosine, sine: Those of twice the angle of the filter's axis, from x to y as the camera has them.
+            Mitsuba's y points up, the camera's down.
     """
     s0, s1, s2 = (stokes[..., index, None] for index in (1, 4, 7))
-    light: np.ndarray = s0 + s1 * np.cos(2 * angle) - s2 * np.sin(2 * angle)
+    light: np.ndarray = s0 + s1 * cosine - s2 * sine
     passed: np.ndarray = np.maximum(light, 0)
     return passed
 
