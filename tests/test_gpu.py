@@ -1,4 +1,4 @@
-"""What only a CUDA GPU can show; skipped elsewhere. The same code runs on a CPU in the other tests."""
+"""Test what needs a CUDA GPU; skipped elsewhere. The same code runs on a CPU in the other tests."""
 
 import pytest
 import torch

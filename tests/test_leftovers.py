@@ -1,4 +1,4 @@
-"""What a program that is killed leaves behind: nothing half-written, and nothing for good."""
+"""A killed program leaves nothing half-written, and nothing for good."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What SECURITY.md promises of the code: nothing that is read is unpickled or evaluated."""
+"""Test what SECURITY.md promises: no file that is read is unpickled or evaluated."""
 
 import ast
 from pathlib import Path
@@ -12,7 +12,7 @@ FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 
 
 def dangers(tree: ast.AST) -> list[str]:
-    """What in a module could run what is in a file, by line."""
+    """List the calls in a module that could execute the content of a file, by line."""
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):

@@ -43,7 +43,7 @@ class Options:
     """Kill commands at random moments."""
 
     kills: int = 100
-    """How many kills of each command."""
+    """Number of kills of each command."""
     minutes: float = 20.0
     """Time for all of them together; each command gets an even share, and stops early when it is over."""
     only: tuple[str, ...] = tuple(case.name for case in CASES)
@@ -51,12 +51,12 @@ class Options:
     output: Path = ROOT / "docs" / "figures"
     """Folder of the tables."""
     seed: int = 0
-    """Of the moments."""
+    """Random seed of the moments."""
 
 
 @dataclass
 class Result:
-    """What became of one command.
+    """Result for one command.
 
     Attributes:
         seconds: Of the uninterrupted run, modules loaded.

@@ -1,4 +1,4 @@
-"""What is fuzzed: for each kind of file, intact ones, how they are damaged, and what reads them."""
+"""List the kinds of file that are fuzzed, each with intact files, mutations and a reader."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

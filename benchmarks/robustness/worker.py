@@ -41,7 +41,7 @@ _UNCLEAR = {"Cc", "Cs", "Zl", "Zp"}
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of reading a file.
+    """Outcome of reading a file.
 
     Attributes:
         result: ``read``, ``refused`` (in one line), or ``finding``.

@@ -1,4 +1,4 @@
-"""Paths, bytes and binary streams: what readers and writers take."""
+"""Accept paths, bytes and binary streams in readers and writers."""
 
 import contextlib
 import io
@@ -13,13 +13,13 @@ from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path, temporary_folder
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
-"""What readers take: a path, a file's content, or a binary stream.
+"""Type of what readers accept: a path, a file's content, or a binary stream.
 
 A stream is read from its position to its end and left open there; it need not be seekable.
 """
 
 Target = str | os.PathLike[str] | BinaryIO
-"""What writers take: a path or a binary stream.
+"""Type of what writers accept: a path or a binary stream.
 
 A stream is written at its position and left open after what was written; it need not be seekable. It receives
 nothing unless everything could be encoded.

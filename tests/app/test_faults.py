@@ -1,4 +1,4 @@
-"""What may go wrong around a run: disks, memory, clocks, other runs. One line says it, the rest is done."""
+"""Faults around a run: disks, memory, clocks, other runs. One line reports each, and the rest is done."""
 
 import contextlib
 import os

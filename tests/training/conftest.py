@@ -12,6 +12,8 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_bipartite_matching
 from torch import Tensor
 
 from clearpane.optics.color import linear_to_srgb
@@ -64,20 +66,21 @@ def interrupt_every_line(
 def _interrupt_every_line(
     patch: pytest.MonkeyPatch, caller: ModuleType, own: list[ModuleType], train: Callable[[], int]
 ) -> set[Line]:
-    """Run a recipe; expect each resumed run to end with the uninterrupted one's checkpoint.
+    """Interrupt each step of a recipe's run before another line; expect the uninterrupted run's checkpoint.
 
-    What the recipe prepares is prepared once: weights and optimiser are set back for every run.
+    What the recipe prepares is prepared once: weights and optimiser are set back before the second run. A
+    step that an interrupt lost or did twice would change all weights after it.
 
     Args:
         caller: Module that calls `run_steps`.
-        own: Modules whose lines are interrupted, in the second of at least three steps.
-        train: Runs the recipe.
+        own: Modules whose lines are interrupted, those that any of the recipe's steps executes.
+        train: Runs the recipe, for as many steps as there may be lines.
 
     Returns:
         The lines, each with its file's name.
     """
     files = {str(module.__file__) for module in own}
-    tested: set[Line] = set()
+    executed: dict[Line, set[int]] = {}
 
     def every_line(
         state: TrainingState,
@@ -89,61 +92,64 @@ def _interrupt_every_line(
     ) -> bool:
         weights = {name: value.clone() for name, value in state.model.state_dict().items()}
 
-        def go(name: str, loss_of: Callable[[int], Tensor] = loss_of) -> bool:
-            torch.manual_seed(0)
-            state.model.load_state_dict(weights)
-            state.optimizer.zero_grad(set_to_none=True)
-            state.optimizer.state.clear()
-            state.average = AveragedWeights(state.model, state.average.decay)
-            state.step, state.bfloat16 = 0, None
+        def go(name: str, on_line: Callable[[int, Line], None]) -> bool:
             (folder / name).mkdir(exist_ok=True)
-            return run_steps(state, schedule, folder / name, loss_of, accelerator)
+            return run_steps(state, schedule, folder / name, _traced(loss_of, files, on_line), accelerator)
 
-        assert go("whole")
+        torch.manual_seed(0)
+        assert go("whole", lambda step, line: executed.setdefault(line, set()).add(step))
         expected = load_file(folder / "whole" / CHECKPOINT_FILE)
-        assert go("lines", _traced(loss_of, files, tested.add))
-        for line in sorted(tested):
-            name = f"{Path(line[0]).stem}-{line[1]}"
-            assert not go(name, _traced(loss_of, files, _interrupt_at(line))), line
-            assert state.step == 2, line
-            assert go(name), line
-            result = load_file(folder / name / CHECKPOINT_FILE)
-            assert expected.keys() == result.keys()
-            assert all(torch.equal(expected[key], result[key]) for key in expected), line
+        state.model.load_state_dict(weights)
+        state.optimizer.zero_grad(set_to_none=True)
+        state.optimizer.state.clear()
+        state.average = AveragedWeights(state.model, state.average.decay)
+        state.step, state.bfloat16 = 0, None
+        torch.manual_seed(0)
+        left = _a_step_for_each(executed, schedule.steps)
+
+        def interrupt(step: int, line: Line) -> None:
+            if left.get(step) == line:
+                del left[step]  # once: a second Ctrl-C would not wait for the end of the step
+                signal.raise_signal(signal.SIGINT)
+
+        for step in sorted(left):
+            assert not go("lines", interrupt), executed
+            assert state.step == step + 1
+        assert not left
+        assert state.step == schedule.steps or go("lines", interrupt)
+        result = load_file(folder / "lines" / CHECKPOINT_FILE)
+        assert expected.keys() == result.keys()
+        assert all(torch.equal(expected[key], result[key]) for key in expected)
         return False
 
     with patch.context() as patched:
         patched.setattr(caller, "run_steps", every_line)
         assert train() == 130
-    return {(Path(file).name, number) for file, number in tested}
+    return {(Path(file).name, number) for file, number in executed}
 
 
-def _interrupt_at(line: Line) -> Callable[[Line], None]:
-    left = [line]
-
-    def on_line(here: Line) -> None:
-        if here in left:  # once: a second Ctrl-C would not wait for the end of the step
-            left.clear()
-            signal.raise_signal(signal.SIGINT)
-
-    return on_line
+def _a_step_for_each(executed: dict[Line, set[int]], steps: int) -> dict[int, Line]:
+    """Choose for each line one of the steps that execute it, each step for one line at most."""
+    lines = sorted(executed)
+    table = np.array([[step in executed[line] for step in range(steps)] for line in lines], np.int8)
+    chosen = maximum_bipartite_matching(csr_matrix(table), perm_type="column")
+    assert (chosen >= 0).all(), f"{len(lines)} lines in {steps} steps: give the recipe more"
+    return {int(step): line for step, line in zip(chosen, lines, strict=True)}
 
 
 def _traced(
-    loss_of: Callable[[int], Tensor], files: set[str], on_line: Callable[[Line], None]
+    loss_of: Callable[[int], Tensor], files: set[str], on_line: Callable[[int, Line], None]
 ) -> Callable[[int], Tensor]:
-    """Call ``on_line`` before each line of these files that the loss of the second step executes."""
-
-    def trace(frame: Any, event: str, argument: Any) -> Any:
-        if frame.f_code.co_filename not in files:
-            return None
-        if event == "line":
-            on_line((frame.f_code.co_filename, frame.f_lineno))
-        return trace
+    """Call ``on_line`` before each line of these files that a step's loss executes."""
 
     def loss_at(step: int) -> Tensor:
-        if step != 1:
-            return loss_of(step)
+        def trace(frame: Any, event: str, argument: Any) -> Any:
+            if frame.f_code.co_filename not in files:
+                return None
+            if event == "line":
+                on_line(step, (frame.f_code.co_filename, frame.f_lineno))
+            return trace
+
         before = sys.gettrace()
         sys.settrace(trace)
         try:

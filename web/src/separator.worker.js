@@ -40,7 +40,7 @@ async function separate(blob) {
   return { width, height, seconds, backend, deep: photo.data instanceof Uint16Array, before: await write(shown.photo, "image/png") };
 }
 
-/** Estimate the confidence map of the present photograph; it costs two passes, so only when it is looked at. */
+/** Estimate the confidence map of the present photograph; it costs two passes, so it waits until somebody asks for it. */
 async function estimateConfidence() {
   if (!whole || !shown || !network || whole.confidence) return;
   const { photo } = whole;

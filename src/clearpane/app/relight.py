@@ -81,7 +81,7 @@ class Relight:
     """Number of pictures, spread evenly all round the object."""
 
     turn: Annotated[Literal["camera", "light"], arg(help_behavior_hint="(default: camera)")] = "camera"
-    """What turns from one picture to the next: the camera, or the light around the object."""
+    """Turn the camera or the light between pictures."""
 
     size: Annotated[int, arg(metavar="PIXELS", help_behavior_hint="(default: 512)")] = 512
     """Width and height of the pictures in pixels."""

@@ -62,7 +62,7 @@ class Remove:
     """Folder for the results; created if it does not exist."""
 
     strength: Annotated[float, arg(metavar="NUMBER", help_behavior_hint="(default: 1)")] = 1.0
-    """How much of the reflection to remove: 1 all, 0.5 half, 0 nothing. Below 0 the scene behind the glass
+    """Share of the reflection to remove: 1 all, 0.5 half, 0 nothing. Below 0 the scene behind the glass
     fades instead; -1 shows the reflection alone."""
 
     mask: Annotated[Path | None, arg(metavar="MASK.png", help_behavior_hint="")] = None

@@ -67,7 +67,7 @@ class Serve:
 
 
 def run(options: Serve) -> int:
-    """Serve the page until it is told to end.
+    """Serve the page until it is asked to stop.
 
     Raises:
         UsageError: an option cannot be meant.

@@ -21,18 +21,18 @@ class BandedPicture:
         pixels: [H, W, 3] float32, sRGB-encoded, in bands of rows. Values lie in [0, 1], except that colours
             outside sRGB (wide-gamut profiles) and light above white (EXR, HDR) go below 0 and above 1, along
             the sRGB curve extended with odd symmetry.
-        format: what the file was: jpeg, png, tiff, webp, exr, hdr, heic or raw.
-        sample_type: how the file stored a sample.
+        format: Format of the file: jpeg, png, tiff, webp, exr, hdr, heic or raw.
+        sample_type: Sample type of the file.
         alpha: H x W float32 in [0, 1], or None. The pixels are not multiplied by it.
-        is_gray: the file had a single colour channel; the three channels are equal and are written as one.
-        exif: the EXIF block, a TIFF stream without the prefix ``Exif`` and zeros. Orientation is 1, thumbnail
+        is_gray: True if the file had a single colour channel; the three equal ones are written as one.
+        exif: EXIF block, a TIFF stream without the prefix ``Exif`` and zeros. Orientation is 1, thumbnail
             is gone.
-        icc_profile: the file's own profile, to which the pixels are converted back on writing; None: sRGB.
-        xmp: the XMP packet.
-        attributes: header entries of EXR and HDR files.
-        lossless: the file was stored without loss (tells the two kinds of WebP apart).
-        source: the file read, which writing never overwrites; None for bytes and streams that are no file.
-        warnings: what was left out on reading, for the user.
+        icc_profile: Profile of the file, to which the pixels are converted back on writing; None: sRGB.
+        xmp: XMP packet.
+        attributes: Header entries of EXR and HDR files.
+        lossless: True if the file was stored without loss (there are two kinds of WebP).
+        source: File that was read, which writing never overwrites; None for bytes and streams.
+        warnings: Sentences for the user on what was left out on reading.
         description: IPTC records, resolution and texts.
     """
 

@@ -11,7 +11,7 @@ import numpy as np
 from clearpane.images.png_chunks import SIGNATURE, Chunk, read_chunks
 
 MOST_PIXELS_A_BYTE = 1024
-"""Of a JPEG: its codes need a bit for each 8 x 8 block at the very least, mostly two."""
+"""Limit for JPEG: its codes need at least one bit for each 8 x 8 block, and usually two."""
 
 _SOI, _EOI = b"\xff\xd8\xff", b"\xff\xd9"
 _MAX_LEADING = 4096 + 32

@@ -29,7 +29,7 @@ class BandedPixels:
 
     Attributes:
         shape: H, W and C.
-        band: computes rows, h x W x C float32, as an array of its own.
+        band: Function that computes rows [h, W, C] float32 as a new array.
     """
 
     shape: tuple[int, ...]

@@ -21,11 +21,11 @@ class WriteOptions:
     """Options for writing a picture.
 
     Attributes:
-        overwrite: replace an existing file; the file the picture was read from never is.
-        jpeg_quality: of JPEG and lossy WebP, 1 to 100. JPEG keeps full colour resolution (4:4:4).
-        sample_type: how to store a sample; by default as in the file read (HEIC and RAW: uint16), or the
+        overwrite: True to replace an existing file, but never the file that the picture was read from.
+        jpeg_quality: Quality of JPEG and lossy WebP, 1 to 100. JPEG keeps full colour resolution (4:4:4).
+        sample_type: Sample type to store; by default as in the file read (HEIC and RAW: uint16), or the
             nearest that the format written can hold.
-        format: file format; by default the one that the target's name ends in, and for a stream without a
+        format: File format; by default the one that the target's name ends in, and for a stream without a
             name or with a name without an ending that of the file read (HEIC and RAW: PNG).
     """
 

@@ -16,12 +16,12 @@ from clearpane.separation.strength import apply_strength, blend_rows, check_mask
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """What is wanted of a separation.
+    """Strength, mask and quality of a separation.
 
     Attributes:
-        strength: from -1 to 1, see `clearpane.separation.strength`.
+        strength: Strength, -1 to 1, see `clearpane.separation.strength`.
         mask: [H, W] float32 in [0, 1], 1 where the picture may change; None: everywhere.
-        quality: of the separation.
+        quality: Quality of the separation.
     """
 
     strength: float = 1.0
@@ -35,10 +35,10 @@ def edit_picture(
     """Separate a picture and make the results asked for.
 
     Args:
-        picture: the photograph, as read.
-        separator: any; None leaves the picture as it is, which is what a strength of 0 asks for.
-        edit: the strength, the mask and the quality.
-        kinds: of "transmission" (after the strength and the mask), "reflection" and "confidence" (both whole,
+        picture: Photograph, as read.
+        separator: Separator; None leaves the picture as it is, for a strength of 0.
+        edit: Strength, mask and quality.
+        kinds: Any of "transmission" (with strength and mask applied), "reflection" and "confidence" (whole,
             whatever the strength and the mask).
 
     Returns:

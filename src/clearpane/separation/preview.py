@@ -22,7 +22,7 @@ class Preview:
 
     Attributes:
         image: [h, w, 3] float32, sRGB in [0, 1].
-        layers: the layers of ``image``.
+        layers: Layers of ``image``.
     """
 
     image: np.ndarray

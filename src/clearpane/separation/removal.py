@@ -22,11 +22,11 @@ def remove_reflection(
     """Separate a photograph taken through glass into the scene behind the glass and the reflection on it.
 
     Args:
-        photo: a picture file (its path, its bytes or a binary stream), or H x W x 3 sRGB values: floating
+        photo: Picture file (its path, its bytes or a binary stream), or H x W x 3 sRGB values: floating
             point in [0, 1] (beyond for HDR), or uint8 or uint16 over their whole range.
         quality: ``"best"`` takes the median of four looks at the photograph; it is slower.
-        confidence: also estimate how far each pixel can be believed: ``Layers.confidence``.
-        separator: one from :func:`load_separator`, to load it once for many photographs; None: the default.
+        confidence: True to also estimate `Layers.confidence`.
+        separator: Separator from :func:`load_separator`, loaded once for many photographs; None: the default.
 
     Returns:
         The layers, float32, of the photograph's size (upright, as its EXIF orientation states).

@@ -73,7 +73,7 @@ def _endpoint(function: Any, inputs: list[Any], output: Any, limits: dict[str, A
 
 
 class _Endpoints:
-    """What the endpoints do."""
+    """Handlers of the endpoints."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio

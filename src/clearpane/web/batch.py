@@ -14,14 +14,14 @@ from clearpane.web.photograph import Wanted, Written, write_result
 
 @dataclass
 class BatchState:
-    """How far a batch is.
+    """Progress of a batch.
 
     Attributes:
-        total: photographs.
-        done: results, in order.
-        failed: names and reasons.
-        seconds_left: estimate from the photographs so far; None before the first.
-        path: zip of the results; None until it is finished.
+        total: Number of photographs.
+        done: Results, in order.
+        failed: Names and reasons.
+        seconds_left: Estimate from the photographs so far; None before the first.
+        path: Zip of the results; None until it is finished.
     """
 
     total: int
@@ -32,19 +32,19 @@ class BatchState:
 
     @property
     def finished(self) -> int:
-        """How many photographs are over."""
+        """Return the number of photographs that are finished or failed."""
         return len(self.done) + len(self.failed)
 
 
 @dataclass(frozen=True)
 class BatchJob:
-    """What a batch makes of its photographs.
+    """Settings for the results of a batch.
 
     Attributes:
-        separator: any.
-        edit: of each photograph, without a mask.
-        wanted: of each photograph.
-        max_pixels: of a photograph; a larger one fails.
+        separator: Separator to use.
+        edit: Strength and quality for each photograph; its mask is ignored.
+        wanted: Requested output for each photograph.
+        max_pixels: Limit on the pixels of a photograph; a larger one fails.
     """
 
     separator: Separator
@@ -59,10 +59,10 @@ def run_batch(
     """Work through photographs; one that fails does not stop the others.
 
     Args:
-        photographs: files.
-        folder: empty, for the results and their zip.
-        job: what to make of each.
-        check: called before each photograph; raises to stop.
+        photographs: Files.
+        folder: Empty folder for the results and their zip.
+        job: Settings for the results.
+        check: Function called before each photograph; raises to stop.
 
     Yields:
         The state, before the first photograph and after each; at last with the zip.

@@ -19,10 +19,10 @@ class Compared:
     """Two results of the same photographs.
 
     Attributes:
-        means: rows of the summary: a name, then `SHOWN` as text, then how often better than doing nothing.
-        scores: the same rows by photograph, without the last column.
-        pictures: the two results by photograph, as files.
-        judge: page for judging by eye; its key lies beside it.
+        means: Rows of the summary: a name, then `SHOWN` as text, then how often better than doing nothing.
+        scores: The same rows by photograph, without the last column.
+        pictures: The two results by photograph, as files.
+        judge: Page for judging by eye; its key lies beside it.
     """
 
     means: list[list[str]]
@@ -41,11 +41,11 @@ def compare_results(
     """Measure two folders of results against the truth.
 
     Args:
-        pairs: folder of NAME_input.* and NAME_transmission.*, or a published layout.
-        results: folders of finished pictures.
-        names: of the two results.
-        folder: empty, for pictures and the judging page.
-        on_progress: called with the photographs that are done, and all; raises to stop.
+        pairs: Folder of NAME_input.* and NAME_transmission.*, or a published layout.
+        results: Folders of finished pictures.
+        names: Names of the two results.
+        folder: Empty folder for pictures and the judging page.
+        on_progress: Function of the number of finished photographs and their total; it raises to stop.
 
     Raises:
         ClearpaneError: a file is missing, cannot be read or is of the wrong size.

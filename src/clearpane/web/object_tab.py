@@ -18,7 +18,7 @@ _PACKAGES = ("torch", "pycolmap", "trimesh", "mitsuba", "av")
 
 
 def has_objects() -> bool:
-    """Whether the packages of the extra [3d] are installed."""
+    """Return True if the packages of the extra [3d] are installed."""
     return all(find_spec(name) is not None for name in _PACKAGES)
 
 
@@ -114,7 +114,7 @@ def object_tab(studio: Studio) -> None:
 
 
 class _Events:
-    """What the tab does; each method is called by Gradio with the values of components."""
+    """Event handlers of the tab; Gradio calls each method with the values of components."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio

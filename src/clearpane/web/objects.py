@@ -38,11 +38,11 @@ class Made:
 
     Attributes:
         asset: GLB file.
-        sheet: picture that compares some views with the object.
-        views, triangles: counts.
-        psnr: of the object's views against the photographs, dB.
-        seconds: time it took.
-        warnings: what was left out.
+        sheet: Picture that compares some views with the object.
+        views, triangles: Counts.
+        psnr: PSNR of the object's views against the photographs, dB.
+        seconds: Time it took.
+        warnings: Sentences on what was left out.
     """
 
     asset: Path
@@ -60,11 +60,11 @@ def make_object(
     """Reconstruct an object from photographs.
 
     Args:
-        views: folder of photographs, with poses or without.
-        masks: folder of masks.
-        folder: for the results.
-        recipe: seconds for the fit, and what it starts from.
-        on_progress: called at each stage and during the fit.
+        views: Folder of photographs, with poses or without.
+        masks: Folder of masks.
+        folder: Folder for the results.
+        recipe: Seconds for the fit, and its starting point.
+        on_progress: Function called at each stage and during the fit.
 
     Raises:
         ClearpaneError: the photographs cannot be used, or show no object.

@@ -21,7 +21,7 @@ from clearpane.web.names import safe_name
 from clearpane.web.settings import ResultFormat
 
 Region = Literal["everywhere", "only", "except"]
-"""Where a mask lets the photograph change: everywhere, only where it is painted, except there."""
+"""Region that may change: everywhere, only the painted part, or all but the painted part."""
 View = Literal["result", "reflection", "confidence", "photograph"]
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "exr": ".exr"}
 _KEPT_VIEWS = 6
@@ -32,15 +32,15 @@ class Photograph:
     """A photograph with its layers at screen size, which lie in a folder.
 
     Attributes:
-        path: the file.
-        folder: for the layers and the pictures made of them.
-        quality: of the separation.
-        width, height: pixels.
-        format: of the file, as in `Picture`.
-        warnings: what was left out on reading, and the separator's remarks.
-        seconds: time from the file to the layers.
-        mask: painted region at screen size, [h, w] float32 in [0, 1]; None: nothing is painted.
-        mask_file: region from a file, [H, W] of the photograph; it goes before what is painted.
+        path: Path of the file.
+        folder: Folder for the layers and the pictures made from them.
+        quality: Quality of the separation.
+        width, height: Size in pixels.
+        format: Format of the file, as in `Picture`.
+        warnings: Sentences on what was left out on reading, and the separator's remarks.
+        seconds: Time from the file to the layers.
+        mask: Painted region at screen size, [h, w] float32 in [0, 1]; None: nothing is painted.
+        mask_file: Region from a file, [H, W] of the photograph; it goes before what is painted.
     """
 
     path: Path
@@ -83,7 +83,7 @@ class Photograph:
         return path
 
     def has_confidence(self) -> bool:
-        """Whether the confidence map has been made."""
+        """Return True once the confidence map has been computed."""
         return load_preview(self.folder).layers.confidence is not None
 
     def add_confidence(self, separator: Separator) -> None:
@@ -133,10 +133,10 @@ class Wanted:
     """A result to be written at full size.
 
     Attributes:
-        kind: transmission, reflection or confidence.
-        strength: from -1 to 1.
-        region: where a mask lets the photograph change.
-        format: of the file.
+        kind: Transmission, reflection or confidence.
+        strength: Strength, -1 to 1.
+        region: Region that a mask lets change.
+        format: Format of the file.
     """
 
     kind: Literal["transmission", "reflection", "confidence"] = "transmission"
@@ -150,10 +150,10 @@ class Written:
     """A result written at full size.
 
     Attributes:
-        path: the file.
-        warnings: what was left out, and the separator's remarks.
-        seconds: time of reading, separating and writing.
-        small: the result at 480 pixels, as a JPEG beside it.
+        path: Path of the file.
+        warnings: Sentences on what was left out, and the separator's remarks.
+        seconds: Time of reading, separating and writing.
+        small: Result at 480 pixels, as a JPEG beside it.
     """
 
     path: Path

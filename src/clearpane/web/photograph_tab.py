@@ -77,7 +77,7 @@ def photograph_tab(studio: Studio) -> None:
 
 
 class _Events:
-    """What the tab does; each method is called by Gradio with the values of components."""
+    """Event handlers of the tab; Gradio calls each method with the values of components."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio

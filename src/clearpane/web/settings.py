@@ -1,4 +1,4 @@
-"""What a page is opened with: where it listens, what it offers, how much it takes in."""
+"""Define the settings of the page: its address, its models and its limits."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,14 +8,14 @@ from clearpane.separation.base import SeparatorOptions
 
 @dataclass(frozen=True)
 class Limits:
-    """How much the page takes in.
+    """Limits on uploads and on the queue.
 
     Attributes:
-        file_bytes: largest file.
-        upload_bytes: largest upload, all its files together; also what a zip may hold, unpacked.
-        pixels: most pixels of a picture.
-        files: most files of an upload, or in a zip.
-        waiting: most jobs that wait for their turn.
+        file_bytes: Largest file.
+        upload_bytes: Largest upload, all its files together; also the limit on the unpacked content of a zip.
+        pixels: Largest number of pixels of a picture.
+        files: Largest number of files of an upload, or in a zip.
+        waiting: Most jobs that wait for their turn.
     """
 
     file_bytes: int = 200_000_000
@@ -30,9 +30,9 @@ class OfferedModel:
     """A separator as the page offers it.
 
     Attributes:
-        name: key of `clearpane.separation.base.MODELS`.
-        options: options it is loaded with, once asked for; None: it cannot be used here.
-        needs: what it needs, or why it cannot be used here.
+        name: Key of `clearpane.separation.base.MODELS`.
+        options: Options it is loaded with, once asked for; None: it cannot be used here.
+        needs: Its requirements, or the reason why it cannot be used here.
     """
 
     name: str
@@ -42,13 +42,13 @@ class OfferedModel:
 
 @dataclass(frozen=True)
 class PageSettings:
-    """What a page is opened with.
+    """Settings of the page.
 
     Attributes:
-        host, port: address to listen on.
-        account: user name and password, asked of every visitor; None: open to all who reach the address.
-        limits: how much it takes in.
-        models: separators to offer, the first usable one chosen.
+        host, port: Address to listen on.
+        account: User name and password, asked of every visitor; None: open to all who reach the address.
+        limits: Limits on uploads and on the queue.
+        models: Separators to offer, the first usable one chosen.
     """
 
     host: str = "127.0.0.1"

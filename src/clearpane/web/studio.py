@@ -1,4 +1,4 @@
-"""What all tabs of the page share: settings, texts, visits, separators and the jobs' gate."""
+"""Share settings, texts, visits, separators and the job queue between the tabs of the page."""
 
 import contextlib
 import re
@@ -23,14 +23,14 @@ PROGRESS = gr.Progress()
 
 
 class Studio:
-    """What all tabs share.
+    """State shared by all tabs.
 
     Attributes:
-        settings: what the page was opened with.
-        texts: words of the page.
-        visits: open visits and their files.
-        gate: running jobs.
-        separators: models, loaded when they are asked for.
+        settings: Settings of the page.
+        texts: Words of the page.
+        visits: Open visits and their files.
+        gate: Running jobs.
+        separators: Models, loaded on first use.
     """
 
     def __init__(self, settings: PageSettings) -> None:
@@ -42,7 +42,7 @@ class Studio:
 
     @contextlib.contextmanager
     def job(self, request: gr.Request | None, from_page: bool = True) -> Iterator[Visit]:
-        """Run a visitor's job; what goes wrong is told in a line, as Gradio shows it."""
+        """Run a visitor's job, and report an error in one line, as Gradio shows it."""
         try:
             with self.gate.job():
                 visit = self.visits.of(None if request is None else request.session_hash)

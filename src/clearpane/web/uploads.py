@@ -19,9 +19,9 @@ def gather(paths: Sequence[Path], folder: Path, limits: Limits) -> Path:
     """Put uploaded files into a folder, and what their zips hold; folders inside a zip are kept.
 
     Args:
-        paths: uploads.
-        folder: empty.
-        limits: on files and bytes, of all uploads together.
+        paths: Paths of the uploads.
+        folder: Empty folder.
+        limits: Limits on the files and bytes of all uploads together.
 
     Returns:
         The folder; where a zip holds all in one folder of its own, that one.

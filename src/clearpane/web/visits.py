@@ -27,13 +27,13 @@ class Visit:
     """One open page, or one client of the API.
 
     Attributes:
-        folder: files of the visit.
-        cancelled: set when the visitor cancels a job or leaves.
-        uploads: files that Gradio stored for the visit.
-        photograph: the photograph on the first tab.
+        folder: Files of the visit.
+        cancelled: Event that is set when the visitor cancels a job or leaves.
+        uploads: Files that Gradio stored for the visit.
+        photograph: Photograph on the first tab.
         seen: Time of the last job, seconds on the monotonic clock.
-        has_page: whether a page is open, which tells when it is left; clients of the API may not.
-        running: jobs of the visit at work.
+        has_page: True if a page is open, which reports when it is left; clients of the API may not.
+        running: Jobs of the visit at work.
     """
 
     folder: Path

@@ -1,4 +1,4 @@
-"""What the benchmark of bias computes by itself."""
+"""Test the computations of the bias benchmark."""
 
 import numpy as np
 import pytest

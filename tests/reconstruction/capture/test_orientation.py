@@ -93,7 +93,7 @@ def test_alpha_is_turned_too(tmp_path: Path, orientation: int) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_cameras_written_for_upright_pictures_stay_so(tmp_path: Path, orientation: int) -> None:
-    """Of a half turn, or a square, the size does not tell; the file does."""
+    """The size cannot show a half turn, or any turn of a square; the file does."""
     path = views(tmp_path, orientation, np.ascontiguousarray(PIXELS[:, :HEIGHT]))
     known = read_transforms(path)
     posed = tuple(replace(p, orientation=1) for p in known.photographs)

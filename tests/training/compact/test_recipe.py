@@ -101,7 +101,7 @@ def test_crops_of_a_pair_stay_aligned(data):
 
 
 def pictures_of(natural, photo=None, truth=None):
-    """What is drawn from: one natural picture and, if given, one pair."""
+    """Make training pictures of one natural picture and, if given, one pair."""
     pairs = [[[AlignedPair(Pair("a", photo, truth), exact=True)]]] if photo is not None else []
     return TrainingPictures([[natural]], pair_sets=pairs)
 
@@ -223,7 +223,7 @@ def placed(height, width):
 
 
 def draws(add, grey=0.1, size=(96, 128)):
-    """What ``add`` makes of a grey picture in linear light, twenty times."""
+    """Apply ``add`` to a grey picture in linear light, twenty times."""
     u, v = placed(*size)
     return [add(torch.full((3, *size), grey), u, v, 0.004, step_generator(0, step)) for step in range(20)]
 
@@ -440,6 +440,6 @@ def test_a_folder_without_pictures_is_one_clear_line(tmp_path, small_network):
 def test_an_interrupt_before_any_line_of_a_step_costs_nothing(data, small_network, interrupt_every_line):
     """Clean pictures, pairs, transfers, blends: each kind of crop is drawn in the interrupted step."""
     shares = {"real_share": 0.3, "transfer_share": 0.3, "clean_share": 0.2}
-    settings = recipe(data, "run", steps=3, checkpoint_every=100, **shares, pixels_per_step=8 * 32**2)
+    settings = recipe(data, "run", steps=120, checkpoint_every=1000, **shares, pixels_per_step=8 * 32**2)
     lines = interrupt_every_line(compact, [compact, batches], lambda: run(settings))
     assert {file for file, _ in lines} == {"recipe.py", "batches.py"} and len(lines) > 30

@@ -291,7 +291,7 @@ def test_the_learning_rate_is_gensirr_s_for_the_whole_and_larger_for_a_lora(glas
 def test_an_interrupt_before_any_line_of_a_step_costs_nothing(
     glass, real, base, tmp_path, interrupt_every_line, one_step
 ):
-    settings = recipe(glass, base, tmp_path, steps=3, real=real, one_step=one_step)
+    settings = recipe(glass, base, tmp_path, steps=60, real=real, one_step=one_step)
     own = [kontext, edit_batches]
     lines = interrupt_every_line(fine_tuning, own, lambda: run(settings))
     assert {file for file, _ in lines} == {"gensirr.py", "edit_batches.py"} and len(lines) > 18

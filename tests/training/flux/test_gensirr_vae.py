@@ -128,6 +128,6 @@ def test_one_photograph_is_refused(photographs, base, tmp_path):
 def test_an_interrupt_before_any_line_of_a_step_costs_nothing(
     photographs, base, tmp_path, interrupt_every_line
 ):
-    settings = recipe(photographs, base, tmp_path / "run", steps=3)
+    settings = recipe(photographs, base, tmp_path / "run", steps=60)
     lines = interrupt_every_line(fine_tuning, [gensirr_vae], lambda: run(settings))
     assert len(lines) > 15

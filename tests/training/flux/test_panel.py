@@ -348,7 +348,7 @@ def test_t_has_the_photograph_s_tone_curve(tmp_path):
 def test_an_interrupt_before_any_line_of_a_step_costs_nothing(
     glass, real, base, tmp_path, interrupt_every_line
 ):
-    settings = recipe(glass, base, tmp_path / "run", steps=3, real=real)
+    settings = recipe(glass, base, tmp_path / "run", steps=60, real=real)
     own = [panel, panel_batches]
     lines = interrupt_every_line(fine_tuning, own, lambda: run(settings))
     assert {file for file, _ in lines} == {"panel.py", "panel_batches.py"} and len(lines) > 30

@@ -614,9 +614,11 @@ def test_new_views_are_not_shown_and_others_make_no_difference() -> None:
 def test_an_interrupt_before_any_line_of_a_step_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupt_every_line: Callable[..., set[tuple[str, int]]]
 ) -> None:
+    from clearpane.training.lirm import augmentation, objective
     from clearpane.training.lirm import recipe as module
 
     monkeypatch.setitem(module._SIZES, "small", TINY)
-    settings = small_recipe(tmp_path / "run", steps=3)
-    lines = interrupt_every_line(module, [module], lambda: run(settings))
-    assert len(lines) > 5
+    settings = small_recipe(tmp_path / "run", steps=150)
+    own = [module, augmentation, objective]
+    lines = interrupt_every_line(module, own, lambda: run(settings))
+    assert len({file for file, _ in lines}) == 3 and len(lines) > 40

@@ -66,7 +66,7 @@ def save_asset(asset: Asset, target: Target, overwrite: bool = False) -> None:
     Args:
         asset: Asset to write.
         target: Path or binary stream; see `clearpane.streams.Target`.
-        overwrite: Whether to replace existing files.
+        overwrite: True to replace existing files.
 
     Raises:
         ClearpaneError: See `check_asset_path`; or a file or the stream cannot be written.

@@ -1,4 +1,4 @@
-"""What a GLB file names beside itself, taken into it; and whether its images are of glTF's formats."""
+"""Embed the files that a GLB refers to, and check that its images have formats of glTF."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Whether COLMAP's binary files are whole.
+"""Check that COLMAP's binary files are complete.
 
 COLMAP believes the counts in a file: of a damaged one it would read for hours or ask for all memory. So the
 counts are compared with the files' lengths first.
