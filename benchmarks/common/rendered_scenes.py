@@ -19,8 +19,8 @@ from clearpane.errors import MissingExtraError
 from clearpane.evaluation.bootstrap import bootstrap_mean
 from clearpane.evaluation.metrics import psnr
 from clearpane.images.picture import to_8bit
-from clearpane.separation.base import Quality
 from clearpane.separation.compact.runtime import CompactSeparator
+from clearpane.separation.interface import Quality
 
 _SIZE = 192
 # No training set of the model card has this seed, which determines panes and surroundings.

@@ -60,7 +60,6 @@ from clearpane.evaluation.tables import write_text
 from clearpane.files import atomic_path
 from clearpane.images.picture import to_8bit
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.separation.base import Separator, load_separator
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.loading import Loading, load_backbone
 from clearpane.separation.flux.sampling import Sampling, sample
@@ -80,6 +79,8 @@ from clearpane.separation.gensirr.separator import (
     GensirrSettings,
     one_step,
 )
+from clearpane.separation.interface import Separator
+from clearpane.separation.registry import load_separator
 from clearpane.training.flux.edit_batches import EditPair, load_glass_edits
 from clearpane.training.flux.gensirr import TrainGensirr
 from clearpane.training.flux.gensirr import run as train_kontext

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from clearpane.images.writing import write_picture
     from clearpane.reconstruction.asset.asset import Asset, save_asset
     from clearpane.reconstruction.reconstruct import reconstruct
-    from clearpane.separation.base import Separator, load_separator
     from clearpane.separation.compact.options import CompactOptions
     from clearpane.separation.gensirr.options import GensirrOptions
+    from clearpane.separation.interface import Separator
     from clearpane.separation.layers import Layers
     from clearpane.separation.panel.options import PanelOptions
+    from clearpane.separation.registry import load_separator
     from clearpane.separation.removal import remove_reflection
 
 __all__ = [
@@ -55,8 +56,8 @@ _HOMES = {
     "Layers": "clearpane.separation.layers",
     "PanelOptions": "clearpane.separation.panel.options",
     "Picture": "clearpane.images.picture",
-    "Separator": "clearpane.separation.base",
-    "load_separator": "clearpane.separation.base",
+    "Separator": "clearpane.separation.interface",
+    "load_separator": "clearpane.separation.registry",
     "read_picture": "clearpane.images.reading",
     "reconstruct": "clearpane.reconstruction.reconstruct",
     "remove_reflection": "clearpane.separation.removal",

@@ -10,7 +10,7 @@ from PIL import Image
 
 from clearpane import load_separator, separation
 from clearpane.app.cli import main
-from clearpane.separation import base as registry
+from clearpane.separation import registry
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding_a_model.md"
 

@@ -12,10 +12,10 @@ from clearpane.app import evaluate
 from clearpane.app.cli import main
 from clearpane.app.evaluate import Evaluate, run
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import Quality, SeparatorOptions
 from clearpane.separation.flux.folders import base_fingerprint
 from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.gensirr.separator import GensirrSettings
+from clearpane.separation.interface import Quality, SeparatorOptions
 from clearpane.separation.layers import Layers
 from clearpane.separation.panel.separator import PanelSettings
 

@@ -23,7 +23,7 @@ from clearpane.evaluation.scoring import (
 )
 from clearpane.evaluation.tables import csv_text, json_text, write_text
 from clearpane.images.picture import to_8bit
-from clearpane.separation.base import Quality, Separator
+from clearpane.separation.interface import Quality, Separator
 from clearpane.separation.layers import Layers
 
 ORIGINAL = PROTOCOLS["original"]

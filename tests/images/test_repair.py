@@ -61,6 +61,30 @@ def test_missing_pixels_are_never_made_up(tmp_path, kind, options, missing):
         read_picture(tmp_path / "a")
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("kept", [0.2, 0.6, 0.99])
+def test_data_that_ends_before_the_end_marker_is_refused(progressive, subsampling, kept):
+    whole = encoded("JPEG", {"progressive": progressive, "subsampling": subsampling})
+    cut = whole[: int(len(whole) * kept)].rstrip(b"\xff") + b"\xff\xd9"
+    with pytest.raises(ClearpaneError, match="damaged JPEG file"):
+        read_picture(cut)
+
+
+def test_damage_in_the_middle_that_the_decoder_notices_is_refused():
+    whole = encoded("JPEG", {"restart_marker_blocks": 4})
+    middle = whole.index(b"\xff\xd3")
+    with pytest.raises(ClearpaneError, match="damaged JPEG file"):
+        read_picture(whole[: middle - 60] + whole[middle:])
+
+
+def test_bytes_between_data_and_end_do_no_harm():
+    whole = encoded("JPEG", {})
+    picture = read_picture(whole[:-2] + bytes(9) + whole[-2:])
+    with Image.open(io.BytesIO(whole)) as image:
+        np.testing.assert_array_equal(np.rint(picture.pixels * 255), np.asarray(image))
+
+
 def test_a_wrong_checksum_of_a_text(tmp_path):
     whole = encoded("PNG", {})
     chunk = struct.pack(">I", 6) + b"tEXtTi\0abc" + struct.pack(">I", 1)

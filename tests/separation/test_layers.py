@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import load_separator
 from clearpane.separation.layers import Layers
+from clearpane.separation.registry import load_separator
 
 
 def test_layers_of_different_size_are_refused():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearpane.separation.base import make_options
+from clearpane.separation.registry import make_options
 from clearpane.web.settings import Limits, OfferedModel, PageSettings
 
 MODELS = (

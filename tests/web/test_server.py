@@ -17,8 +17,8 @@ from clearpane.app.serve import Serve, offered_models, read_account, run
 from clearpane.errors import ClearpaneError
 from clearpane.images.reading import read_picture
 from clearpane.images.writing import write_picture
-from clearpane.separation.base import load_separator
 from clearpane.separation.pictures import Edit, edit_picture
+from clearpane.separation.registry import load_separator
 from clearpane.web.settings import PageSettings
 
 

@@ -26,8 +26,8 @@ from clearpane.app.inputs import UsageError
 from clearpane.errors import ClearpaneError
 from clearpane.files import temporary_folder
 from clearpane.mitsuba_variant import llvm_source
-from clearpane.separation.base import MODELS, embedded_models, load_separator, options_class
 from clearpane.separation.flux.options import FluxOptions
+from clearpane.separation.registry import MODELS, embedded_models, load_separator, options_class
 
 DESCRIPTION = """\
 Check that Clearpane works on this computer: which packages are installed,

@@ -33,7 +33,8 @@ from clearpane.evaluation.scoring import (
     summarise,
 )
 from clearpane.evaluation.tables import csv_text, json_text, write_text
-from clearpane.separation.base import Quality, load_separator
+from clearpane.separation.interface import Quality
+from clearpane.separation.registry import load_separator
 
 DESCRIPTION = """\
 Compare results with photographs taken without the glass.

@@ -9,9 +9,10 @@ from tyro.conf import arg
 
 from clearpane.app.inputs import UsageError
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import MODELS, SeparatorOptions, make_options, options_class
 from clearpane.separation.flux.options import FluxOptions, Precision
 from clearpane.separation.gensirr.options import Branching, GensirrOptions
+from clearpane.separation.interface import SeparatorOptions
+from clearpane.separation.registry import MODELS, make_options, options_class
 
 
 @dataclass(frozen=True)

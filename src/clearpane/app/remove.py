@@ -23,8 +23,9 @@ from clearpane.images.masks import read_mask
 from clearpane.images.picture import BandedPicture, Picture
 from clearpane.images.reading import open_picture, picture_format
 from clearpane.images.writing import WriteOptions, losses, output_suffix, write_picture
-from clearpane.separation.base import Quality, Separator, load_separator
+from clearpane.separation.interface import Quality, Separator
 from clearpane.separation.pictures import Edit, edit_picture
+from clearpane.separation.registry import load_separator
 from clearpane.separation.strength import check_strength
 
 DESCRIPTION = """\

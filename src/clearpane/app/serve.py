@@ -10,7 +10,7 @@ from tyro.conf import arg
 from clearpane.app.flags import name_flags
 from clearpane.app.inputs import UsageError
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import MODELS, make_options
+from clearpane.separation.registry import MODELS, make_options
 from clearpane.web.server import serve
 from clearpane.web.settings import Limits, OfferedModel, PageSettings
 

@@ -35,7 +35,7 @@ def decode_jpeg(source: Content, check_size: CheckSize) -> Decoded:
             )
         if image.mode not in ("L", "RGB"):
             raise ClearpaneError(f"{source}: a {image.mode} JPEG; convert it to RGB first")
-        samples = _pillow_samples(image)
+        samples = _jpeg_samples(source)
         exif, orientation = metadata.clean_exif(metadata.strip_exif_prefix(image.info.get("exif")))
         warning, gain_map = None, False
         if "mp" in image.info or b"hdrgm" in (image.info.get("xmp") or b""):
@@ -199,6 +199,32 @@ def _decode_oiio(source: Content, check_size: CheckSize) -> Decoded:
         attributes=kept,
         warnings=warnings,
     )
+
+
+def _jpeg_samples(source: Content) -> np.ndarray:
+    """Decode the samples of a JPEG file.
+
+    Where data is missing or damaged, libjpeg invents blocks and warns. Pillow does not pass its warnings on,
+    OpenImageIO does. Bytes between the data and the next marker do no harm.
+
+    Raises:
+        OSError: Pixels are missing or damaged.
+    """
+    import OpenImageIO as oiio
+
+    with source.on_disk() as path:
+        image = oiio.ImageInput.open(str(path))
+        if image is None:
+            raise OSError(oiio.geterror())
+        try:
+            spec = image.spec()
+            samples = image.read_image(0, 0, 0, spec.nchannels, "uint8")
+            reason = image.geterror().removeprefix("JPEG error: ").split(' ("')[0]
+        finally:
+            image.close()
+    if samples is None or (reason and "extraneous bytes" not in reason):
+        raise OSError(reason)
+    return samples.reshape(spec.height, spec.width, spec.nchannels)
 
 
 def _check_png_chunks(chunks: Sequence[Chunk]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from clearpane.images.picture import BandedPicture
-from clearpane.separation.base import Quality, Separator
+from clearpane.separation.interface import Quality, Separator
 from clearpane.separation.layers import Layers
 from clearpane.separation.removal import separate_full_range
 from clearpane.separation.resolution import shrink, working_size

@@ -7,7 +7,7 @@ import gradio as gr
 
 from clearpane.images.masks import read_mask
 from clearpane.reconstruction.relighting.lights import LIGHTS
-from clearpane.separation.base import Quality
+from clearpane.separation.interface import Quality
 from clearpane.separation.pictures import Edit
 from clearpane.web.object_tab import BUILDING, has_objects
 from clearpane.web.photograph import Wanted, write_result

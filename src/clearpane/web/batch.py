@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import Separator
+from clearpane.separation.interface import Separator
 from clearpane.separation.pictures import Edit
 from clearpane.web.photograph import Wanted, Written, write_result
 

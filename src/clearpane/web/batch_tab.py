@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from clearpane.separation.base import Quality
+from clearpane.separation.interface import Quality
 from clearpane.separation.pictures import Edit
 from clearpane.web.batch import BatchJob, BatchState, run_batch
 from clearpane.web.photograph import Wanted

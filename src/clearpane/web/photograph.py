@@ -12,7 +12,7 @@ from clearpane.images.masks import read_mask
 from clearpane.images.picture import Picture, to_8bit
 from clearpane.images.reading import open_picture
 from clearpane.images.writing import WriteOptions, losses, output_suffix, write_picture
-from clearpane.separation.base import Quality, Separator
+from clearpane.separation.interface import Quality, Separator
 from clearpane.separation.pictures import Edit, edit_picture
 from clearpane.separation.preview import load_preview, make_preview
 from clearpane.separation.resolution import enlarge

@@ -5,7 +5,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from clearpane.separation.base import Quality
+from clearpane.separation.interface import Quality
 from clearpane.web.photograph import Photograph, Region, View, Wanted, open_photograph
 from clearpane.web.photograph_parts import EXAMPLES, build_parts, example_file
 from clearpane.web.settings import ResultFormat

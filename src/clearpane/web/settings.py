@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from clearpane.separation.base import SeparatorOptions
+from clearpane.separation.interface import SeparatorOptions
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class OfferedModel:
     """A separator as the page offers it.
 
     Attributes:
-        name: Key of `clearpane.separation.base.MODELS`.
+        name: Key of `clearpane.separation.registry.MODELS`.
         options: Options it is loaded with, once asked for; None: it cannot be used here.
         needs: Its requirements, or the reason why it cannot be used here.
     """

@@ -55,7 +55,9 @@ def test_a_panel_that_paints_the_photograph_keeps_all_of_it(monkeypatch):
     rows = panel_scores.score_kept(Exact(), task, USUAL, pictures)
     for name in panel_scores.LIMITS:
         if not name.startswith("local"):
-            assert rows[name] == {"psnr": [100] * 3, "own": [100] * 3, "gain": [0] * 3}
+            assert rows[name]["psnr"] == rows[name]["own"] == [100] * 3
+            # The mean of half a picture is summed in an order that depends on the processor.
+            assert rows[name]["gain"] == pytest.approx([0] * 3, abs=1e-14)
     assert max(rows["T as the VAE shows it, enlarged"]["psnr"]) < 30
 
 

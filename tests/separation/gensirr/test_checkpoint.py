@@ -6,13 +6,13 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import load_separator
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.sampling import Sampling
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.separation.gensirr.checkpoint import convert, read_checkpoint, transformer_config, vae_config
 from clearpane.separation.gensirr.options import GensirrOptions
 from clearpane.separation.gensirr.separator import GensirrSeparator, GensirrSettings
+from clearpane.separation.registry import load_separator
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from transformers import GLPNConfig, GLPNForDepthEstimation, GLPNImageProcessor
 
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.separation.base import load_separator
 from clearpane.separation.flux.folders import TEXT_PARTS, base_fingerprint, folder_fingerprint
 from clearpane.separation.flux.sampling import Sampling
 from clearpane.separation.flux.settings import save_settings
@@ -23,6 +22,7 @@ from clearpane.separation.gensirr.separator import (
     reflected_light,
     write_index,
 )
+from clearpane.separation.registry import load_separator
 
 SETTINGS = GensirrSettings("base", "0123", 32, 2, 2.5, "remove it.", one_step=False)
 

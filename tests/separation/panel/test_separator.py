@@ -6,7 +6,6 @@ import torch
 from safetensors.torch import load_file
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import load_separator
 from clearpane.separation.flux import loading
 from clearpane.separation.flux.folders import base_fingerprint
 from clearpane.separation.flux.keeping import keep_untouched
@@ -22,6 +21,7 @@ from clearpane.separation.panel.separator import (
     join_panels,
     reference_panel,
 )
+from clearpane.separation.registry import load_separator
 
 SETTINGS = PanelSettings("base", "0123", side=32, rank=2, guidance=2.5, caption="three panels")
 

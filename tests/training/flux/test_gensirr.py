@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb
-from clearpane.separation.base import load_separator
 from clearpane.separation.flux import loading
 from clearpane.separation.flux.folders import TEXT_PARTS
 from clearpane.separation.flux.loading import Loading, encode_text, load_backbone, load_vae
 from clearpane.separation.flux.task_embedding import LearnableTask, load_task_embedding, random_task
 from clearpane.separation.gensirr.options import GensirrOptions
+from clearpane.separation.registry import load_separator
 from clearpane.training import runner
 from clearpane.training.flux import edit_batches, fine_tuning
 from clearpane.training.flux import gensirr as kontext

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import load_separator
 from clearpane.separation.flux import loading
 from clearpane.separation.flux.task_embedding import load_task_embedding
 from clearpane.separation.panel.options import PanelOptions
+from clearpane.separation.registry import load_separator
 from clearpane.synthesis.dataset.shards import StoredSample, encode_sample, write_shard
 from clearpane.synthesis.glass.layers import layer_picture
 from clearpane.synthesis.glass.scene import Background, GlassScene, Post, ReflectedWorld

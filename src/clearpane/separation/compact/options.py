@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from clearpane.separation.base import SeparatorOptions
+from clearpane.separation.interface import SeparatorOptions
 
 
 @dataclass(frozen=True)

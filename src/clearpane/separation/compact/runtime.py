@@ -11,9 +11,9 @@ import onnxruntime
 
 from clearpane.errors import ClearpaneError
 from clearpane.images.tiling import PixelRows
-from clearpane.separation.base import Quality
 from clearpane.separation.compact.options import CompactOptions
 from clearpane.separation.confidence import confidence_map
+from clearpane.separation.interface import Quality
 from clearpane.separation.layers import BandedLayers, Layers
 from clearpane.separation.resolution import separate_at_resolution, separate_banded, separate_enlarged
 
@@ -63,7 +63,7 @@ class CompactSeparator:
         self._weights = weights
 
     def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
-        """Separate a picture, clipped to [0, 1]; see `clearpane.separation.base.Separator.separate`.
+        """Separate a picture, clipped to [0, 1]; see `clearpane.separation.interface.Separator.separate`.
 
         Raises:
             ClearpaneError: The picture is smaller than 16 pixels on a side.
@@ -73,7 +73,7 @@ class CompactSeparator:
     def separate_rows(
         self, image: PixelRows, *, quality: Quality = "fast", confidence: bool = False
     ) -> BandedLayers:
-        """See :meth:`clearpane.separation.base.RowSeparator.separate_rows`, and `separate`."""
+        """See :meth:`clearpane.separation.interface.RowSeparator.separate_rows`, and `separate`."""
         if len(image.shape) != 3 or image.shape[2] != 3:
             raise ValueError(f"image: expected H x W x 3, got {image.shape}")
         if min(image.shape[:2]) < _SMALLEST_SIDE:

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import Quality
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.loading import out_of_memory
 from clearpane.separation.flux.sampling import Sampling
 from clearpane.separation.flux.task_embedding import TaskEmbedding
+from clearpane.separation.interface import Quality
 from clearpane.separation.layers import Layers
 from clearpane.separation.resolution import shrink, working_size
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import SeparatorOptions
+from clearpane.separation.interface import SeparatorOptions
 
 Precision = Literal["float32", "bfloat16", "8bit", "nf4"]
 

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoModelForDepthEstimation
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.base import Separator
 from clearpane.separation.compact.runtime import CompactSeparator
 from clearpane.separation.gensirr.branching import Scorer
 from clearpane.separation.gensirr.options import GensirrOptions
+from clearpane.separation.interface import Separator
 
 DEPTH_MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
 """Depth estimator of GenSIRR, by its name on the model hub."""

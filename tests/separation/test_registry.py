@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from clearpane.errors import ClearpaneError, MissingExtraError
-from clearpane.separation import base as registry
-from clearpane.separation.base import MODELS, Model, embedded_models, load_separator, make_options
+from clearpane.separation import registry
 from clearpane.separation.compact.options import CompactOptions
 from clearpane.separation.gensirr.options import GensirrOptions
 from clearpane.separation.panel.options import PanelOptions
+from clearpane.separation.registry import MODELS, Model, embedded_models, load_separator, make_options
 
 
 def test_options_are_those_of_the_model():
@@ -54,7 +54,7 @@ def test_the_embedded_model_is_the_compact_one():
 def test_all_options_come_without_torch():
     code = (
         "import json, sys\n"
-        "from clearpane.separation.base import MODELS, options_class\n"
+        "from clearpane.separation.registry import MODELS, options_class\n"
         "names = [options_class(name).__name__ for name in MODELS]\n"
         "print(json.dumps([names, 'torch' in sys.modules]))"
     )
