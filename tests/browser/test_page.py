@@ -21,6 +21,15 @@ DONE = "Nothing was uploaded."
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a picture that is separated quickly, for the tests that do not compare a whole result."""
+    path = tmp_path_factory.mktemp("pictures") / "small.jpg"
+    with Image.open(SHOP) as picture:
+        picture.resize((320, 240)).save(path, quality=95)
+    return path
+
+
+@pytest.fixture(scope="module")
 def context(browser: Any, page_address: str) -> Iterator[Any]:
     """Open a profile in which the page was visited before, so that its service worker runs."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
@@ -32,19 +41,30 @@ def context(browser: Any, page_address: str) -> Iterator[Any]:
     context.close()
 
 
-@pytest.fixture
-def page(context: Any, page_address: str) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def loaded_page(context: Any, page_address: str) -> Iterator[Any]:
+    """Open the page once: compiling the runtime and loading the model take longer than a small picture."""
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.goto(page_address)
     yield page
-    assert not page.errors
     page.close()
 
 
+@pytest.fixture
+def page(loaded_page: Any) -> Iterator[Any]:
+    """Return the page with its controls as at the start."""
+    if loaded_page.is_visible("#strength"):
+        choose_view(loaded_page, "compare")
+        set_strength(loaded_page, 1)
+    yield loaded_page
+    assert not loaded_page.errors
+
+
 def open_picture(page: Any, path: Path | dict[str, Any]) -> str:
+    page.evaluate("document.querySelector('#status').replaceChildren()")  # what the last picture left
     page.set_input_files("#file", path)
     page.wait_for_function(
         "() => {"
@@ -80,10 +100,15 @@ def as_python_sees(path: Path) -> tuple[np.ndarray, Any]:
     return image, CompactSeparator().separate(image, confidence=True)
 
 
-def test_results_are_those_of_the_program(page: Any) -> None:
-    image, layers = as_python_sees(SHOP)
+def test_the_result_is_that_of_the_program(page: Any) -> None:
+    _, layers = as_python_sees(SHOP)
     assert DONE in open_picture(page, SHOP)
     assert np.abs(decoded(save(page)).astype(int) - to_8bit(layers.transmission)).max() <= 1
+
+
+def test_every_view_and_strength_is_that_of_the_program(page: Any, small: Path) -> None:
+    image, layers = as_python_sees(small)
+    assert DONE in open_picture(page, small)
     choose_view(page, "reflection")
     assert np.abs(decoded(save(page)).astype(int) - to_8bit(layers.reflection)).max() <= 1
     choose_view(page, "confidence")
@@ -94,11 +119,11 @@ def test_results_are_those_of_the_program(page: Any) -> None:
         expected = to_8bit(apply_strength(image, layers, strength))
         assert np.abs(decoded(save(page)).astype(int) - expected).max() <= 1
     set_strength(page, 0)
-    assert (decoded(save(page)) == decoded(SHOP.read_bytes())).all()
+    assert (decoded(save(page)) == decoded(small.read_bytes())).all()
 
 
-def test_what_is_shown_follows_the_controls(page: Any) -> None:
-    open_picture(page, SHOP)
+def test_what_is_shown_follows_the_controls(page: Any, small: Path) -> None:
+    open_picture(page, small)
 
     def shown() -> bytes:
         script = """async () => {
@@ -124,43 +149,45 @@ def test_what_is_shown_follows_the_controls(page: Any) -> None:
     assert (grey[..., 0] == grey[..., 1]).all()
 
 
-def test_threads_are_used_once_the_service_worker_runs(page: Any) -> None:
+def test_threads_are_used_once_the_service_worker_runs(page: Any, small: Path) -> None:
     assert page.evaluate("self.crossOriginIsolated")
-    assert "threads" in open_picture(page, SHOP)
+    assert "threads" in open_picture(page, small)
 
 
-def test_without_threads(browser: Any, page_address: str) -> None:
+def test_without_threads(browser: Any, page_address: str, small: Path) -> None:
     context = browser.new_context(service_workers="block")
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.goto(page_address)
     assert not page.evaluate("self.crossOriginIsolated")
-    text = open_picture(page, SHOP)
+    text = open_picture(page, small)
     assert DONE in text and "threads" not in text
-    _, layers = as_python_sees(SHOP)
+    _, layers = as_python_sees(small)
     assert np.abs(decoded(save(page)).astype(int) - to_8bit(layers.transmission)).max() <= 1
     context.close()
 
 
-def test_it_works_offline_after_the_first_visit(context: Any, page_address: str) -> None:
+def test_it_works_offline_after_the_first_visit(context: Any, page_address: str, small: Path) -> None:
     context.set_offline(True)
     page = context.new_page()
     page.set_default_timeout(60_000)
     try:
         page.goto(page_address)
-        assert DONE in open_picture(page, SHOP)
+        assert DONE in open_picture(page, small)
     finally:
         context.set_offline(False)
         page.close()
 
 
-def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, page_address: str) -> None:
+def test_a_phone_shows_everything_without_scrolling_sideways(
+    browser: Any, page_address: str, small: Path
+) -> None:
     context = browser.new_context(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.goto(page_address)
     page.wait_for_function("self.crossOriginIsolated")  # the service worker has reloaded the page once
-    assert DONE in open_picture(page, SHOP)
+    assert DONE in open_picture(page, small)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     for control in ("#strength", "#save", "#format"):
         box = page.locator(control).bounding_box()
@@ -168,8 +195,8 @@ def test_a_phone_shows_everything_without_scrolling_sideways(browser: Any, page_
     context.close()
 
 
-def test_every_control_can_be_reached_with_the_keyboard(page: Any) -> None:
-    open_picture(page, SHOP)
+def test_every_control_can_be_reached_with_the_keyboard(page: Any, small: Path) -> None:
+    open_picture(page, small)
     page.evaluate("document.activeElement.blur()")
     reached = set()
     for _ in range(12):
@@ -178,8 +205,8 @@ def test_every_control_can_be_reached_with_the_keyboard(page: Any) -> None:
     assert {"file", "camera", "view", "strength", "format", "save"} <= reached
 
 
-def test_the_orientation_of_a_photograph_is_kept(page: Any, tmp_path: Path) -> None:
-    picture = Image.open(SHOP)
+def test_the_orientation_of_a_photograph_is_kept(page: Any, tmp_path: Path, small: Path) -> None:
+    picture = Image.open(small)
     exif = Image.Exif()
     exif[0x0112] = 6
     path = tmp_path / "turned.jpg"
@@ -188,8 +215,8 @@ def test_the_orientation_of_a_photograph_is_kept(page: Any, tmp_path: Path) -> N
     assert decoded(save(page)).shape[:2] == picture.size
 
 
-def test_16_bits_stay(page: Any, tmp_path: Path) -> None:
-    image, _ = as_python_sees(SHOP)
+def test_16_bits_stay(page: Any, tmp_path: Path, small: Path) -> None:
+    image, _ = as_python_sees(small)
     deep = np.round(np.clip(image + 0.3 / 255, 0, 1) * 65535).astype(np.uint16)
     path = tmp_path / "deep.png"
     path.write_bytes(png_encode(deep))
@@ -200,13 +227,13 @@ def test_16_bits_stay(page: Any, tmp_path: Path) -> None:
     assert np.abs(result[..., :3] / 65535 - layers.transmission).max() < 1e-3
 
 
-def test_wide_colours_stay_wide(page: Any, tmp_path: Path) -> None:
+def test_wide_colours_stay_wide(page: Any, tmp_path: Path, small: Path) -> None:
     from PIL import ImageCms
 
     profiles = [*Path("/usr/share/color").rglob("*P3*.icc"), *Path(__file__).parent.rglob("*P3*.icc")]
     if not profiles:
         pytest.skip("no Display P3 profile on this machine")
-    picture = Image.open(SHOP)
+    picture = Image.open(small)
     path = tmp_path / "wide.png"
     picture.save(path, icc_profile=ImageCms.ImageCmsProfile(str(profiles[0])).tobytes())
     open_picture(page, path)
@@ -221,10 +248,12 @@ def test_wide_colours_stay_wide(page: Any, tmp_path: Path) -> None:
         ("cut.jpg", SHOP.read_bytes()[:200], "not a picture that the browser can read"),
     ],
 )
-def test_a_file_that_is_no_picture_is_named_so(page: Any, name: str, content: bytes, sentence: str) -> None:
+def test_a_file_that_is_no_picture_is_named_so(
+    page: Any, name: str, content: bytes, sentence: str, small: Path
+) -> None:
     text = open_picture(page, {"name": name, "mimeType": "image/jpeg", "buffer": content})
     assert sentence in text and "\n" not in text
-    assert DONE in open_picture(page, SHOP)  # the next one works
+    assert DONE in open_picture(page, small)  # the next one works
 
 
 def test_a_picture_that_is_too_large_is_refused(page: Any, tmp_path: Path) -> None:
@@ -233,18 +262,20 @@ def test_a_picture_that_is_too_large_is_refused(page: Any, tmp_path: Path) -> No
     assert "30 megapixels and the page can hold 24" in open_picture(page, path)
 
 
-def test_a_picture_of_a_few_pixels_is_refused(page: Any, tmp_path: Path) -> None:
+def test_a_picture_of_a_few_pixels_is_refused(page: Any, tmp_path: Path, small: Path) -> None:
     path = tmp_path / "small.png"
     Image.new("RGB", (8, 40)).save(path)
     assert "8 x 40 pixels" in open_picture(page, path)
 
 
-def test_the_element_works_in_another_page(browser: Any, page_folder: Path, page_address: str) -> None:
+def test_the_element_works_in_another_page(
+    browser: Any, page_folder: Path, page_address: str, small: Path
+) -> None:
     (page_folder / "embedding.html").write_text(
         '<script type="module" src="clear-pane.js"></script>'
         '<clear-pane src="photo.jpg" strength="0.5"></clear-pane><clear-pane src="absent.jpg"></clear-pane>'
     )
-    (page_folder / "photo.jpg").write_bytes(SHOP.read_bytes())
+    (page_folder / "photo.jpg").write_bytes(small.read_bytes())
     context = browser.new_context()
     page = context.new_page()
     page.add_init_script(
@@ -255,6 +286,6 @@ def test_the_element_works_in_another_page(browser: Any, page_folder: Path, page
     page.goto(page_address + "embedding.html")
     page.wait_for_function("told.length === 2", timeout=60_000)
     results = dict(page.evaluate("told"))
-    assert results["clearpane-result"]["width"] == Image.open(SHOP).width
+    assert results["clearpane-result"]["width"] == Image.open(small).width
     assert "404" in results["clearpane-error"]
     context.close()
