@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import connection, get_context
 from pathlib import Path
 from unittest.mock import patch
@@ -30,9 +30,12 @@ class TwoProcesses:
     Args:
         words: words of the command after `clearpane train`.
         said: file that receives what both print.
+        prepare: function that each process calls first; it can be imported.
     """
 
-    def __init__(self, words: Sequence[str | Path], said: Path) -> None:
+    def __init__(
+        self, words: Sequence[str | Path], said: Path, prepare: Callable[[], None] | None = None
+    ) -> None:
         self._said = said
         said.touch()
         with socket.socket() as free:
@@ -42,7 +45,8 @@ class TwoProcesses:
         context.set_forkserver_preload(_IMPORTED)
         command = ["train", *map(str, words)]
         self._processes = [
-            context.Process(target=_run, args=(rank, port, command, said), daemon=True) for rank in (0, 1)
+            context.Process(target=_run, args=(rank, port, command, said, prepare), daemon=True)
+            for rank in (0, 1)
         ]
         with patch.dict(os.environ, OMP_NUM_THREADS="1"):
             for process in self._processes:
@@ -74,10 +78,12 @@ class TwoProcesses:
         return [process.exitcode for process in self._processes], self._said.read_text()
 
 
-def _run(rank: int, port: int, command: list[str], said: Path) -> None:
+def _run(rank: int, port: int, command: list[str], said: Path, prepare: Callable[[], None] | None) -> None:
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     with said.open("a") as printed:
         os.dup2(printed.fileno(), 1)
         os.dup2(printed.fileno(), 2)
+    if prepare is not None:
+        prepare()
     sys.exit(cli.main(command))

@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -480,11 +481,19 @@ def test_objects_are_rendered_on_a_device_and_given_on_the_processor(
     assert devices == ["cuda"] and sample.points.device == CPU
 
 
+def use_tiny() -> None:
+    """Make the size "small" tiny, in another process."""
+    from clearpane.training.lirm import recipe as module
+
+    module._SIZES["small"] = TINY
+
+
 def test_two_processes_train_as_one_that_shows_the_objects_of_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from clearpane.training.lirm import recipe as module
 
+    monkeypatch.setitem(module._SIZES, "small", TINY)
     options = "--objects 2 --side 32 --coarse-side 16 --patch 8 --samples 6 --targets 1 --steps 2 --workers 0"
     options += " --validation 1"
     one = replace(small_recipe(tmp_path / "one", steps=2), side=32, coarse_side=16)
@@ -493,7 +502,7 @@ def test_two_processes_train_as_one_that_shows_the_objects_of_both(
         assert data[index].points.shape == (16384, 3)
     shutil.copytree(tmp_path / "one" / "objects", tmp_path / "two" / "objects")
     words = ["lirm", "--output", tmp_path / "two", "--cpu", *options.split()]
-    codes, said = TwoProcesses(words, tmp_path / "two.txt").finish()
+    codes, said = TwoProcesses(words, tmp_path / "two.txt", use_tiny).finish()
     assert codes == [0, 0], said
     plain, steps = module.LirmObjective.forward, [0, 1]
 
@@ -508,7 +517,7 @@ def test_two_processes_train_as_one_that_shows_the_objects_of_both(
     monkeypatch.setattr(module.LirmObjective, "forward", both)
     assert run(one) == 0
     torch.manual_seed(0)
-    weights = [Lirm(LIRM_SMALL).parameters()]
+    weights = [Lirm(TINY).parameters()]
     weights += [load_lirm(tmp_path / name / "lirm.safetensors").parameters() for name in ("one", "two")]
     before, one_s, two_s = (torch.cat([p.flatten() for p in w]) for w in weights)
     # Adam makes whole steps of the smallest gradients too, rounding errors and all: most must be the same.
@@ -618,7 +627,10 @@ def test_an_interrupt_before_any_line_of_a_step_costs_nothing(
     from clearpane.training.lirm import recipe as module
 
     monkeypatch.setitem(module._SIZES, "small", TINY)
-    settings = small_recipe(tmp_path / "run", steps=150)
+    # Few points, views and checkpoints: the lines are the same, and executed hundreds of times.
+    monkeypatch.setattr(module, "ObjectStream", partial(ObjectStream, points=256))
+    monkeypatch.setattr(module, "ROUNDS", ((2,), (1, 1)))
+    settings = replace(small_recipe(tmp_path / "run", steps=150), checkpoint_every=150)
     own = [module, augmentation, objective]
     lines = interrupt_every_line(module, own, lambda: run(settings))
     assert len({file for file, _ in lines}) == 3 and len(lines) > 40
