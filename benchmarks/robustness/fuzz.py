@@ -174,7 +174,7 @@ def measure(options: Options) -> str:
         return str(replay(options.replay, options.folder))
     started = time.monotonic()
     rows = fuzz(
-        options.only, options.inputs // len(options.only), options.seed, options.folder, options.workers
+        options.only, -(-options.inputs // len(options.only)), options.seed, options.folder, options.workers
     )
     document = {
         "inputs": options.inputs,
