@@ -38,7 +38,7 @@ def test_every_dependency_is_pinned_once() -> None:
     extras = project["optional-dependencies"]
     wanted = [
         requirement
-        for extra in ("photo", "train", "synthesis", "flux", "3d", "web", "test")
+        for extra in ("photo", "watch", "train", "synthesis", "flux", "3d", "web", "test")
         for requirement in extras[extra]
     ]
     tests = _pins("test.txt")
@@ -49,7 +49,7 @@ def test_every_dependency_is_pinned_once() -> None:
 def test_everything_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    shipped = ("photo", "train", "synthesis", "flux", "3d", "web")
+    shipped = ("photo", "watch", "train", "synthesis", "flux", "3d", "web")
     product = _names([*project["dependencies"], *(r for extra in shipped for r in extras[extra])])
     used = {name for path in (ROOT / "src").rglob("*.py") for name in _imports(path, everywhere=True)}
     assert used - product == set()

@@ -42,6 +42,7 @@ Examples:
 # Purpose of each extra.
 EXTRAS = {
     "photo": "HEIC and camera RAW files",
+    "watch": "clearpane remove --watch",
     "train": "training models",
     "synthesis": "rendering glass scenes",
     "3d": "3D objects from photographs",

@@ -1,21 +1,21 @@
 """``clearpane remove``: remove the reflection from photographs, one or many."""
 
-import contextlib
 import os
 import sys
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
-from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from clearpane.app.compare import draw_comparison
-from clearpane.app.inputs import Inputs, UsageError, check_collisions, find_inputs, keep_apart, output_paths
-from clearpane.app.model_choice import ModelChoice, check_confidence
+from clearpane.app.inputs import Found, UsageError, check_collisions, find_inputs, keep_apart, output_paths
+from clearpane.app.pipe import STREAM, edit_in_pipe
 from clearpane.app.progress import BatchProgress, PictureFacts, describe_unexpected
+from clearpane.app.remove_options import DESCRIPTION, Remove, check_options
+from clearpane.app.summary import summarize, summarize_interrupted, summarize_watch
+from clearpane.app.watch import Arrivals
 from clearpane.errors import ClearpaneError
 from clearpane.files import ExistsError, remove_leftovers
 from clearpane.images.formats import SUFFIXES
@@ -23,148 +23,114 @@ from clearpane.images.masks import read_mask
 from clearpane.images.picture import BandedPicture, Picture
 from clearpane.images.reading import open_picture, picture_format
 from clearpane.images.writing import WriteOptions, losses, output_suffix, write_picture
-from clearpane.separation.interface import Quality, Separator
+from clearpane.separation.interface import Separator
 from clearpane.separation.pictures import Edit, edit_picture
 from clearpane.separation.registry import load_separator
-from clearpane.separation.strength import check_strength
 
-DESCRIPTION = """\
-Remove the reflection from photographs taken through glass.
-
-The result of window.jpg is window_transmission.jpg in the output folder, in
-the same format and bit depth as the photograph. Your photographs are never
-changed, and existing results are kept: after an interruption, run the same
-command again to resume. Earlier results that lie beside their photograph in
-an input folder are skipped.
-
-Examples:
-  clearpane remove window.jpg --output clean
-  clearpane remove holiday --output clean --recursive --compare
-  clearpane remove window.jpg --output clean --strength 0.6 --overwrite
-  clearpane remove window.jpg --output clean --mask pane.png
-  clearpane remove *.tif --output clean --quality best --reflection
-  clearpane remove window.jpg --output clean --model panel --weights panel
-"""
+__all__ = ["DESCRIPTION", "Remove", "run"]
 
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif"}
 _TITLES = {"transmission": "After", "reflection": "Reflection"}
-
-
-@dataclass(frozen=True)
-class Remove:
-    """Remove the reflection from photographs taken through glass."""
-
-    pictures: Annotated[
-        Positional[tuple[Path, ...]], arg(metavar="PICTURES_OR_FOLDERS...", help_behavior_hint="")
-    ]
-    """Photographs, or folders of photographs."""
-
-    output: Annotated[Path, arg(metavar="DIR", help_behavior_hint="(required)")]
-    """Folder for the results; created if it does not exist."""
-
-    strength: Annotated[float, arg(metavar="NUMBER", help_behavior_hint="(default: 1)")] = 1.0
-    """Share of the reflection to remove: 1 all, 0.5 half, 0 nothing. Below 0 the scene behind the glass
-    fades instead; -1 shows the reflection alone."""
-
-    mask: Annotated[Path | None, arg(metavar="MASK.png", help_behavior_hint="")] = None
-    """Limit the change to a region: a picture of the photograph's size, white where the reflection is
-    removed, black where nothing changes, grey in between; or the region painted in one colour on a
-    transparent, black or white layer. The mask applies to all photographs of the command."""
-
-    quality: Annotated[Quality, arg(help_behavior_hint="(default: fast)")] = "fast"
-    """best takes the median of four separations of each photograph and is up to six times slower; with panel
-    and gensirr it takes the mean over four random seeds."""
-
-    reflection: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Also write the reflection: window_reflection.jpg. --strength and --mask do not affect it."""
-
-    confidence: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Also write a confidence map: window_confidence.png, white where the result is probably right, dark
-    where much had to be guessed. Each value is the estimated probability that a pixel is right to within a
-    tenth of the range. --strength and --mask do not affect it."""
-
-    compare: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Also write a before/after picture: window_compare.jpg."""
-
-    recursive: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Also process the subfolders; the output folder gets the same subfolders."""
-
-    format: Annotated[
-        Literal["jpeg", "png", "tiff"] | None, arg(metavar="jpeg|png|tiff", help_behavior_hint="")
-    ] = None
-    """File format of the results. Default: that of the photograph, or 16-bit PNG for HEIC and camera RAW."""
-
-    overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Make results again that exist. The photographs themselves are never overwritten."""
-
-    json: Annotated[bool, arg(help_behavior_hint="")] = False
-    """Print one line of JSON for each picture, for scripts."""
-
-    choice: OmitArgPrefixes[Annotated[ModelChoice, arg(name="model")]] = field(default_factory=ModelChoice)
-    """The model and its options."""
-
-    @property
-    def kinds(self) -> list[str]:
-        """Requested kinds of output."""
-        return (
-            ["transmission"]
-            + ["reflection"] * self.reflection
-            + ["confidence"] * self.confidence
-            + ["compare"] * self.compare
-        )
-
-    @property
-    def needs_layers(self) -> bool:
-        """True if the requested outputs need a separation."""
-        return self.strength != 0 or self.reflection or self.confidence
 
 
 def run(options: Remove) -> int:
     """Process all pictures; a failure does not stop the others.
 
     Returns:
-        0 if all went well, 1 if a picture failed, 130 if interrupted.
+        0 if all went well, 1 if a picture failed, 130 if interrupted, as the watching of a folder always is.
 
     Raises:
         UsageError: The options are invalid; nothing was done.
     """
-    _check(options)
+    check_options(options)
     mask = None if options.mask is None else _load_mask(options.mask)
+    if options.output == STREAM:
+        edit_in_pipe(options.pictures[0], lambda picture: _edit(picture, mask, options), options.format)
+        return 0
+    arrivals = options.watch and Arrivals(options.watch, options.output, recursive=options.recursive)
     inputs = find_inputs(options.pictures, options.output, recursive=options.recursive)
-    plans = keep_apart(
-        [
-            (found, output_paths(found, options.output, _suffix(found.source, options), options.kinds))
-            for found in inputs.pictures
-        ]
-    )
+    plans = _plan(inputs.pictures, options)
     check_collisions(plans)
     for folder in {path.parent for _, outputs in plans for path in outputs.values()}:
         remove_leftovers(folder)
     todo = [plan for plan in plans if not _is_finished(plan[1], options)]
 
-    with BatchProgress(len(todo), options.json) as progress:
+    with BatchProgress(0 if arrivals else len(todo), options.json) as progress:
         try:
             for place, problem in inputs.problems:
                 progress.end(PictureFacts(str(place), "failed", error=problem))
             for found, outputs in plans:
                 if _is_finished(outputs, options):
                     progress.end(PictureFacts(str(found.source), "skipped", _strings(outputs)))
-            if todo:
+            if todo or arrivals:
                 _make_folder(options.output)
-                choice = options.choice
-                made = choice.make_options(progress.step)
-                separator = load_separator(choice.model, made) if options.needs_layers else None
+                separator = _load_separator(options, progress)
             for found, outputs in todo:
                 progress.begin(str(found.source))
                 progress.end(_process(found.source, outputs, separator, mask, options))
+            if arrivals:
+                print(f"watching {options.watch} for new pictures; Ctrl-C stops it", file=sys.stderr)
+                _process_arrivals(arrivals, separator, mask, options, progress)
         except KeyboardInterrupt:
             interrupted = True
         else:
             interrupted = False
-    _summarize(progress, options, inputs, len(todo) if interrupted else None)
+    counts = progress.counts
+    if options.watch is not None:
+        summarize_watch(counts, inputs, options.watch)
+    elif interrupted:
+        summarize_interrupted(counts["done"], len(todo), options.overwrite)
+    else:
+        summarize(counts, inputs)
     if interrupted:
         return 130
-    return 1 if progress.counts["failed"] else 0
+    return 1 if counts["failed"] else 0
+
+
+def _plan(pictures: Collection[Found], options: Remove) -> list[tuple[Found, dict[str, Path]]]:
+    """Name the files to write for each picture, by kind."""
+    return keep_apart(
+        [
+            (found, output_paths(found, options.output, _suffix(found.source, options), options.kinds))
+            for found in pictures
+        ]
+    )
+
+
+def _load_separator(options: Remove, progress: BatchProgress | None = None) -> Separator | None:
+    if not options.needs_layers:
+        return None
+    choice = options.choice
+    return load_separator(choice.model, choice.make_options(progress and progress.step))
+
+
+def _edit(
+    picture: BandedPicture, mask: np.ndarray | None, options: Remove
+) -> tuple[BandedPicture, list[str]]:
+    """Make the transmission of one picture, with the separator's notes."""
+    results, notes = _results(picture, ["transmission"], _load_separator(options), mask, options)
+    return results["transmission"], notes
+
+
+def _process_arrivals(
+    arrivals: Arrivals,
+    separator: Separator | None,
+    mask: np.ndarray | None,
+    options: Remove,
+    progress: BatchProgress,
+) -> None:
+    """Process pictures as they come, until an interruption; the results of one that changed are replaced."""
+    made: set[Found] = set()
+    for pictures in arrivals:
+        plans = [plan for plan in _plan(arrivals.same_stem(pictures), options) if plan[0] in pictures]
+        for found, outputs in plans:
+            renewed = replace(options, overwrite=options.overwrite or found in made)
+            facts = _process(found.source, outputs, separator, mask, renewed)
+            if facts.status == "failed" and arrivals.is_changing(found):
+                continue  # it was not complete yet, and comes again
+            if facts.status == "done":
+                made.add(found)
+            progress.end(facts)
 
 
 def _load_mask(path: Path) -> np.ndarray:
@@ -179,21 +145,6 @@ def _load_mask(path: Path) -> np.ndarray:
         raise UsageError(f"the mask cannot be used: {error}") from error
     print(f"{path}: {mask.reading}", file=sys.stderr)
     return mask.weights
-
-
-def _check(options: Remove) -> None:
-    if not options.pictures:
-        raise UsageError("no pictures named; clearpane remove --help shows how")
-    options.choice.make_options()
-    if options.confidence:
-        check_confidence(options.choice.model)
-    try:
-        check_strength(options.strength)
-    except ClearpaneError as error:
-        raise UsageError(str(error)) from error
-    with contextlib.suppress(OSError):  # reported when the folder is made
-        if options.output.is_file():
-            raise UsageError(f"--output {options.output} is a file; name a folder")
 
 
 def _suffix(source: Path, options: Remove) -> str:
@@ -297,29 +248,3 @@ def _exists(path: Path) -> bool:
 
 def _strings(outputs: dict[str, Path]) -> dict[str, str]:
     return {kind: str(path) for kind, path in outputs.items()}
-
-
-def _summarize(
-    progress: BatchProgress, options: Remove, inputs: Inputs, interrupted_total: int | None
-) -> None:
-    counts = progress.counts
-    parts = [f"{counts['done']} done"]
-    if counts["skipped"]:
-        parts.append(
-            f"{counts['skipped']} skipped because their results exist (--overwrite makes them again)"
-        )
-    if inputs.results_left_out:
-        parts.append(f"{inputs.results_left_out} earlier results in the folders left out")
-    if counts["failed"]:
-        parts.append(f"{counts['failed']} failed")
-    if inputs.not_taken:
-        named = ", ".join(str(path) for path in inputs.not_taken)
-        parts.append(f"{len(inputs.not_taken)} not read because of their format or file extension: {named}")
-    if interrupted_total is None:
-        print("; ".join(parts), file=sys.stderr)
-    else:
-        again = "the same command without --overwrite" if options.overwrite else "the same command"
-        print(
-            f"interrupted: {counts['done']} of {interrupted_total} done; run {again} again to resume",
-            file=sys.stderr,
-        )
