@@ -10,6 +10,7 @@
 2
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,8 @@ __all__ = [
     "save_asset",
     "write_picture",
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # programs choose what they print
 
 # Imported at first use, so that importing the package stays quick and loads no model.
 _HOMES = {

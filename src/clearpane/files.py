@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import errno
 import functools
+import logging
 import os
 import secrets
 import shutil
@@ -22,6 +23,7 @@ from safetensors import SafetensorError
 from clearpane.errors import ClearpaneError
 from clearpane.locks import hold, remove, take
 
+_log = logging.getLogger(__name__)
 _PREFIX, _LOCK = ".clearpane-", "lock"
 # Of renameat2 (Linux): both names exist afterwards, each with what the other had.
 _EXCHANGE, _HERE = 2, -100
@@ -79,7 +81,7 @@ def atomic_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
-                    _sync(file)
+                    _sync(file, os.O_RDWR)  # Windows syncs only what is open for writing
             _put_folder_in_place(temporary, path)
 
 
@@ -153,6 +155,7 @@ def _remove_leftover(place: Path) -> None:
     if handle is not None:
         _finish_replacement(place)
         _clear(place, handle)
+        _log.info("removed %s, which a program that was killed had left", place)
 
 
 def _clear(place: Path, handle: int) -> None:

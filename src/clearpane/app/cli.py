@@ -18,6 +18,7 @@ from types import FrameType
 from clearpane._version import __version__
 from clearpane.app.inputs import UsageError
 from clearpane.app.progress import describe_unexpected, print_error
+from clearpane.app.verbosity import library_messages
 from clearpane.errors import ClearpaneError, MissingExtraError
 
 
@@ -161,6 +162,8 @@ Your photographs are never changed. Exit codes: 0 success, 1 something failed
 
   -h, --help     show this help
   --version      show the version
+
+CLEARPANE_VERBOSITY in the environment: error, warning (default), info, debug.
 """
 
 
@@ -185,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"clearpane {__version__}")
         return 0
     try:
-        with _stopped_like_ctrl_c():
+        with library_messages(), _stopped_like_ctrl_c():
             return _dispatch(words)
     except UsageError as error:
         print_error(str(error))
@@ -240,6 +243,8 @@ def _stopped_like_ctrl_c() -> Iterator[None]:
 
 
 def _dispatch(words: Sequence[str]) -> int:
+    if words[0] == "--tyro-print-completion":
+        return _print_completion("".join(words[1:]))
     for command in COMMANDS:
         parts = command.name.split()
         if list(words[: len(parts)]) == parts:
@@ -252,6 +257,18 @@ def _dispatch(words: Sequence[str]) -> int:
     near = difflib.get_close_matches(asked, [command.name for command in COMMANDS], n=1)
     hint = f"did you mean clearpane {near[0]}?" if near else "clearpane --help lists the commands"
     raise UsageError(f"there is no command {asked!r}; {hint}")
+
+
+def _print_completion(shell: str) -> int:
+    from clearpane.app.completion import check_shell, completion_script
+
+    check_shell(shell)
+    kinds = {}
+    for command in COMMANDS:
+        with contextlib.suppress(ModuleNotFoundError):  # commands whose extras are missing are left out
+            kinds[command.name] = getattr(import_module(command.module), command.options)
+    print(completion_script(kinds, shell), end="")
+    return 0
 
 
 def _run(command: Command, words: Sequence[str]) -> int:

@@ -56,7 +56,7 @@ def _standard_input() -> BinaryIO:
     content = io.BytesIO(sys.stdin.buffer.read())
     if not content.getbuffer().nbytes:
         raise ClearpaneError("standard input is empty; the command before the pipe may have failed")
-    content.name = "standard input"  # type: ignore[attr-defined]
+    content.name = "standard input"
     return content
 
 

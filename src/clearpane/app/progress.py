@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import sys
 import traceback
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from clearpane.app.flags import name_flags
+from clearpane.app.verbosity import verbosity
 from clearpane.errors import one_line
 
 # What the system may refuse at any place, and what to do then.
@@ -194,7 +196,12 @@ class StepProgress:
 
 
 def print_error(message: str, kind: Literal["error", "warning"] = "error") -> None:
-    """Print one line on standard error, with fields named as options."""
+    """Print one line on standard error, with fields named as options.
+
+    Warnings are printed unless ``CLEARPANE_VERBOSITY`` asks for errors alone.
+    """
+    if kind == "warning" and verbosity() > logging.WARNING:
+        return
     print(f"{kind}: {name_flags(one_line(message))}", file=sys.stderr, flush=True)
 
 

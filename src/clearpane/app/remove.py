@@ -101,7 +101,7 @@ def _load_separator(options: Remove, progress: BatchProgress | None = None) -> S
     if not options.needs_layers:
         return None
     choice = options.choice
-    return load_separator(choice.model, choice.make_options(progress and progress.step))
+    return load_separator(choice.model, choice.make_options(None if progress is None else progress.step))
 
 
 def _edit(

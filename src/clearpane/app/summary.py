@@ -1,13 +1,13 @@
 """Say at the end of a batch what became of its pictures."""
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from clearpane.app.inputs import Inputs
+from clearpane.app.progress import Status
 
 
-def summarize(counts: Mapping[str, int], inputs: Inputs, ending: str | None = None) -> None:
+def summarize(counts: dict[Status, int], inputs: Inputs, ending: str | None = None) -> None:
     """Print the result of a batch on standard error, in one line.
 
     Args:
@@ -36,6 +36,6 @@ def summarize_interrupted(done: int, total: int, overwrite: bool) -> None:
     print(f"interrupted: {done} of {total} done; run {again} again to resume", file=sys.stderr)
 
 
-def summarize_watch(counts: Mapping[str, int], inputs: Inputs, folder: Path) -> None:
+def summarize_watch(counts: dict[Status, int], inputs: Inputs, folder: Path) -> None:
     """Print on standard error what was done until the watching of a folder was stopped."""
     summarize(counts, inputs, f"stopped watching {folder}")

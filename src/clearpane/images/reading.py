@@ -1,5 +1,6 @@
 """Read a picture from a file: upright, in sRGB, at full precision."""
 
+import logging
 import os
 import stat
 from dataclasses import replace
@@ -21,6 +22,7 @@ from clearpane.streams import Content, Source, content_of
 MAX_PIXELS = 400_000_000
 """Limit on the number of pixels; larger pictures are refused undecoded, as decompression bombs."""
 
+_log = logging.getLogger(__name__)
 _LEADING = 4096
 _SAMPLE_TYPES: dict[str, SampleType] = {
     "uint8": "uint8",
@@ -221,6 +223,7 @@ def _finish(decoded: Decoded, kind: str, file: Path | None) -> BandedPicture:
     sample_type = _SAMPLE_TYPES[samples.dtype.name]
     colours = samples.shape[2] - decoded.has_alpha
     height, width = samples.shape[:2]
+    _log.debug("read %s: %s, %d x %d, %s", file or "a picture", kind, width, height, sample_type)
     warnings = list(decoded.warnings)
     conversion, icc_profile = None, decoded.icc_profile
     if not decoded.linear:

@@ -1,5 +1,6 @@
 """Write a picture to a file: in its own profile and depth, with its metadata, atomically."""
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from clearpane.images.picture import BandedPicture, SampleType
 from clearpane.streams import Target, atomic_target, source_name
 
 WrittenFormat = Literal["jpeg", "png", "tiff", "webp", "exr", "hdr"]
+
+_log = logging.getLogger(__name__)
 
 _SUFFIX_OF = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif", "webp": ".webp", "exr": ".exr", "hdr": ".hdr"}
 _LONGEST_SIDE = {"jpeg": 65535, "webp": 16383}
@@ -109,6 +112,7 @@ def write_picture(
             raise ClearpaneError(
                 f"{name}: cannot be written as {kind.upper()} ({error}); choose another format"
             ) from error
+    _log.debug("wrote %s: %s", name, kind)
     return path
 
 

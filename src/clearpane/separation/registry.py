@@ -1,5 +1,7 @@
 """Registry of models by name: their options and how they are loaded."""
 
+import logging
+import time
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from importlib import import_module
@@ -7,6 +9,8 @@ from typing import Any, cast
 
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.separation.interface import Separator, SeparatorOptions
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,10 @@ def load_separator(name: str = "compact", options: SeparatorOptions | None = Non
         if model.extra is None or (error.name or "").startswith("clearpane"):
             raise
         raise MissingExtraError(f"`model={name}`", model.extra) from error
-    return cast(Separator, load(options))
+    started = time.perf_counter()
+    separator = cast(Separator, load(options))
+    _log.info("loaded the separator %s in %.2f s", name, time.perf_counter() - started)
+    return separator
 
 
 def options_class(name: str) -> type[SeparatorOptions]:

@@ -1,5 +1,6 @@
 """Separate a photograph into its layers in one call."""
 
+import logging
 import math
 
 import numpy as np
@@ -10,7 +11,9 @@ from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.separation.interface import Quality, RowSeparator, Separator
 from clearpane.separation.layers import BandedLayers, Layers
 from clearpane.separation.registry import load_separator
-from clearpane.streams import Source
+from clearpane.streams import Source, source_name
+
+_log = logging.getLogger(__name__)
 
 
 def remove_reflection(
@@ -110,7 +113,10 @@ def _pixels(photo: Source | np.ndarray) -> PixelRows:
     if not isinstance(photo, np.ndarray):
         from clearpane.images.reading import open_picture
 
-        return open_picture(photo).pixels
+        picture = open_picture(photo)
+        for warning in picture.warnings:
+            _log.warning("%s: %s", source_name(photo, "the picture"), warning)
+        return picture.pixels
     if photo.ndim != 3 or photo.shape[2] != 3 or not photo.size:
         raise ClearpaneError(f"expected a picture of H x W x 3 values, got an array of shape {photo.shape}")
     if photo.dtype in (np.uint8, np.uint16):
