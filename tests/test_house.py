@@ -21,7 +21,31 @@ def test_version_is_the_same_everywhere() -> None:
     citation = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.M)
     newest = re.search(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert citation is not None and newest is not None
-    assert (citation[1], newest[1]) == (__version__, __version__)
+    page = re.search(r'"version": "(\S+)"', (ROOT / "web" / "package.json").read_text())
+    assert page is not None
+    assert (citation[1], newest[1], page[1]) == (__version__, __version__, __version__)
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (PACKAGE / "py.typed").is_file()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "Typing :: Typed" in project["project"]["classifiers"]
+    # Hatchling ships every file of these folders.
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"] == {"packages": ["src/clearpane"]}
+
+
+def test_the_recipe_for_conda_forge_agrees_with_the_project() -> None:
+    recipe = (ROOT / "recipe" / "recipe.yaml").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    run = recipe.partition("\n  run:\n")[2].partition("\n\n")[0]
+    wanted = {line.removeprefix("    - ").replace(" ", "") for line in run.splitlines()}
+    names = {"openimageio": "py-openimageio"}  # conda-forge's, where they differ
+    needs = {
+        re.sub(r"^[A-Za-z-]+", lambda n: names.get(n[0].lower(), n[0]), d) for d in project["dependencies"]
+    }
+    assert wanted == {"python>=${{python_min}}"} | needs
+    assert f"  version: {__version__}\n" in recipe and f"license: {project['license']}\n" in recipe
+    assert f"- clearpane = {project['scripts']['clearpane']}\n" in recipe
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
