@@ -127,7 +127,7 @@ class LocalCorrection:
 
     def applied(self, image: PixelRows) -> BandedPixels:
         """Return what `apply` does, computed a band of rows at a time."""
-        gain, offset = (_Enlarged(values, *image.shape[:2]) for values in (self.gain, self.offset))
+        gain, offset = (Enlarged(values, *image.shape[:2]) for values in (self.gain, self.offset))
 
         def band(rows: slice) -> np.ndarray:
             result: np.ndarray = np.clip(image[rows], 0, 1)
@@ -144,7 +144,7 @@ class LocalCorrection:
         return BandedPixels(tuple(image.shape), band)
 
 
-class _Enlarged:
+class Enlarged:
     """Values [H, W, C] enlarged from [h, w, C], bilinear, in bands of rows."""
 
     def __init__(self, values: np.ndarray, height: int, width: int) -> None:
@@ -153,6 +153,7 @@ class _Enlarged:
         self._columns = _between(values.shape[1], width)
 
     def rows(self, rows: slice) -> np.ndarray:
+        """Return a band of rows."""
         low, high, share = (part[rows] for part in self._rows)
         first, last = low[0], high[-1] + 1
         wide = _mix(self._values[first:last], *self._columns, axis=1)
@@ -175,10 +176,13 @@ def _mix(values: np.ndarray, low: np.ndarray, high: np.ndarray, share: np.ndarra
     return after
 
 
-def enlarge(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Enlarge an [h, w] map to height x width, bilinear."""
-    enlarged = _Enlarged(plane[..., None], height, width)
-    return whole(BandedPixels((height, width, 1), enlarged.rows))[..., 0]
+def enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Enlarge a map [h, w] or a picture [h, w, C] to height x width, bilinear."""
+    channels = values.shape[2:]
+    enlarged = Enlarged(values.reshape(*values.shape[:2], -1), height, width)
+    return whole(BandedPixels((height, width, *(channels or (1,))), enlarged.rows)).reshape(
+        height, width, *channels
+    )
 
 
 def separate_at_resolution(

@@ -1,8 +1,8 @@
 """SIRR-LMM (arXiv 2601.07209): an image editor paints the panel [I : T : R] of a photograph.
 
 Three pictures side by side make one panel: the photograph I, its transmission T, its reflection R. The
-    reference is [I : white : white]; a fixed sentence says what the panels are, and a LoRA has trained the
-    editor to paint them.
+reference is [I : white : white]; a fixed sentence says what the panels are, and a LoRA has trained the
+editor to paint them.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.editor import EditorSeparator
-from clearpane.separation.flux.keeping import WINDOW, keep_untouched
+from clearpane.separation.flux.keeping import keep_untouched, with_detail
 from clearpane.separation.flux.loading import Loading, check_removal_memory, load_backbone
 from clearpane.separation.flux.lora import LORA_FILE, load_lora
 from clearpane.separation.flux.memory import backbone_size
@@ -23,7 +23,6 @@ from clearpane.separation.flux.settings import check_task, find_trained_base, lo
 from clearpane.separation.flux.task_embedding import TaskEmbedding, load_task_embedding
 from clearpane.separation.layers import Layers
 from clearpane.separation.panel.options import PanelOptions
-from clearpane.separation.resolution import LocalCorrection
 
 SETTINGS_FILE, TASK_FILE = "panel.json", "task_embedding.safetensors"
 
@@ -104,7 +103,7 @@ class PanelSeparator(EditorSeparator):
         transmission, reflection = made
         return Layers(
             keep_untouched(image, seen, transmission),
-            LocalCorrection.fit(seen, reflection, WINDOW, flat_gain=0).apply(image),
+            with_detail(image, seen, reflection, flat_gain=0),
         )
 
 
