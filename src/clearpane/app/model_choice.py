@@ -63,6 +63,14 @@ class ModelChoice:
     """With gensirr: depth estimator, a directory or a name on the model hub. Default: Depth Anything V2
     small."""
 
+    side: Annotated[int | None, arg(metavar="PIXELS", help_behavior_hint="")] = None
+    """With gensirr: size at which the photograph is processed; its authors use 512 or 768. Default: that of
+    the weights."""
+
+    enlarge: Annotated[bool | None, arg(metavar="True|False", help_behavior_hint="")] = None
+    """With gensirr: True to bring the photograph's short side to --side, also by enlarging it; False to
+    shrink it to about SIDE x SIDE pixels, never enlarging it. Default: as the weights say."""
+
     precision: Annotated[
         Precision | None,
         arg(
@@ -80,8 +88,8 @@ class ModelChoice:
     @property
     def given(self) -> dict[str, Any]:
         """The model's options that were given, by field."""
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "model"}
-        return {name: value for name, value in values.items() if value is not None and value is not False}
+        values = {f.name: (getattr(self, f.name), f.default) for f in fields(self) if f.name != "model"}
+        return {name: value for name, (value, default) in values.items() if value != default}
 
     def make_options(self, on_step: Callable[[int, int], None] | None = None) -> SeparatorOptions:
         """Make the chosen model's options from those that were given.

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -52,15 +53,17 @@ def test_the_converted_folder_paints_the_very_picture_of_the_model(parts, layout
     transformer, vae, task = parts
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
     backbone = Backbone(transformer, vae, scheduler, torch.device("cpu"))
-    settings = GensirrSettings(None, None, 512, 0, 3.5, "", one_step=False)
+    settings = GensirrSettings(None, None, 64, 0, 3.5, "", one_step=False, enlarge=True)
     photo = np.random.default_rng(0).random((24, 32, 3), dtype=np.float32)
     sampling = Sampling(2, seed=3, guidance=settings.guidance)
     wanted = GensirrSeparator(backbone, task, settings, sampling).separate(photo)
     converted = GensirrOptions(
-        weights=tmp_path / "gensirr", steps=2, seed=3, precision="float32", device="cpu"
+        weights=tmp_path / "gensirr", steps=2, seed=3, precision="float32", device="cpu", side=64
     )
     layers = load_separator("gensirr", converted).separate(photo)
     np.testing.assert_allclose(layers.transmission, wanted.transmission, atol=1e-5)
+    stored = json.loads((tmp_path / "gensirr" / "gensirr.json").read_text())
+    assert (stored["side"], stored["enlarge"]) == (512, True)
     assert not list((tmp_path / "gensirr").rglob("*.pt"))
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".clearpane")]
 

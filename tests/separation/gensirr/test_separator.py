@@ -9,6 +9,7 @@ from transformers import GLPNConfig, GLPNForDepthEstimation, GLPNImageProcessor
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.separation.flux.folders import TEXT_PARTS, base_fingerprint, folder_fingerprint
+from clearpane.separation.flux.loading import Loading, load_backbone
 from clearpane.separation.flux.sampling import Sampling
 from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding
@@ -58,6 +59,43 @@ def test_layers_have_the_picture_s_size_and_r_is_the_difference(trained, size):
     light = srgb_to_linear(photo) - srgb_to_linear(layers.transmission)
     np.testing.assert_allclose(layers.reflection, linear_to_srgb(np.maximum(light, 0)), atol=1e-5)
     assert layers.notes == () and layers.reflection_note == REFLECTION_NOTE
+
+
+def test_the_weights_or_the_options_say_at_which_size_it_works(trained, base, monkeypatch):
+    backbone = load_backbone(base, Loading("float32", "cpu"))
+    monkeypatch.setattr(gensirr, "load_backbone", lambda *args: backbone)
+    monkeypatch.setattr(gensirr, "load_lora", lambda *args: None)
+    photo = 0.3 + 0.6 * picture(20, 28)
+    for stored, given, seen in (
+        ({}, {}, (20, 28)),
+        ({}, {"side": 24, "enlarge": True}, (24, 34)),
+        ({"enlarge": True}, {}, (32, 45)),
+        ({"enlarge": True}, {"side": 20, "enlarge": False}, (17, 24)),
+    ):
+        rewrite(trained, **stored)
+        separator = load_separator("gensirr", options(trained, **given))
+        sizes = []
+        monkeypatch.setattr(separator, "look", lambda x, *rest, to=sizes: to.append(x.shape) or [x, x])
+        np.testing.assert_array_equal(separator.separate(photo).transmission, photo)  # nothing was changed
+        assert sizes == [(*seen, 3)]
+        # What was changed is transferred with all of the photograph's detail, also from an enlarged one.
+        monkeypatch.setattr(separator, "look", lambda x, *rest: [x, x - np.float32(0.2)])
+        np.testing.assert_allclose(separator.separate(photo).transmission, photo - 0.2, atol=0.02)
+
+
+def test_the_memory_check_follows_the_size(trained, monkeypatch):
+    asked = []
+    monkeypatch.setattr(gensirr, "GensirrSeparator", lambda *args: None)
+    monkeypatch.setattr(gensirr, "load_backbone", lambda *args: None)
+    monkeypatch.setattr(gensirr, "check_task", lambda *args: None)
+    monkeypatch.setattr(gensirr, "backbone_size", lambda *args: None)
+    monkeypatch.setattr(gensirr, "check_removal_memory", lambda *args, **rest: asked.append(args[2]))
+    rewrite(trained, rank=0)
+    for changes in ({}, {"side": 48}, {"enlarge": True}):
+        load_separator("gensirr", options(trained, **changes))
+    assert asked == [32, 48, 45]
+    with pytest.raises(ClearpaneError, match="`side=8`: give 16 or more"):
+        options(trained, side=8)
 
 
 def test_the_same_seed_gives_the_same_picture_and_another_another(trained):

@@ -11,12 +11,13 @@ from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
 from clearpane.separation.flux.backbone import Backbone
+from clearpane.separation.flux.editing_size import EditingSize
 from clearpane.separation.flux.loading import out_of_memory
 from clearpane.separation.flux.sampling import Sampling
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.separation.interface import Quality
 from clearpane.separation.layers import Layers
-from clearpane.separation.resolution import shrink, working_size
+from clearpane.separation.resolution import enlarge, shrink
 
 # Number of forward passes that quality "best" averages.
 _LOOKS = 4
@@ -28,7 +29,7 @@ class EditorSeparator(ABC):
     Args:
         backbone: Base model with the trained weights loaded.
         task: Task embedding.
-        side: Side in pixels of the square whose area the photograph is resized to, at most.
+        size: Size that the photograph is resized to.
         sampling: Steps, random seed and guidance.
         on_step: Function called after each step with the number of steps done and their total.
     """
@@ -40,13 +41,13 @@ class EditorSeparator(ABC):
         self,
         backbone: Backbone,
         task: TaskEmbedding,
-        side: int,
+        size: EditingSize,
         sampling: Sampling,
         on_step: Callable[[int, int], None],
     ) -> None:
         self._backbone = backbone
         self._task = task.to(backbone.device, backbone.vae.dtype)
-        self._side = side
+        self._size = size
         self._sampling = sampling
         self._on_step = on_step
 
@@ -63,14 +64,17 @@ class EditorSeparator(ABC):
         if confidence:
             raise ClearpaneError(f"{self.name} has no confidence map; `confidence` goes with `model=compact`")
         height, width = image.shape[:2]
-        size = working_size(height, width, self._side**2)
-        small = np.clip(image, 0, 1) if size == (height, width) else shrink(image, *size)
+        size = self._size.fit(height, width)
+        larger = size[0] > height or size[1] > width
+        given = _resized(np.clip(image, 0, 1), *size)
         count = _LOOKS if quality == "best" and self._draws_noise else 1
         try:
-            looks = [self.look(small, i, count) for i in range(count)]
+            looks = [self.look(given, i, count) for i in range(count)]
         except torch.OutOfMemoryError as error:
             raise out_of_memory(self._backbone.device) from error
-        seen, *made = (np.mean(pictures, axis=0) for pictures in zip(*looks, strict=True))
+        pictures = (np.mean(look, axis=0) for look in zip(*looks, strict=True))
+        # Detail is transferred at the photograph's size, not at that of the enlarged one.
+        seen, *made = (_resized(x, height, width) if larger else x for x in pictures)
         return self._compose(image, seen, *made)
 
     @torch.no_grad()
@@ -109,3 +113,11 @@ class EditorSeparator(ABC):
     @abstractmethod
     def _compose(self, image: np.ndarray, seen: np.ndarray, *made: np.ndarray) -> Layers:
         """Make layers of the photograph's own size from the small pictures."""
+
+
+def _resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Shrink [h, w, 3] in [0, 1] by means over areas, or enlarge it, bilinear."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    larger = height > picture.shape[0] or width > picture.shape[1]
+    return enlarge(picture, height, width) if larger else shrink(picture, height, width)

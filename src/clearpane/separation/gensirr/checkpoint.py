@@ -27,7 +27,7 @@ from clearpane.separation.gensirr.separator import (
 _PROMPT, _POOLED = "cached_prompt_embeds", "cached_pooled_prompt_embeds"
 # Parts that are not needed: the text is already encoded, and the positions of its tokens are 0.
 _LEFT_OUT = ("text_encoder.", "text_encoder_2.", "cached_text_ids")
-# Smallest short side that its authors test at; ours is the side of a square of the same area.
+# Smaller of the two short sides, in pixels, that its authors test at.
 _SIDE = 512
 # Guidance scale of the authors' training and inference.
 _GUIDANCE = 3.5
@@ -72,7 +72,9 @@ def convert(checkpoint: Path, output: Path) -> None:
         raise ClearpaneError(f"{checkpoint}: its tensors do not make up a FLUX.1 model ({reason})") from error
     # Scheduler settings of the published FLUX.1 Kontext.
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
-    settings = GensirrSettings(None, None, _SIDE, 0, _GUIDANCE, REMOVAL_SENTENCE, one_step=False)
+    settings = GensirrSettings(
+        None, None, _SIDE, 0, _GUIDANCE, REMOVAL_SENTENCE, one_step=False, enlarge=True
+    )
     with atomic_folder(output) as folder:
         for name, part in (
             (TRANSFORMER_FOLDER, transformer),

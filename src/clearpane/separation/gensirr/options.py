@@ -18,6 +18,11 @@ class GensirrOptions(FluxOptions):
         candidates: Number of noises to choose from after one step, at least 1.
         branching: Rule of the choice; see `clearpane.separation.gensirr.scorers`.
         depth_model: Directory or hub name of the depth estimator; None for Depth Anything V2 small.
+        side: Side in pixels of the size that a photograph is resized to, at least 16; None for that of the
+            weights.
+        enlarge: True to bring a photograph's short side to ``side``, also by enlarging it, up to an area of
+            twice ``side * side``; False to shrink it to the area of ``side * side``, never enlarging it; None
+            for the rule of the weights.
 
     >>> GensirrOptions(Path("gensirr"), candidates=4).branching
     'depth'
@@ -32,10 +37,14 @@ class GensirrOptions(FluxOptions):
     candidates: int = 1
     branching: Branching = "depth"
     depth_model: str | None = None
+    side: int | None = None
+    enlarge: bool | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("candidates", self.candidates)
+        if self.side is not None and self.side < 16:
+            raise ClearpaneError(f"`side={self.side}`: give 16 or more")
         if self.candidates == 1 and (self.branching != "depth" or self.depth_model):
             raise ClearpaneError("`branching` and `depth_model` go with `candidates` 2 or more")
         if self.branching == "residual" and self.depth_model:

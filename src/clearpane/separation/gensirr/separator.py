@@ -25,6 +25,7 @@ from clearpane.files import atomic_path
 from clearpane.images.tiling import row_bands
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.separation.flux.backbone import Backbone
+from clearpane.separation.flux.editing_size import EditingSize
 from clearpane.separation.flux.editor import EditorSeparator
 from clearpane.separation.flux.folders import TEXT_PARTS, find_base, folder_fingerprint
 from clearpane.separation.flux.keeping import keep_untouched
@@ -54,12 +55,13 @@ class GensirrSettings:
     Attributes:
         base: Directory (absolute) or hub name of the base model; None if the folder holds the whole model.
         fingerprint: Fingerprint of that base model, see `base_fingerprint`; None likewise.
-        side: Side in pixels of the square whose area a photograph is resized to, at most.
+        side: Side in pixels of the size that a photograph is resized to, see `EditingSize`.
         rank: Rank of the LoRA; 0 if the whole transformer was trained.
         guidance: Scale of the distilled guidance in training.
         sentence: Sentence that initialised the task embedding.
         one_step: True if the transformer takes one step from the photograph's noiseless latents.
         vae: Fingerprint of the VAE in the folder, see `folder_fingerprint`; None for the base's VAE.
+        enlarge: True to bring the short side to ``side``, as GenSIRR's authors do.
     """
 
     base: str | None
@@ -70,6 +72,7 @@ class GensirrSettings:
     sentence: str
     one_step: bool
     vae: str | None = None
+    enlarge: bool = False
 
 
 def write_index(folder: Path) -> None:
@@ -131,7 +134,8 @@ class GensirrSeparator(EditorSeparator):
     ) -> None:
         if (candidates > 1) != (scorer is not None):
             raise ValueError(f"{candidates} candidates and {'a' if scorer else 'no'} scorer")
-        super().__init__(backbone, task, settings.side, sampling, on_step)
+        size = EditingSize(settings.side, settings.enlarge)
+        super().__init__(backbone, task, size, sampling, on_step)
         self._one_step = settings.one_step
         self._candidates = candidates
         self._scorer = scorer
@@ -200,7 +204,13 @@ def load_gensirr(options: GensirrOptions) -> GensirrSeparator:
     loading = Loading(options.precision, options.device, options.offload)
     device = loading.find_device()
     candidates = 1 if settings.one_step else options.candidates
-    check_removal_memory(backbone_size(base), loading, settings.side, pictures=1, candidates=candidates)
+    settings = replace(
+        settings,
+        side=options.side or settings.side,
+        enlarge=settings.enlarge if options.enlarge is None else options.enlarge,
+    )
+    side = EditingSize(settings.side, settings.enlarge).square
+    check_removal_memory(backbone_size(base), loading, side, pictures=1, candidates=candidates)
     scorer: Scorer | None = None
     notes: tuple[str, ...] = ()
     if options.candidates > candidates:

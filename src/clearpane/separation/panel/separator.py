@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from clearpane.separation.flux.backbone import Backbone
+from clearpane.separation.flux.editing_size import EditingSize
 from clearpane.separation.flux.editor import EditorSeparator
 from clearpane.separation.flux.keeping import keep_untouched, with_detail
 from clearpane.separation.flux.loading import Loading, check_removal_memory, load_backbone
@@ -88,7 +89,7 @@ class PanelSeparator(EditorSeparator):
         sampling: Sampling,
         on_step: Callable[[int, int], None] = lambda step, steps: None,
     ) -> None:
-        super().__init__(backbone, task, settings.side, sampling, on_step)
+        super().__init__(backbone, task, EditingSize(settings.side), sampling, on_step)
 
     def _edit(self, photo: Tensor, index: int, on_step: Callable[[], None]) -> Sequence[Tensor]:
         backbone = self._backbone
