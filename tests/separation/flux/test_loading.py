@@ -1,14 +1,22 @@
 import json
 import shutil
 
+import httpx
 import huggingface_hub
 import pytest
 import torch
 from diffusers import AutoencoderKL, FluxKontextPipeline, FluxTransformer2DModel
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from clearpane.errors import ClearpaneError
 from clearpane.separation.flux import loading
-from clearpane.separation.flux.folders import base_fingerprint, check_directory, count_parameters, find_base
+from clearpane.separation.flux.folders import (
+    TEXT_PARTS,
+    base_fingerprint,
+    check_directory,
+    count_parameters,
+    find_base,
+)
 from clearpane.separation.flux.loading import Loading, check_removal_memory, encode_text, load_backbone
 from clearpane.separation.flux.memory import BackboneSize, backbone_size, removal_bytes
 
@@ -96,6 +104,32 @@ def test_a_hub_that_gives_nothing_is_one_line(monkeypatch):
         ClearpaneError, match=r"owner/model: .*cannot be downloaded from the model hub \(no network\)"
     ):
         find_base("owner/model")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (GatedRepoError, "accept it on the model's page of the hub, then log in here with hf auth login"),
+        (RepositoryNotFoundError, "no such model, or a private one; check the name, or log in"),
+    ],
+)
+def test_a_hub_that_refuses_is_explained(monkeypatch, kind, said):
+    def refuse(name, allow_patterns):
+        raise kind("401 Client Error. (Request ID: 1)", response=httpx.Response(401, request=request))
+
+    request = httpx.Request("GET", "https://hub.example/owner/model")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(ClearpaneError, match=f"^owner/model: .*{said}"):
+        find_base("owner/model")
+
+
+def test_a_folder_stored_without_text_encoders_cannot_be_trained_further(copy):
+    shutil.rmtree(copy / "text_encoder")
+    path = copy / "model_index.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"text_encoder": [None, None]}))
+    check_directory(copy)
+    with pytest.raises(ClearpaneError, match=r"text_encoder, .*cannot be trained further, give the original"):
+        find_base(str(copy), TEXT_PARTS)
 
 
 def test_all_shards_of_an_index_are_needed(copy):

@@ -3,6 +3,9 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 
+from benchmarks.common.peak_memory import PeakMemory
+from benchmarks.flux.cuda_autocast import layer_norm_in_float32, quantise
+from benchmarks.flux.flux_cost import new_transformer, predict
 from clearpane.errors import ClearpaneError
 from clearpane.separation.flux.loading import Loading, load_backbone
 from clearpane.separation.flux.lora import LORA_FILE, TARGETS, add_lora, load_lora, train_in_float32
@@ -133,3 +136,37 @@ def test_a_file_that_is_missing_or_cut_off_is_one_line(adapted, base):
     path.unlink()
     with pytest.raises(ClearpaneError, match="no such adapter"):
         load_lora(transformer, path, 2)
+
+
+def test_layers_of_four_bits_are_trained_in_bfloat16_between_the_blocks():
+    """As on CUDA, where layers are normalised in float32; without the cast everything would follow them."""
+
+    def train(transformer) -> tuple[set[torch.dtype], int]:
+        transformer.enable_gradient_checkpointing()
+        kinds: set[torch.dtype] = set()
+        for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
+            block.register_forward_hook(lambda block, given, made: kinds.update(x.dtype for x in made))
+        with (
+            PeakMemory(transformer) as memory,
+            layer_norm_in_float32(),
+            torch.autocast("cpu", torch.bfloat16),
+        ):
+            predict(transformer, 64).float().square().mean().backward()
+        return kinds, memory.peak
+
+    def quantised():
+        torch.manual_seed(0)
+        transformer = new_transformer(1, 1, 1, 16)
+        quantise(transformer)
+        return transformer, add_lora(transformer, 2, "all")
+
+    transformer, parameters = quantised()
+    train_in_float32(transformer)
+    kinds, peak = train(transformer)
+    assert kinds == {torch.bfloat16}
+    assert all(p.dtype == p.grad.dtype == torch.float32 for p in parameters.values())
+    assert sum(p.grad.abs().sum() for p in parameters.values()) > 0
+    plain, _ = quantised()
+    kinds, larger = train(plain)
+    assert kinds == {torch.float32}
+    assert larger > 1.3 * peak

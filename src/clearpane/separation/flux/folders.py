@@ -34,10 +34,16 @@ def check_directory(base: Path, parts: tuple[str, ...] = PICTURE_PARTS) -> None:
         raise ClearpaneError(f"{base}: there is no such directory; give the base model's, from the model hub")
     if not index.is_file():
         raise ClearpaneError(f"{index}: missing; {base} is not a model's directory as diffusers stores it")
-    name = read_object(index).get("_class_name")
+    content = read_object(index)
+    name = content.get("_class_name")
     if name != _PIPELINE:
         raise ClearpaneError(f"{base}: is a {name}, not a {_PIPELINE}; FLUX.1 Kontext is needed")
     for part in parts:
+        if content.get(part) == [None, None]:
+            raise ClearpaneError(
+                f"{base}: was stored without its {part}, which encodes the sentence in training; such "
+                "weights cannot be trained further, give the original base model"
+            )
         check_part(base / part)
 
 
@@ -108,10 +114,21 @@ def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS) -> Path:
         check_directory(path, parts)
         return path
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     wanted = ["model_index.json", *(f"{part}/*" for part in parts)]
     try:
         path = Path(snapshot_download(base, allow_patterns=wanted))
+    except GatedRepoError as error:
+        raise ClearpaneError(
+            f"{base}: is only given to those who accept its licence; accept it on the model's page of the "
+            "hub, then log in here with hf auth login"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ClearpaneError(
+            f"{base}: the model hub has no such model, or a private one; check the name, or log in with hf "
+            "auth login"
+        ) from error
     except Exception as error:  # of the network, the hub or the file system: no common base class
         raise ClearpaneError(
             f"{base}: no directory of that name, and it cannot be downloaded from the model hub "

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from diffusers import FluxKontextPipeline, FluxTransformer2DModel
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -62,13 +63,22 @@ def train_in_float32(transformer: FluxTransformer2DModel) -> None:
 
     The adapter's layers then take their input as it is. As peft makes them, each would convert its input to
     float32 and keep that for the backward pass: half as much memory again, with no effect under autocast.
+
+    Layers of 8 and 4 bits get their input in bfloat16. They return the type of their input, and autocast
+    normalises in float32 on CUDA: without this, everything between the blocks would be float32.
     """
     for layer in transformer.modules():
         if isinstance(layer, BaseTunerLayer):
             layer.cast_input_dtype_enabled = False
+        if type(layer).__module__.startswith("bitsandbytes."):
+            layer.register_forward_pre_hook(_in_bfloat16)
     for parameter in transformer.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+def _in_bfloat16(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(value.to(torch.bfloat16) for value in inputs)
 
 
 def _pattern(targets: str) -> str:

@@ -3,7 +3,8 @@
 The largest sum of tensors alive at once in the transformer is ``c N w b``: N tokens, w its width, b bytes a
 number. Measured on small transformers of the same class by tracking every tensor
 (``benchmarks/flux/flux_cost.py``), c is 20 for a prediction; a training step that keeps each block's input
-and recomputes the rest needs 34, plus one for each block.
+and recomputes the rest needs 34, plus one for each block, and in bfloat16 another 4, since CUDA's autocast
+normalises in float32.
 """
 
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from clearpane.errors import ClearpaneError
 from clearpane.separation.flux.folders import TEXT_PARTS, count_parameters, read_object
 from clearpane.separation.flux.options import Precision
 
-PREDICTION, TRAINING = 20, 34
-"""c in a prediction, and in a training step without the one for each block."""
+PREDICTION, TRAINING, NORMALISING = 20, 34, 4
+"""c in a prediction, in a training step without the one for each block, and what bfloat16 adds to that."""
 
 # Bytes per weight; bitsandbytes keeps a float32 scale for each 64 weights of four bits.
 _WEIGHT_BYTES: dict[Precision, float] = {"float32": 4, "bfloat16": 2, "8bit": 1, "nf4": 0.5 + 4 / 64}
@@ -145,7 +146,8 @@ def full_training_bytes(
 
 def _step_bytes(size: BackboneSize, side: int, number: int, pictures: int, batch: int) -> int:
     blocks = size.double_blocks + size.single_blocks
-    step = (TRAINING + blocks) * batch * size.tokens(side, pictures) * size.width * number
+    factor = TRAINING + blocks + (NORMALISING if number == 2 else 0)
+    step = factor * batch * size.tokens(side, pictures) * size.width * number
     return max(step, _vae_bytes(size, side, number, pictures * batch))
 
 

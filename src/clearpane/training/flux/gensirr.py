@@ -292,6 +292,10 @@ def run(recipe: TrainGensirr) -> int:
     real = load_real_edits(recipe.real) if recipe.real else []
     warn_of_small_pictures([*glass, *real], recipe.side)
     accelerator = Accelerator(cpu=recipe.cpu)
+    if recipe.shard and accelerator.num_processes == 1:
+        raise ClearpaneError(
+            "`shard` needs several processes: accelerate launch --num_processes N -m clearpane"
+        )
     device = accelerator.device
     needed = needed_bytes(recipe, base, device.type, accelerator.num_processes)
     check_memory(needed, device, recipe.side, "lower `batch` or `side`, or choose a coarser `precision`")

@@ -1,0 +1,46 @@
+"""Do on a CPU what training in 4 bits on an NVIDIA GPU does: quantised layers, and CUDA's autocast."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from bitsandbytes.nn import Linear4bit
+from diffusers import FluxTransformer2DModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@contextmanager
+def layer_norm_in_float32() -> Iterator[None]:
+    """Normalise in float32 and return that, as autocast does on CUDA; on a CPU it keeps bfloat16."""
+    original = F.layer_norm
+
+    def layer_norm(*values: Any, **named: Any) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            return original(*map(_float32, values), **{key: _float32(x) for key, x in named.items()})
+
+    with patch.object(F, "layer_norm", layer_norm):
+        yield
+
+
+def _float32(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) else value
+
+
+def quantise(transformer: FluxTransformer2DModel) -> None:
+    """Replace all linear layers by bitsandbytes' of 4 bits (nf4), as `load_backbone` gets them on a GPU."""
+    for name, layer in list(transformer.named_modules()):
+        if isinstance(layer, nn.Linear):
+            small = Linear4bit(
+                layer.in_features,
+                layer.out_features,
+                layer.bias is not None,
+                compute_dtype=torch.bfloat16,
+                quant_type="nf4",
+            )
+            small.load_state_dict(layer.state_dict())
+            transformer.set_submodule(name, small.to("cpu"))
+    transformer.is_loaded_in_4bit = True
+    transformer.requires_grad_(False)
