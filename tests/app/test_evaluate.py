@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +76,20 @@ def test_runs_the_separator_and_prints_the_table(
         assert float(line.removeprefix(" ").removeprefix(row).split()[0]) == pytest.approx(psnr, abs=0.01)
     assert "3 of 3" in printed
     assert "oracle gain" in printed
+    gains = next(line for line in printed.splitlines() if line.strip().startswith("+")).split()
+    assert float(gains[0]) == pytest.approx(half - nothing, abs=0.01)  # beside each figure
+    assert len(gains) == 5
+    assert "protocol original" in printed and "Less is better for LMSE, LPIPS, ST-LPIPS." in printed
     assert "compact over doing nothing: PSNR +" in printed
+
+
+def test_st_lpips_has_a_column_of_its_own_name(
+    pairs: Path, separator: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "StLpips", lambda: lambda x, t: float(np.abs(x / 1.0 - t).mean()) / 255)
+    assert main(["evaluate", str(pairs), "--metrics", "st-lpips"]) == 0
+    head = next(line for line in capsys.readouterr().out.splitlines() if "NCC" in line)
+    assert re.search(r"NCC +ST-LPIPS", head)
 
 
 def test_quality_reaches_the_separator(pairs: Path, separator: list[str], tmp_path: Path) -> None:
@@ -97,7 +111,7 @@ def test_results_replace_the_separator_and_all_files_are_written(
     )
     assert run(options) == 0
     assert separator == []
-    assert (tmp_path / "s.csv").read_text().startswith("set,picture,row,psnr")
+    assert (tmp_path / "s.csv").read_text().startswith("protocol,set,picture,row,psnr")
     rows = json.loads((tmp_path / "s.json").read_text())["sets"][0]["rows"]
     assert rows[0]["name"] == "finished"
     assert rows[0]["mean"]["psnr"] == pytest.approx(-20 * np.log10(10 / 255), abs=1e-6)

@@ -90,6 +90,8 @@ def test_shows_the_gain_and_the_interval() -> None:
     assert "<b>+6.02 dB</b>" in page
     assert "+6.02 <small>[+6.02, +6.02]</small>" in page
     assert "2 of 2" in page
+    assert "<b>+6.02</b> <small>± 0.00</small>" in page  # beside the mean
+    assert "<small>2 pictures, protocol original</small>" in page
 
 
 def test_embedded_pictures_are_shrunk_never_enlarged() -> None:

@@ -12,6 +12,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.evaluation.protocols import PROTOCOLS, find_pairs
 from clearpane.evaluation.scoring import (
     BASELINES,
+    METRICS,
     NOTHING,
     ORACLE_GAIN,
     ORACLE_LINE,
@@ -115,14 +116,14 @@ def test_summary_against_doing_nothing(tmp_path: Path) -> None:
     assert half.spread["ncc"] == pytest.approx(np.std(values, ddof=1))
 
 
-def test_lpips_column_only_when_given(tmp_path: Path) -> None:
+def test_columns_of_learned_metrics_only_when_given(tmp_path: Path) -> None:
     make_pairs(tmp_path / "a", 1)
-    calls = score_pairs(
-        find_pairs(tmp_path), [], ORIGINAL, lambda x, t: float(np.abs(to_8bit(x) - 1.0).mean())
-    )
+    error = lambda x, t: float(np.abs(to_8bit(x) - 1.0).mean())  # noqa: E731
+    calls = score_pairs(find_pairs(tmp_path), [], ORIGINAL, {"lpips": error, "st_lpips": error})
     ((scores, _),) = calls
-    assert "lpips" in scores.rows[NOTHING]
-    assert "lpips" not in score_folder(tmp_path)[0].rows[NOTHING]
+    assert {"lpips", "st_lpips"} <= scores.rows[NOTHING].keys()
+    assert not {"lpips", "st_lpips"} & score_folder(tmp_path)[0].rows[NOTHING].keys()
+    assert METRICS["st_lpips"].title == "ST-LPIPS"
 
 
 def test_too_small_a_picture_is_named(tmp_path: Path) -> None:
@@ -135,9 +136,10 @@ def test_too_small_a_picture_is_named(tmp_path: Path) -> None:
 def test_csv_and_json_hold_every_row(tmp_path: Path) -> None:
     make_pairs(tmp_path / "a", 2, reflection=True)
     scores = score_folder(tmp_path, SeparatorMethod("half", Darken(0.1)))
-    lines = list(csv.DictReader(io.StringIO(csv_text(scores))))
+    lines = list(csv.DictReader(io.StringIO(csv_text("original", scores))))
     assert len(lines) == 2 * 5
     assert lines[0]["row"] == "half"
+    assert {line["protocol"] for line in lines} == {"original"}
     assert float(lines[0]["psnr"]) == pytest.approx(scores[0].rows["half"]["psnr"], abs=1e-5)
     document = json.loads(json_text("original", summarise(scores), scores))
     assert document["pictures"][1]["rows"]["do nothing"] == scores[1].rows[NOTHING]

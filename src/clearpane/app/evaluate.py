@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from rich import box
 from rich.console import Console
@@ -25,6 +25,7 @@ from clearpane.evaluation.scoring import (
     REFLECTION_SUFFIX,
     FolderMethod,
     Method,
+    PictureMetric,
     PictureScores,
     RowSummary,
     SeparatorMethod,
@@ -32,6 +33,7 @@ from clearpane.evaluation.scoring import (
     score_pairs,
     summarise,
 )
+from clearpane.evaluation.st_lpips import StLpips
 from clearpane.evaluation.tables import csv_text, json_text, write_text
 from clearpane.separation.interface import Quality
 from clearpane.separation.registry import load_separator
@@ -60,7 +62,12 @@ Examples:
 """
 
 T = TypeVar("T")
-_SHOWN = ("psnr", "psnr_g", "ssim", "lmse", "ncc", "lpips")
+_EXPLANATION = (
+    "Second lines: difference from doing nothing. Less is better for "
+    + ", ".join(metric.title for metric in METRICS.values() if not metric.higher_is_better)
+    + "."
+)
+_SHOWN = ("psnr", "psnr_g", "ssim", "lmse", "ncc", "lpips", "st_lpips")
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,11 @@ class Evaluate:
     lpips_weights: Annotated[Path | None, arg(metavar="FILE.safetensors", help_behavior_hint="")] = None
     """Also measure LPIPS with these weights: AlexNet or VGG and the linear heads, named as in the lpips
     package's state dictionary. Needs PyTorch."""
+
+    metrics: Annotated[tuple[Literal["st-lpips"], ...], arg(metavar="[st-lpips]", help_behavior_hint="")] = ()
+    """Metrics to measure besides the usual ones. st-lpips: ST-LPIPS, a perceptual distance that tolerates
+    small shifts and is not comparable with LPIPS. Needs PyTorch and the package stlpips-pytorch, which holds
+    its network."""
 
     csv: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """Write the scores of every picture as a table."""
@@ -127,13 +139,17 @@ def run(options: Evaluate) -> int:
     _check_outputs(options)
     protocol = PROTOCOLS[options.protocol]
     pairs = find_pairs(options.folder)
-    lpips = Lpips(options.lpips_weights) if options.lpips_weights else None
+    learned: dict[str, PictureMetric] = {}
+    if options.lpips_weights:
+        learned["lpips"] = Lpips(options.lpips_weights)
+    if "st-lpips" in options.metrics:
+        learned["st_lpips"] = StLpips()
     methods = _methods(options, protocol)
     report = Report(methods[0].name, protocol, len(pairs)) if options.report else None
     judge = JudgePage() if options.judge else None
 
     scores: list[PictureScores] = []
-    for scored, pictures in _progress(score_pairs(pairs, methods, protocol, lpips), len(pairs)):
+    for scored, pictures in _progress(score_pairs(pairs, methods, protocol, learned), len(pairs)):
         scores.append(scored)
         if report is not None:
             report.add(scored, pictures)
@@ -142,7 +158,7 @@ def run(options: Evaluate) -> int:
     summaries = summarise(scores)
 
     if options.csv:
-        write_text(options.csv, csv_text(scores), overwrite=options.overwrite)
+        write_text(options.csv, csv_text(protocol.name, scores), overwrite=options.overwrite)
     if options.json:
         write_text(options.json, json_text(protocol.name, summaries, scores), overwrite=options.overwrite)
     if report is not None and options.report:
@@ -218,13 +234,25 @@ def _print_tables(console: Console, summaries: Sequence[SetSummary], protocol: P
         table.add_column("better than\nnothing", justify="right", no_wrap=True)
         for row in summary.rows:
             better = "" if row.better is None else f"{row.better} of {row.pictures}"
-            means = (f"{row.mean[key]:.{METRICS[key].decimals}f}" for key in keys)
-            table.add_row(row.name, *means, better, style="dim" if row.name in BASELINES else None)
+            table.add_row(
+                row.name,
+                *(_figure(row, key) for key in keys),
+                better,
+                style="dim" if row.name in BASELINES else None,
+            )
         console.print(table)
+        console.print(_EXPLANATION, style="dim")
         for row in summary.rows:
             if row.name not in BASELINES and not row.name.endswith(REFLECTION_SUFFIX):
                 console.print(_against_nothing(row), markup=False, highlight=False, soft_wrap=True)
         console.print()
+
+
+def _figure(row: RowSummary, key: str) -> str:
+    """Write a mean, and on a line of its own its difference from doing nothing."""
+    decimals = METRICS[key].decimals
+    gain = f"\n{row.over_nothing[key].mean:+.{decimals}f}" if row.over_nothing else ""
+    return f"{row.mean[key]:.{decimals}f}{gain}"
 
 
 def _against_nothing(row: RowSummary) -> str:

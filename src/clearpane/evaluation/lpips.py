@@ -82,8 +82,7 @@ class Lpips:
         import torch
 
         with torch.inference_mode():
-            both = (torch.from_numpy(_unit(x)).permute(2, 0, 1)[None] for x in (result, truth))
-            return float(self.distances(*both))
+            return float(self.distances(*as_pictures(result, truth)))
 
     def distances(self, result: "torch.Tensor", truth: "torch.Tensor") -> "torch.Tensor":
         """Return the distances [B] of pictures [B, 3, H, W], sRGB in [0, 1]; gradients flow through them.
@@ -98,7 +97,7 @@ class Lpips:
             raise ClearpaneError(f"LPIPS needs at least 64 x 64 pixels, got {width} x {height}")
         total = torch.zeros(len(truth), device=truth.device)
         for x, t, head in zip(self._features(result), self._features(truth), self._heads, strict=True):
-            difference = (_unit_length(x) - _unit_length(t)) ** 2
+            difference = (unit_length(x) - unit_length(t)) ** 2
             weighted = torch.nn.functional.conv2d(difference, head.to(difference))
             total = total + weighted.mean(dim=(1, 2, 3))
         return total
@@ -127,8 +126,12 @@ class Lpips:
         return self._tensors[name]
 
 
-def _unit(image: np.ndarray) -> np.ndarray:
-    return image.astype(np.float32) / (255.0 if image.dtype == np.uint8 else 1.0)
+def as_pictures(*images: np.ndarray) -> "list[torch.Tensor]":
+    """Convert pictures [H, W, 3], uint8 or in [0, 1], to [1, 3, H, W] float32 in [0, 1]."""
+    import torch
+
+    floats = [x.astype(np.float32) / (255.0 if x.dtype == np.uint8 else 1.0) for x in images]
+    return [torch.from_numpy(x).permute(2, 0, 1)[None] for x in floats]
 
 
 def _vgg_steps() -> "tuple[str | tuple[int, int, int], ...]":
@@ -150,5 +153,6 @@ def _torchvision_name(name: str) -> str:
     return name
 
 
-def _unit_length(features: "torch.Tensor") -> "torch.Tensor":
+def unit_length(features: "torch.Tensor") -> "torch.Tensor":
+    """Scale the channels of each pixel to length 1: [B, C, H, W]."""
     return features / ((features**2).sum(dim=1, keepdim=True).sqrt() + 1e-10)

@@ -60,7 +60,7 @@ class Report:
             title=escape(f"{self._method}: reflection removal, {len(cards)} pictures"),
             method=escape(self._method),
             protocol=escape(f"{self._protocol.name}: {self._protocol.summary}"),
-            tables="\n".join(_table(summary) for summary in summaries),
+            tables="\n".join(_table(summary, self._protocol.name) for summary in summaries),
             cards="\n".join(numbered),
         )
 
@@ -100,14 +100,15 @@ class Report:
         )
 
 
-def _table(summary: SetSummary) -> str:
+def _table(summary: SetSummary, protocol: str) -> str:
     keys = [key for key in METRICS if key in summary.rows[0].mean]
     head = "".join(
         f"<th>{METRICS[k].title}{' ↑' if METRICS[k].higher_is_better else ' ↓'}</th>" for k in keys
     )
     rows = "".join(_table_row(row, keys) for row in summary.rows)
+    size = f"{summary.pictures} pictures, protocol {escape(protocol)}"
     name = "All sets" if summary.name == "all" else escape(summary.name)
-    return f"""<section><h2>{name} <small>{summary.pictures} pictures</small></h2><div class="scroll"><table>
+    return f"""<section><h2>{name} <small>{size}</small></h2><div class="scroll"><table>
 <thead><tr><td></td>{head}<th>PSNR over doing nothing</th>
 <th>PSNR-G over doing nothing</th><th>Better</th></tr></thead>
 <tbody>{rows}</tbody></table></div></section>"""
@@ -115,8 +116,12 @@ def _table(summary: SetSummary) -> str:
 
 def _table_row(row: RowSummary, keys: Sequence[str]) -> str:
     digits = {key: METRICS[key].decimals for key in keys}
+    gains = {
+        k: f" <b>{_signed(row.over_nothing[k].mean, digits[k])}</b>" if row.over_nothing else "" for k in keys
+    }
     cells = "".join(
-        f"<td>{row.mean[k]:.{digits[k]}f} <small>± {row.spread[k]:.{digits[k]}f}</small></td>" for k in keys
+        f"<td>{row.mean[k]:.{digits[k]}f}{gains[k]} <small>± {row.spread[k]:.{digits[k]}f}</small></td>"
+        for k in keys
     )
     for key in ("psnr", "psnr_g"):
         over = row.over_nothing[key] if row.over_nothing else None
@@ -129,5 +134,5 @@ def _table_row(row: RowSummary, keys: Sequence[str]) -> str:
     return f'<tr><th scope="row">{escape(row.name)}</th>{cells}</tr>'
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+def _signed(value: float, decimals: int = 2) -> str:
+    return f"{value:+.{decimals}f}".replace("-", "−")

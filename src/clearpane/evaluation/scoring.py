@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol as Interface
 
 import numpy as np
@@ -16,6 +17,7 @@ from clearpane.separation.interface import Quality, Separator
 
 Scores = dict[str, float]
 PictureMetric = Callable[[np.ndarray, np.ndarray], float]
+NO_METRICS: Mapping[str, PictureMetric] = MappingProxyType({})
 NOTHING = "do nothing"
 ORACLE_GAIN = "oracle gain"
 ORACLE_LINE = "oracle gain+offset"
@@ -40,6 +42,7 @@ METRICS = {
     "lmse": Metric("LMSE", 4, False),
     "ncc": Metric("NCC", 4, True),
     "lpips": Metric("LPIPS", 3, False),
+    "st_lpips": Metric("ST-LPIPS", 4, False),
 }
 
 
@@ -135,8 +138,12 @@ class PictureScores:
         return self.rows[method]["psnr"] - self.rows[NOTHING]["psnr"]
 
 
-def score(result: np.ndarray, truth: np.ndarray, lpips: PictureMetric | None = None) -> Scores:
-    """Compute all metrics of a result, by their keys in :data:`METRICS`; LPIPS only if it is given."""
+def score(result: np.ndarray, truth: np.ndarray, learned: Mapping[str, PictureMetric] = NO_METRICS) -> Scores:
+    """Compute all metrics of a result, by their keys in :data:`METRICS`.
+
+    Args:
+        learned: Metrics that need a network, by their keys; they are only computed if given.
+    """
     scores = {
         "psnr": metrics.psnr(result, truth),
         "psnr_g": metrics.psnr_after_gain(result, truth),
@@ -145,15 +152,18 @@ def score(result: np.ndarray, truth: np.ndarray, lpips: PictureMetric | None = N
         "lmse": metrics.lmse(result, truth),
         "ncc": metrics.ncc(result, truth),
     }
-    if lpips is not None:
-        scores["lpips"] = lpips(result, truth)
-    return scores
+    return scores | {key: metric(result, truth) for key, metric in learned.items()}
 
 
 def score_pairs(
-    pairs: Sequence[Pair], methods: Sequence[Method], protocol: Protocol, lpips: PictureMetric | None = None
+    pairs: Sequence[Pair],
+    methods: Sequence[Method],
+    protocol: Protocol,
+    learned: Mapping[str, PictureMetric] = NO_METRICS,
 ) -> Iterator[tuple[PictureScores, Pictures]]:
     """Score the pairs one by one; only one pair's pictures are in memory at a time.
+
+    ``learned`` is that of `score`.
 
     Raises:
         ClearpaneError: A file is missing, unreadable or of the wrong size.
@@ -165,14 +175,14 @@ def score_pairs(
                 f"{pair.input}: too small to be scored; pictures need at least 20 x 20 pixels"
             )
         predictions = {method.name: method.predict(pair, image) for method in methods}
-        rows = {name: score(p.transmission, truth, lpips) for name, p in predictions.items()}
-        rows[NOTHING] = score(image, truth, lpips)
-        rows[ORACLE_GAIN] = score(metrics.with_gain(image, truth), truth, lpips)
-        rows[ORACLE_LINE] = score(metrics.with_gain_and_offset(image, truth), truth, lpips)
+        rows = {name: score(p.transmission, truth, learned) for name, p in predictions.items()}
+        rows[NOTHING] = score(image, truth, learned)
+        rows[ORACLE_GAIN] = score(metrics.with_gain(image, truth), truth, learned)
+        rows[ORACLE_LINE] = score(metrics.with_gain_and_offset(image, truth), truth, learned)
         if reflection is not None:
             for name, p in predictions.items():
                 if p.reflection is not None:
-                    rows[name + REFLECTION_SUFFIX] = score(p.reflection, reflection, lpips)
+                    rows[name + REFLECTION_SUFFIX] = score(p.reflection, reflection, learned)
         yield PictureScores(pair, rows), Pictures(image, truth, reflection, predictions)
 
 

@@ -21,17 +21,16 @@ def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
-def csv_text(scores: Sequence[PictureScores]) -> str:
-    """Write a line for each picture and row: set, picture, row, then every computed metric."""
+def csv_text(protocol: str, scores: Sequence[PictureScores]) -> str:
+    """Write a line for each picture and row: protocol, set, picture, row, then every computed metric."""
     keys = [key for key in METRICS if any(key in row for s in scores for row in s.rows.values())]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["set", "picture", "row", *keys])
+    writer.writerow(["protocol", "set", "picture", "row", *keys])
     for s in scores:
         for name, row in s.rows.items():
-            writer.writerow(
-                [s.pair.dataset, s.pair.name, name, *(f"{row[k]:.6f}" if k in row else "" for k in keys)]
-            )
+            values = (f"{row[k]:.6f}" if k in row else "" for k in keys)
+            writer.writerow([protocol, s.pair.dataset, s.pair.name, name, *values])
     return out.getvalue()
 
 
