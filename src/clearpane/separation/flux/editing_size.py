@@ -1,5 +1,6 @@
 """Size at which an editor works on a photograph."""
 
+import math
 from dataclasses import dataclass
 
 from clearpane.separation.resolution import working_size
@@ -29,7 +30,7 @@ class EditingSize:
     @property
     def square(self) -> int:
         """Side in pixels of the square with the largest area."""
-        return round(self.pixels**0.5)
+        return round(math.sqrt(self.pixels))
 
     def fit(self, height: int, width: int) -> tuple[int, int]:
         """Return the size, in proportion, for a photograph of ``height x width`` pixels."""
