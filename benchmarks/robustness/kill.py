@@ -19,7 +19,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,6 +75,10 @@ class Result:
     different: Counter[str] = field(default_factory=Counter)
     half_written: dict[str, str] = field(default_factory=dict)
     left: Counter[str] = field(default_factory=Counter)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the attributes for JSON; dataclasses.asdict would count a Counter's items anew."""
+        return {name: dict(value) if isinstance(value, dict) else value for name, value in vars(self).items()}
 
 
 def work(arguments: list[str], log: str) -> None:
@@ -142,7 +146,7 @@ def measure(case: Case, folder: Path, options: Options, seconds: float) -> Resul
         result.left.update(path.name for path in output.rglob(".*"))
         print(f"{case.name}: {result.kills} kills, {result.ends} ends", flush=True)
         if code != 0 or result.different or result.left:
-            print(f"{case.name}: {asdict(result)}\n{runner.log.read_text()[-1500:]}", flush=True)
+            print(f"{case.name}: {result.facts()}\n{runner.log.read_text()[-1500:]}", flush=True)
     return result
 
 
@@ -202,10 +206,10 @@ def main(options: Options) -> int:
             share = (end - time.monotonic()) / (len(chosen) - number)
             result = measure(case, Path(folder), options, share)
         sound &= not (result.other_end or result.different or result.half_written or result.left)
-        document["commands"][case.name] = asdict(result)
+        document["commands"][case.name] = result.facts()
         write_text(numbers, json.dumps(document, indent=1) + "\n", overwrite=True)
         write_page(options.output / "robustness_kill.md", kill_table(document), __spec__.name)
-        print(kill_table({**document, "commands": {case.name: asdict(result)}}), flush=True)
+        print(kill_table({**document, "commands": {case.name: result.facts()}}), flush=True)
     return 0 if sound else 1
 
 

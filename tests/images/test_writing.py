@@ -4,6 +4,7 @@ import json
 import resource
 import shutil
 import subprocess
+import time
 from dataclasses import replace
 
 import imagecodecs
@@ -167,6 +168,15 @@ def test_metadata_is_kept(tmp_path, suffix):
         (facts,) = json.loads(report.stdout)
         assert facts["IFD0:Model"] == "Model 1" and facts["XMP-dc:Format"] == "f"
         assert "ExifTool:Warning" not in facts
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", ".exr", ".hdr"])
+def test_no_file_holds_the_time_it_was_written_at(tmp_path, suffix):
+    # OpenImageIO writes it into TIFF files; equal pictures shall give equal files.
+    sample_type = {".exr": "half", ".hdr": "float"}.get(suffix, "uint8")
+    path = write_picture(tmp_path / f"a{suffix}", made(suffix, sample_type))
+    assert f"{time.localtime().tm_year}:".encode() not in path.read_bytes()
+    assert read_picture(path).pixels.shape == (17, 23, 3)
 
 
 def test_a_tiff_gets_no_empty_directories(tmp_path):

@@ -286,6 +286,9 @@ def _run(command: Command, words: Sequence[str]) -> int:
         ) from error
     kind = getattr(module, command.options)
     if "-h" in words or "--help" in words:
+        from clearpane.app.option_help import join_lines
+
+        join_lines(kind)
         # tyro would join its lines and leave the wrapping to the terminal
         print(getattr(module, "DESCRIPTION", f"{inspect.getdoc(kind)}\n"))
     options = tyro.cli(

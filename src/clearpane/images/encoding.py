@@ -191,7 +191,8 @@ def _write_oiio(
     spec.alpha_channel = rows.channels - 1 if rows.has_alpha else -1
     if rows.has_alpha and not rows.linear:
         spec.attribute("oiio:UnassociatedAlpha", 1)
-    attributes = dict(attributes)
+    # Without an empty one the present time is written, as that of the capture: equal pictures, unequal files.
+    attributes = {"DateTime": "", **attributes}
     if plugin == "openexr" and "displayWindow" in attributes:
         spec.x, spec.y = attributes.pop("dataWindow")
         spec.full_x, spec.full_y, spec.full_width, spec.full_height = attributes.pop("displayWindow")

@@ -264,7 +264,10 @@ def test_processes_that_share_the_weights_go_on_after_an_interruption(glass, bas
         ({"zoom": 0.5}, "`zoom=0.5`: give 1 or more"),
         ({"full": True, "precision": "nf4"}, "nf4 needs a LoRA"),
         ({"shard": True}, "`shard` needs `full`"),
-        ({"shard": True, "full": True}, "`shard` needs several processes: accelerate launch"),
+        (
+            {"shard": True, "full": True},
+            "`shard` needs several processes: start the training with accelerate launch",
+        ),
         ({"shard": True, "full": True, "optimizer": "adamw8bit"}, "`shard` spreads the moments already"),
     ],
 )

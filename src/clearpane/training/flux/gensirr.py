@@ -293,9 +293,7 @@ def run(recipe: TrainGensirr) -> int:
     warn_of_small_pictures([*glass, *real], recipe.side)
     accelerator = Accelerator(cpu=recipe.cpu)
     if recipe.shard and accelerator.num_processes == 1:
-        raise ClearpaneError(
-            "`shard` needs several processes: accelerate launch --num_processes N -m clearpane"
-        )
+        raise ClearpaneError("`shard` needs several processes: start the training with accelerate launch")
     device = accelerator.device
     needed = needed_bytes(recipe, base, device.type, accelerator.num_processes)
     check_memory(needed, device, recipe.side, "lower `batch` or `side`, or choose a coarser `precision`")
