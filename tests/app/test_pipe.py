@@ -2,14 +2,13 @@
 
 import io
 import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from clearpane.app import remove
+from clearpane.app import pipe, remove
 from clearpane.app.cli import main
 from clearpane.images.picture import Picture
 from clearpane.images.reading import read_picture
@@ -26,13 +25,19 @@ class Loud:
         return Layers(image * np.float32(0.5), image * np.float32(0.5), None)
 
 
+class Terminal(io.TextIOWrapper):
+    def isatty(self):
+        return True
+
+
 @pytest.fixture
 def piped(monkeypatch, capfdbinary):
     """Run the command with bytes on standard input; return its exit code, output and messages."""
     monkeypatch.setattr(remove, "load_separator", lambda *chosen: Loud())
 
     def run(data, *words):
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        stdin = Terminal(io.BytesIO()) if data is None else io.TextIOWrapper(io.BytesIO(data))
+        monkeypatch.setattr(sys, "stdin", stdin)
         code = main(["remove", *words])
         printed = capfdbinary.readouterr()
         return code, printed.out, printed.err.decode()
@@ -128,13 +133,10 @@ def test_what_does_not_go_with_a_pipe_is_a_usage_error(piped, words, said):
     assert (code, out) == (2, b"") and said in err
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no terminals to simulate here")
-def test_a_terminal_is_not_a_picture(tmp_path):
-    ours, theirs = os.openpty()
-    (tmp_path / "a.png").write_bytes(encoded("png"))
-    command = [sys.executable, "-m", "clearpane", "remove"]
-    with os.fdopen(ours, "rb"), os.fdopen(theirs, "r+b", buffering=0) as terminal:
-        to = subprocess.run(
-            [*command, str(tmp_path / "a.png"), "--output", "-"], stdout=terminal, stderr=subprocess.PIPE
-        )
-    assert to.returncode == 2 and b"standard output is a terminal" in to.stderr
+def test_a_terminal_is_not_a_picture(piped, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(pipe.os, "isatty", lambda handle: True)
+        code, out, err = piped(encoded("png"), "-", "--output", "-")
+    assert (code, out) == (2, b"") and "standard output is a terminal" in err
+    code, out, err = piped(None, "-", "--output", "-")
+    assert (code, out) == (2, b"") and "standard input is a terminal" in err

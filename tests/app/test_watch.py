@@ -1,12 +1,11 @@
 """A folder that fills while it is watched."""
 
 import _thread
-import json
-import re
 import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from PIL import Image
 
 from clearpane.app import remove, watch
 from clearpane.app.cli import main
+from clearpane.app.progress import BatchProgress
 from clearpane.separation.layers import Layers
 
 
@@ -27,10 +27,23 @@ class Halve:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     monkeypatch.setattr(remove, "load_separator", lambda *chosen: Halve())
-    monkeypatch.setattr(watch, "_SETTLED", 0.15)
+    monkeypatch.setattr(watch, "_SETTLED", 0.1)
     monkeypatch.setattr(watch, "_INTERVAL", 0.03)
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    """The outcome of each picture, in the order in which they ended."""
+    outcomes, report = [], BatchProgress.end
+
+    def end(progress, facts):
+        report(progress, facts)
+        outcomes.append(f"{Path(facts.input).name} {facts.status}")
+
+    monkeypatch.setattr(BatchProgress, "end", end)
+    return outcomes
 
 
 def draw(path, value=200):
@@ -39,7 +52,7 @@ def draw(path, value=200):
 
 
 def wait_for(condition):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -80,16 +93,16 @@ def watched(steps, *words):
             return main(["remove", *words, "--watch", "in", "--output", "out"])
 
 
-def test_only_new_pictures_are_done_and_ctrl_c_ends_it(capsys):
+def test_only_new_pictures_are_done_and_ctrl_c_ends_it(ended, capsys):
     draw("in/old.png")
 
     def steps():
         draw("in/.hidden.png")
         Path("in/notes.txt").write_text("no picture")
         draw("in/new.png")
-        wait_for(Path("out/new_transmission.png").exists)
+        wait_for(lambda: ended == ["new.png done"])
         draw("part.png").rename("in/renamed.png")
-        wait_for(Path("out/renamed_transmission.png").exists)
+        wait_for(lambda: ended == ["new.png done", "renamed.png done"])
 
     assert watched(steps) == 130
     assert sorted(path.name for path in Path("out").iterdir()) == [
@@ -97,63 +110,83 @@ def test_only_new_pictures_are_done_and_ctrl_c_ends_it(capsys):
         "renamed_transmission.png",
     ]
     printed = capsys.readouterr()
-    assert "watching in for new pictures" in printed.err
-    # The interruption may come between the writing of the second and its counting.
-    assert re.search(r"stopped watching in: [12] done\n", printed.err) and "error" not in printed.err
-    assert printed.out.splitlines()[0].startswith("in/new.png -> out/new_transmission.png")
+    assert printed.err.splitlines() == [
+        "watching in for new pictures; Ctrl-C stops it",
+        "stopped watching in: 2 done",
+    ]
+    assert printed.out.startswith("in/new.png -> out/new_transmission.png")
 
 
-def test_a_picture_that_is_still_being_written_is_waited_for(capsys):
+def test_a_picture_that_is_still_being_written_is_waited_for(monkeypatch):
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(watch, "time", clock)
+    arrivals = watch.Arrivals(Path("in"), Path("out"), recursive=False)
+
+    def complete(after):
+        clock.now += after
+        return [found.source.name for found in arrivals._complete()]
+
+    slow = Path("in/slow.png")
+    slow.touch()
+    assert [complete(after=5), complete(after=5)] == [[], []]  # nothing was written yet
+    for _ in range(4):
+        with slow.open("ab") as file:
+            file.write(b"part")
+        assert complete(after=0.09) == []
+    assert complete(after=0.09) == []
+    assert complete(after=0.02) == ["slow.png"]
+    assert complete(after=5) == []
+    with slow.open("ab") as file:
+        file.write(b"more")
+    assert complete(after=5) == []
+    assert complete(after=0.1) == ["slow.png"]
+
+
+def test_a_picture_that_stalled_or_changed_is_done_again(ended):
     data = draw("whole.png").read_bytes()
 
     def steps():
-        with Path("in/slow.png").open("wb") as file:
-            for k in range(0, len(data), 12):
-                file.write(data[k : k + 12])
-                file.flush()
-                time.sleep(0.05)
-                assert not Path("out/slow_transmission.png").exists()
-        wait_for(Path("out/slow_transmission.png").exists)
+        Path("in/a.png").write_bytes(data[:60])  # settles, but is not complete
+        wait_for(lambda: ended == ["a.png failed"])
+        Path("in/a.png").write_bytes(data)
+        wait_for(lambda: ended[1:] == ["a.png done"])
+        draw("in/a.png", value=100)
+        wait_for(lambda: ended[2:] == ["a.png done"])
 
     assert watched(steps) == 130
-    assert np.asarray(Image.open("out/slow_transmission.png"))[0, 0, 0] == 100
-    assert "error" not in capsys.readouterr().err
+    assert np.asarray(Image.open("out/a_transmission.png"))[0, 0, 0] == 50
 
 
-def test_a_picture_that_stalled_or_changed_is_done_again(capsys):
-    data = draw("whole.png").read_bytes()
+def test_a_picture_that_changes_while_it_is_read_is_not_reported(ended, monkeypatch, capsys):
+    real = remove.open_picture
 
-    def red():
-        try:
-            return np.asarray(Image.open("out/a_transmission.png"))[0, 0, 0]
-        except FileNotFoundError:
-            return -1
+    def open_slowly(source):
+        if Path("in/b.png").stat().st_size < 70:
+            draw("in/b.png")  # the rest comes while the first part is read
+            raise remove.ClearpaneError("was changed while it was read")
+        return real(source)
 
     def steps():
-        Path("in/a.png").write_bytes(data[:60])
-        time.sleep(0.5)  # settled, but not complete
-        Path("in/a.png").write_bytes(data)
-        wait_for(lambda: red() == 100)
-        draw("in/a.png", value=100)
-        wait_for(lambda: red() == 50)
+        Path("in/b.png").write_bytes(draw("whole.png").read_bytes()[:60])
+        wait_for(lambda: ended)
 
-    assert watched(steps, "--json") == 130
-    printed = capsys.readouterr()
-    statuses = [json.loads(line)["status"] for line in printed.out.splitlines()]
-    assert statuses[:2] == ["failed", "done"]  # the third may be interrupted before it is printed
+    monkeypatch.setattr(remove, "open_picture", open_slowly)
+    assert watched(steps) == 130
+    assert ended == ["b.png done"] and "error" not in capsys.readouterr().err
 
 
-def test_pictures_named_too_are_done_first_and_subfolders_follow():
+def test_pictures_named_too_are_done_first_and_subfolders_follow(ended):
     draw("in/old.png")
 
     def steps():
-        assert Path("out/old_transmission.png").exists()
+        assert ended == ["old.png done"]
         Path("in/day").mkdir()
         draw("in/day/a.png"), draw("in/day/a.jpg")
-        wait_for(Path("out/day/a.jpg_transmission.png").exists)
-        wait_for(Path("out/day/a.png_transmission.png").exists)
+        wait_for(lambda: len(ended) == 3)
 
     assert watched(steps, "in", "--recursive", "--format", "png") == 130
+    assert {"a.jpg done", "a.png done"} < set(ended)
+    assert len(list(Path("out/day").iterdir())) == 2  # though both would be called a_transmission.png
 
 
 def test_what_cannot_be_watched_is_one_line(capsys, monkeypatch):
@@ -166,6 +199,8 @@ def test_what_cannot_be_watched_is_one_line(capsys, monkeypatch):
     assert 'pip install "clearpane[watch]"' in capsys.readouterr().err
 
 
-def test_a_folder_that_goes_ends_the_watch(capsys):
-    assert watched(lambda: (Path("in").rmdir(), time.sleep(0.5))) == 1
+def test_a_folder_that_goes_ends_the_watch(monkeypatch, capsys):
+    search = watch.Arrivals._complete
+    monkeypatch.setattr(watch.Arrivals, "_complete", lambda self: Path("in").rmdir() or search(self))
+    assert main(["remove", "--watch", "in", "--output", "out"]) == 1
     assert "in: the folder that was watched has gone" in capsys.readouterr().err

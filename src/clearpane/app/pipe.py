@@ -50,9 +50,7 @@ def edit_in_pipe(
 def _standard_input() -> BinaryIO:
     """Return the content of standard input as a stream with a name for messages."""
     if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError(
-            "standard input is not a picture: clearpane remove - --output - < window.jpg > clean.jpg"
-        )
+        raise UsageError("standard input is a terminal: redirect a picture to it (< window.jpg) or pipe one")
     content = io.BytesIO(sys.stdin.buffer.read())
     if not content.getbuffer().nbytes:
         raise ClearpaneError("standard input is empty; the command before the pipe may have failed")
@@ -73,9 +71,7 @@ def _standard_output() -> Iterator[BinaryIO]:
         raise UsageError("--output - needs an open standard output") from error
     with target:
         if terminal:
-            raise UsageError(
-                "standard output is a terminal: redirect it to a file (> clean.jpg) or a program"
-            )
+            raise UsageError("standard output is a terminal: redirect it to a file (> clean.jpg) or pipe it")
         sys.stdout.flush()
         os.dup2(_ERRORS, _OUTPUT)
         try:
