@@ -48,6 +48,7 @@ def load_separator(name: str = "compact", options: SeparatorOptions | None = Non
             used.
         MissingExtraError: it needs packages that are not installed.
 
+    >>> import numpy as np
     >>> separator = load_separator("compact")
     >>> separator.separate(np.full((16, 24, 3), 0.5, np.float32)).reflection.shape
     (16, 24, 3)
