@@ -1,7 +1,10 @@
 """The completion script, asked by a real shell."""
 
+import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,8 +39,10 @@ ask clearpane train co
 def test_bash_completes_commands_options_and_values(tmp_path):
     script = tmp_path / "clearpane"
     script.write_text(completion_script(COMMANDS, "bash"))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the script runs python3
+    command = ["bash", "-c", ASK.format(script=script)]
     asked = subprocess.run(
-        ["bash", "-c", ASK.format(script=script)], capture_output=True, text=True, check=True
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PATH": path}
     )
     assert asked.stdout.splitlines() == ["remove", "--strength --steps", "compact"]
 
