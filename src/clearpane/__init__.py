@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from clearpane.separation.panel.options import PanelOptions
     from clearpane.separation.registry import load_separator
     from clearpane.separation.removal import remove_reflection
+    from clearpane.separation.windowseat.options import WindowseatOptions
 
 __all__ = [
     "Asset",
@@ -40,6 +41,7 @@ __all__ = [
     "PanelOptions",
     "Picture",
     "Separator",
+    "WindowseatOptions",
     "__version__",
     "load_separator",
     "read_picture",
@@ -60,6 +62,7 @@ _HOMES = {
     "PanelOptions": "clearpane.separation.panel.options",
     "Picture": "clearpane.images.picture",
     "Separator": "clearpane.separation.interface",
+    "WindowseatOptions": "clearpane.separation.windowseat.options",
     "load_separator": "clearpane.separation.registry",
     "read_picture": "clearpane.images.reading",
     "reconstruct": "clearpane.reconstruction.reconstruct",

@@ -13,6 +13,9 @@ from clearpane.separation.flux.options import FluxOptions, Precision
 from clearpane.separation.gensirr.options import Branching, GensirrOptions
 from clearpane.separation.interface import SeparatorOptions
 from clearpane.separation.registry import MODELS, make_options, options_class
+from clearpane.separation.windowseat.options import Tiling, WindowseatOptions
+
+_WINDOWSEAT = WindowseatOptions.precision
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,16 @@ class ModelChoice:
 
     model: Annotated[str, arg(metavar="|".join(MODELS), help_behavior_hint="(default: compact)")] = "compact"
     """Model that removes the reflection. compact comes with Clearpane. panel and gensirr are trained image
-    editors (see clearpane train panel, clearpane train gensirr): they need --weights, usually a base model,
-    and preferably a GPU."""
+    editors (see clearpane train panel, clearpane train gensirr), windowseat is a published one: they need
+    --weights, usually a base model, and preferably a GPU."""
 
     weights: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Folder of the trained weights; needed by panel and gensirr."""
+    """Folder of the trained weights; needed by panel, gensirr and windowseat, for which it may be a name on
+    the model hub."""
 
     base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")] = None
-    """Base model of panel or gensirr: a directory or a name on the model hub. Default: the one that the
-    weights were trained on."""
+    """Base model of panel, gensirr or windowseat: a directory or a name on the model hub. Default: the one
+    that the weights were trained on."""
 
     steps: Annotated[
         int | None, arg(metavar="NUMBER", help_behavior_hint=f"(default: {FluxOptions.steps})")
@@ -71,15 +75,22 @@ class ModelChoice:
     """With gensirr: True to bring the photograph's short side to --side, also by enlarging it; False to
     shrink it to about SIDE x SIDE pixels, never enlarging it. Default: as the weights say."""
 
+    tiling: Annotated[
+        Tiling | None,
+        arg(metavar="short-side|full-size", help_behavior_hint=f"(default: {WindowseatOptions.tiling})"),
+    ] = None
+    """With windowseat: short-side brings the short side to that of a tile; full-size covers the photograph
+    itself with tiles, slower."""
+
     precision: Annotated[
         Precision | None,
         arg(
             metavar="float32|bfloat16|8bit|nf4",
-            help_behavior_hint=f"(default: {FluxOptions.precision})",
+            help_behavior_hint=f"(default: {FluxOptions.precision}; windowseat: {_WINDOWSEAT})",
         ),
     ] = None
-    """With panel or gensirr: number format of the base model's weights. 8bit and nf4 (four bits) need less
-    memory, and an NVIDIA GPU."""
+    """With panel, gensirr or windowseat: number format of the base model's weights. 8bit and nf4 (four bits)
+    need less memory, and an NVIDIA GPU; windowseat runs in nf4 on a CPU too."""
 
     offload: Annotated[bool, arg(help_behavior_hint="")] = False
     """With panel or gensirr: keep the base model in main memory and move one block at a time to the GPU.

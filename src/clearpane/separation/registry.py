@@ -33,6 +33,9 @@ MODELS: dict[str, Model] = {
     "compact": Model(".compact.options:CompactOptions", ".compact.runtime:load_compact"),
     "panel": Model(".panel.options:PanelOptions", ".panel.separator:load_panel", "flux"),
     "gensirr": Model(".gensirr.options:GensirrOptions", ".gensirr.separator:load_gensirr", "flux"),
+    "windowseat": Model(
+        ".windowseat.options:WindowseatOptions", ".windowseat.separator:load_windowseat", "flux"
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from transformers import GLPNConfig, GLPNForDepthEstimation, GLPNImageProcessor
 
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
+from clearpane.separation.difference import reflected_light
 from clearpane.separation.flux.folders import TEXT_PARTS, base_fingerprint, folder_fingerprint
 from clearpane.separation.flux.loading import Loading, load_backbone
 from clearpane.separation.flux.sampling import Sampling
@@ -20,7 +21,6 @@ from clearpane.separation.gensirr.separator import (
     GensirrSeparator,
     GensirrSettings,
     one_step,
-    reflected_light,
     write_index,
 )
 from clearpane.separation.registry import load_separator

@@ -66,7 +66,7 @@ class EditorSeparator(ABC):
         height, width = image.shape[:2]
         size = self._size.fit(height, width)
         larger = size[0] > height or size[1] > width
-        given = _resized(np.clip(image, 0, 1), *size)
+        given = resized(np.clip(image, 0, 1), *size)
         count = _LOOKS if quality == "best" and self._draws_noise else 1
         try:
             looks = [self.look(given, i, count) for i in range(count)]
@@ -74,7 +74,7 @@ class EditorSeparator(ABC):
             raise out_of_memory(self._backbone.device) from error
         pictures = (np.mean(look, axis=0) for look in zip(*looks, strict=True))
         # Detail is transferred at the photograph's size, not at that of the enlarged one.
-        seen, *made = (_resized(x, height, width) if larger else x for x in pictures)
+        seen, *made = (resized(x, height, width) if larger else x for x in pictures)
         return self._compose(image, seen, *made)
 
     @torch.no_grad()
@@ -115,7 +115,7 @@ class EditorSeparator(ABC):
         """Make layers of the photograph's own size from the small pictures."""
 
 
-def _resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+def resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     """Shrink [h, w, 3] in [0, 1] by means over areas, or enlarge it, bilinear."""
     if picture.shape[:2] == (height, width):
         return picture

@@ -16,15 +16,20 @@ PICTURE_PARTS = ("transformer", "vae", "scheduler")
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
 
-_PIPELINE = "FluxKontextPipeline"
+KONTEXT_PIPELINE = "FluxKontextPipeline"
 
+
+# Models that are stored as these pipelines.
+_MODELS = {KONTEXT_PIPELINE: "FLUX.1 Kontext", "QwenImageEditPlusPipeline": "Qwen-Image-Edit-2509"}
 
 # Bytes hashed at each end of a file for the fingerprint.
 _SAMPLED = 2**20
 
 
-def check_directory(base: Path, parts: tuple[str, ...] = PICTURE_PARTS) -> None:
-    """Check that a directory is a FluxKontextPipeline with all files of the given parts.
+def check_directory(
+    base: Path, parts: tuple[str, ...] = PICTURE_PARTS, pipeline: str = KONTEXT_PIPELINE
+) -> None:
+    """Check that a directory is a diffusers pipeline of this class with all files of the given parts.
 
     Raises:
         ClearpaneError: The directory holds something else, or files are missing.
@@ -36,8 +41,8 @@ def check_directory(base: Path, parts: tuple[str, ...] = PICTURE_PARTS) -> None:
         raise ClearpaneError(f"{index}: missing; {base} is not a model's directory as diffusers stores it")
     content = read_object(index)
     name = content.get("_class_name")
-    if name != _PIPELINE:
-        raise ClearpaneError(f"{base}: is a {name}, not a {_PIPELINE}; FLUX.1 Kontext is needed")
+    if name != pipeline:
+        raise ClearpaneError(f"{base}: is a {name}, not a {pipeline}; {_MODELS[pipeline]} is needed")
     for part in parts:
         if content.get(part) == [None, None]:
             raise ClearpaneError(
@@ -100,42 +105,53 @@ def read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS) -> Path:
+def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS, pipeline: str = KONTEXT_PIPELINE) -> Path:
     """Find the directory of a base model: a local one, or a hub name (``owner/name``), downloaded.
 
     Args:
         parts: Names of the parts to require or download.
+        pipeline: Name of the diffusers class that the model is stored as.
 
     Raises:
         ClearpaneError: There is no such directory, and it cannot be downloaded.
     """
-    path = Path(base)
-    if path.exists() or base.count("/") != 1 or base.startswith((".", "/", "~")):
-        check_directory(path, parts)
+    path = fetch(base, ["model_index.json", *(f"{part}/*" for part in parts)])
+    check_directory(path, parts, pipeline)
+    return path
+
+
+def fetch(name: str, wanted: list[str]) -> Path:
+    """Return a local directory unchanged; download the wanted files of a hub name (``owner/name``).
+
+    Args:
+        wanted: Patterns of the files to download.
+
+    Raises:
+        ClearpaneError: It cannot be downloaded.
+    """
+    path = Path(name)
+    if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
         return path
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    wanted = ["model_index.json", *(f"{part}/*" for part in parts)]
     try:
-        path = Path(snapshot_download(base, allow_patterns=wanted))
+        return Path(snapshot_download(name, allow_patterns=wanted))
     except GatedRepoError as error:
         raise ClearpaneError(
-            f"{base}: is only given to those who accept its licence; accept it on the model's page of the "
+            f"{name}: is only given to those who accept its licence; accept it on the model's page of the "
             "hub, then log in here with hf auth login"
         ) from error
     except RepositoryNotFoundError as error:
         raise ClearpaneError(
-            f"{base}: the model hub has no such model, or a private one; check the name, or log in with hf "
+            f"{name}: the model hub has no such model, or a private one; check the name, or log in with hf "
             "auth login"
         ) from error
     except Exception as error:  # of the network, the hub or the file system: no common base class
         raise ClearpaneError(
-            f"{base}: no directory of that name, and it cannot be downloaded from the model hub "
+            f"{name}: no directory of that name, and it cannot be downloaded from the model hub "
             f"({first_line(error)})"
         ) from error
-    check_directory(path, parts)
-    return path
 
 
 def base_fingerprint(base: Path) -> str:

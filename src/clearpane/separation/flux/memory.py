@@ -17,8 +17,9 @@ from clearpane.separation.flux.options import Precision
 PREDICTION, TRAINING, NORMALISING = 20, 34, 4
 """c in a prediction, in a training step without the one for each block, and what bfloat16 adds to that."""
 
-# Bytes per weight; bitsandbytes keeps a float32 scale for each 64 weights of four bits.
-_WEIGHT_BYTES: dict[Precision, float] = {"float32": 4, "bfloat16": 2, "8bit": 1, "nf4": 0.5 + 4 / 64}
+WEIGHT_BYTES: dict[Precision, float] = {"float32": 4, "bfloat16": 2, "8bit": 1, "nf4": 0.5 + 4 / 64}
+"""Bytes per weight; bitsandbytes keeps a float32 scale for each 64 weights of four bits."""
+
 # Tensors of the VAE at the picture's own size that are alive at once: input, output and one between.
 _VAE_TENSORS = 3
 # Bytes per LoRA parameter in training: weight, gradient, two moments and average in float32, autocast's copy.
@@ -102,7 +103,7 @@ def removal_bytes(
         candidates: Number of them made at once.
     """
     number = 4 if precision == "float32" else 2
-    transformer = size.transformer * _WEIGHT_BYTES[precision]
+    transformer = size.transformer * WEIGHT_BYTES[precision]
     predicting = PREDICTION * candidates * size.tokens(side, pictures) * size.width * number
     vae, decoding = size.vae * number, _vae_bytes(size, side, number, pictures * candidates)
     if offload:  # two blocks: one in use, one being copied
@@ -121,7 +122,7 @@ def training_bytes(
     """
     number = 4 if precision == "float32" else 2
     lora = size.lora_parameters(rank) * _LORA_BYTES
-    weights = size.transformer * _WEIGHT_BYTES[precision] + size.vae * number + lora
+    weights = size.transformer * WEIGHT_BYTES[precision] + size.vae * number + lora
     return round(weights + _step_bytes(size, side, number, pictures, batch))
 
 

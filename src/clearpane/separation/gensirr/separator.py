@@ -22,8 +22,7 @@ from torch import Tensor
 
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
-from clearpane.images.tiling import row_bands
-from clearpane.optics.color import linear_to_srgb, srgb_to_linear
+from clearpane.separation.difference import reflected_light
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.editing_size import EditingSize
 from clearpane.separation.flux.editor import EditorSeparator
@@ -168,15 +167,6 @@ class GensirrSeparator(EditorSeparator):
         transmission = keep_untouched(image, seen, made[0])
         reflection = reflected_light(image, transmission)
         return Layers(transmission, reflection, notes=self._notes, reflection_note=REFLECTION_NOTE)
-
-
-def reflected_light(image: np.ndarray, transmission: np.ndarray) -> np.ndarray:
-    """Return ``max(I - T, 0)`` in linear light, as sRGB [H, W, 3]."""
-    reflection = np.empty_like(transmission)
-    for rows in row_bands(image):
-        light = srgb_to_linear(np.clip(image[rows], 0, 1)) - srgb_to_linear(transmission[rows])
-        reflection[rows] = linear_to_srgb(np.maximum(light, 0))
-    return reflection
 
 
 def load_gensirr(options: GensirrOptions) -> GensirrSeparator:
