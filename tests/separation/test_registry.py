@@ -59,5 +59,8 @@ def test_all_options_come_without_torch():
         "print(json.dumps([names, 'torch' in sys.modules]))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert json.loads(printed) == [["CompactOptions", "PanelOptions", "GensirrOptions"], False]
+    assert json.loads(printed) == [
+        ["CompactOptions", "PanelOptions", "GensirrOptions", "WindowseatOptions"],
+        False,
+    ]
     assert all(registry.options_class(name) for name in MODELS)

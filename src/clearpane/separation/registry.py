@@ -101,7 +101,8 @@ def make_options(name: str, given: Mapping[str, Any]) -> SeparatorOptions:
     for field_name in given:
         if field_name not in own:
             owners = [m for m in MODELS if field_name in {field.name for field in fields(options_class(m))}]
-            where = f"goes with `model={' or '.join(owners)}`" if owners else "goes with no model"
+            named = " or ".join([", ".join(owners[:-1]), owners[-1]][-len(owners) :]) if owners else ""
+            where = f"goes with `model={named}`" if owners else "goes with no model"
             raise ClearpaneError(f"`{field_name}` {where}, not with {name}")
     for field in _required(kind):
         if field.name not in given:

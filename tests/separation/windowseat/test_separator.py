@@ -49,7 +49,7 @@ class Twin:
                 layer = name.removeprefix("transformer.").removesuffix(".lora_A.weight")
                 weights[f"{layer}.weight"].data += 4 / 2 * b @ a
         text = load_file(folder / "text_embeddings" / "state_dict.safetensors")
-        self.prompt, self.mask = text["prompt_embeds"][:1], text["prompt_mask"][:1]
+        self.prompt, self.mask = text["prompt_embeds"][:1], text["prompt_mask"][:1] > 0
 
     @torch.no_grad()
     def __call__(self, tile: np.ndarray) -> list[np.ndarray]:

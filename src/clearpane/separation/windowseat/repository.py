@@ -29,7 +29,7 @@ class Prompt:
 
     Attributes:
         embeds: [1, L, D], the text encoder's states.
-        mask: [1, L], 1 for tokens, 0 for padding.
+        mask: [1, L] bool, True for tokens, False for padding.
     """
 
     embeds: Tensor
@@ -104,7 +104,7 @@ def load_prompt(folder: Path, width: int) -> Prompt:
         raise ClearpaneError(
             f"{path}: has {embeds.shape[-1]} channels, the base model takes {width}; it is of another base"
         )
-    return Prompt(embeds[:1], mask[:1])
+    return Prompt(embeds[:1], mask[:1] > 0)
 
 
 def load_adapter(transformer: QwenImageTransformer2DModel, folder: Path) -> None:
@@ -118,11 +118,11 @@ def load_adapter(transformer: QwenImageTransformer2DModel, folder: Path) -> None
     try:
         config = LoraConfig.from_pretrained(str(place))
         tensors = {_layer_name(name): value for name, value in load_file(path).items()}
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except Exception as error:  # of peft, safetensors or the file system: no common base class
         raise ClearpaneError(f"{place}: damaged, not a LoRA of peft ({first_line(error)})") from error
     try:
         transformer.add_adapter(config)
-    except ValueError as error:  # no layer has such a name
+    except Exception as error:  # of peft: a configuration that no layer of the base fits
         raise ClearpaneError(f"{place}: is of another base model ({first_line(error)})") from error
     own = {_layer_name(name): p for name, p in transformer.named_parameters() if ".lora_" in name}
     for name in sorted(own.keys() ^ tensors.keys()):
