@@ -30,6 +30,7 @@ from tyro.conf import Positional
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine, measure
+from benchmarks.common.pages import write_page
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.tables import write_text
 from clearpane.images.picture import to_8bit
@@ -254,7 +255,7 @@ def main() -> int:
         server.shutdown()
     text = report(result)
     print(text)
-    write_text(FIGURES / "browser.md", text, overwrite=True)
+    write_page(FIGURES / "browser.md", text, __spec__.name)
     write_text(FIGURES / "browser.json", json.dumps(result, indent=1) + "\n", overwrite=True)
     return 0
 

@@ -27,6 +27,7 @@ import tyro
 
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.pages import write_page
 from benchmarks.common.runs import finish
 from benchmarks.robustness.kinds import KINDS, MAX_PIXELS
 from benchmarks.robustness.worker import MEMORY, RESULTS, SECONDS, Outcome, Worker
@@ -156,7 +157,7 @@ def report(document: Mapping[str, Any]) -> str:
     ]
     total = sum(int(row[1]) for row in rows)
     return (
-        "## Fuzzing\n\n"
+        "# Fuzzing\n\n"
         f"`python -m benchmarks.robustness.fuzz --inputs {document['inputs']} --seed {document['seed']}`: "
         f"{total} damaged files, each read by the function that the commands call. Read: the damage left a "
         "file that is one. Refused: in one clear line. A finding is anything else: a crash, a hang "
@@ -185,8 +186,9 @@ def measure(options: Options) -> str:
     }
     text = report(document)
     if options.output is not None:
-        for ending, content in (("json", json.dumps(document, indent=1) + "\n"), ("md", text)):
-            write_text(options.output / f"robustness_fuzz.{ending}", content, overwrite=True)
+        numbers = json.dumps(document, indent=1) + "\n"
+        write_text(options.output / "robustness_fuzz.json", numbers, overwrite=True)
+        write_page(options.output / "robustness_fuzz.md", text, __spec__.name)
     return text
 
 
