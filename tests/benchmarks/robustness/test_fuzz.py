@@ -83,4 +83,6 @@ def test_the_figures_are_written(tmp_path: Path) -> None:
     text = measure(Options(inputs=4, only=("hdr", "webp"), workers=1, folder=tmp_path / "w", output=tmp_path))
     document = json.loads((tmp_path / "robustness_fuzz.json").read_text())
     assert sum(document["kinds"]["hdr"]["outcomes"].values()) == 2
-    assert (tmp_path / "robustness_fuzz.md").read_text() == text and "| webp | 2 |" in text
+    page = (tmp_path / "robustness_fuzz.md").read_text()
+    assert page == f"{text}\n<sub>Written by `python -m benchmarks.robustness.fuzz`.</sub>\n"
+    assert "| webp | 2 |" in text
