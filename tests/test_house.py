@@ -98,7 +98,7 @@ def test_only_learning_and_geometry_import_torch_at_module_level() -> None:
 FLOORS = (
     {"errors", "_version"},
     {"locks"},
-    {"files", "json_files", "named_files", "optics", "mitsuba_variant"},
+    {"files", "json_files", "named_files", "tensor_files", "optics", "mitsuba_variant"},
     {"streams"},
     {"geometry", "images"},
     {"synthesis", "separation", "reconstruction"},

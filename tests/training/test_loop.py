@@ -153,7 +153,7 @@ def test_a_failed_write_leaves_the_earlier_checkpoint_alone(tmp_path, monkeypatc
         file.write_bytes(b"the first half")
         raise error
 
-    monkeypatch.setattr("clearpane.training.loop.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     train(state, 1)
     with pytest.raises(ClearpaneError, match=r"run\.safetensors: writing failed \(.*No space"):
         state.save(path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -22,6 +22,7 @@ from torch.distributed.tensor import DTensor
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
 from clearpane.json_files import parse_untyped
+from clearpane.tensor_files import save_tensors
 
 # What damaged checkpoints raise.
 _DAMAGED = (
@@ -142,7 +143,7 @@ class TrainingState:
             "bfloat16": json.dumps(self.bfloat16),
         }
         with atomic_path(path, overwrite=True) as temporary:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, facts)
+            save_tensors(temporary, {name: value.contiguous() for name, value in tensors.items()}, facts)
 
     def load(self, path: Path) -> None:
         """Restore the state from a checkpoint.

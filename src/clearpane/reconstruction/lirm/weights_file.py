@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
 from clearpane.json_files import parse_json
 from clearpane.reconstruction.lirm.model import Lirm, LirmConfig
+from clearpane.tensor_files import save_tensors
 
 # Larger sizes are no model's, but would ask for all memory.
 _LARGEST, _LARGEST_GRID = 8192, 512
@@ -44,7 +45,7 @@ def save_lirm(
     stored = {name: value.to("cpu", torch.float16).contiguous() for name, value in weights.items()}
     with atomic_path(path, overwrite=True) as temporary:
         facts = {"lirm": json.dumps(asdict(config)), "environments": json.dumps(environments)}
-        save_file(stored, temporary, facts)
+        save_tensors(temporary, stored, facts)
 
 
 def trained_environments(path: Path) -> tuple[str, ...]:
