@@ -154,9 +154,9 @@ def _copy(file: Path, target: BinaryIO, name: str) -> None:
 def _temporary_file() -> Iterator[Path]:
     """Yield the path of a file that does not exist yet and is removed at the end.
 
-    OpenImageIO, which reads and writes EXR, HDR and PNG and writes TIFF, takes only paths: its Python package
-    has neither of the C++ library's streams in memory (`IOMemReader`, `IOVecOutput`). Every other reader
-    takes the bytes themselves.
+    OpenImageIO, which reads JPEG, EXR, HDR and PNG and writes all of these but JPEG, and TIFF, takes only
+    paths: its Python package has neither of the C++ library's streams in memory (`IOMemReader`,
+    `IOVecOutput`). Every other reader takes the bytes themselves.
     """
     with temporary_folder() as folder:
         yield folder / "content"

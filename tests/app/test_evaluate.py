@@ -79,7 +79,7 @@ def test_runs_the_separator_and_prints_the_table(
     gains = next(line for line in printed.splitlines() if line.strip().startswith("+")).split()
     assert float(gains[0]) == pytest.approx(half - nothing, abs=0.01)  # beside each figure
     assert len(gains) == 5
-    assert "protocol original" in printed and "Less is better for LMSE, LPIPS, ST-LPIPS." in printed
+    assert "protocol original" in printed and "Less is better for LMSE." in printed
     assert "compact over doing nothing: PSNR +" in printed
 
 

@@ -1,11 +1,13 @@
 """The texts of options, joined to single lines before tyro wraps them."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
 
-from clearpane.app import cli
 from clearpane.app.option_help import join_lines
 
 
@@ -43,11 +45,16 @@ def test_texts_are_joined_also_inherited_and_nested_ones():
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_help_breaks_lines_only_at_the_width_of_the_terminal(columns, monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", str(columns))
-    with pytest.raises(SystemExit):
-        cli.main(["remove", "--help"])
-    lines = [line.strip("│| ") for line in capsys.readouterr().out.splitlines()]
+def test_help_breaks_lines_only_at_the_width_of_the_terminal(columns):
+    # A process of its own: tyro keeps what it once learnt of a class.
+    done = subprocess.run(
+        [sys.executable, "-m", "clearpane", "remove", "--help"],
+        env={**os.environ, "COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+    )
+    lines = [line.strip("│| ") for line in done.stdout.splitlines()]
     start = next(k for k, line in enumerate(lines) if line.startswith("Share of the reflection to remove"))
     end = next(k for k, line in enumerate(lines) if k >= start and line.endswith("(default: 1)"))
     assert end > start

@@ -1,4 +1,4 @@
-"""What is printed, and what a program that uses the library can read in its log."""
+"""Check what is printed, and what a program that uses the library can read in its log."""
 
 import io
 import logging

@@ -102,3 +102,17 @@ def test_files_without_colours_are_refused(tmp_path, channels):
     write_parts(tmp_path / "a.exr", [("", channels, light(len(channels)))])
     with pytest.raises(ClearpaneError, match="R, G, B or Y are needed"):
         read_picture(tmp_path / "a.exr")
+
+
+def test_the_time_of_capture_is_kept(tmp_path):
+    path = tmp_path / "a.exr"
+    spec = oiio.ImageSpec(8, 6, 3, "half")
+    spec.attribute("DateTime", "2001:02:03 04:05:06")
+    target = oiio.ImageOutput.create(str(path))
+    assert (
+        target.open(str(path), spec) and target.write_image(np.ones((6, 8, 3), np.float32)) and target.close()
+    )
+    again = write_picture(tmp_path / "b.exr", read_picture(path))
+    source = oiio.ImageInput.open(str(again))
+    assert source.spec().get_string_attribute("DateTime") == "2001:02:03 04:05:06"
+    source.close()

@@ -78,8 +78,16 @@ def test_damage_in_the_middle_that_the_decoder_notices_is_refused():
         read_picture(whole[: middle - 60] + whole[middle:])
 
 
-def test_bytes_between_data_and_end_do_no_harm():
-    whole = encoded("JPEG", {})
+def test_bytes_left_over_before_a_restart_marker_are_damage():
+    whole = encoded("JPEG", {"restart_marker_blocks": 4})
+    middle = whole.index(b"\xff\xd3")
+    with pytest.raises(ClearpaneError, match="damaged JPEG file"):
+        read_picture(whole[: middle - 90] + bytes(60) + whole[middle - 30 :])
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_bytes_between_data_and_end_do_no_harm(progressive):
+    whole = encoded("JPEG", {"progressive": progressive})
     picture = read_picture(whole[:-2] + bytes(9) + whole[-2:])
     with Image.open(io.BytesIO(whole)) as image:
         np.testing.assert_array_equal(np.rint(picture.pixels * 255), np.asarray(image))
@@ -114,3 +122,19 @@ def test_a_name_that_is_not_unicode_is_refused_for_its_name(tmp_path):
     path.write_bytes(encoded("PNG", {}))
     with pytest.raises(ClearpaneError, match="not valid Unicode; rename it"):
         read_picture(path)
+
+
+def test_a_photograph_with_a_gain_map_is_read_as_its_eight_bits(monkeypatch):
+    # OpenImageIO would decode Ultra HDR to four half-float channels: it must not be asked.
+    import OpenImageIO as oiio
+
+    xmp = (
+        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        b'<rdf:Description xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" hdrgm:Version="1.0"/>'
+        b"</rdf:RDF></x:xmpmeta>"
+    )
+    whole = encoded("JPEG", {"xmp": xmp}) + encoded("JPEG", {})
+    monkeypatch.setattr(oiio, "ImageInput", None)
+    picture = read_picture(whole)
+    with Image.open(io.BytesIO(whole)) as image:
+        np.testing.assert_array_equal(np.rint(picture.pixels * 255), np.asarray(image))

@@ -243,8 +243,9 @@ def _stopped_like_ctrl_c() -> Iterator[None]:
 
 
 def _dispatch(words: Sequence[str]) -> int:
-    if words[0] == "--tyro-print-completion":
-        return _print_completion("".join(words[1:]))
+    flag, _, shell = words[0].partition("=")
+    if flag == "--tyro-print-completion":
+        return _print_completion(" ".join([*filter(None, [shell]), *words[1:]]))
     for command in COMMANDS:
         parts = command.name.split()
         if list(words[: len(parts)]) == parts:

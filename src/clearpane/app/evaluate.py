@@ -62,11 +62,6 @@ Examples:
 """
 
 T = TypeVar("T")
-_EXPLANATION = (
-    "Second lines: difference from doing nothing. Less is better for "
-    + ", ".join(metric.title for metric in METRICS.values() if not metric.higher_is_better)
-    + "."
-)
 _SHOWN = ("psnr", "psnr_g", "ssim", "lmse", "ncc", "lpips", "st_lpips")
 
 
@@ -241,11 +236,18 @@ def _print_tables(console: Console, summaries: Sequence[SetSummary], protocol: P
                 style="dim" if row.name in BASELINES else None,
             )
         console.print(table)
-        console.print(_EXPLANATION, style="dim")
+        console.print(_explanation(keys), style="dim")
         for row in summary.rows:
             if row.name not in BASELINES and not row.name.endswith(REFLECTION_SUFFIX):
                 console.print(_against_nothing(row), markup=False, highlight=False, soft_wrap=True)
         console.print()
+
+
+def _explanation(keys: Sequence[str]) -> str:
+    """Say what the second lines are, and for which of these metrics less is better."""
+    text = "Second lines: difference from doing nothing."
+    less = [METRICS[key].title for key in keys if not METRICS[key].higher_is_better]
+    return f"{text} Less is better for {', '.join(less)}." if less else text
 
 
 def _figure(row: RowSummary, key: str) -> str:

@@ -1,6 +1,7 @@
 """``clearpane remove ... --output -``: one picture to standard output, for pipes."""
 
 import contextlib
+import ctypes
 import io
 import os
 import sys
@@ -78,4 +79,6 @@ def _standard_output() -> Iterator[BinaryIO]:
             with contextlib.redirect_stdout(sys.stderr):
                 yield target
         finally:
+            with contextlib.suppress(OSError, TypeError, AttributeError):  # Windows has no such library
+                ctypes.CDLL(None).fflush(None)  # what C libraries printed waits in their buffer
             os.dup2(target.fileno(), _OUTPUT)

@@ -123,7 +123,7 @@ def check_options(options: Remove) -> None:
     except ClearpaneError as error:
         raise UsageError(str(error)) from error
     with contextlib.suppress(OSError):  # reported when the folder is made
-        if options.output.is_file():
+        if options.output != STREAM and options.output.is_file():
             raise UsageError(f"--output {options.output} is a file; name a folder")
 
 

@@ -1,4 +1,4 @@
-"""What is printed on standard error: ``CLEARPANE_VERBOSITY`` in the environment."""
+"""Choose what is printed on standard error: ``CLEARPANE_VERBOSITY`` in the environment."""
 
 import contextlib
 import logging

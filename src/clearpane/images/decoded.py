@@ -47,7 +47,6 @@ def is_header_text(name: str, value: object) -> bool:
         "planarconfig",
         "screenWindow",
         "PixelAspectRatio",
-        "DateTime",
     )
     described = isinstance(value, (str, int, float)) or name == "chromaticities"
     return described and not name.startswith(stored)

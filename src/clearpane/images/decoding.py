@@ -19,6 +19,11 @@ from clearpane.images.repair import MOST_PIXELS_A_BYTE
 from clearpane.images.tiff import decode_tiff
 from clearpane.streams import Content
 
+# What libjpeg says of blocks that it invented. Bytes left over before a restart marker are such, too.
+_INVENTED = re.compile(
+    r"premature end|bad Huffman code|bad arithmetic code|instead of RST|before marker 0xd[0-7]", re.IGNORECASE
+)
+
 
 def decode_jpeg(source: Content, check_size: CheckSize) -> Decoded:
     """Decode a JPEG file; ``check_size`` may refuse its size before pixels are decoded."""
@@ -35,10 +40,11 @@ def decode_jpeg(source: Content, check_size: CheckSize) -> Decoded:
             )
         if image.mode not in ("L", "RGB"):
             raise ClearpaneError(f"{source}: a {image.mode} JPEG; convert it to RGB first")
-        samples = _jpeg_samples(source)
+        gain_map = b"hdrgm" in (image.info.get("xmp") or b"")
+        samples = _pillow_samples(image) if gain_map else _jpeg_samples(source, image)
         exif, orientation = metadata.clean_exif(metadata.strip_exif_prefix(image.info.get("exif")))
-        warning, gain_map = None, False
-        if "mp" in image.info or b"hdrgm" in (image.info.get("xmp") or b""):
+        warning = None
+        if "mp" in image.info or gain_map:
             file.seek(0)
             warning, gain_map = metadata.embedded_extras(_after_first_jpeg(file.read()))
         return Decoded(
@@ -201,11 +207,12 @@ def _decode_oiio(source: Content, check_size: CheckSize) -> Decoded:
     )
 
 
-def _jpeg_samples(source: Content) -> np.ndarray:
-    """Decode the samples of a JPEG file.
+def _jpeg_samples(source: Content, image: Any) -> np.ndarray:
+    """Decode the samples of a JPEG file whose header Pillow has read.
 
     Where data is missing or damaged, libjpeg invents blocks and warns. Pillow does not pass its warnings on,
-    OpenImageIO does. Bytes between the data and the next marker do no harm.
+    OpenImageIO passes the first one. It would make a picture with a gain map (Ultra HDR) of another kind, so
+    Pillow decodes that.
 
     Raises:
         OSError: Pixels are missing or damaged.
@@ -213,18 +220,26 @@ def _jpeg_samples(source: Content) -> np.ndarray:
     import OpenImageIO as oiio
 
     with source.on_disk() as path:
-        image = oiio.ImageInput.open(str(path))
-        if image is None:
+        decoder = oiio.ImageInput.open(str(path))
+        if decoder is None:
             raise OSError(oiio.geterror())
         try:
-            spec = image.spec()
-            samples = image.read_image(0, 0, 0, spec.nchannels, "uint8")
-            reason = image.geterror().removeprefix("JPEG error: ").split(' ("')[0]
+            spec = decoder.spec()
+            samples = decoder.read_image(0, 0, 0, spec.nchannels, "uint8")
+            reason = decoder.geterror().removeprefix("JPEG error: ").split(' ("')[0]
+            spec = decoder.spec()
         finally:
-            image.close()
-    if samples is None or (reason and "extraneous bytes" not in reason):
+            decoder.close()
+    if _INVENTED.search(reason):
         raise OSError(reason)
-    return samples.reshape(spec.height, spec.width, spec.nchannels)
+    wanted = (image.height, image.width, len(image.getbands()))
+    if (
+        samples is None
+        or (spec.height, spec.width, spec.nchannels) != wanted
+        or samples.size != math.prod(wanted)
+    ):
+        return _pillow_samples(image)
+    return samples.reshape(wanted)
 
 
 def _check_png_chunks(chunks: Sequence[Chunk]) -> None:

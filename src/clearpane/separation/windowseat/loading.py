@@ -31,10 +31,17 @@ def check_memory_of(base: Path, loading: Loading, side: int) -> None:
     except (KeyError, TypeError) as error:
         raise ClearpaneError(f"{base}: transformer/config.json is damaged ({error!r})") from error
     number = 4 if loading.precision == "float32" else 2
-    weights = count_parameters(base / "transformer") * WEIGHT_BYTES[loading.precision]
+    # On a CPU all layers are loaded before they are stored in 4 bits.
+    loaded = "bfloat16" if _on_cpu(loading) else loading.precision
+    weights = count_parameters(base / "transformer") * WEIGHT_BYTES[loaded]
     tokens = (side // _TOKEN) ** 2 + _TEXT_TOKENS
     needed = weights + count_parameters(base / "vae") * number + PREDICTION * tokens * width * number
     check_memory(round(needed), loading.find_device(), side, _REMEDY)
+
+
+def _on_cpu(loading: Loading) -> bool:
+    """Return True if the layers are stored in 4 bits on a CPU, where diffusers does not do it."""
+    return loading.precision == "nf4" and loading.find_device().type == "cpu"
 
 
 def load_parts(base: Path, loading: Loading) -> tuple[QwenImageTransformer2DModel, AutoencoderKLQwenImage]:
@@ -45,7 +52,9 @@ def load_parts(base: Path, loading: Loading) -> tuple[QwenImageTransformer2DMode
         MissingExtraError: bitsandbytes is not installed.
     """
     device = loading.find_device()
-    on_cpu = loading.precision == "nf4" and device.type == "cpu"
+    on_cpu = _on_cpu(loading)
+    if loading.precision == "nf4" and device.type not in ("cuda", "cpu"):
+        raise ClearpaneError("`precision=nf4` needs an NVIDIA GPU or `device=cpu`; or use bfloat16")
     if loading.precision == "8bit" and device.type != "cuda":
         raise ClearpaneError("`precision=8bit` needs an NVIDIA GPU; on this computer use nf4 or bfloat16")
     try:
@@ -92,7 +101,8 @@ def quantise(transformer: QwenImageTransformer2DModel) -> None:
     """Store the linear layers in 4 bits (nf4), on a CPU, as diffusers does on a GPU."""
     from bitsandbytes.nn import Linear4bit
 
-    for name, layer in list(transformer.named_modules()):
+    for name in [name for name, _ in transformer.named_modules()]:  # each layer is freed when it is replaced
+        layer = transformer.get_submodule(name)
         if isinstance(layer, nn.Linear) and not name.startswith(_IN_FULL):
             small = Linear4bit(
                 layer.in_features,

@@ -167,7 +167,9 @@ def load_windowseat(options: WindowseatOptions) -> WindowseatSeparator:
     Raises:
         ClearpaneError: A file is missing or damaged or does not fit the base model, or memory is too small.
     """
-    repository = find_repository(str(options.weights))
+    weights = options.weights
+    # A name on the hub has a slash, on Windows too.
+    repository = find_repository(weights if isinstance(weights, str) else weights.as_posix())
     try:
         base = find_base(options.base or repository.base, ("transformer", "vae"), BASE_PIPELINE)
     except ClearpaneError as error:
