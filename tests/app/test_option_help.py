@@ -54,10 +54,12 @@ def test_help_breaks_lines_only_at_the_width_of_the_terminal(columns):
         check=True,
         encoding="utf-8",
     )
-    lines = [line.strip("│| ") for line in done.stdout.splitlines()]
-    start = next(k for k, line in enumerate(lines) if line.startswith("Share of the reflection to remove"))
-    end = next(k for k, line in enumerate(lines) if k >= start and line.endswith("(default: 1)"))
-    assert end > start
-    for line, after in pairwise(lines[start : end + 1]):
-        # The next word would not have fitted beside the borders and the indentation.
-        assert len(line) + 1 + len(after.split()[0]) > columns - 21
+    lines = done.stdout.splitlines()
+    start = next(k for k, line in enumerate(lines) if "Share of the reflection to remove" in line)
+    left = lines[start].index("Share of")
+    texts = [line[left:].rstrip("│| ") for line in lines[start : start + 6]]
+    texts = texts[: 1 + next(k for k, text in enumerate(texts) if text.endswith("(default: 1)"))]
+    assert len(texts) > 1
+    for text, after in pairwise(texts):
+        # The next word would not have fitted beside the space and the border at the right.
+        assert len(text) + 1 + len(after.split()[0]) > len(lines[start]) - left - 2
