@@ -49,7 +49,7 @@ export async function read(blob) {
     if (!png.iccEmbeddedProfile) return { width, height, data: toRgba(png), colorSpace: "srgb" };
     throw new PictureError("This 16-bit PNG has a colour profile, which the page cannot convert; save it as sRGB.");
   }
-  const colorSpace = (await isWide(blob)) ? "display-p3" : "srgb";
+  const colorSpace = (await isWide(blob, isPng)) ? "display-p3" : "srgb";
   const context = canvasContext(width, height, colorSpace);
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
@@ -122,9 +122,26 @@ function toRgba(png) {
   return result;
 }
 
-/** Tell whether a file carries a Display P3 profile: its description stands in the file as text. @param {Blob} blob */
-async function isWide(blob) {
+/** Tell whether a file carries a profile that is described as Display P3. @param {Blob} blob @param {boolean} isPng */
+async function isWide(blob, isPng) {
   const head = await blob.slice(0, 1 << 17).arrayBuffer();
-  const text = new TextDecoder("latin1").decode(head).replaceAll("\0", "");
+  const text = new TextDecoder("latin1").decode(isPng ? await profileOfPng(head) : head).replaceAll("\0", "");
   return text.includes("Display P3");
+}
+
+/** Return the colour profile of a PNG, which is compressed; nothing if there is none. @param {ArrayBuffer} head */
+async function profileOfPng(head) {
+  const bytes = new Uint8Array(head);
+  const view = new DataView(head);
+  for (let at = 8; at + 12 < bytes.length; at += 12 + view.getUint32(at)) {
+    const end = at + 8 + view.getUint32(at);
+    const name = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
+    if (name === "iCCP" && end <= bytes.length) {
+      const start = bytes.indexOf(0, at + 8) + 2; // after the profile's name and the method
+      const packed = new Blob([bytes.slice(start, end)]).stream();
+      return new Response(packed.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer().catch(() => new ArrayBuffer(0));
+    }
+    if (name === "IDAT") break;
+  }
+  return new ArrayBuffer(0);
 }
