@@ -6,10 +6,11 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from bitsandbytes.nn import Linear4bit
 from diffusers import FluxTransformer2DModel
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
+
+from clearpane.separation.flux.quantisation import quantise_on_cpu
 
 
 @contextmanager
@@ -30,17 +31,6 @@ def _float32(value: Any) -> Any:
 
 
 def quantise(transformer: FluxTransformer2DModel) -> None:
-    """Replace all linear layers by bitsandbytes' of 4 bits (nf4), as `load_backbone` gets them on a GPU."""
-    for name, layer in list(transformer.named_modules()):
-        if isinstance(layer, nn.Linear):
-            small = Linear4bit(
-                layer.in_features,
-                layer.out_features,
-                layer.bias is not None,
-                compute_dtype=torch.bfloat16,
-                quant_type="nf4",
-            )
-            small.load_state_dict(layer.state_dict())
-            transformer.set_submodule(name, small.to("cpu"))
-    transformer.is_loaded_in_4bit = True
+    """Freeze all linear layers in 4 bits (nf4), as `load_backbone` gets them on a GPU."""
+    quantise_on_cpu(transformer)
     transformer.requires_grad_(False)

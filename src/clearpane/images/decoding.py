@@ -227,17 +227,12 @@ def _jpeg_samples(source: Content, image: Any) -> np.ndarray:
             spec = decoder.spec()
             samples = decoder.read_image(0, 0, 0, spec.nchannels, "uint8")
             reason = decoder.geterror().removeprefix("JPEG error: ").split(' ("')[0]
-            spec = decoder.spec()
         finally:
             decoder.close()
     if _INVENTED.search(reason):
         raise OSError(reason)
     wanted = (image.height, image.width, len(image.getbands()))
-    if (
-        samples is None
-        or (spec.height, spec.width, spec.nchannels) != wanted
-        or samples.size != math.prod(wanted)
-    ):
+    if samples is None or samples.size != math.prod(wanted):
         return _pillow_samples(image)
     return samples.reshape(wanted)
 

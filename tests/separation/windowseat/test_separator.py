@@ -231,3 +231,8 @@ def test_another_base_and_too_little_memory_are_one_line(published, base, monkey
     assert needed_bytes[0] > needed_bytes[1] > 0
     with pytest.raises(ClearpaneError, match="no confidence map"):
         separator.WindowseatSeparator(None, SIDE).separate(picture(16, 16), confidence=True)
+
+
+def test_a_strip_that_would_be_enlarged_without_limit_is_refused(loaded):
+    with pytest.raises(ClearpaneError, match="800 x 16 pixels is more than 32 times as long as wide"):
+        loaded.separate(picture(16, 800))

@@ -1,5 +1,7 @@
 """Load a base model from its directory, checked, and quantised or offloaded as requested."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +9,6 @@ import psutil
 import torch
 from diffusers import (
     AutoencoderKL,
-    BitsAndBytesConfig,
     FlowMatchEulerDiscreteScheduler,
     FluxKontextPipeline,
     FluxTransformer2DModel,
@@ -25,10 +26,13 @@ from clearpane.separation.flux.folders import (
 )
 from clearpane.separation.flux.memory import BackboneSize, removal_bytes
 from clearpane.separation.flux.options import Precision
+from clearpane.separation.flux.quantisation import quantisation_config
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 
 # Number of tokens that diffusers pads FLUX.1's text to; smaller models state fewer in their tokenizer.
 _TEXT_LENGTH = 512
+
+REMOVAL_REMEDY = "clearpane doctor with the same `model` says which `precision` or `offload` needs less"
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,11 @@ def load_backbone(base: Path, loading: Loading, vae_folder: Path | None = None) 
         raise ClearpaneError(
             f"`precision={loading.precision}` needs an NVIDIA GPU; on this computer use bfloat16"
         )
-    try:
+    with loading_errors(base, loading):
         transformer = FluxTransformer2DModel.from_pretrained(
             base / "transformer",
             dtype=loading.dtype,
-            quantization_config=_quantisation(loading.precision),
+            quantization_config=quantisation_config(loading.precision),
             local_files_only=True,
             use_safetensors=True,
         )
@@ -102,18 +106,30 @@ def load_backbone(base: Path, loading: Loading, vae_folder: Path | None = None) 
             )
         elif not quantised:  # bitsandbytes has already moved it to the GPU
             transformer.to(device)
-    except ImportError as error:
-        raise MissingExtraError(f"`precision={loading.precision}`", "flux") from error
-    except torch.OutOfMemoryError as error:
-        raise out_of_memory(device) from error
-    except Exception as error:  # of safetensors, diffusers, the device or the file system
-        raise ClearpaneError(f"{base}: cannot be loaded ({first_line(error)})") from error
     if 4 * vae.config.latent_channels != transformer.config.in_channels:
         raise ClearpaneError(
             f"{vae_folder or base / 'vae'}: has {vae.config.latent_channels} channels, the transformer of "
             f"{base} takes {transformer.config.in_channels // 4}"
         )
     return Backbone(transformer, vae, scheduler, device)
+
+
+@contextmanager
+def loading_errors(base: Path, loading: Loading, remedy: str = REMOVAL_REMEDY) -> Iterator[None]:
+    """Make one clear line of whatever fails while the parts of a base model are loaded.
+
+    Raises:
+        ClearpaneError: A file is damaged, or the device does not exist or has too little memory.
+        MissingExtraError: bitsandbytes is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(f"`precision={loading.precision}`", "flux") from error
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(loading.find_device(), remedy) from error
+    except Exception as error:  # of safetensors, diffusers, the device or the file system
+        raise ClearpaneError(f"{base}: cannot be loaded ({first_line(error)})") from error
 
 
 def load_vae(base: Path) -> AutoencoderKL:
@@ -136,9 +152,6 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
-
-
-REMOVAL_REMEDY = "clearpane doctor with the same `model` says which `precision` or `offload` needs less"
 
 
 def check_memory(needed: int, device: torch.device, side: int, remedy: str = REMOVAL_REMEDY) -> None:
@@ -174,17 +187,9 @@ def check_removal_memory(
         check_memory(whole, torch.device("cpu"), side)
 
 
-def out_of_memory(device: torch.device) -> ClearpaneError:
+def out_of_memory(device: torch.device, remedy: str = REMOVAL_REMEDY) -> ClearpaneError:
     """Make the error for memory that ran out although the check passed."""
-    return ClearpaneError(f"the memory of {device} is not enough; {REMOVAL_REMEDY}")
-
-
-def _quantisation(precision: Precision) -> BitsAndBytesConfig | None:
-    if precision == "nf4":
-        return BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
-        )
-    return BitsAndBytesConfig(load_in_8bit=True) if precision == "8bit" else None
+    return ClearpaneError(f"the memory of {device} is not enough; {remedy}")
 
 
 def encode_text(base: Path, sentence: str) -> TaskEmbedding:

@@ -2,22 +2,21 @@
 
 from pathlib import Path
 
-import torch
-from diffusers import AutoencoderKLQwenImage, BitsAndBytesConfig, QwenImageTransformer2DModel
-from torch import nn
+from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
 
-from clearpane.errors import ClearpaneError, MissingExtraError
-from clearpane.separation.flux.folders import count_parameters, first_line, read_object
-from clearpane.separation.flux.loading import Loading, check_memory, out_of_memory
+from clearpane.errors import ClearpaneError
+from clearpane.separation.flux.folders import count_parameters, read_object
+from clearpane.separation.flux.loading import Loading, check_memory, loading_errors
 from clearpane.separation.flux.memory import PREDICTION, WEIGHT_BYTES
+from clearpane.separation.flux.quantisation import quantisation_config, quantise_on_cpu
 
 BASE_PIPELINE = "QwenImageEditPlusPipeline"
 
 # Layer whose precision the result depends on; its authors leave it in bfloat16.
-_IN_FULL = "transformer_blocks.0.img_mod"
+_IN_FULL = ("transformer_blocks.0.img_mod",)
 # Side of a token in pixels, and tokens of the prompt at most.
 _TOKEN, _TEXT_TOKENS = 16, 1024
-_REMEDY = "choose a coarser `precision`, nf4 needs least, or `device`"
+REMEDY = "choose a coarser `precision`, nf4 needs least, or `device`"
 
 
 def check_memory_of(base: Path, loading: Loading, side: int) -> None:
@@ -36,7 +35,7 @@ def check_memory_of(base: Path, loading: Loading, side: int) -> None:
     weights = count_parameters(base / "transformer") * WEIGHT_BYTES[loaded]
     tokens = (side // _TOKEN) ** 2 + _TEXT_TOKENS
     needed = weights + count_parameters(base / "vae") * number + PREDICTION * tokens * width * number
-    check_memory(round(needed), loading.find_device(), side, _REMEDY)
+    check_memory(round(needed), loading.find_device(), side, REMEDY)
 
 
 def _on_cpu(loading: Loading) -> bool:
@@ -57,11 +56,11 @@ def load_parts(base: Path, loading: Loading) -> tuple[QwenImageTransformer2DMode
         raise ClearpaneError("`precision=nf4` needs an NVIDIA GPU or `device=cpu`; or use bfloat16")
     if loading.precision == "8bit" and device.type != "cuda":
         raise ClearpaneError("`precision=8bit` needs an NVIDIA GPU; on this computer use nf4 or bfloat16")
-    try:
+    with loading_errors(base, loading, REMEDY):
         transformer = QwenImageTransformer2DModel.from_pretrained(
             base / "transformer",
             dtype=loading.dtype,
-            quantization_config=None if on_cpu else _quantisation(loading.precision),
+            quantization_config=None if on_cpu else quantisation_config(loading.precision, _IN_FULL),
             local_files_only=True,
             use_safetensors=True,
         )
@@ -69,48 +68,10 @@ def load_parts(base: Path, loading: Loading) -> tuple[QwenImageTransformer2DMode
             base / "vae", dtype=loading.dtype, local_files_only=True, use_safetensors=True
         )
         if on_cpu:  # diffusers quantises on a GPU alone
-            quantise(transformer)
+            quantise_on_cpu(transformer, _IN_FULL)
         for part in (transformer, vae):
             part.requires_grad_(False).eval()
         vae.to(device)
         if loading.precision not in ("8bit", "nf4"):  # bitsandbytes has already moved it
             transformer.to(device)
-    except ImportError as error:
-        raise MissingExtraError(f"`precision={loading.precision}`", "flux") from error
-    except torch.OutOfMemoryError as error:
-        raise out_of_memory(device) from error
-    except Exception as error:  # of safetensors, diffusers, the device or the file system
-        raise ClearpaneError(f"{base}: cannot be loaded ({first_line(error)})") from error
     return transformer, vae
-
-
-def _quantisation(precision: str) -> BitsAndBytesConfig | None:
-    if precision == "nf4":
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_compute_dtype=torch.bfloat16,
-            llm_int8_skip_modules=[_IN_FULL],
-        )
-    if precision == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=[_IN_FULL])
-    return None
-
-
-def quantise(transformer: QwenImageTransformer2DModel) -> None:
-    """Store the linear layers in 4 bits (nf4), on a CPU, as diffusers does on a GPU."""
-    from bitsandbytes.nn import Linear4bit
-
-    for name in [name for name, _ in transformer.named_modules()]:  # each layer is freed when it is replaced
-        layer = transformer.get_submodule(name)
-        if isinstance(layer, nn.Linear) and not name.startswith(_IN_FULL):
-            small = Linear4bit(
-                layer.in_features,
-                layer.out_features,
-                layer.bias is not None,
-                compute_dtype=torch.bfloat16,
-                quant_type="nf4",
-            )
-            small.load_state_dict(layer.state_dict())
-            transformer.set_submodule(name, small.to("cpu"))
-    transformer.is_loaded_in_4bit = True

@@ -22,7 +22,7 @@ from clearpane.separation.flux.keeping import keep_untouched
 from clearpane.separation.flux.loading import Loading, out_of_memory
 from clearpane.separation.interface import Quality
 from clearpane.separation.layers import Layers
-from clearpane.separation.windowseat.loading import BASE_PIPELINE, check_memory_of, load_parts
+from clearpane.separation.windowseat.loading import BASE_PIPELINE, REMEDY, check_memory_of, load_parts
 from clearpane.separation.windowseat.options import Tiling, WindowseatOptions
 from clearpane.separation.windowseat.repository import Prompt, find_repository, load_adapter, load_prompt
 from clearpane.separation.windowseat.tiles import Tiles
@@ -30,6 +30,8 @@ from clearpane.separation.windowseat.tiles import Tiles
 TIMESTEP = 499 / 1000
 # Smallest overlap of tiles, as a share of their side: 64 pixels of 768.
 _OVERLAP = 64 / 768
+# Largest ratio of the sides of a picture whose short side is enlarged to that of a tile.
+_LONGEST = 32
 REFLECTION_NOTE = "the reflection is the difference I - T in linear light; WindowSeat itself gives T alone"
 
 
@@ -138,7 +140,7 @@ class WindowseatSeparator:
         try:
             pictures = self._tiles.map(given, make)
         except torch.OutOfMemoryError as error:
-            raise out_of_memory(self._model.device) from error
+            raise out_of_memory(self._model.device, REMEDY) from error
         larger = size[0] > height or size[1] > width
         seen, made = (resized(x, height, width) if larger else x for x in pictures)
         transmission = keep_untouched(image, seen, made)
@@ -147,6 +149,11 @@ class WindowseatSeparator:
     def _size(self, height: int, width: int) -> tuple[int, int]:
         if self._tiling == "full-size" and min(height, width) >= self._tiles.side:
             return height, width
+        if max(height, width) > _LONGEST * min(height, width):
+            raise ClearpaneError(
+                f"a picture of {width} x {height} pixels is more than {_LONGEST} times as long as wide, and "
+                "would be enlarged beyond what memory holds; crop it first"
+            )
         scale = self._tiles.side / min(height, width)
         return max(self._tiles.side, round(height * scale)), max(self._tiles.side, round(width * scale))
 
