@@ -59,6 +59,12 @@ def test_clean_rows_are_their_own_targets():
         assert torch.equal(row.photo, row.target) and not row.reflection.any() and row.transmittance == 1
 
 
+def test_one_clean_row_in_five_has_no_detail():
+    rows = [drawer().clean_row(step_generator(0, step)) for step in range(100)]
+    smooth = [row for row in rows if row.photo.diff(dim=-1).abs().mean() < 0.03]
+    assert 10 < len(smooth) < 32
+
+
 def test_sets_of_pairs_are_drawn_alike_whatever_their_size():
     large = [[pair_of(even(200, 0, 0), even(200, 0, 0), f"{k:03}-01")] for k in range(9)]
     small = [[pair_of(even(0, 0, 200), even(0, 0, 200))]]

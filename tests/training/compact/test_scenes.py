@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from clearpane.training.compact.scenes import brighten, lift_blacks, saturate, vary_scene
+from clearpane.training.compact.scenes import brighten, lift_blacks, saturate, vary_scene, without_detail
 from clearpane.training.loop import step_generator
 
 
@@ -44,3 +44,12 @@ def test_some_three_in_ten_scenes_are_pale():
     for scene, light in drawn:
         assert scene.min() >= 0 and scene.max() <= 1
         assert 0 < light.exposure[0] <= light.exposure[1] and 0 <= light.veil_chance <= 1
+
+
+def test_a_picture_without_detail_keeps_its_mean_and_is_smooth_or_uniform():
+    square = torch.rand(3, 64, 64, generator=step_generator(0, 0))
+    smooth = [without_detail(square, step_generator(0, step)) for step in range(40)]
+    assert all((x.mean((1, 2)) - square.mean((1, 2))).abs().max() < 0.01 for x in smooth)
+    uniform = [x for x in smooth if x.std((1, 2)).max() < 1e-6]
+    assert 4 < len(uniform) < 18  # one in four
+    assert max(x.diff(dim=-1).abs().max() for x in smooth) < 0.1 < square.diff(dim=-1).abs().max()

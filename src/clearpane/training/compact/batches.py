@@ -22,7 +22,7 @@ from clearpane.synthesis.glass.sampling import sample_scene
 from clearpane.synthesis.reflections import ReflectionRanges, defocus, reflected_light
 from clearpane.training.compact.camera import add_grain, photograph
 from clearpane.training.compact.losses import Batch
-from clearpane.training.compact.scenes import SceneLight, vary_scene
+from clearpane.training.compact.scenes import SceneLight, vary_scene, without_detail
 from clearpane.training.compact.sources import AlignedPair
 from clearpane.training.pictures import GlassPictures, add_distractors, jitter, random_crop, remix
 
@@ -171,8 +171,10 @@ class CropDrawer:
         return mixed(background, added, draw_gain(generator), generator, pale=light.pale)
 
     def clean_row(self, generator: Generator) -> Row:
-        """Draw a picture without glass, as a camera saves it."""
+        """Draw a picture without glass, as a camera saves it; one in five has no detail."""
         scene, light = self.scene(generator)
+        if chance(0.2, generator):
+            scene = without_detail(scene, generator)
         exposed = srgb_to_linear(scene) * log_uniform(*light.exposure, generator)
         (photo,), _ = photograph([exposed], generator, pale=light.pale)
         return Row(photo, photo, torch.zeros_like(photo), 1.0)

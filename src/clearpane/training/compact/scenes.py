@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 from clearpane.synthesis.blending import smooth_mask
 from clearpane.synthesis.draws import chance, uniform
@@ -48,6 +49,16 @@ def saturate(picture: Tensor, generator: Generator) -> Tensor:
 def brighten(picture: Tensor, generator: Generator) -> Tensor:
     """Raise to a power of 0.35 to 1: high key, snow, paper."""
     return picture ** uniform(0.35, 1.0, generator)
+
+
+def without_detail(picture: Tensor, generator: Generator) -> Tensor:
+    """Reduce a picture [3, S, S] to 1, 2, 4 or 8 colours a side, joined smoothly: paper, walls, sky, fog.
+
+    Natural pictures have almost no such windows, and a network that never sees one may take it for haze.
+    """
+    side = 2 ** int(torch.randint(4, (), generator=generator))
+    colours = F.adaptive_avg_pool2d(picture[None], side)
+    return F.interpolate(colours, picture.shape[-2:], mode="bicubic", align_corners=False)[0].clamp(0, 1)
 
 
 def vary_scene(picture: Tensor, generator: Generator) -> tuple[Tensor, SceneLight]:
