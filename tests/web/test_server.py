@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -80,9 +81,18 @@ def test_an_object_by_the_api_and_in_another_light(client, ball_views, coarse):
         client.predict([handle_file(str(ball_views / "0.png"))], seconds=2, api_name="/reconstruct")
 
 
+def test_a_program_that_hangs_up_ends_its_object(page, ball_views, coarse):
+    archive = Path(shutil.make_archive(str(ball_views), "zip", ball_views))
+    event = call(page.url, "reconstruct", [[upload(page.url, archive)], 3000, "hull", None])
+    running = lambda: httpx.get(f"{page.url}/health").json()["running"]  # noqa: E731
+    with httpx.stream("GET", f"{page.url}/gradio_api/call/reconstruct/{event}", timeout=60):
+        wait_for(lambda: running() == 1)
+    wait_for(lambda: running() == 0)
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", __file__])
 def test_no_file_of_the_computer_is_read(page, path):
-    event = call(page.url, path)
+    event = call_remove(page.url, {"path": path, "meta": {"_type": "gradio.FileData"}})
     answer = httpx.get(f"{page.url}/gradio_api/call/remove/{event}", timeout=60).text
     assert "event: error" in answer and "not uploaded" in answer
     for address in (f"/gradio_api/file={path}", f"/gradio_api/file={page.root}/../..{path}"):
@@ -180,7 +190,7 @@ def test_sigterm_ends_after_the_running_picture(draw, tmp_path):
     try:
         wait_for(lambda: httpx.get(f"{url}/health").status_code == 200)
         photo = draw(tmp_path / "a.png")
-        job = call_remove(url, photo)
+        job = call_remove(url, upload(url, photo))
         wait_for(lambda: httpx.get(f"{url}/health").json()["running"] == 1)
         process.send_signal(signal.SIGTERM)
         events = httpx.get(f"{url}/gradio_api/call/remove/{job}", timeout=60).text
@@ -191,16 +201,18 @@ def test_sigterm_ends_after_the_running_picture(draw, tmp_path):
         process.kill()
 
 
-def call_remove(url, photo):
-    files = {"files": (photo.name, photo.read_bytes())}
+def upload(url, file):
+    files = {"files": (file.name, file.read_bytes())}
     (path,) = httpx.post(f"{url}/gradio_api/upload", files=files, timeout=60).json()
-    return call(url, path)
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
-def call(url, path):
-    named = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    data = [named, 1, "fast", "transmission", "original", None, "compact"]
-    answer = httpx.post(f"{url}/gradio_api/call/remove", json={"data": data}, timeout=60)
+def call_remove(url, photo):
+    return call(url, "remove", [photo, 1, "fast", "transmission", "original", None, "compact"])
+
+
+def call(url, endpoint, data):
+    answer = httpx.post(f"{url}/gradio_api/call/{endpoint}", json={"data": data}, timeout=60)
     return json.loads(answer.text)["event_id"]
 
 

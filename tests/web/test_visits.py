@@ -49,6 +49,23 @@ def test_a_programs_job_goes_on_when_its_heartbeat_is_lost(visits):
     assert not visit.folder.exists()
 
 
+def test_a_program_that_hangs_up_cancels_its_job_whose_files_go_when_it_ends(visits):
+    visit = visits.of("program")
+    visit.running = 1
+    visits.leave("program")
+    assert visit.cancelled.is_set() and visit.folder.exists()
+    visits.finish(visit)
+    assert not visit.folder.exists() and len(visits) == 0
+
+
+def test_a_page_that_loses_its_stream_goes_on(visits):
+    visit = visits.of("page")
+    visit.has_page, visit.running = True, 1
+    visits.leave("page")
+    visits.finish(visit)
+    assert visit.folder.exists() and not visit.cancelled.is_set()
+
+
 def test_an_upload_that_another_visit_uses_stays(visits):
     path = upload(visits, age=100)
     for name in ("one", "two"):

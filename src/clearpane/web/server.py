@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from types import FrameType
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 import uvicorn
@@ -18,6 +19,7 @@ from clearpane.web.judging import Judging
 from clearpane.web.page import build_page, look
 from clearpane.web.settings import PageSettings
 from clearpane.web.studio import Studio
+from clearpane.web.visits import Visits
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -116,6 +118,7 @@ def make_app(studio: Studio) -> FastAPI:
 
     app.include_router(judging.router)
     # Before the page, which answers every other address.
+    app.add_middleware(Departures, visits=studio.visits)
     app.add_middleware(Guard, largest=settings.limits.upload_bytes)
     mounted: FastAPI = gr.mount_gradio_app(
         app,
@@ -136,6 +139,50 @@ def make_app(studio: Studio) -> FastAPI:
     page.has_launched = True
     studio.visits.start()
     return mounted
+
+
+class Departures:
+    """Notes when the client that waits for a job's result hangs up, and ends its visit.
+
+    A page reports that it is left; a program may only close the stream on which it waits.
+    """
+
+    def __init__(self, app: Any, visits: Visits) -> None:
+        self.app = app
+        self.visits = visits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        session = _awaited_session(scope)
+        if session is None:
+            await self.app(scope, receive, send)
+            return
+        answered = False
+
+        async def receive_or_leave() -> MutableMapping[str, Any]:
+            message = await receive()
+            if message["type"] == "http.disconnect" and not answered:
+                self.visits.leave(session)
+            return message
+
+        async def send_and_note(message: MutableMapping[str, Any]) -> None:
+            nonlocal answered
+            answered = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        await self.app(scope, receive_or_leave, send_and_note)
+
+
+def _awaited_session(scope: Scope) -> str | None:
+    """Return the session whose results a request waits for, or None for every other request."""
+    if scope["type"] != "http" or scope["method"] != "GET":
+        return None
+    path: list[str] = scope["path"].split("/")
+    if path[-2:] == ["queue", "data"]:
+        query: bytes = scope["query_string"]
+        return dict(parse_qsl(query.decode())).get("session_hash")
+    # Without a session of its own, the number of a call is its session.
+    return path[-1] if "call" in path[-4:-2] else None
 
 
 class Guard:

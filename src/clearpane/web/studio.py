@@ -3,7 +3,6 @@
 import contextlib
 import re
 import sys
-import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,8 +52,7 @@ class Studio:
                 try:
                     yield visit
                 finally:
-                    visit.running -= 1
-                    visit.seen = time.monotonic()
+                    self.visits.finish(visit)
         except Cancelled:
             raise gr.Error(self.texts.say(request, "cancelled"), duration=6, print_exception=False) from None
         except ClearpaneError as error:

@@ -103,8 +103,8 @@ class Visits:
     def end(self, session: str | None) -> None:
         """Cancel a visit's jobs and remove its files.
 
-        The job of a program goes on, and `sweep` removes its files later. Its client may still wait: it ends
-        its heartbeat for good where one comes late, as during long computations.
+        The job of a program goes on: its client may still wait, but ends its heartbeat for good where one
+        comes late, as during long computations. When it hangs up, `leave` is called.
         """
         with self._lock:
             visit = self._visits.get(session or "")
@@ -116,6 +116,25 @@ class Visits:
             for path in visit.uploads - self._claimed():
                 if _age(path) > _SHARED_SECONDS:
                     _remove(path)
+
+    def leave(self, session: str) -> None:
+        """Cancel the jobs of a program that no longer waits for them, and remove its files when they end."""
+        with self._lock:
+            visit = self._visits.get(session)
+            if visit is None or visit.has_page:
+                return
+            visit.cancelled.set()
+        self.end(session)
+
+    def finish(self, visit: Visit) -> None:
+        """Note that a job has ended, and remove the files of a program that has left."""
+        with self._lock:
+            visit.running -= 1
+            visit.seen = time.monotonic()
+            if visit.running or visit.has_page or not visit.cancelled.is_set():
+                return
+            for session in [key for key, value in self._visits.items() if value is visit]:
+                self.end(session)
 
     def sweep(self, ahead: float = 0.0) -> None:
         """Remove uploads that no visit uses, and visits that were forgotten, as seen some seconds ahead."""
