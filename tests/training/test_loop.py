@@ -1,5 +1,7 @@
+import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from clearpane.training.loop import (
     load_average,
     step_generator,
 )
-from clearpane.training.runner import Schedule, run_steps
+from clearpane.training.runner import CHECKPOINT_FILE, Schedule, draws_per_step, run_steps
 
 
 def new_state() -> TrainingState:
@@ -140,6 +142,48 @@ def test_the_first_line_says_what_the_recipe_sets(tmp_path, capsys, value, name)
         Accelerator(cpu=True),
     )
     assert capsys.readouterr().out.splitlines()[0] == f"computing in {name}, which the recipe sets"
+
+
+def test_a_step_averages_its_draws_whoever_computes_them(tmp_path):
+    """One process with two draws per step, against steps by hand."""
+    state, twin = new_state(), new_state()
+    state.draws = 2
+    inputs = [torch.rand(8, 3, generator=step_generator(3, draw)) for draw in range(6)]
+    schedule = Schedule(3, 0.01, warmup=1, floor=1)
+    assert run_steps(
+        state,
+        schedule,
+        tmp_path,
+        lambda draw: state.model(inputs[draw]).square().mean(),
+        Accelerator(cpu=True),
+    )
+    for step in range(3):
+        twin.optimizer.zero_grad()
+        losses = [twin.model(x).square().mean() for x in inputs[2 * step : 2 * step + 2]]
+        (sum(losses) / 2).backward()
+        nn.utils.clip_grad_norm_(twin.model.parameters(), 1.0)
+        twin.optimizer.step()
+    for one, other in zip(state.model.parameters(), twin.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    log = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert len(log) == 3 and log[-1] == pytest.approx(float(sum(losses)) / 2)
+
+
+def test_a_run_keeps_its_draws_and_names_the_processes_that_can_share_them(tmp_path):
+    alone = Accelerator(cpu=True)
+    assert draws_per_step(tmp_path, alone) == 1
+    state = new_state()
+    state.draws = 4
+    state.save(tmp_path / CHECKPOINT_FILE)
+    assert draws_per_step(tmp_path, alone) == 4
+    assert draws_per_step(tmp_path, SimpleNamespace(num_processes=2)) == 4
+    with pytest.raises(ClearpaneError, match="4 draws per step cannot be shared evenly by 3 processes"):
+        draws_per_step(tmp_path, SimpleNamespace(num_processes=3))
+    with pytest.raises(ClearpaneError, match="it has 4 draws per step, not 1"):
+        new_state().load(tmp_path / CHECKPOINT_FILE)
+    (tmp_path / CHECKPOINT_FILE).write_bytes(b"no checkpoint")
+    with pytest.raises(ClearpaneError, match="not a checkpoint"):
+        draws_per_step(tmp_path, alone)
 
 
 @pytest.mark.parametrize("error", [OSError("No space left"), SafetensorError("I/O error: No space left")])

@@ -91,6 +91,7 @@ class TrainingState:
     Attributes:
         model, average, optimizer: Objects whose weights and moments are saved.
         step: Number of finished steps.
+        draws: Number of draws per step, whose losses are averaged; the processes share them.
         recipe: Settings of the run in JSON types; checkpoints with other settings are refused.
         bfloat16: True if the run computes in bfloat16; None until that is measured.
         set_bfloat16: Number format that the recipe sets: True for bfloat16, False for float32; None for the
@@ -101,6 +102,7 @@ class TrainingState:
     average: AveragedWeights
     optimizer: torch.optim.Optimizer
     step: int = 0
+    draws: int = 1
     recipe: dict[str, Any] = field(default_factory=dict)
     bfloat16: bool | None = None
     set_bfloat16: bool | None = None
@@ -138,6 +140,7 @@ class TrainingState:
         facts = {
             "layout": _LAYOUT,
             "step": str(self.step),
+            "draws": str(self.draws),
             "updates": str(self.average.updates),
             "recipe": json.dumps(self.recipe),
             "bfloat16": json.dumps(self.bfloat16),
@@ -160,10 +163,12 @@ class TrainingState:
                     f"{path}: of an earlier version of Clearpane; finish the run with that one, or choose "
                     "another folder"
                 )
-            step, updates = int(facts["step"]), int(facts["updates"])
+            step, updates, draws = int(facts["step"]), int(facts["updates"]), int(facts["draws"])
             bfloat16 = parse_untyped(facts["bfloat16"])
             if min(step, updates) < 0 or not isinstance(bfloat16, bool | None):
                 raise ValueError("its numbers of steps cannot be ones")
+            if draws != self.draws:
+                raise ValueError(f"it has {draws} draws per step, not {self.draws}")
             tensors = load_file(path)
             # The model spreads the averaged weights, too; then it takes its own.
             self._take_weights(_part(tensors, "average."))
@@ -217,6 +222,22 @@ class TrainingState:
                     f"{path}: belongs to another run ({name}: {old} there, {new} asked for); "
                     "choose another folder, or remove it"
                 )
+
+
+def read_draws(path: Path) -> int:
+    """Return the number of draws per step of a checkpoint.
+
+    Raises:
+        ClearpaneError: The checkpoint is damaged or of an earlier version.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            draws = int(file.metadata()["draws"])
+        if draws < 1:
+            raise ValueError(f"{draws} draws per step")
+    except _DAMAGED as error:
+        raise _not_ours(path, error) from error
+    return draws
 
 
 def whole(value: Tensor) -> Tensor:

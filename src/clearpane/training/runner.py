@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
 from clearpane.locks import only_run
-from clearpane.training.loop import TrainingState, append_json_line, cosine_learning_rate
+from clearpane.training.loop import TrainingState, append_json_line, cosine_learning_rate, read_draws
 from clearpane.training.precision import describe_precision, has_bfloat16, keep_bfloat16
 
 CHECKPOINT_FILE, LOG_FILE = "checkpoint.safetensors", "log.jsonl"
@@ -60,6 +60,24 @@ def held_parameters(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.replace("/", "."): value for name, value in weights.items()}
 
 
+def draws_per_step(folder: Path, accelerator: Accelerator) -> int:
+    """Return the number of draws per step: that of the folder's checkpoint, or one for each process.
+
+    A run thus goes on with fewer or more processes, with the same losses.
+
+    Raises:
+        ClearpaneError: The processes cannot share the draws evenly, or the checkpoint cannot be read.
+    """
+    checkpoint, processes = folder / CHECKPOINT_FILE, accelerator.num_processes
+    draws = read_draws(checkpoint) if checkpoint.exists() else processes
+    if draws % processes:
+        raise ClearpaneError(
+            f"{checkpoint}: {draws} draws per step cannot be shared evenly by {processes} processes; start a "
+            f"number of processes that divides {draws}"
+        )
+    return draws
+
+
 def run_steps(
     state: TrainingState,
     schedule: Schedule,
@@ -74,7 +92,8 @@ def run_steps(
         state: State of the run, with the optimiser that the accelerator prepared.
         schedule: Length and learning rate of the run.
         folder: Folder of the run, with the checkpoint and the log.
-        loss_of: Function from the number of finished steps to the loss of the next step.
+        loss_of: Function from the number of a draw to its loss. Step n, counted from 0, averages the draws
+            n D to n D + D - 1, D the state's `draws`, which the processes share.
         accelerator: Accelerator of the run; its first process saves and logs.
         on_step: Called in that process after each step with the number of finished steps, the loss and the
             learning rate.
@@ -90,6 +109,7 @@ def run_steps(
     main = accelerator.is_main_process
     if checkpoint.exists():
         state.load(checkpoint)
+    draws = range(accelerator.process_index, state.draws, accelerator.num_processes)
     _settle_precision(state, accelerator)
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     started, first = time.monotonic(), state.step
@@ -107,15 +127,18 @@ def run_steps(
             )
             for group in state.optimizer.param_groups:
                 group["lr"] = rate * group.get("rate", 1.0)
-            loss = loss_of(state.step)
-            _check_finite("loss", loss, state.step)
             state.optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
+            mean = torch.zeros((), device=accelerator.device)
+            for draw in draws:
+                loss = loss_of(state.step * state.draws + draw) / len(draws)
+                _check_finite("loss", loss, state.step)
+                accelerator.backward(loss)
+                mean += loss.detach()
             _check_finite("gradient", accelerator.clip_grad_norm_(parameters, 1.0), state.step)
             state.optimizer.step()
             state.average.update(state.model)
             state.step += 1
-            recent.append(loss.item())
+            recent.append(accelerator.reduce(mean, "mean").item())
             if main:
                 last = state.step == schedule.steps
                 append_json_line(log, {"step": state.step, "loss": recent[-1], "learning_rate": rate})

@@ -49,6 +49,8 @@ from clearpane.training.pictures import (
 )
 from clearpane.training.runner import Schedule, run_steps
 
+from ..two_processes import TwoProcesses
+
 SMALL = NetworkConfig((8, 16), (1, 1), decoder_blocks=(1,), gated_from=1, features=False)
 
 
@@ -368,6 +370,26 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(data, small_network, mon
     expected = load_file(whole.output / "checkpoint.safetensors")
     result = load_file(parts.output / "checkpoint.safetensors")
     assert all(torch.equal(expected[name], result[name]) for name in expected)
+
+
+def use_small() -> None:
+    """Make the network small, in another process."""
+    network = compact.CompactNetwork
+    compact.CompactNetwork = lambda: network(SMALL)
+    compact.export_onnx = lambda network, path: path
+
+
+def test_two_processes_train_as_one_that_computes_both_draws(data, small_network, monkeypatch):
+    options = ["--steps", "3", "--crops", "32", "--pixels-per-step", "4096", "--threads", "1"]
+    words = ["compact", "--data", data, "--output", data / "two", *options]
+    codes, said = TwoProcesses(words, data / "two.txt", use_small).finish()
+    assert codes == [0, 0], said
+    monkeypatch.setattr(compact, "draws_per_step", lambda folder, accelerator: 2)
+    assert run(recipe(data, "one", steps=3)) == 0
+    two, one = (load_file(data / name / "checkpoint.safetensors") for name in ("two", "one"))
+    assert two.keys() == one.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5)
 
 
 def test_a_folder_of_another_run_is_refused(data, small_network):

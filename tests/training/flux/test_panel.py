@@ -195,10 +195,25 @@ def test_two_processes_that_are_interrupted_stop_at_the_same_step(glass, base, t
         assert checkpoint.metadata()["step"] == str(steps)
 
 
-def test_two_processes_train_as_one_that_draws_for_both(glass, base, tmp_path, monkeypatch):
-    words = ["panel", *two_process_options(glass, base, tmp_path / "two", 3)]
-    codes, said = TwoProcesses(words, tmp_path / "two.txt").finish()
-    assert codes == [0, 0], said
+def stop_in_the_third_step() -> None:
+    """Ask a process of a training to stop in its third step."""
+    plain, calls = panel.choose_pictures, []
+
+    def stopping(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(*arguments)
+
+    panel.choose_pictures = stopping
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_two_processes_train_as_one_that_draws_for_both_and_one_goes_on(glass, base, tmp_path, monkeypatch):
+    words = ["panel", *two_process_options(glass, base, tmp_path / "two", 5)]
+    codes, said = TwoProcesses(words, tmp_path / "two.txt", stop_in_the_third_step).finish()
+    assert codes == [130, 130] and "interrupted at step 3;" in said, said
+    run(recipe(glass, base, tmp_path / "two", steps=5, batch=1))
     # The twin: one process that computes both losses of a step.
     plain = panel.PanelLoss.forward
 
@@ -210,12 +225,18 @@ def test_two_processes_train_as_one_that_draws_for_both(glass, base, tmp_path, m
             losses.append(plain(self, panel.choose_pictures(self._recipe, scenes, [], own), own))
         return sum(losses) / 2
 
-    steps, scenes = [0, 1, 2], load_glass_panels(glass)[panel._DRAWN :]
+    steps, scenes = [*range(5)], load_glass_panels(glass)[panel._DRAWN :]
     monkeypatch.setattr(panel.PanelLoss, "forward", both)
-    run(recipe(glass, base, tmp_path / "one", steps=3, batch=1))
+    run(recipe(glass, base, tmp_path / "one", steps=5, batch=1))
     two, one = (load_file(tmp_path / x / "pytorch_lora_weights.safetensors") for x in ("two", "one"))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
+    two, one = (
+        [json.loads(line)["loss"] for line in (tmp_path / x / "log.jsonl").read_text().splitlines()]
+        for x in ("two", "one")
+    )
+    assert len(two) == 5
+    assert two == pytest.approx(one, rel=1e-4)
 
 
 def test_another_recipe_does_not_go_on_with_a_run(glass, base, tmp_path):

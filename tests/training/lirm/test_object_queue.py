@@ -5,7 +5,7 @@ import torch
 
 from clearpane.synthesis.objects.rendering import ObjectRenderOptions
 from clearpane.synthesis.objects.samples import ObjectDataset, ObjectSources, ObjectStream
-from clearpane.training.lirm.object_queue import ObjectOrder, ObjectQueue
+from clearpane.training.lirm.object_queue import ObjectOrder, ObjectQueue, _From
 
 
 @pytest.fixture
@@ -17,9 +17,19 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+def test_two_processes_take_every_other_draw_and_none_twice():
+    drawn = {}
+    for process in (0, 1):
+        order = ObjectOrder(draws=6, batch=2, processes=2)
+        own = list(_From(order, process))
+        assert len(own) == len(_From(order, process)) == 3
+        drawn[process] = [number for numbers in own for number in numbers]
+    assert sorted(drawn[0] + drawn[1]) == list(range(12))
+
+
 def test_a_worker_makes_the_same_objects(one_thread):
     stream = ObjectStream(views=2, side=16, points=8, options=ObjectRenderOptions(1, 8, 2))
-    data, order = ObjectDataset(ObjectSources(), stream), ObjectOrder(steps=2, batch=1)
+    data, order = ObjectDataset(ObjectSources(), stream), ObjectOrder(draws=2, batch=1)
     here, there = ObjectQueue(data, order, workers=0), ObjectQueue(data, order, workers=1)
     for step in range(2):
         (own,), (other,) = here.take(step), there.take(step)

@@ -327,16 +327,16 @@ def test_smaller_pictures_are_means_and_keep_depths(sample: ObjectSample) -> Non
 
 
 def test_objects_come_in_the_order_of_their_steps_wherever_one_begins(tmp_path: Path) -> None:
-    order = ObjectOrder(steps=5, batch=1, kept=3, seed=4)
+    order = ObjectOrder(draws=5, batch=1, kept=3, seed=4)
     assert {n for step in range(50) for n in order.numbers(step)} == {0, 1, 2}
     # Which object comes and how it is turned are drawn apart: each is seen from all sides.
-    many = ObjectOrder(steps=400, batch=1, kept=8, seed=4)
+    many = ObjectOrder(draws=400, batch=1, kept=8, seed=4)
     turns = {
         (many.numbers(s)[0], int(torch.randint(4, (), generator=step_generator(4, s)))) for s in range(400)
     }
     assert len(turns) == 8 * 4
-    endless = ObjectOrder(steps=5, batch=2, process=1, processes=2)
-    assert endless.numbers(0) == [2, 3] and endless.numbers(1) == [6, 7]
+    endless = ObjectOrder(draws=10, batch=2, processes=2)
+    assert endless.numbers(1) == [2, 3] and endless.numbers(3) == [6, 7]
     stream = replace(STREAM, views=2, points=4)
     queue = ObjectQueue(ObjectDataset(ObjectSources(), stream, tmp_path), order, 0)
     taken = [queue.take(step)[0].points for step in range(3)]
@@ -510,7 +510,7 @@ def test_two_processes_train_as_one_that_shows_the_objects_of_both(
         step, losses = steps.pop(0), []
         for process in (0, 1):
             own = step_generator(0, 2 * step + process)
-            (number,) = ObjectOrder(2, 1, 2, 0, process, 2).numbers(step)
+            (number,) = ObjectOrder(4, 1, 2).numbers(2 * step + process)
             losses.append(plain(self, [module.augment(reduced(data[number], stage.side), own)], stage, own))
         return (losses[0] + losses[1]) / 2
 

@@ -44,7 +44,7 @@ from clearpane.training.pictures import (
     load_natural,
 )
 from clearpane.training.precision import mixed_precision
-from clearpane.training.runner import Schedule, cut_log, run_steps
+from clearpane.training.runner import Schedule, cut_log, draws_per_step, run_steps
 
 # Options that may change while a run is interrupted.
 _FREE = {"data", "output", "glass", "features", "evaluate_every", "checkpoint_every", "threads"}
@@ -273,17 +273,20 @@ def run(recipe: TrainCompact) -> int:
     pictures = replace(pictures, pair_sets=pair_sets)
     recipe.output.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(cpu=True)
-    # The network itself stays as it is: one processor trains it, and Accelerate has nothing to wrap.
-    optimizer = accelerator.prepare_optimizer(new_optimizer(network))
+    trained, optimizer = accelerator.prepare(network, new_optimizer(network))
     own = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
     state = TrainingState(
-        network, AveragedWeights(network), optimizer, recipe=json.loads(json.dumps(own, default=str))
+        network,
+        AveragedWeights(network),
+        optimizer,
+        draws=draws_per_step(recipe.output, accelerator),
+        recipe=json.loads(json.dumps(own, default=str)),
     )
     averaged = new_network()
 
-    def loss_of(step: int) -> Tensor:
-        generator = step_generator(recipe.seed, step)
-        return batch_loss(network, draw_batch(recipe, pictures, one_of(recipe.crops, generator), generator))
+    def loss_of(draw: int) -> Tensor:
+        generator = step_generator(recipe.seed, draw)
+        return batch_loss(trained, draw_batch(recipe, pictures, one_of(recipe.crops, generator), generator))
 
     def on_step(step: int, loss: float, rate: float) -> None:
         writer = curves.add(step, loss, rate)

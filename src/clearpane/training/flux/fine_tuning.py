@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from clearpane.errors import ClearpaneError
 from clearpane.training.curves import Curves
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator, whole
-from clearpane.training.runner import Schedule, held_parameters, run_steps
+from clearpane.training.runner import Schedule, draws_per_step, held_parameters, run_steps
 
 
 class Recipe(Protocol):
@@ -110,8 +110,8 @@ def fine_tune(
         held: Parameters to train, see `parameter_holder`.
         optimizer: Optimiser of these parameters, as the accelerator prepared it.
         learning_rate: Peak learning rate.
-        loss_of: Function from a random generator to the loss of a step. Each process has its own generator,
-            and the same one again after an interruption.
+        loss_of: Function from a random generator to the loss of a draw. Each draw has its own generator, and
+            the same one again after an interruption.
         accelerator: Accelerator of the run.
         draw: Called by one process after each step with TensorBoard's writer and the number of finished
             steps.
@@ -123,15 +123,17 @@ def fine_tune(
         ClearpaneError: See `run_steps`.
     """
     own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in free}
-    own |= {"processes": accelerator.num_processes} | facts
-    average = AveragedWeights(held, recipe.average)
     state = TrainingState(
-        held, average, optimizer, recipe=json.loads(json.dumps(own)), set_bfloat16=recipe.set_bfloat16
+        held,
+        AveragedWeights(held, recipe.average),
+        optimizer,
+        draws=draws_per_step(recipe.output, accelerator),
+        recipe=json.loads(json.dumps(own | facts)),
+        set_bfloat16=recipe.set_bfloat16,
     )
 
-    def loss_at(step: int) -> Tensor:
-        number = step * accelerator.num_processes + accelerator.process_index
-        return loss_of(step_generator(recipe.seed, number))
+    def loss_at(draw: int) -> Tensor:
+        return loss_of(step_generator(recipe.seed, draw))
 
     def on_step(step: int, loss: float, rate: float) -> None:
         draw(curves.add(step, loss, rate), step)
@@ -150,6 +152,6 @@ def fine_tune(
     if not finished:
         return None
     gathered = {}
-    for name, value in average.weights.items():  # one at a time, moved off the device
+    for name, value in state.average.weights.items():  # one at a time, moved off the device
         gathered[name] = whole(value).cpu()
     return held_parameters(gathered)

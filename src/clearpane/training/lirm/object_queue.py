@@ -1,4 +1,4 @@
-"""Make or read the objects of each step in advance, during the steps before it."""
+"""Make or read the objects of each draw in advance, during the steps before it."""
 
 import signal
 from collections.abc import Iterator
@@ -14,39 +14,37 @@ from clearpane.synthesis.objects.samples import ObjectDataset, ObjectSample
 
 @dataclass(frozen=True)
 class ObjectOrder:
-    """Assign objects to steps.
+    """Assign objects to draws.
 
     Attributes:
-        steps: Number of steps of the run.
-        batch: Objects in a step, on each device.
-        kept: Number of objects that are reused; 0 for new objects in each step.
+        draws: Number of draws of the run, in all processes.
+        batch: Objects in a draw.
+        kept: Number of objects that are reused; 0 for new objects in each draw.
         seed: Random seed of the order of reused objects.
-        process, processes: Index of this device, and number of devices.
+        processes: Number of processes; each takes every draw of that distance.
     """
 
-    steps: int
+    draws: int
     batch: int
     kept: int = 0
     seed: int = 0
-    process: int = 0
     processes: int = 1
 
-    def numbers(self, step: int) -> list[int]:
-        """Return the numbers of the objects of a step."""
-        position = step * self.processes + self.process
+    def numbers(self, draw: int) -> list[int]:
+        """Return the numbers of the objects of a draw."""
         if not self.kept:
-            return [position * self.batch + i for i in range(self.batch)]
-        # Not the step's own generator: its first number also draws the object's augmentation.
-        drawn = np.random.default_rng(np.random.SeedSequence([self.seed, 1, position]))
+            return [draw * self.batch + i for i in range(self.batch)]
+        # Not the draw's own generator: its first number also draws the object's augmentation.
+        drawn = np.random.default_rng(np.random.SeedSequence([self.seed, 1, draw]))
         return [int(n) for n in drawn.integers(self.kept, size=self.batch)]
 
 
 class ObjectQueue:
-    """Provide the objects of each step, made or read in advance by worker processes.
+    """Provide the objects of each draw, made or read in advance by worker processes.
 
     Args:
         data: Objects by number.
-        order: Numbers of the objects of each step.
+        order: Numbers of the objects of each draw.
         workers: Number of worker processes; 0 to make or read each object on demand in this process.
     """
 
@@ -55,20 +53,20 @@ class ObjectQueue:
         self._loader: Iterator[list[ObjectSample]] | None = None
         self._next = -1
 
-    def take(self, step: int) -> list[ObjectSample]:
-        """Return the objects of a step; steps are taken in order, starting anywhere."""
-        if self._loader is None or step != self._next:
+    def take(self, draw: int) -> list[ObjectSample]:
+        """Return the objects of a draw; a process takes its draws in order, starting anywhere."""
+        if self._loader is None or draw != self._next:
             self._loader = iter(
                 DataLoader(
                     self._data,
-                    batch_sampler=_From(self._order, step),
+                    batch_sampler=_From(self._order, draw),
                     num_workers=self._workers,
                     collate_fn=list,
                     worker_init_fn=_begin,
                     multiprocessing_context="spawn" if self._workers else None,
                 )
             )
-        self._next = step + 1
+        self._next = draw + self._order.processes
         try:
             return next(self._loader)
         except ClearpaneError as error:  # an error from a worker starts with its traceback
@@ -79,17 +77,21 @@ class ObjectQueue:
 
 @dataclass(frozen=True)
 class _From:
-    """List the object numbers of all steps from a given one on."""
+    """List the object numbers of a process's draws from a given one on."""
 
     order: ObjectOrder
-    step: int
+    first: int
 
     def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self.step, self.order.steps):
-            yield self.order.numbers(step)
+        for draw in self._own:
+            yield self.order.numbers(draw)
 
     def __len__(self) -> int:
-        return self.order.steps - self.step
+        return len(self._own)
+
+    @property
+    def _own(self) -> range:
+        return range(self.first, self.order.draws, self.order.processes)
 
 
 def _begin(worker: int) -> None:

@@ -39,7 +39,7 @@ from clearpane.training.lirm.objective import (
 )
 from clearpane.training.lirm.validation import new_view_psnr
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
-from clearpane.training.runner import Schedule, run_steps
+from clearpane.training.runner import Schedule, draws_per_step, run_steps
 
 WEIGHTS_FILE = "lirm.safetensors"
 # Settings of a recipe that may change when a run resumes.
@@ -228,18 +228,14 @@ def run(recipe: TrainLirm) -> int:
     sampling = TargetSampling(recipe.targets, recipe.patch, recipe.samples)
     module = LirmObjective(lirm, sampling)
     objective, optimizer = accelerator.prepare(module, optimizer)
+    draws = draws_per_step(recipe.output, accelerator)
     order = ObjectOrder(
-        recipe.steps,
-        recipe.batch,
-        recipe.objects,
-        recipe.seed,
-        accelerator.process_index,
-        accelerator.num_processes,
+        recipe.steps * draws, recipe.batch, recipe.objects, recipe.seed, accelerator.num_processes
     )
     objects = open_objects(recipe, accelerator.device)
     queue = ObjectQueue(objects, order, recipe.workers)
     own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name not in _FREE}
-    own |= {"processes": accelerator.num_processes, "config": asdict(_SIZES[recipe.size])}
+    own["config"] = asdict(_SIZES[recipe.size])
     init = hashlib.sha256(recipe.init.read_bytes()).hexdigest()[:16] if recipe.init else None
     own |= {**objects.sources.facts(), "init": init, "rounds": ROUNDS}
     own["losses"] = WEIGHTS
@@ -256,14 +252,17 @@ def run(recipe: TrainLirm) -> int:
                 validation[number]
             averaged = copy.deepcopy(lirm).eval()
     state = TrainingState(
-        lirm, AveragedWeights(lirm, recipe.average), optimizer, recipe=json.loads(json.dumps(own))
+        lirm,
+        AveragedWeights(lirm, recipe.average),
+        optimizer,
+        draws=draws,
+        recipe=json.loads(json.dumps(own)),
     )
 
-    def loss_of(step: int) -> Tensor:
-        number = step * accelerator.num_processes + accelerator.process_index
-        generator = step_generator(recipe.seed, number)
-        stage = stage_at(recipe, step)
-        samples = [augment(reduced(s, stage.side), generator) for s in queue.take(step)]
+    def loss_of(draw: int) -> Tensor:
+        generator = step_generator(recipe.seed, draw)
+        stage = stage_at(recipe, draw // draws)
+        samples = [augment(reduced(s, stage.side), generator) for s in queue.take(draw)]
         loss: Tensor = objective(samples, stage, generator)
         return loss
 
