@@ -22,6 +22,7 @@ from clearpane.evaluation.scoring import (
     score_pairs,
     summarise,
 )
+from clearpane.evaluation.st_lpips import StLpips
 from clearpane.separation.compact.runtime import CompactSeparator
 
 FAST, BEST = "Clearpane compact, fast", "Clearpane compact, best"
@@ -42,7 +43,8 @@ def measure_quality(
     for peer in peers:  # all pictures in one process
         peer.remove(images)
     methods: list[Method] = [*peers, *our_methods(separator)]
-    scores = [s for s, _ in score_pairs(pairs, methods, PROTOCOL)]
+    learned = {"st_lpips": StLpips()}
+    scores = [s for s, _ in score_pairs(pairs, methods, PROTOCOL, learned)]
     rows = {row.name: asdict(row) for row in summarise(scores)[-1].rows}
     order = [NOTHING, ORACLE_GAIN, ORACLE_LINE, *(method.name for method in methods)]
     return {
@@ -57,16 +59,26 @@ def quality_table(section: Section) -> str:
     lines = []
     for row in section["rows"]:
         mean, spread, over = row["mean"], row["spread"], row["over_nothing"]
-        cells = [f"{mean[k]:.{d}f} ± {spread[k]:.{d}f}" for k, d in (("psnr", 2), ("psnr_g", 2), ("ssim", 3))]
+        digits = (("psnr", 2), ("psnr_g", 2), ("ssim", 3), ("st_lpips", 4))
+        cells = [f"{mean[k]:.{d}f} ± {spread[k]:.{d}f}" for k, d in digits]
         gains = [interval(over[key]) for key in ("psnr", "psnr_g")] if over else ["", ""]
         better = "" if row["better"] is None else f"{row['better']} of {row['pictures']}"
         lines.append([row["name"], *cells, *gains, better])
-    head = ["", "PSNR", "PSNR-G", "SSIM", "gain in PSNR", "gain in PSNR-G", "better than doing nothing"]
+    head = [
+        "",
+        "PSNR",
+        "PSNR-G",
+        "SSIM",
+        "ST-LPIPS",
+        "gain in PSNR",
+        "gain in PSNR-G",
+        "better than doing nothing",
+    ]
     return (
         f"{section['pictures']} photographs (`{section['set']}`), 8 bits, nothing resized: mean ± standard "
         "deviation over the pictures; the gain over doing nothing with its paired 95 % bootstrap interval, "
-        "dB. PSNR-G is PSNR after the best gain per channel. The oracles know the truth.\n\n"
-        + table(head, lines)
+        "dB. PSNR-G is PSNR after the best gain per channel; a lower ST-LPIPS is better. The oracles know the "
+        "truth.\n\n" + table(head, lines)
     )
 
 
