@@ -77,8 +77,8 @@ def quality_table(section: Section) -> str:
     return (
         f"{section['pictures']} photographs (`{section['set']}`), 8 bits, nothing resized: mean ± standard "
         "deviation over the pictures; the gain over doing nothing with its paired 95 % bootstrap interval, "
-        "dB. PSNR-G is PSNR after the best gain per channel; a lower ST-LPIPS is better. The oracles know the "
-        "truth.\n\n" + table(head, lines)
+        "dB. PSNR-G is PSNR after the best gain per channel; a lower ST-LPIPS is better. The oracles know "
+        "the truth.\n\n" + table(head, lines)
     )
 
 
