@@ -1,10 +1,10 @@
 """Compare the confidence map with the true error; run as a script, fit the map's model.
 
-    python -m benchmarks.compact.confidence DATA --weights FOLD.onnx [--folds 3 --fold 0]
+    python -m benchmarks.compact.confidence PAIRS [--weights NETWORK.onnx]
 
-FOLD.onnx is a network trained with `--folds 3 --fold 0`: it has not seen the pairs of that fold, which the
-logistic model of `clearpane.separation.confidence` is fitted to. The script prints the parameters to use
-there, and the figures of leaving out one block of pairs at a time, since neighbours often show one scene.
+The logistic model of `clearpane.separation.confidence` is fitted to a folder of pairs that the network was
+not trained on. The script prints the parameters to use there, and the figures of leaving out one block of
+pairs at a time, since neighbours often show one scene.
 """
 
 import sys
@@ -22,7 +22,7 @@ from benchmarks.common.markdown import interval, table
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.bootstrap import bootstrap_mean
 from clearpane.evaluation.protocols import PROTOCOLS, Pair, find_pairs, read_pair
-from clearpane.separation.compact.runtime import CompactSeparator
+from clearpane.separation.compact.runtime import WEIGHTS, CompactSeparator
 from clearpane.separation.confidence import CUES, TOLERANCE, cues
 from clearpane.separation.layers import Layers
 
@@ -163,25 +163,20 @@ def _observe(pair: Pair, separator: CompactSeparator, seed: int) -> tuple[np.nda
 class Options:
     """Fit the model of the confidence map."""
 
-    data: Positional[Path]
-    """Folder with real_pairs/train."""
-    weights: Path
-    """ONNX file of a network that was not trained on the fold."""
-    folds: int = 3
-    """Number of parts that the real pairs were split into."""
-    fold: int = 0
-    """Index of the part that the network has not seen."""
+    pairs: Positional[Path]
+    """Folder of real pairs (NNN_input.jpg, NNN_transmission.jpg) that the network was not trained on."""
+    weights: Path = WEIGHTS
+    """ONNX file of the network."""
 
 
 def main(options: Options) -> int:
     """Fit, and print the numbers."""
     try:
-        pairs = find_pairs(options.data / "real_pairs" / "train")
-        if not 0 <= options.fold < options.folds <= len(pairs) // BLOCKS:
-            raise ClearpaneError(f"--folds {options.folds} --fold {options.fold}: there is no such fold")
-        first, last = (len(pairs) * k // options.folds for k in (options.fold, options.fold + 1))
+        pairs = find_pairs(options.pairs)
+        if len(pairs) < BLOCKS:
+            raise ClearpaneError(f"{options.pairs}: {len(pairs)} pairs; give {BLOCKS} or more")
         separator = CompactSeparator(options.weights)
-        observed = [_observe(pair, separator, k) for k, pair in enumerate(pairs[first:last])]
+        observed = [_observe(pair, separator, k) for k, pair in enumerate(pairs)]
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
