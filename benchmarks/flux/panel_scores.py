@@ -214,7 +214,9 @@ def score_kept(
         height, width = photo.shape[:2]
         half = width // 2
         given = np.concatenate([photo[:, :half], truth[:, half:]], axis=1)
-        seen, transmission, _ = separator.look(shrink_to(given, *working_size(height, width, cell.side**2)))
+        seen, transmission, _ = separator.run_once(
+            shrink_to(given, *working_size(height, width, cell.side**2))
+        )
         painted = enlarge(transmission, height, width)
         results = {"T as the VAE shows it, enlarged": painted}
         for name, limits in LIMITS.items():

@@ -28,7 +28,7 @@ def remove_reflection(
     Args:
         photo: Picture file (its path, its bytes or a binary stream), or H x W x 3 sRGB values: floating
             point in [0, 1] (beyond for HDR), or uint8 or uint16 over their whole range.
-        quality: ``"best"`` takes the median of four looks at the photograph; it is slower.
+        quality: ``"best"`` takes the median of four forward passes; it is slower.
         confidence: True to also estimate `Layers.confidence`.
         separator: Separator from :func:`load_separator`, loaded once for many photographs; None: the default.
 

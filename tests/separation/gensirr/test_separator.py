@@ -75,11 +75,11 @@ def test_the_weights_or_the_options_say_at_which_size_it_works(trained, base, mo
         rewrite(trained, **stored)
         separator = load_separator("gensirr", options(trained, **given))
         sizes = []
-        monkeypatch.setattr(separator, "look", lambda x, *rest, to=sizes: to.append(x.shape) or [x, x])
+        monkeypatch.setattr(separator, "run_once", lambda x, *rest, to=sizes: to.append(x.shape) or [x, x])
         np.testing.assert_array_equal(separator.separate(photo).transmission, photo)  # nothing was changed
         assert sizes == [(*seen, 3)]
         # What was changed is transferred with all of the photograph's detail, also from an enlarged one.
-        monkeypatch.setattr(separator, "look", lambda x, *rest: [x, x - np.float32(0.2)])
+        monkeypatch.setattr(separator, "run_once", lambda x, *rest: [x, x - np.float32(0.2)])
         np.testing.assert_allclose(separator.separate(photo).transmission, photo - 0.2, atol=0.02)
 
 
@@ -208,7 +208,7 @@ def test_a_folder_that_holds_all_of_it_needs_no_base_and_stock_diffusers_paints_
         generator=torch.Generator().manual_seed(0),
         output_type="np",
     ).images
-    _, ours = load_separator("gensirr", options(tmp_path)).look(photo)
+    _, ours = load_separator("gensirr", options(tmp_path)).run_once(photo)
     np.testing.assert_allclose(ours, theirs, atol=1e-5)
     with pytest.raises(ClearpaneError, match="holds the whole model"):
         load_separator("gensirr", options(tmp_path, base="elsewhere"))

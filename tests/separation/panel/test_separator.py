@@ -92,7 +92,7 @@ def test_the_adapter_is_put_into_the_base_model(trained, backbone, task):
 def test_diffusers_alone_paints_the_panel_as_the_docs_say(trained, stock):
     """The call of docs/panel.md."""
     photo = picture(32, 32)
-    _, *made = load_separator("panel", options(trained, seed=4)).look(photo)
+    _, *made = load_separator("panel", options(trained, seed=4)).run_once(photo)
     stock.load_lora_weights(trained)
     given = torch.from_numpy(photo).permute(2, 0, 1)[None]
     white = torch.ones_like(given)

@@ -82,10 +82,10 @@ class CompactSeparator:
                 f"the picture is {width} x {height} pixels; the smallest that can be separated is "
                 f"{_SMALLEST_SIDE} x {_SMALLEST_SIDE}"
             )
-        look = partial(self._look, quality=quality, with_confidence=confidence)
-        return separate_banded(image, look, WORKING_PIXELS)
+        forward = partial(self._forward, quality=quality, with_confidence=confidence)
+        return separate_banded(image, forward, WORKING_PIXELS)
 
-    def _look(self, image: np.ndarray, quality: Quality, with_confidence: bool) -> Layers:
+    def _forward(self, image: np.ndarray, quality: Quality, with_confidence: bool) -> Layers:
         """Return the layers of a picture [h, w, 3] at the working resolution."""
         plain = self._network(image)
         if quality == "fast" and not with_confidence:
@@ -97,10 +97,10 @@ class CompactSeparator:
             pixels = round(_SMALLER**2 * image.shape[0] * image.shape[1])
             smaller = separate_at_resolution(image, self._network, pixels)
             larger = separate_enlarged(np.clip(image, 0, 1), self._network, _LARGER)
-            looks = (plain, mirrored, smaller, larger)
+            passes = (plain, mirrored, smaller, larger)
             layers = Layers(
-                _median_of_four([np.clip(look.transmission, 0, 1) for look in looks]),
-                _median_of_four([np.clip(look.reflection, 0, 1) for look in looks]),
+                _median_of_four([np.clip(one.transmission, 0, 1) for one in passes]),
+                _median_of_four([np.clip(one.reflection, 0, 1) for one in passes]),
             )
         return (
             replace(layers, confidence=confidence_map(image, plain, mirrored)) if with_confidence else layers

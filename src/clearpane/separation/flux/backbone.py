@@ -87,11 +87,11 @@ class Backbone:
         own = pack(noisy)
         tokens = torch.cat([own, pack(reference)], dim=1)
         positions = torch.cat([_positions(noisy, 0), _positions(reference, 1)])
-        told = torch.full((count,), guidance, device=noisy.device, dtype=torch.float32)
+        scale = torch.full((count,), guidance, device=noisy.device, dtype=torch.float32)
         predicted = self.transformer(
             hidden_states=tokens,
             timestep=sigma.to(noisy.dtype),
-            guidance=told if self.transformer.config.guidance_embeds else None,
+            guidance=scale if self.transformer.config.guidance_embeds else None,
             pooled_projections=task.pooled_prompt_embeds,
             encoder_hidden_states=task.prompt_embeds,
             txt_ids=positions.new_zeros(task.prompt_embeds.shape[1], 3),

@@ -20,7 +20,7 @@ from clearpane.separation.layers import Layers
 from clearpane.separation.resolution import enlarge, shrink
 
 # Number of forward passes that quality "best" averages.
-_LOOKS = 4
+_PASSES = 4
 
 
 class EditorSeparator(ABC):
@@ -67,18 +67,18 @@ class EditorSeparator(ABC):
         size = self._size.fit(height, width)
         larger = size[0] > height or size[1] > width
         given = resized(np.clip(image, 0, 1), *size)
-        count = _LOOKS if quality == "best" and self._draws_noise else 1
+        count = _PASSES if quality == "best" and self._draws_noise else 1
         try:
-            looks = [self.look(given, i, count) for i in range(count)]
+            passes = [self.run_once(given, i, count) for i in range(count)]
         except torch.OutOfMemoryError as error:
             raise out_of_memory(self._backbone.device) from error
-        pictures = (np.mean(look, axis=0) for look in zip(*looks, strict=True))
+        pictures = (np.mean(same, axis=0) for same in zip(*passes, strict=True))
         # Detail is transferred at the photograph's size, not at that of the enlarged one.
         seen, *made = (resized(x, height, width) if larger else x for x in pictures)
         return self._compose(image, seen, *made)
 
     @torch.no_grad()
-    def look(self, image: np.ndarray, index: int = 0, count: int = 1) -> Sequence[np.ndarray]:
+    def run_once(self, image: np.ndarray, index: int = 0, count: int = 1) -> Sequence[np.ndarray]:
         """Run the editor once. Return I as the VAE reproduces it, T, and R if predicted, each [h, w, 3].
 
         This is pass ``index`` of ``count``; passes differ in their noise.

@@ -210,20 +210,20 @@ def _flat_orders(
         transmission = transmission + weight * look_up(p.background, places + shift[:, :, None])
 
     if p.screen is None:
-        looks = _dome_looks(p, rays, step, options.orders)
+        arriving = _dome_radiance(p, rays, step, options.orders)
     else:
         # In the mirrored world the screen stands upright behind the pane, and the ray continues straight.
         distance = p.pane_distance + p.world_distance
         base = (origin + rays.directions * distance[..., None]) / (tangents * distance)[..., None]
         ghost = seen(2 * step)[:, :, None] / (tangents * distance)[..., None]
         few = base.mean(dim=2, keepdim=True)
-        looks = (look_up(p.world, (base if k < 2 else few) + k * ghost) for k in range(options.orders))
+        arriving = (look_up(p.world, (base if k < 2 else few) + k * ghost) for k in range(options.orders))
     mirror = first = ghosts = torch.zeros_like(background)
-    for order, (weight, look) in enumerate(zip(reflected, looks, strict=True)):
+    for order, (weight, radiance) in enumerate(zip(reflected, arriving, strict=True)):
         if order == 0:
-            mirror, first = look, weight * look
+            mirror, first = radiance, weight * radiance
         else:
-            ghosts = ghosts + weight * look
+            ghosts = ghosts + weight * radiance
     return [first, ghosts, transmission, background, mirror]
 
 
@@ -245,7 +245,7 @@ def _order_weights(
     return reflected, transmitted
 
 
-def _dome_looks(p: SceneTensors, rays: _Rays, step: Tensor, orders: int) -> Iterator[Tensor]:
+def _dome_radiance(p: SceneTensors, rays: _Rays, step: Tensor, orders: int) -> Iterator[Tensor]:
     """Yield the dome as seen in order 0, 1, ... of a flat pane's reflection, [B, 3, H, W] each."""
     subsampled = dome_places(p, *_mirrored(p, rays.origin, rays.directions))
     yield look_up_dome(p, subsampled)
@@ -293,8 +293,10 @@ def _traced_orders(
         fields = camera_fields(direction, [scene.camera.polarizer]) if options.polarized else None
         for path in specular_paths(surfaces, origin, direction, fields, reflections[-1]):
             if len(path.reflected_at) in reflections:
-                look = (look_before if path.in_front else look_behind)(p, path.origin[0], path.direction[0])
-                yield path, look * path.exists[0][:, None]
+                radiance = (look_before if path.in_front else look_behind)(
+                    p, path.origin[0], path.direction[0]
+                )
+                yield path, radiance * path.exists[0][:, None]
 
     base = rays.directions * p.background_distance[..., None]
     base = base + torch.tensor(rays.origin, device=base.device).reshape(1, 2, 1, 1, 1)
@@ -302,12 +304,12 @@ def _traced_orders(
     first = mirror = ghosts = transmission = torch.zeros_like(background)
     few = rays.centres[:, :, None]
     paths = [traced(rays.directions, range(2))] + ([traced(few, range(2, most + 1))] if most > 1 else [])
-    for path, look in chain(*paths):
-        light = (path.weight[0].movedim(-1, 1) * look).mean(dim=0, keepdim=True)
+    for path, radiance in chain(*paths):
+        light = (path.weight[0].movedim(-1, 1) * radiance).mean(dim=0, keepdim=True)
         if not path.in_front:
             transmission = transmission + light
         elif path.reflected_at == (0,):
-            first, mirror = light, look.mean(dim=0, keepdim=True)
+            first, mirror = light, radiance.mean(dim=0, keepdim=True)
         else:
             ghosts = ghosts + light
     return [first, ghosts, transmission, background, mirror]

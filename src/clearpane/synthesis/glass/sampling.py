@@ -95,7 +95,7 @@ def sample_scene(
     lights = _draw_lights(draw, ranges, is_dome)
     world_picture = draw.choice(names.environments if is_dome else _others(names.backgrounds, picture))
     rotation = draw.uniform((0.0, 360.0)) if is_dome else 0.0
-    look = (1.0, (1.0, 1.0, 1.0), 0.0) if is_dome else _draw_screen_look(draw, ranges)
+    grading = (1.0, (1.0, 1.0, 1.0), 0.0) if is_dome else _draw_screen_grading(draw, ranges)
     level = _draw_level(draw, ranges, is_dome)
     post = _draw_post(draw, ranges)
     for _ in range(_TRIES):
@@ -112,7 +112,7 @@ def sample_scene(
         scene = GlassScene(
             Background(picture, far, *light),
             ReflectedWorld(
-                world_picture, "dome" if is_dome else "screen", before, radiance, rotation, *look, lights
+                world_picture, "dome" if is_dome else "screen", before, radiance, rotation, *grading, lights
             ),
             pane,
             _draw_camera(draw, ranges, far, glass + before),
@@ -287,7 +287,7 @@ def _draw_level(draw: _Draw, r: SceneRanges, is_dome: bool) -> float:
     return min(max(draw.log_normal(median * (r.dome_gain if is_dome else 1.0), deviation), low), high)
 
 
-def _draw_screen_look(draw: _Draw, r: SceneRanges) -> tuple[float, tuple[float, float, float], float]:
+def _draw_screen_grading(draw: _Draw, r: SceneRanges) -> tuple[float, tuple[float, float, float], float]:
     """Draw a screen's contrast, tint and highlight gain."""
     contrast = draw.uniform(r.world_contrast)
     blue = draw.log_normal(math.exp(r.blueness[0] / 2), r.blueness[1] / 2)
