@@ -6,12 +6,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PINS := requirements/base.txt pyproject.toml
 VALIDATOR := gltf-validator@2.0.0-dev.3.10
 DEMO := demo-output
+SPHINX = $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky -c docs .
 
-.PHONY: help demo test lint page clean
+.PHONY: help demo test lint docs linkcheck page clean
 .DEFAULT_GOAL := help
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/base-installed  ## Remove the reflection from the pictures in examples/
 	$(BIN)/clearpane remove examples/*_input.jpg --output $(DEMO) --reflection --compare
@@ -32,8 +33,16 @@ page: $(VENV)/test-installed  ## Build the page for browsers into web/dist
 	$(BIN)/python web/export_model.py web/compact-full.onnx
 	cd web && node build.mjs compact-full.onnx && rm compact-full.onnx
 
+docs: $(VENV)/docs-installed  ## Build the documentation site into build/docs
+	$(SPHINX) -b html build/docs
+	@! grep -rnoE '<(script|img|link) [^>]*(src|href)="(https?:)?//[^"]*"' build/docs --include='*.html' \
+	|| { echo "the site must not load anything from other sites" >&2; exit 1; }
+
+linkcheck: $(VENV)/docs-installed  ## Try the links of the documentation to other sites
+	$(SPHINX) -b linkcheck build/linkcheck
+
 clean:  ## Remove .venv and what demo and test made
-	rm -rf $(VENV) $(DEMO) web/dist web/node_modules .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) build docs/gallery web/dist web/node_modules .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # The stamps below are newer than the files they were made from: a second call installs nothing.
 $(BIN)/python:
@@ -52,4 +61,8 @@ $(VENV)/test-installed: requirements/test.txt $(VENV)/base-installed
 	@if command -v npm > /dev/null; then npm install --silent --no-save --prefix $(VENV) $(VALIDATOR) || \
 	echo "npm could not install $(VALIDATOR): the test of glTF files will be skipped" >&2; \
 	npm ci --silent --prefix web || echo "npm could not install web/: its tests will be skipped" >&2; fi
+	@touch $@
+
+$(VENV)/docs-installed: requirements/docs.txt $(VENV)/test-installed
+	$(PIP) install --quiet -r requirements/docs.txt
 	@touch $@

@@ -68,6 +68,9 @@ def test_every_dependency_is_pinned_once() -> None:
     tests = _pins("test.txt")
     assert _names(wanted) - {"clearpane"} | {"ruff", "mypy"} <= set(tests) | set(base)
     assert not set(tests) & set(base)
+    docs = _pins("docs.txt")
+    assert _names(extras["docs"]) <= set(docs)
+    assert not set(docs) & {*base, *tests}
 
 
 def test_everything_imported_is_declared() -> None:

@@ -223,7 +223,7 @@ def render(document: dict[str, Any]) -> str:
     runs = len(document["runs"])
     unfinished = "" if runs == document["of"] else f" **Unfinished: {runs} of {document['of']} runs.**"
     return (
-        "## What the separator is trained on\n\n"
+        "# What the separator is trained on\n\n"
         f"One network, {budget.steps} steps of {budget.crops_per_step} crops of {budget.crop} pixels, from "
         "ImageNet's features, no real pair among them; scored on the photographs of `real_pairs/train` (71) "
         "and `real_pairs/val` (18), dB: mean and standard deviation over the seeds. The last column is on "

@@ -207,7 +207,8 @@ def main(options: Options) -> int:
         options.output.mkdir(parents=True, exist_ok=True)
         document = json.dumps({"weights": weights, "rows": rows}, indent=1)
         write_text(options.output / "bias.json", document + "\n", overwrite=True)
-        write_page(options.output / "bias.md", f"{text}\n<sub>Weights {weights}.</sub>\n", __spec__.name)
+        page = f"# The separator by kind of scene\n\n{text}\n<sub>Weights {weights}.</sub>\n"
+        write_page(options.output / "bias.md", page, __spec__.name)
     except ClearpaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

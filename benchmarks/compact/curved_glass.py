@@ -81,7 +81,7 @@ def render(document: dict[str, Any]) -> str:
     head = ["scenes", "do nothing", "trained on flat panes", "on flat and curved panes", "difference"]
     planar, mixed = document["weights"]
     return (
-        "## Curved glass\n\n"
+        "# Curved glass\n\n"
         "Two runs that differ in their glass scenes and their seed. PSNR in dB, the difference with its "
         "paired 95 % bootstrap interval over the scenes; how far runs of other seeds differ is not in it. "
         "Backgrounds held out of training.\n\n"

@@ -149,12 +149,12 @@ class Benchmark:
 
 def render(document: dict[str, Any]) -> str:
     """Write the tables as one Markdown page, in the fixed order of sections."""
-    parts = []
+    parts = ["# The separator `compact`\n"]
     for name, title in TITLES.items():
         if name in document:
             section = document[name]
             about = f"<sub>Weights {section['weights']}; {Machine(**section['machine'])}.</sub>\n"
-            parts.append(f"### {title}\n\n{TABLES[name](section)}\n{about}")
+            parts.append(f"## {title}\n\n{TABLES[name](section)}\n{about}")
     return "\n".join(parts)
 
 

@@ -188,7 +188,7 @@ def render(document: dict[str, Any]) -> str:
             gains = [[np.subtract(run[key], before[key]) for run in runs.values()] for key in keys]
             differences.append([name, *map(over_pictures, gains)])
     return (
-        "## The equivariant VAE at small scale\n\n"
+        "# The equivariant VAE at small scale\n\n"
         "I = (1 - a) B + a R of held-out pictures of 64 x 64 pixels, a ~ U(0, 1), "
         f"{len(before['clean'])} of them. The error is |E(I) - ((1 - a) E(B) + a E(R))|^2 over the variance "
         "of the latents of clean pictures, in percent, so that shrinking the latents gains nothing. PSNR in "

@@ -185,7 +185,7 @@ def render(document: dict[str, Any]) -> str:
     ]
     offload, two = document["offload"], document["two_processes"]
     return (
-        "## First steps on a GPU\n\n"
+        "# First steps on a GPU\n\n"
         f"{document['gpu']}; a small model of FLUX.1 Kontext's classes, {SMALL.width} wide, a picture of "
         f"{SIDE} x {SIDE}, a LoRA of rank {RANK}, {STEPS} steps.\n\n"
         + table(["weights", "type between blocks", "loss, first and last", "peak MB", "estimated MB"], rows)

@@ -171,15 +171,15 @@ def render(document: dict[str, Any]) -> str:
         for row in document["peaks"]
     ]
     return (
-        "## FLUX.1 Kontext as a panel, calculated\n\n"
+        "# FLUX.1 Kontext as a panel, calculated\n\n"
         "No GPU was available: nothing here is a measurement on one. Three pictures side by side and as many "
         f"in the reference, {_TEXT} tokens of text; 11.90 billion parameters and 0.08 of the VAE.\n\n"
-        "### Memory of the GPU, GB\n\n"
+        "## Memory of the GPU, GB\n\n"
         f"Training: a LoRA of rank {_RANK}, one panel per step, gradient checkpointing, no text encoder.\n\n"
         + table(["each picture, weights", "remove", "remove --offload", "train"], memory)
         + "\nSo a panel of 512 x 512 pictures can be trained in 24 GB with weights of 8 or 4 bits, but not "
         "in bfloat16, whose weights alone are 24 GB.\n\n"
-        "### Floating-point operations\n\n"
+        "## Floating-point operations\n\n"
         + table(
             [
                 "each picture",

@@ -123,7 +123,7 @@ def render(document: dict[str, Any]) -> str:
         "depth": "depth",
     }
     return (
-        "## The cost of early branching, calculated\n\n"
+        "# The cost of early branching, calculated\n\n"
         f"FLUX.1 Kontext on a photograph of {SIDE} x {SIDE} pixels. No GPU was available: operations, not "
         "seconds. The published seconds grew by more than the operations calculated here.\n\n"
         + table(["part", "TFLOP"], [[title, f"{parts[name] / 1e12:.2f}"] for name, title in names.items()])

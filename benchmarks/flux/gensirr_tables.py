@@ -209,7 +209,7 @@ def render(document: Mapping[str, Any]) -> str:
     """Write all tables as Markdown."""
     counts = {name: len(document["others"]["nothing"][name]["psnr"]) for name in SUBSETS}
     parts = [
-        "## GenSIRR at small scale\n\n"
+        "# GenSIRR at small scale\n\n"
         "Fine-tunes of [kontext-small](kontext_small.md). Unless a row says otherwise: the whole transformer "
         f"and the task embedding, {USUAL.steps} steps of {BATCH} photographs at {RATE:g}, 300 analytic glass "
         f"scenes and a share of {REAL_SHARE:g} of real pairs, the [VAE with equivariance](equivariance.md); "
@@ -231,17 +231,17 @@ def render(document: Mapping[str, Any]) -> str:
     ]
     for question, title in TITLES.items():
         if any(finished(document, cell) for cell in CELLS[question].values()):
-            parts.append(f"### {title}\n\n{NOTES.get(question, '')}{render_cells(document, question)}")
+            parts.append(f"## {title}\n\n{NOTES.get(question, '')}{render_cells(document, question)}")
     steps = render_steps(document)
     if steps:
         parts.append(
-            "### Fewer steps\n\nMilliseconds for one photograph on one thread, encoding and decoding "
+            "## Fewer steps\n\nMilliseconds for one photograph on one thread, encoding and decoding "
             f"included.\n\n![Quality over time](gensirr_steps.svg)\n\n{steps}"
         )
     branched = {seed: run for seed, run in finished(document, USUAL).items() if "branches" in run}
     if branched:
         parts.append(
-            "### Early branching\n\nAll candidates were sampled to the end. PSNR in dB of the chosen one "
+            "## Early branching\n\nAll candidates were sampled to the end. PSNR in dB of the chosen one "
             "of the first k, then its gain over their mean, which is what a random choice gives, and "
             "the distance to the best of them; Spearman's correlation "
             "of a scorer's values with the final PSNR over the 16 candidates of a photograph, mean over "

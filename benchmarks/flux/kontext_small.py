@@ -311,7 +311,7 @@ def render(document: dict[str, Any]) -> str:
     keys = ("nothing", "edited", "panel", "other_sentence", "vae")
     rows = [[name, *(f"{values[key]:.2f}" for key in keys)] for name, values in document["edits"].items()]
     return (
-        "## kontext-small\n\n"
+        "# kontext-small\n\n"
         f"The base of the small experiments: {document['parameters'] / 1e6:.1f} M parameters, trained for "
         f"{document['steps']} steps of {document['batch']} pictures of {CROP} pixels after "
         f"{document['vae_steps']} of its VAE, then for {document['panel_steps']} on panels too; then its VAE "

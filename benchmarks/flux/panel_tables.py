@@ -159,7 +159,7 @@ def render(document: Mapping[str, Any]) -> str:
     )
     counted = [f"{len(run[s]['t'])} {s}" for run in list(usual.values())[:1] for s in SEEN]
     parts = [
-        "## The panel at small scale\n\n"
+        "# The panel at small scale\n\n"
         "SIRR-LMM's panel on [kontext-small](kontext_small.md). Unless a row says otherwise: "
         f"{USUAL.steps} steps of {BATCH} photographs, a LoRA of rank {RANK} (learning rate {LORA_RATE:g}; "
         f"the whole transformer {FULL_RATE:g}) on {USUAL.samples} analytic scenes, pictures of "
@@ -193,17 +193,17 @@ def render(document: Mapping[str, Any]) -> str:
                 body += "\n" + render_differences(cells, BASELINES[question], subsets)
             if question in ("caption", "full", "target"):
                 body += "\n" + render_edits(cells, document)
-        parts.append(f"### {title}\n\n{NOTES.get(question, '')}{body}")
+        parts.append(f"## {title}\n\n{NOTES.get(question, '')}{body}")
     if usual:
         over = [np.subtract(run["scenes, I held"]["t"], run["scenes"]["t"]) for run in usual.values()]
         parts.append(
-            "### Holding the photograph\n\nThe panels of the usual cell are sampled from the reference [I : "
+            "## Holding the photograph\n\nThe panels of the usual cell are sampled from the reference [I : "
             "white : white] alone. If the latents of their first picture are also held at I's, T on the "
             f"scenes changes by {over_pictures(over)} dB."
         )
-        parts.append("### Steps of sampling\n\nThe usual cell on the scenes.\n\n" + render_samplings(usual))
+        parts.append("## Steps of sampling\n\nThe usual cell on the scenes.\n\n" + render_samplings(usual))
         parts.append(
-            "### Unchanged pixels\n\n"
+            "## Unchanged pixels\n\n"
             "The held-out scenes at 192 x 192, their right half without the reflection: nothing is to be "
             "removed there, and the VAE's softness should not appear (100 dB: identical to the last bit). "
             "The limits were chosen beforehand, not by this table.\n\n" + render_kept(usual)

@@ -160,7 +160,7 @@ def render(document: dict[str, Any]) -> str:
         shares = (f"{100 * x[key]:.0f}" for key in ("within", "ordered"))
         rows.append([name, f"{x['relative']:.3f}", f"{x['rmse']:.2f}", *shares])
     return (
-        "## The small depth estimator\n\n"
+        "# The small depth estimator\n\n"
         f"A GLPN of {document['parameters'] / 1e6:.1f} M parameters, trained for {document['steps']} steps "
         f"of {document['batch']} on {document['rooms']} rendered rooms and yards of 64 x 64 pixels, on "
         f"{document['held_out']} others with textures and skies of their own. Depths beyond {FARTHEST:g} m "

@@ -132,13 +132,13 @@ def render(document: dict[str, Any]) -> str:
         for name in document["contrast"]
     ]
     return (
-        "## A perfect editor's change at full size\n\n"
+        "# A perfect editor's change at full size\n\n"
         f"The four examples at 1000 x 750, the editor's picture as large as {SIDE} x {SIDE}; the VAE is "
         "taken to be perfect, too. PSNR of T, dB, at 8 bits.\n\n"
         + table(["rule", *EXAMPLES], rules)
         + "\nCompact's own rule is as good as the formula, and its export to ONNX for the browser computes "
         "the same; it stays as it is.\n\n"
-        "### Texture under a saturated highlight\n\n"
+        "## Texture under a saturated highlight\n\n"
         "The photograph is white, T a sine: the share of its contrast that is kept, by its period in pixels "
         "of the editor's picture.\n\n"
         + table(["rule", *(str(period) for period in PERIODS)], contrasts)

@@ -315,11 +315,11 @@ TABLES = {"agreement": agreement_table, "speed": speed_table, "sheet": sheet_tex
 
 def render(document: dict[str, Any]) -> str:
     """Write the tables as one Markdown page, in the fixed order of sections."""
-    parts = []
+    parts = ["# Glass renderers\n"]
     for name, title in TITLES.items():
         if name in document:
             about = f"<sub>{Machine(**document[name]['machine'])}.</sub>\n"
-            parts.append(f"### {title}\n\n{TABLES[name](document[name])}\n{about}")
+            parts.append(f"## {title}\n\n{TABLES[name](document[name])}\n{about}")
     return "\n".join(parts)
 
 

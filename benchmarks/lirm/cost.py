@@ -114,7 +114,7 @@ def render(document: dict[str, Any]) -> str:
         for r in document["peaks"]
     ]
     return (
-        "## LIRM at the paper's size, calculated\n\n"
+        "# LIRM at the paper's size, calculated\n\n"
         f"No GPU was available: nothing here is a measurement on one. {full['weights'] / 1e6:.0f} M "
         f"parameters in bfloat16, {VIEWS} views of {SIDE} x {SIDE} pixels per round, {full['tokens']} "
         "tokens.\n\n"
@@ -123,7 +123,7 @@ def render(document: dict[str, Any]) -> str:
         f"gives {_TARGET} s per reconstruction: for one round that is {operations / _TARGET / 1e12:.0f} "
         f"TFLOP per second, sustained; {document['attention_share'] * 100:.0f} % of the operations are "
         "attention of all tokens to all.\n\n"
-        "### The memory estimate on small models\n\n"
+        "## The memory estimate on small models\n\n"
         "The largest sum of tensors alive at once, as a multiple of tokens x width x bytes. The estimate "
         f"uses {ACCOUNT}.\n\n"
         + table(["model", *(f"round {n}" for n in range(1, ROUNDS + 1))], checks)

@@ -89,7 +89,7 @@ def render(document: dict[str, Any]) -> str:
     for material in MATERIALS:
         head += [f"{material}: new views, dB", "object's"]
     return (
-        "## Directional encodings of colour\n\n"
+        "# Directional encodings of colour\n\n"
         f"bob, fitted to eight views for {document['seconds']:.0f} seconds of one core; twelve new views of "
         "the radiance field, whole pictures on white and the object's pixels alone; ± is the standard "
         f"deviation over {document['seeds']} seeds.\n\n"

@@ -285,14 +285,14 @@ def render(document: dict[str, Any]) -> str:
     cost = document["cost"]
     grown = (cost["resident"][-1] - cost["resident"][1]) / 2**20
     return (
-        "## LIRM\n\n"
+        "# LIRM\n\n"
         f"`{document['weights']}`, {document['parameters'] / 1e6:.1f} M parameters. {_NEW} new views of "
         f"{document['side']} x {document['side']} pixels an object, on white, 8 bits; the next column is "
         "over the object's pixels alone. Albedo after one gain a picture and channel, and how far its "
         "mean is off without, channel by channel; Chamfer is the mean of both ways, for an object a metre "
         f"long: {document['floor']:.1f} mm for two samples of the truth. Environments are held out, the six "
         "material sets are not. The views come in rounds of 4, 4 and 8.\n\n"
-        f"### {document['objects']} held-out procedural objects (± standard deviation over them)\n\n"
+        f"## {document['objects']} held-out procedural objects (± standard deviation over them)\n\n"
         + table(head, rows(document["procedural"]))
         + "\nObject by object, with the 95 % bootstrap interval of the mean over objects:\n\n"
         + table(

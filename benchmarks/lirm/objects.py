@@ -197,8 +197,8 @@ def render(document: dict[str, Any]) -> str:
         for seed, r in document["mitsuba"].items()
     ]
     return (
-        "## Random objects\n\n"
-        f"### Speed\n\nObjects as training needs them: {STREAM.views} views of {STREAM.side} x "
+        "# Random objects\n\n"
+        f"## Speed\n\nObjects as training needs them: {STREAM.views} views of {STREAM.side} x "
         f"{STREAM.side} pixels, 2 x 2 rays per pixel, distances at {STREAM.points} points; no GPU was "
         "available unless a row says so.\n\n"
         + table(["on", "objects a second"], speed)

@@ -133,7 +133,7 @@ def render(document: dict[str, Any]) -> str:
         for name, r in document["rows"].items()
     ]
     return (
-        "## Overfitting one object\n\n"
+        "# Overfitting one object\n\n"
         f"lirm-small with planes twice as fine, after {document['steps']} steps on "
         f"{_VIEWS - document['new']} views of one object of roughness {_ROUGHNESS}, with always the same "
         f"{_SHOWN} as input, and on its true distances, depth, normals and materials; the baselines "

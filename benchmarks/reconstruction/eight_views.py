@@ -231,7 +231,7 @@ def render(document: dict[str, Any]) -> str:
     """Write the tables as Markdown."""
     head = ["", "new views, dB", "object's", "relit, dB", "object's", "Chamfer, mm"]
     parts = [
-        "## From eight views to a relightable asset\n\n"
+        "# From eight views to a relightable asset\n\n"
         f"bob, path-traced under {len(document['lights'])} environments (± standard deviation over them): "
         f"{document['inputs']} views of {document['side']} x {document['side']} pixels are given; compared "
         f"are {document['new']} new ones, whole pictures on white, 8 bits, and the object's pixels alone. "
@@ -255,7 +255,7 @@ def render(document: dict[str, Any]) -> str:
             rows.append([*row, spread(found) if found else ""])
         cost = [r["cost"] for r in runs.values()]
         parts.append(
-            f"### {material}\n\n"
+            f"## {material}\n\n"
             + table(head, rows)
             + f"\n{spread([c['seconds'] for c in cost])} s per reconstruction, from views to asset; "
             f"{max(c['gigabytes'] for c in cost):.1f} GiB at most; "

@@ -85,7 +85,7 @@ def report(document: dict[str, Any]) -> str:
     ]
     head = ["cameras", "points", "in a photograph", "in that with the fewest", "mean distance, pixels"]
     return (
-        "## Cameras of a real capture\n\n"
+        "# Cameras of a real capture\n\n"
         f"instant-ngp's fox, {document['photographs']} photographs, by its `transforms.json` with "
         "distortion: features of its photographs, triangulated with the given poses. Features more than 4 "
         "pixels off are not counted as a point's, so the distance alone says little: wrong poses leave few "

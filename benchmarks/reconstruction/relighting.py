@@ -95,7 +95,7 @@ def picture_scores(result: np.ndarray, truth: np.ndarray) -> tuple[float, float]
 def render(document: dict[str, Any]) -> str:
     """Write the tables as Markdown."""
     parts = [
-        "## Relighting: paths, denoiser, preview\n\n"
+        "# Relighting: paths, denoiser, preview\n\n"
         f"bob under `{document['light']}`, {document['views']} views of {document['side']} x "
         f"{document['side']} pixels, against {document['truth']} paths per pixel: 8 bits on white, whole "
         "pictures and the object's pixels alone. The preview has neither shadows nor light between parts, "
@@ -110,7 +110,7 @@ def render(document: dict[str, Any]) -> str:
         ]
         head = ["", "dB", "object's", "CPU time"]
         parts.append(
-            f"### {material}\n\n" + table(head, cells) + f"\nThe first row took {first:.1f} s per view."
+            f"## {material}\n\n" + table(head, cells) + f"\nThe first row took {first:.1f} s per view."
         )
     return "\n\n".join(parts) + f"\n\n<sub>{Machine(**document['machine'])}.</sub>\n"
 

@@ -208,7 +208,8 @@ def main(options: Options) -> int:
         sound &= not (result.other_end or result.different or result.half_written or result.left)
         document["commands"][case.name] = result.facts()
         write_text(numbers, json.dumps(document, indent=1) + "\n", overwrite=True)
-        write_page(options.output / "robustness_kill.md", kill_table(document), __spec__.name)
+        page = f"# Killed runs\n\n{kill_table(document)}"
+        write_page(options.output / "robustness_kill.md", page, __spec__.name)
         print(kill_table({**document, "commands": {case.name: result.facts()}}), flush=True)
     return 0 if sound else 1
 

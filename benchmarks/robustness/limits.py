@@ -185,7 +185,8 @@ def main(options: Options) -> int:
 
     def keep() -> None:
         write_text(numbers, json.dumps(document, indent=1) + "\n", overwrite=True)
-        write_page(options.output / "robustness_limits.md", limits_tables(document), __spec__.name)
+        page = f"# Large pictures, little memory, bad files\n\n{limits_tables(document)}"
+        write_page(options.output / "robustness_limits.md", page, __spec__.name)
 
     versions = {"now": ROOT / "src"} | ({"before": options.before} if options.before else {})
     with TemporaryDirectory() as name:
