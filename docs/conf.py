@@ -27,26 +27,9 @@ version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.bibtex"]
 root_doc = "README"
-include_patterns = [
-    "README.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "examples/README.md",
-    "docs/**",
-]
-exclude_patterns = [
-    ".*",
-    "build",
-    "src",
-    "tests",
-    "benchmarks",
-    "requirements",
-    "recipe",
-    "web",
-    "demo-output",
-]
-exclude_patterns += ["docs/site/navigation.md"]
+include_patterns = ["*.md", "docs/**", "examples/README.md"]
+exclude_patterns = [".*", "build", "src", "tests", "benchmarks", "requirements", "recipe", "web"]
+exclude_patterns += ["demo-output", "docs/site/navigation.md"]
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
@@ -59,10 +42,7 @@ autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 80
 nitpick_ignore_regex = [
     ("py:obj", ".*"),  # a name in backticks may be an argument or a module that has no page
-    (
-        "py:class",
-        r"clearpane\..*\.(PixelRows|Description|Refined|Capture)",
-    ),  # results in the middle of the work
+    ("py:class", r"clearpane\..*\.(PixelRows|Description|Refined|Capture)"),  # of no use alone
     ("py:.*", r"(collections|numpy|os|pathlib|typing)\..*"),  # their pages are on other sites
 ]
 
@@ -76,7 +56,7 @@ html_math_renderer = "mathml"
 
 
 def add_menus(app: Sphinx, name: str, source: list[str]) -> None:
-    """Append the site's menus to the pages that stand above others; on a repository page they would be noise."""
+    """Append the site's menus to the pages above others; on a repository page they would be noise."""
     if name == root_doc:
         menu = ROOT / "docs" / "site" / "navigation.md"
         source[0] += menu.read_text(encoding="utf-8")
@@ -100,14 +80,9 @@ def write_formula(writer: Any, node: nodes.math_block) -> None:
 def make_gallery(app: Sphinx) -> None:
     """Make the gallery's pictures with the command that users run, and its page from the other pages."""
     folder = ROOT / "docs" / "gallery"
-    command = [
-        sys.executable,
-        "-m",
-        "clearpane",
-        "remove",
-        *sorted(map(str, ROOT.glob("examples/*_input.jpg"))),
-    ]
-    subprocess.run([*command, "--output", str(folder), "--compare"], check=True, cwd=ROOT / "src")
+    examples = sorted(map(str, ROOT.glob("examples/*_input.jpg")))
+    command = [sys.executable, "-m", "clearpane", "remove", *examples, "--output", str(folder), "--compare"]
+    subprocess.run(command, check=True, cwd=ROOT / "src")
     gallery.write_page(ROOT, folder / "index.md")
 
 

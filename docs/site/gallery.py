@@ -13,14 +13,8 @@ def write_page(root: Path, target: Path) -> None:
         root: Root of the repository.
         target: Page to write; the folder holds the pictures ``NAME_input_compare.jpg``.
     """
-    parts = [
-        "# Gallery",
-        "",
-        "All pictures were made by the project's own programs.",
-        "",
-        "## Before and after",
-        "",
-    ]
+    parts = ["# Gallery", "", "The project's own programs made all of these pictures.", ""]
+    parts += ["## Before and after", ""]
     for path in sorted(target.parent.glob("*_input_compare.jpg")):
         name = path.name.removesuffix("_input_compare.jpg")
         parts += [f"![{name.capitalize()}, before and after `clearpane remove`]({path.name})", ""]

@@ -24,7 +24,8 @@ def one_line(text: str) -> str:
 class ClearpaneError(Exception):
     """A problem that a user can solve. The message is one line: what is wrong, with which file, what to do.
 
-    It names fields and arguments in backticks, with or without a value, such as ``overwrite`` and ``precision=nf4``. The command line writes them as options; see `clearpane.app.flags`.
+    It names fields and arguments in backticks, as Python does, with or without a value, such as
+    ``overwrite`` and ``precision=nf4``. The command line writes them as options; see `clearpane.app.flags`.
 
     >>> import clearpane
     >>> try:
