@@ -24,7 +24,7 @@ from PIL import Image
 
 from benchmarks.common.measuring import reference_seconds
 from benchmarks.common.pages import write_page
-from clearpane.separation.registry import load_separator
+from clearpane.separation.separator import load_separator
 from clearpane.web.photograph import open_photograph
 
 ROOT = Path(__file__).parents[1]

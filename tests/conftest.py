@@ -58,6 +58,45 @@ def adapted(backbone, task, tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A stand-in of the model hub, which huggingface_hub asks instead, with an empty cache of downloads."""
+    from huggingface_hub import constants
+
+    from .hub.stand_in import StandInHub
+
+    hub = StandInHub()
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "downloads"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield hub
+    hub.close()
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch) -> Path:
+    """A trained model's directory: of the model ``toy``, which halves all light, with a run's leftovers."""
+    from clearpane.separation import registry
+    from clearpane.separation.model_folder import ModelFiles
+
+    from .hub import toy_model
+
+    path = toy_model.__name__
+    model = registry.Model(f"{path}:ToyOptions", f"{path}:load_toy", None, "Halves light.", ModelFiles(
+        "toy.json", ("share.txt",), ("more/*.bin",)))  # fmt: skip
+    monkeypatch.setitem(registry.MODELS, "toy", model)
+    folder = tmp_path / "run"
+    (folder / "more").mkdir(parents=True)
+    (folder / "toy.json").write_text('{"base": "owner/base"}')
+    (folder / "share.txt").write_text("0.25")
+    (folder / "more" / "big.bin").write_bytes(bytes(range(256)) * 400)
+    (folder / "checkpoint.safetensors").write_bytes(b"left out")
+    return folder
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip the tests marked ``gpu`` where there is no CUDA GPU."""
     marked = [item for item in items if item.get_closest_marker("gpu")]

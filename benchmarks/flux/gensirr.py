@@ -79,8 +79,7 @@ from clearpane.separation.gensirr.separator import (
     GensirrSettings,
     one_step,
 )
-from clearpane.separation.interface import Separator
-from clearpane.separation.registry import load_separator
+from clearpane.separation.separator import Separator, load_separator
 from clearpane.training.flux.edit_batches import EditPair, load_glass_edits
 from clearpane.training.flux.gensirr import TrainGensirr
 from clearpane.training.flux.gensirr import run as train_kontext

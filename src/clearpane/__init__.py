@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     from clearpane.reconstruction.reconstruct import reconstruct
     from clearpane.separation.compact.options import CompactOptions
     from clearpane.separation.gensirr.options import GensirrOptions
-    from clearpane.separation.interface import Separator
     from clearpane.separation.layers import Layers
     from clearpane.separation.panel.options import PanelOptions
-    from clearpane.separation.registry import load_separator
     from clearpane.separation.removal import remove_reflection
+    from clearpane.separation.separator import Separator, load_separator
     from clearpane.separation.windowseat.options import WindowseatOptions
 
 __all__ = [
@@ -61,9 +60,9 @@ _HOMES = {
     "Layers": "clearpane.separation.layers",
     "PanelOptions": "clearpane.separation.panel.options",
     "Picture": "clearpane.images.picture",
-    "Separator": "clearpane.separation.interface",
+    "Separator": "clearpane.separation.separator",
     "WindowseatOptions": "clearpane.separation.windowseat.options",
-    "load_separator": "clearpane.separation.registry",
+    "load_separator": "clearpane.separation.separator",
     "read_picture": "clearpane.images.reading",
     "reconstruct": "clearpane.reconstruction.reconstruct",
     "remove_reflection": "clearpane.separation.removal",

@@ -21,6 +21,11 @@ def one_line(text: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 3 :]}"
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its class name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class ClearpaneError(Exception):
     """A problem that a user can solve. The message is one line: what is wrong, with which file, what to do.
 

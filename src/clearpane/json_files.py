@@ -70,6 +70,24 @@ def parse_untyped(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        FileNotFoundError: The file is missing.
+        ClearpaneError: The file is damaged.
+    """
+    try:
+        value = parse_untyped(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ClearpaneError(f"{path}: damaged, not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ClearpaneError(f"{path}: damaged, not an object of JSON")
+    return value
+
+
 def _one_line(error: msgspec.ValidationError) -> str:
     """Put the field first: "world.lights[0].x: Expected float, got str"."""
     reason, _, field = " ".join(str(error).replace("`", "").split()).rpartition(" - at $")

@@ -193,7 +193,7 @@ def test_the_network_without_memory_says_so(tmp_path):
     noise(tmp_path / "b.jpg", 32)
     code = (
         "import resource, sys; from clearpane.app import cli, remove; import onnxruntime\n"
-        "from clearpane.separation.registry import load_separator; load_separator()\n"
+        "from clearpane.separation.separator import load_separator; load_separator()\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000, used + 200_000_000))\n"
         "sys.exit(cli.main(['remove', 'a.jpg', 'b.jpg', '--output', 'out']))\n"

@@ -24,8 +24,9 @@ from clearpane.evaluation.scoring import (
 )
 from clearpane.evaluation.tables import csv_text, json_text, write_text
 from clearpane.images.picture import to_8bit
-from clearpane.separation.interface import Quality, Separator
+from clearpane.separation.interface import Quality
 from clearpane.separation.layers import Layers
+from clearpane.separation.separator import Separator
 
 ORIGINAL = PROTOCOLS["original"]
 

@@ -3,7 +3,7 @@ import pytest
 
 from clearpane.errors import ClearpaneError
 from clearpane.separation.layers import Layers
-from clearpane.separation.registry import load_separator
+from clearpane.separation.separator import load_separator
 
 
 def test_layers_of_different_size_are_refused():

@@ -10,7 +10,8 @@ from clearpane.separation import registry
 from clearpane.separation.compact.options import CompactOptions
 from clearpane.separation.gensirr.options import GensirrOptions
 from clearpane.separation.panel.options import PanelOptions
-from clearpane.separation.registry import MODELS, Model, embedded_models, load_separator, make_options
+from clearpane.separation.registry import MODELS, Model, embedded_models, make_options
+from clearpane.separation.separator import load_separator
 
 
 def test_options_are_those_of_the_model():

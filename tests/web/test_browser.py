@@ -11,7 +11,7 @@ from PIL import Image
 from clearpane.images.reading import read_picture
 from clearpane.images.writing import write_picture
 from clearpane.separation.pictures import Edit, edit_picture
-from clearpane.separation.registry import load_separator
+from clearpane.separation.separator import load_separator
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(

@@ -19,7 +19,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.images.reading import read_picture
 from clearpane.images.writing import write_picture
 from clearpane.separation.pictures import Edit, edit_picture
-from clearpane.separation.registry import load_separator
+from clearpane.separation.separator import load_separator
 from clearpane.web.settings import PageSettings
 
 

@@ -131,6 +131,33 @@ COMMANDS = (
         extra="train",
     ),
     Command(
+        "models list",
+        "List the models on this computer and where they lie.",
+        "clearpane.app.models.listing",
+        "ModelsList",
+    ),
+    Command(
+        "models download",
+        "Download a model from the model hub, for use offline too.",
+        "clearpane.app.models.downloading",
+        "ModelsDownload",
+        extra="hub",
+    ),
+    Command(
+        "models remove",
+        "Delete a downloaded model.",
+        "clearpane.app.models.removing",
+        "ModelsRemove",
+        extra="hub",
+    ),
+    Command(
+        "models export",
+        "Write a trained model as the model hub wants it, with its card.",
+        "clearpane.app.models.exporting",
+        "ModelsExport",
+        extra="hub",
+    ),
+    Command(
         "convert gensirr",
         "Convert the checkpoint that GenSIRR's authors publish.",
         "clearpane.app.convert_gensirr",

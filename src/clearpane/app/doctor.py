@@ -25,9 +25,11 @@ from clearpane.app.flags import name_flags
 from clearpane.app.inputs import UsageError
 from clearpane.errors import ClearpaneError
 from clearpane.files import temporary_folder
+from clearpane.hub.card import CARD
 from clearpane.mitsuba_variant import llvm_source
 from clearpane.separation.flux.options import FluxOptions
-from clearpane.separation.registry import MODELS, embedded_models, load_separator, options_class
+from clearpane.separation.registry import MODELS, embedded_models, options_class
+from clearpane.separation.separator import load_separator
 
 DESCRIPTION = """\
 Check that Clearpane works on this computer: which packages are installed,
@@ -47,6 +49,7 @@ EXTRAS = {
     "synthesis": "rendering glass scenes",
     "3d": "3D objects from photographs",
     "flux": "separators built on FLUX.1 Kontext",
+    "hub": "models of the model hub",
     "web": "the page, clearpane serve",
 }
 
@@ -225,7 +228,8 @@ def _weights(name: str) -> dict[str, dict[str, Any]]:
     folder = resources.files(options_class(name).__module__.rpartition(".")[0]) / "weights"
     if not folder.is_dir():
         return {}
-    files = sorted((entry for entry in folder.iterdir() if entry.is_file()), key=lambda entry: entry.name)
+    weights = (entry for entry in folder.iterdir() if entry.is_file() and entry.name != CARD)
+    files = sorted(weights, key=lambda entry: entry.name)
     contents = {entry.name: entry.read_bytes() for entry in files}
     return {
         file: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

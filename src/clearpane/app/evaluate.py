@@ -36,7 +36,7 @@ from clearpane.evaluation.scoring import (
 from clearpane.evaluation.st_lpips import StLpips
 from clearpane.evaluation.tables import csv_text, json_text, write_text
 from clearpane.separation.interface import Quality
-from clearpane.separation.registry import load_separator
+from clearpane.separation.separator import load_separator
 
 DESCRIPTION = """\
 Compare results with photographs taken without the glass.
@@ -169,7 +169,7 @@ def run(options: Evaluate) -> int:
 def _methods(options: Evaluate, protocol: Protocol) -> list[Method]:
     if not options.results:
         choice = options.choice
-        separator = load_separator(choice.model, choice.make_options())
+        separator = load_separator(choice.name, choice.make_options())
         return [SeparatorMethod(choice.model, separator, options.quality)]
     methods: list[Method] = []
     taken = {*BASELINES, INPUT}

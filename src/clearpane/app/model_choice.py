@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.separation.flux.options import FluxOptions, Precision
 from clearpane.separation.gensirr.options import Branching, GensirrOptions
 from clearpane.separation.interface import SeparatorOptions
+from clearpane.separation.pretrained import find_model
 from clearpane.separation.registry import MODELS, make_options, options_class
 from clearpane.separation.windowseat.options import Tiling, WindowseatOptions
 
@@ -25,14 +27,17 @@ class ModelChoice:
     An option that was not given is None (False for a switch): the model's own default applies.
     """
 
-    model: Annotated[str, arg(metavar="|".join(MODELS), help_behavior_hint="(default: compact)")] = "compact"
+    model: Annotated[
+        str, arg(metavar="|".join((*MODELS, "DIR")), help_behavior_hint="(default: compact)")
+    ] = "compact"
     """Model that removes the reflection. compact comes with Clearpane. panel and gensirr are trained image
     editors (see clearpane train panel, clearpane train gensirr), windowseat is a published one: they need
-    --weights, usually a base model, and preferably a GPU."""
+    --weights, usually a base model, and preferably a GPU. DIR, the directory of a trained model or its name
+    on the model hub (OWNER/NAME), stands for both --model and --weights."""
 
     weights: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Folder of the trained weights; needed by panel, gensirr and windowseat, for which it may be a name on
-    the model hub."""
+    the model hub. For compact: the folder of a training of your own."""
 
     base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="")] = None
     """Base model of panel, gensirr or windowseat: a directory or a name on the model hub. Default: the one
@@ -96,6 +101,25 @@ class ModelChoice:
     """With panel or gensirr: keep the base model in main memory and move one block at a time to the GPU.
     Slower, but needs less GPU memory."""
 
+    @cached_property
+    def _found(self) -> tuple[str, dict[str, Any]]:
+        """Name of the model, and the options that its directory stands for."""
+        if self.model in MODELS:
+            return self.model, {}
+        name, folder = find_model(self.model)
+        if self.weights is not None:
+            raise UsageError(f"--model {self.model} is the weights already; leave out --weights")
+        return name, {"weights": folder}
+
+    @property
+    def name(self) -> str:
+        """Name of the model in the registry.
+
+        Raises:
+            ClearpaneError: No directory or hub name of a model is given.
+        """
+        return self._found[0]
+
     @property
     def given(self) -> dict[str, Any]:
         """The model's options that were given, by field."""
@@ -109,10 +133,12 @@ class ModelChoice:
             on_step: Function called after each sampling step, for models that report their steps.
 
         Raises:
-            UsageError: The model is unknown, lacks an option that was given, or needs one that was not.
+            UsageError: The model lacks an option that was given, or needs one that was not.
+            ClearpaneError: The model is unknown, or cannot be downloaded.
         """
+        name, found = self._found
         try:
-            options = make_options(self.model, self.given)
+            options = make_options(name, {**self.given, **found})
         except ClearpaneError as error:
             raise UsageError(str(error)) from error
         if on_step is not None and "on_step" in {field.name for field in fields(options)}:

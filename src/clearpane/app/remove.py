@@ -23,9 +23,8 @@ from clearpane.images.masks import read_mask
 from clearpane.images.picture import BandedPicture, Picture
 from clearpane.images.reading import open_picture, picture_format
 from clearpane.images.writing import WriteOptions, losses, output_suffix, write_picture
-from clearpane.separation.interface import Separator
 from clearpane.separation.pictures import Edit, edit_picture
-from clearpane.separation.registry import load_separator
+from clearpane.separation.separator import Separator, load_separator
 
 __all__ = ["DESCRIPTION", "Remove", "run"]
 
@@ -101,7 +100,7 @@ def _load_separator(options: Remove, progress: BatchProgress | None = None) -> S
     if not options.needs_layers:
         return None
     choice = options.choice
-    return load_separator(choice.model, choice.make_options(None if progress is None else progress.step))
+    return load_separator(choice.name, choice.make_options(None if progress is None else progress.step))
 
 
 def _edit(

@@ -117,7 +117,7 @@ def check_options(options: Remove) -> None:
         _check_stream(options)
     options.choice.make_options()
     if options.confidence:
-        check_confidence(options.choice.model)
+        check_confidence(options.choice.name)
     try:
         check_strength(options.strength)
     except ClearpaneError as error:

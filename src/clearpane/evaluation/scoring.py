@@ -13,7 +13,8 @@ from clearpane.evaluation import metrics
 from clearpane.evaluation.bootstrap import Interval, bootstrap_mean
 from clearpane.evaluation.protocols import Pair, Protocol, picture_files, read_pair, read_result
 from clearpane.images.picture import to_8bit
-from clearpane.separation.interface import Quality, Separator
+from clearpane.separation.interface import Quality
+from clearpane.separation.separator import Separator
 
 Scores = dict[str, float]
 PictureMetric = Callable[[np.ndarray, np.ndarray], float]

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from clearpane.evaluation.scoring import METRICS, PictureScores, SetSummary
+from clearpane.errors import ClearpaneError
+from clearpane.evaluation.scoring import BASELINES, METRICS, REFLECTION_SUFFIX, PictureScores, SetSummary
 from clearpane.files import atomic_path
+from clearpane.hub.card import Figures
+from clearpane.json_files import read_object
 
 
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
@@ -54,3 +57,37 @@ def json_text(protocol: str, summaries: Sequence[SetSummary], scores: Sequence[P
         ],
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_figures(path: Path) -> list[Figures]:
+    """Read the tables of a file written by `json_text`, for a model card: the rows of transmissions.
+
+    Raises:
+        ClearpaneError: The file cannot be read, was written by another program, or holds several methods.
+    """
+    try:
+        document = read_object(path)
+        titles = {key: str(metric["title"]) for key, metric in document["metrics"].items()}
+        sets = [
+            Figures(
+                str(found["name"]),
+                str(document["protocol"]),
+                int(found["pictures"]),
+                titles,
+                rows := {
+                    str(row["name"]): {key: float(row["mean"][key]) for key in titles if key in row["mean"]}
+                    for row in found["rows"]
+                    if not row["name"].endswith(REFLECTION_SUFFIX)
+                },
+                " and ".join(name for name in rows if name not in BASELINES),
+            )
+            for found in document["sets"]
+        ]
+    except FileNotFoundError as error:
+        raise ClearpaneError(f"{path}: there is no such file; clearpane evaluate --json writes it") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ClearpaneError(f"{path}: not what clearpane evaluate --json writes") from error
+    for figures in sets:
+        if figures.model not in figures.rows:
+            raise ClearpaneError(f"{path}: has figures of {figures.model or 'no method'}, not of one model")
+    return sets

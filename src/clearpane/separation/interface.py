@@ -1,33 +1,12 @@
-"""Interface of separators and the base class of their options."""
+"""What separators have in common besides their base class: quality, bands of rows, options."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
-import numpy as np
-
 from clearpane.images.tiling import PixelRows
-from clearpane.separation.layers import BandedLayers, Layers
+from clearpane.separation.layers import BandedLayers
 
 Quality = Literal["fast", "best"]
-
-
-@runtime_checkable
-class Separator(Protocol):
-    """Splits a photograph into its layers.
-
-    >>> from clearpane import load_separator
-    >>> isinstance(load_separator(), Separator)
-    True
-    """
-
-    def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
-        """Separate ``image`` ([H, W, 3] float32, sRGB, clipped to [0, 1]) of any size from 16 x 16 up.
-
-        The layers are new arrays that the caller may change; ``image`` is left unchanged. ``quality="best"``
-        runs several forward passes and takes up to six times as long. ``confidence`` fills
-        ``Layers.confidence``, which takes one more forward pass; the map is that of quality "fast".
-        """
-        ...
 
 
 @runtime_checkable

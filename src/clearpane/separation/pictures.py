@@ -8,9 +8,10 @@ import numpy as np
 
 from clearpane.images.picture import BandedPicture, Picture
 from clearpane.images.tiling import PixelRows
-from clearpane.separation.interface import Quality, Separator
+from clearpane.separation.interface import Quality
 from clearpane.separation.layers import Layers
 from clearpane.separation.removal import separate_rows
+from clearpane.separation.separator import Separator
 from clearpane.separation.strength import apply_strength, blend_rows, check_mask_size
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from clearpane.images.picture import BandedPicture
-from clearpane.separation.interface import Quality, Separator
+from clearpane.separation.interface import Quality
 from clearpane.separation.layers import Layers
 from clearpane.separation.removal import separate_full_range
 from clearpane.separation.resolution import shrink, working_size
+from clearpane.separation.separator import Separator
 from clearpane.separation.strength import apply_strength
 
 PREVIEW_PIXELS = 1_000_000

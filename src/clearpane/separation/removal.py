@@ -8,9 +8,9 @@ import numpy as np
 from clearpane.errors import ClearpaneError
 from clearpane.images.tiling import BandedPixels, PixelRows, row_bands, whole
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.separation.interface import Quality, RowSeparator, Separator
+from clearpane.separation.interface import Quality, RowSeparator
 from clearpane.separation.layers import BandedLayers, Layers
-from clearpane.separation.registry import load_separator
+from clearpane.separation.separator import Separator, load_separator
 from clearpane.streams import Source, source_name
 
 _log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def separate_rows(
     Args:
         separator: Any separator; a `RowSeparator` needs no copy of the picture.
         image: [H, W, 3] float32, sRGB, the curve extended beyond 1 and as an odd function below 0.
-        quality, confidence: Arguments of :class:`~clearpane.separation.interface.Separator`.
+        quality, confidence: Arguments of :class:`~clearpane.separation.separator.Separator`.
 
     Raises:
         ClearpaneError: The picture holds values that are not finite.

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.interface import Separator
 from clearpane.separation.pictures import Edit
+from clearpane.separation.separator import Separator
 from clearpane.web.photograph import Wanted, Written, write_result
 
 

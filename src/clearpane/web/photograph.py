@@ -12,10 +12,11 @@ from clearpane.images.masks import read_mask
 from clearpane.images.picture import Picture, to_8bit
 from clearpane.images.reading import open_picture
 from clearpane.images.writing import WriteOptions, losses, output_suffix, write_picture
-from clearpane.separation.interface import Quality, Separator
+from clearpane.separation.interface import Quality
 from clearpane.separation.pictures import Edit, edit_picture
 from clearpane.separation.preview import load_preview, make_preview
 from clearpane.separation.resolution import enlarge
+from clearpane.separation.separator import Separator
 from clearpane.separation.strength import check_mask_size
 from clearpane.web.names import safe_name
 from clearpane.web.settings import ResultFormat

@@ -5,8 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.interface import Separator
-from clearpane.separation.registry import load_separator
+from clearpane.separation.separator import Separator, load_separator
 from clearpane.web.settings import OfferedModel
 
 

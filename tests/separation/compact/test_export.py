@@ -8,6 +8,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.separation.compact import export
 from clearpane.separation.compact.export import export_onnx, import_onnx
 from clearpane.separation.compact.network import CompactNetwork, NetworkConfig
+from clearpane.separation.compact.onnx_files import write_onnx_files
 from clearpane.separation.compact.runtime import CompactSeparator
 
 # The smallest network with both kinds of blocks: the exporter's time grows with their number.
@@ -132,3 +133,26 @@ def test_a_network_with_imagenets_features_is_stored_whole(tmp_path):
     np.testing.assert_allclose(found, stored.numpy(), atol=1e-3)
     assert 0 < (exact - stored).square().mean() < 1e-3 * change
     assert (exact - uninformed).abs().max() > 1e-4
+
+
+def test_other_programs_get_it_in_float32_float16_and_8_bits(exported, tmp_path):
+    network, path, _ = exported
+    (tmp_path / "compact.onnx").write_bytes(path.read_bytes())
+    write_onnx_files(tmp_path)
+    picture = np.random.default_rng(0).random((1, 3, 16, 24), dtype=np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(picture))[0].numpy()
+    kinds, results = {}, {}
+    for file in sorted((tmp_path / "onnx").iterdir()):
+        model = onnx.load(file)
+        kinds[file.name] = {w.data_type for w in model.graph.initializer if int(np.prod(w.dims)) > 500}
+        assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}  # any runtime's
+        session = onnxruntime.InferenceSession(file)
+        assert session.get_modelmeta().custom_metadata_map["multiple"] == str(CONFIG.multiple)
+        results[file.name] = session.run(["transmission"], {"image": picture})[0]
+    kind = onnx.TensorProto
+    assert kinds["model.onnx"] == {kind.FLOAT} and kinds["model_fp16.onnx"] == {kind.FLOAT16}
+    assert kind.INT8 in kinds["model_quantized.onnx"] and kind.FLOAT not in kinds["model_quantized.onnx"]
+    np.testing.assert_allclose(results["model.onnx"], expected, atol=1e-4)
+    np.testing.assert_array_equal(results["model_quantized.onnx"], results["model.onnx"])
+    assert 0 < np.abs(results["model_fp16.onnx"] - expected).max() < 0.01

@@ -13,7 +13,7 @@ from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.separation.gensirr.checkpoint import convert, read_checkpoint, transformer_config, vae_config
 from clearpane.separation.gensirr.options import GensirrOptions
 from clearpane.separation.gensirr.separator import GensirrSeparator, GensirrSettings
-from clearpane.separation.registry import load_separator
+from clearpane.separation.separator import load_separator
 
 
 @pytest.fixture

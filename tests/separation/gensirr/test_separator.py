@@ -23,7 +23,7 @@ from clearpane.separation.gensirr.separator import (
     one_step,
     write_index,
 )
-from clearpane.separation.registry import load_separator
+from clearpane.separation.separator import load_separator
 
 SETTINGS = GensirrSettings("base", "0123", 32, 2, 2.5, "remove it.", one_step=False)
 

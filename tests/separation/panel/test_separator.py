@@ -21,7 +21,7 @@ from clearpane.separation.panel.separator import (
     join_panels,
     reference_panel,
 )
-from clearpane.separation.registry import load_separator
+from clearpane.separation.separator import load_separator
 
 SETTINGS = PanelSettings("base", "0123", side=32, rank=2, guidance=2.5, caption="three panels")
 

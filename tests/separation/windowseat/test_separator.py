@@ -16,8 +16,8 @@ from clearpane.images.reading import read_picture
 from clearpane.images.writing import write_picture
 from clearpane.separation.difference import reflected_light
 from clearpane.separation.flux.keeping import keep_untouched
-from clearpane.separation.registry import load_separator
 from clearpane.separation.resolution import shrink
+from clearpane.separation.separator import load_separator
 from clearpane.separation.windowseat import loading, separator
 from clearpane.separation.windowseat.options import WindowseatOptions
 

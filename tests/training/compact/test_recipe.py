@@ -415,6 +415,9 @@ def test_training_learns_what_the_glass_did_to_pairs_not_trained_on(data, small_
     assert np.mean(losses[-50:]) < np.mean(losses[:50])
     assert scores["step"] == 100 and scores["psnr"] > scores["nothing"] + 1
     assert {"psnr_g", "nothing_g"} <= scores.keys()
+    card = (settings.output / "README.md").read_text()
+    assert "| real pairs | 4 |" in card and "| photographs without glass | 15 |" in card
+    assert "| real_share | 0.9 |" in card and str(data) not in card
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from clearpane.separation.flux.folders import TEXT_PARTS
 from clearpane.separation.flux.loading import Loading, encode_text, load_backbone, load_vae
 from clearpane.separation.flux.task_embedding import LearnableTask, load_task_embedding, random_task
 from clearpane.separation.gensirr.options import GensirrOptions
-from clearpane.separation.registry import load_separator
+from clearpane.separation.pretrained import describe
+from clearpane.separation.separator import load_separator
 from clearpane.training import runner
 from clearpane.training.flux import edit_batches, fine_tuning
 from clearpane.training.flux import gensirr as kontext
@@ -77,6 +78,7 @@ def test_a_run_writes_what_remove_and_stock_diffusers_load(glass, base, tmp_path
     photo = np.random.default_rng(1).random((24, 24, 3), dtype=np.float32)
     trained = load_separator("gensirr", options(output)).separate(photo).transmission
     assert np.isfinite(trained).all()
+    assert describe(output) == ("gensirr", True) and "| full | " in (output / "README.md").read_text()
     pipeline = FluxKontextPipeline.from_pretrained(output if full else base, **dict.fromkeys(TEXT_PARTS))
     if not full:
         pipeline.load_lora_weights(output)

@@ -31,6 +31,7 @@ def recipe(photographs, base, output, **changes) -> TrainGensirrVae:
 def test_training_makes_the_vae_more_equivariant(photographs, base, tmp_path):
     output = tmp_path / "run"
     assert run(recipe(photographs, base, output, steps=60, batch=4, rank=8, learning_rate=3e-3)) == 0
+    assert "| equivariance | 1.0 |" in (output / "README.md").read_text()
     generator = torch.Generator().manual_seed(9)
     background, reflection = torch.rand(2, 8, 3, 16, 16, generator=generator)
     alpha = torch.rand(8, generator=generator)

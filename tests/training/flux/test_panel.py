@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxKontextPipeline
+from huggingface_hub import ModelCard
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -18,7 +19,8 @@ from clearpane.errors import ClearpaneError
 from clearpane.separation.flux import loading
 from clearpane.separation.flux.task_embedding import load_task_embedding
 from clearpane.separation.panel.options import PanelOptions
-from clearpane.separation.registry import load_separator
+from clearpane.separation.pretrained import find_model
+from clearpane.separation.separator import load_separator
 from clearpane.synthesis.dataset.shards import StoredSample, encode_sample, write_shard
 from clearpane.synthesis.glass.layers import layer_picture
 from clearpane.synthesis.glass.scene import Background, GlassScene, Post, ReflectedWorld
@@ -101,6 +103,9 @@ def test_r_of_real_pairs_has_no_weight_in_the_loss(glass, base, real, monkeypatc
 def test_a_run_writes_what_our_sampler_and_stock_diffusers_load(glass, base, tmp_path):
     output = tmp_path / "run"
     assert run(recipe(glass, base, output)) == 0
+    card = ModelCard.load(tmp_path / "run" / "README.md")
+    assert card.data.pipeline_tag == "image-to-image" and "| glass scenes | 2 |" in card.text
+    assert "| rank | 2 |" in card.text and str(tmp_path) not in card.text and str(base) not in card.text
     separator = load_separator(
         "panel", PanelOptions(output, steps=2, precision="float32", device="cpu", base=str(base))
     )
@@ -112,6 +117,13 @@ def test_a_run_writes_what_our_sampler_and_stock_diffusers_load(glass, base, tmp
     assert settings["rank"] == 2 and settings["caption"] == panel.PANEL_CAPTION
     moved = [p for n, p in stock.transformer.named_parameters() if "lora_B" in n]
     assert moved and all(p.abs().max() > 0 for p in moved)
+    separator.save_pretrained(tmp_path / "saved")
+    files = {path.name: path for path in (tmp_path / "saved").iterdir()}
+    assert files.keys() == {
+        *("README.md", "panel.json", "task_embedding.safetensors", "pytorch_lora_weights.safetensors"),
+    }
+    assert json.loads(files["panel.json"].read_text()) == {**settings, "base": base.name}
+    assert find_model(str(tmp_path / "saved")) == ("panel", tmp_path / "saved")
 
 
 def test_training_lowers_the_loss_on_what_it_sees(glass, base, tmp_path):

@@ -16,8 +16,10 @@ from clearpane.separation.confidence import confidence_map
 from clearpane.separation.interface import Quality
 from clearpane.separation.layers import BandedLayers, Layers
 from clearpane.separation.resolution import separate_at_resolution, separate_banded, separate_enlarged
+from clearpane.separation.separator import Separator
 
-WEIGHTS = Path(__file__).parent / "weights" / "compact.onnx"
+WEIGHTS_FILE = "compact.onnx"
+WEIGHTS = Path(__file__).parent / "weights" / WEIGHTS_FILE
 # Larger pictures are shrunk for the network; its result corrects them at their own resolution.
 WORKING_PIXELS = 1 << 20
 _SMALLEST_SIDE = 16
@@ -28,7 +30,7 @@ _NO_MEMORY = re.compile(r"bad_alloc|bad allocation|AllocateRaw|allocate memory|o
 _SMALLER, _LARGER = 0.75, 1.25
 
 
-class CompactSeparator:
+class CompactSeparator(Separator):
     """Network that ships with the package, for CPUs.
 
     It is trained towards the scene without the glass, so ``Layers.transmission`` has that brightness.
@@ -47,7 +49,8 @@ class CompactSeparator:
         options.log_severity_level = 4  # errors are raised, and shown in one line
         options.enable_mem_pattern = False  # with the setting below, frees memory between pictures
         if not weights.is_file():
-            raise ClearpaneError(f"{weights}: the separator's weights are missing; install clearpane again")
+            remedy = "install clearpane again" if weights == WEIGHTS else "name another directory"
+            raise ClearpaneError(f"{weights}: the separator's weights are missing; {remedy}")
         try:
             self._session = onnxruntime.InferenceSession(
                 str(weights), options, providers=["CPUExecutionProvider"]
@@ -63,7 +66,7 @@ class CompactSeparator:
         self._weights = weights
 
     def separate(self, image: np.ndarray, *, quality: Quality = "fast", confidence: bool = False) -> Layers:
-        """Separate a picture, clipped to [0, 1]; see `clearpane.separation.interface.Separator.separate`.
+        """Separate a picture, clipped to [0, 1]; see `clearpane.separation.separator.Separator.separate`.
 
         Raises:
             ClearpaneError: The picture is smaller than 16 pixels on a side.
@@ -133,12 +136,12 @@ class CompactSeparator:
 
 
 def load_compact(options: CompactOptions) -> CompactSeparator:
-    """Load the embedded separator.
+    """Load the embedded separator, or one that clearpane train compact made.
 
     Raises:
         ClearpaneError: The weights are missing or damaged.
     """
-    return CompactSeparator()
+    return CompactSeparator(WEIGHTS if options.weights is None else options.weights / WEIGHTS_FILE)
 
 
 def _median_of_four(values: list[np.ndarray]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Base of separators built on an image editor: edit a small copy, restore size and detail."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -18,12 +18,13 @@ from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.separation.interface import Quality
 from clearpane.separation.layers import Layers
 from clearpane.separation.resolution import enlarge, shrink
+from clearpane.separation.separator import Separator
 
 # Number of forward passes that quality "best" averages.
 _PASSES = 4
 
 
-class EditorSeparator(ABC):
+class EditorSeparator(Separator):
     """Separator that runs an image editor on a photograph.
 
     Args:

@@ -8,7 +8,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from clearpane.errors import ClearpaneError
-from clearpane.json_files import parse_untyped
+from clearpane.hub.download import fetch
+from clearpane.json_files import read_object
 
 PICTURE_PARTS = ("transformer", "vae", "scheduler")
 
@@ -87,24 +88,6 @@ def _shards(index: Path) -> list[str]:
     return sorted(names)
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises:
-        FileNotFoundError: The file is missing.
-        ClearpaneError: The file is damaged.
-    """
-    try:
-        value = parse_untyped(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:
-        raise ClearpaneError(f"{path}: damaged, not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise ClearpaneError(f"{path}: damaged, not an object of JSON")
-    return value
-
-
 def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS, pipeline: str = KONTEXT_PIPELINE) -> Path:
     """Find the directory of a base model: a local one, or a hub name (``owner/name``), downloaded.
 
@@ -118,40 +101,6 @@ def find_base(base: str, parts: tuple[str, ...] = PICTURE_PARTS, pipeline: str =
     path = fetch(base, ["model_index.json", *(f"{part}/*" for part in parts)])
     check_directory(path, parts, pipeline)
     return path
-
-
-def fetch(name: str, wanted: list[str]) -> Path:
-    """Return a local directory unchanged; download the wanted files of a hub name (``owner/name``).
-
-    Args:
-        wanted: Patterns of the files to download.
-
-    Raises:
-        ClearpaneError: It cannot be downloaded.
-    """
-    path = Path(name)
-    if path.exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        return path
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except GatedRepoError as error:
-        raise ClearpaneError(
-            f"{name}: is only given to those who accept its licence; accept it on the model's page of the "
-            "hub, then log in here with hf auth login"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise ClearpaneError(
-            f"{name}: the model hub has no such model, or a private one; check the name, or log in with hf "
-            "auth login"
-        ) from error
-    except Exception as error:  # of the network, the hub or the file system: no common base class
-        raise ClearpaneError(
-            f"{name}: no directory of that name, and it cannot be downloaded from the model hub "
-            f"({first_line(error)})"
-        ) from error
 
 
 def base_fingerprint(base: Path) -> str:
@@ -199,8 +148,3 @@ def count_parameters(folder: Path) -> int:
 
 def _size(shape: list[int]) -> int:
     return math.prod(shape)
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its class name."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

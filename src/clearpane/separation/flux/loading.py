@@ -15,14 +15,13 @@ from diffusers import (
 )
 from rich.filesize import decimal
 
-from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.errors import ClearpaneError, MissingExtraError, first_line
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.folders import (
     TEXT_PARTS,
     check_directory,
     check_part,
     count_parameters,
-    first_line,
 )
 from clearpane.separation.flux.memory import BackboneSize, removal_bytes
 from clearpane.separation.flux.options import Precision

@@ -12,7 +12,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.separation.compact.runtime import CompactSeparator
 from clearpane.separation.gensirr.branching import Scorer
 from clearpane.separation.gensirr.options import GensirrOptions
-from clearpane.separation.interface import Separator
+from clearpane.separation.separator import Separator
 
 DEPTH_MODEL = "depth-anything/Depth-Anything-V2-Small-hf"
 """Depth estimator of GenSIRR, by its name on the model hub."""

@@ -5,7 +5,8 @@ from pathlib import Path
 from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.flux.folders import count_parameters, read_object
+from clearpane.json_files import read_object
+from clearpane.separation.flux.folders import count_parameters
 from clearpane.separation.flux.loading import Loading, check_memory, loading_errors
 from clearpane.separation.flux.memory import PREDICTION, WEIGHT_BYTES
 from clearpane.separation.flux.quantisation import quantisation_config, quantise_on_cpu

@@ -10,8 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from clearpane.errors import ClearpaneError
-from clearpane.separation.flux.folders import fetch, first_line, read_object
+from clearpane.errors import ClearpaneError, first_line
+from clearpane.hub.download import fetch
+from clearpane.json_files import read_object
 
 INDEX = "model_index.json"
 LORA_FOLDER, LORA_CONFIG, LORA_FILE = (

@@ -22,6 +22,7 @@ from clearpane.separation.flux.keeping import keep_untouched
 from clearpane.separation.flux.loading import Loading, out_of_memory
 from clearpane.separation.interface import Quality
 from clearpane.separation.layers import Layers
+from clearpane.separation.separator import Separator
 from clearpane.separation.windowseat.loading import BASE_PIPELINE, REMEDY, check_memory_of, load_parts
 from clearpane.separation.windowseat.options import Tiling, WindowseatOptions
 from clearpane.separation.windowseat.repository import Prompt, find_repository, load_adapter, load_prompt
@@ -90,7 +91,7 @@ class OneStep:
             yield torch.tensor(values, device=self.device, dtype=self.vae.dtype).view(1, -1, 1, 1, 1)
 
 
-class WindowseatSeparator:
+class WindowseatSeparator(Separator):
     """Separator that runs WindowSeat.
 
     ``Layers.transmission`` has the photograph's detail, see `keep_untouched`; ``Layers.reflection`` is

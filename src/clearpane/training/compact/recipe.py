@@ -21,6 +21,8 @@ from clearpane.errors import ClearpaneError
 from clearpane.evaluation.metrics import psnr, psnr_after_gain
 from clearpane.separation.compact.export import export_onnx, import_onnx
 from clearpane.separation.compact.network import CompactNetwork, NetworkConfig
+from clearpane.separation.compact.runtime import WEIGHTS_FILE
+from clearpane.separation.pretrained import card_facts
 from clearpane.training.compact.batches import CropDrawer, Shares, TrainingPictures, draw_rows, one_of
 from clearpane.training.compact.losses import Batch, separation_loss
 from clearpane.training.compact.sources import (
@@ -38,6 +40,7 @@ from clearpane.training.loop import (
     load_average,
     step_generator,
 )
+from clearpane.training.model_card import write_run_card
 from clearpane.training.pictures import (
     Pair,
     load_glass_scenes,
@@ -57,7 +60,8 @@ _FEATURES_RATE = 0.1
 
 DESCRIPTION = """\
 Train the separator that ships with Clearpane, on the CPU. An interrupted run
-resumes when you run the same command again. The result is OUTPUT/compact.onnx.
+resumes when you run the same command again. The result is OUTPUT/compact.onnx,
+with its model card, OUTPUT/README.md.
 """
 
 
@@ -305,5 +309,12 @@ def run(recipe: TrainCompact) -> int:
     if not finished:
         return 130
     averaged.load_state_dict(state.average.weights)
-    print(f"wrote {export_onnx(averaged, recipe.output / 'compact.onnx')}")
+    print(f"wrote {export_onnx(averaged, recipe.output / WEIGHTS_FILE)}")
+    counted = {
+        "photographs without glass": sum(map(len, {id(x): x for x in pictures.natural}.values())),
+        "reflected scenes": len(pictures.reflected),
+        "real pairs": len(_pairs_of(pair_sets)),
+        "glass scenes": len(pictures.glass),
+    }
+    write_run_card(recipe, card_facts("compact", None), counted, _FREE)
     return 0

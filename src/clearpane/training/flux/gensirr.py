@@ -42,6 +42,7 @@ from clearpane.separation.gensirr.separator import (
     GensirrSettings,
     write_index,
 )
+from clearpane.separation.pretrained import card_facts
 from clearpane.training.flux.edit_batches import draw_edits, load_glass_edits, load_real_edits
 from clearpane.training.flux.fine_tuning import (
     check_photographs,
@@ -51,6 +52,7 @@ from clearpane.training.flux.fine_tuning import (
 )
 from clearpane.training.flux.flow_matching import TimestepSampling, flow_matching_loss, regression_loss
 from clearpane.training.loop import whole
+from clearpane.training.model_card import write_run_card
 from clearpane.training.precision import has_bfloat16, mixed_precision
 from clearpane.training.runner import parameter_holder
 
@@ -341,11 +343,10 @@ def run(recipe: TrainGensirr) -> int:
     if accelerator.is_main_process:
         kind = text.prompt_embeds.dtype
         embedding = TaskEmbedding(**learnt).to("cpu", kind if recipe.embedding == "fixed" else torch.float32)
-        trained = {
-            name.removeprefix("transformer."): value.cpu()
-            for name, value in weights.items()
-            if name.startswith("transformer.")
-        }
+        own = "transformer."
+        trained = {n.removeprefix(own): x.cpu() for n, x in weights.items() if n.startswith(own)}
         export(recipe, base, backbone, trained, embedding)
+        counted = {"glass scenes": len(glass), "real pairs": len(real)}
+        write_run_card(recipe, card_facts("gensirr", recipe.base), counted, _FREE)
         print(f"wrote {recipe.output / SETTINGS_FILE}")
     return 0

@@ -1,7 +1,7 @@
 """Train GenSIRR's re-VAE (arXiv 2512.06358, stage I): make a VAE equivariant to reflection."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.lpips import Lpips
+from clearpane.hub.card import CardFacts
 from clearpane.separation.flux.folders import find_base, folder_fingerprint
 from clearpane.separation.flux.loading import load_vae
 from clearpane.separation.gensirr.equivariant_vae import (
@@ -24,6 +25,7 @@ from clearpane.separation.gensirr.equivariant_vae import (
     save_vae,
 )
 from clearpane.training.flux.fine_tuning import check_recipe, fine_tune
+from clearpane.training.model_card import write_run_card
 from clearpane.training.pictures import load_natural, random_crop
 from clearpane.training.precision import mixed_precision
 from clearpane.training.runner import parameter_holder
@@ -31,6 +33,14 @@ from clearpane.training.runner import parameter_holder
 ADAPTER_FOLDER, VAE_FOLDER = "adapter", "vae"
 # Settings of a recipe that may change when a run resumes.
 _FREE = {"data", "base", "lpips", "output", "cpu", "checkpoint_every"}
+
+_CARD = CardFacts(
+    "re-VAE: a VAE for reflection removal",
+    "The VAE of GenSIRR (arXiv 2512.06358): mixed pictures have the mixture of their latents. `vae/` "
+    "is an AutoencoderKL of diffusers, `adapter/` its LoRA in peft's format.",
+    "clearpane train gensirr DATA --base BASE --vae THIS_DIRECTORY/vae --output gensirr",
+    tags=("reflection-removal", "vae"),
+)
 
 DESCRIPTION = """\
 Trains the VAE of GenSIRR: a LoRA with which a mixture of two pictures has the
@@ -176,5 +186,6 @@ def run(recipe: TrainGensirrVae) -> int:
                 if name in weights:
                     parameter.copy_(weights[name])
         save_vae(model, recipe.output / ADAPTER_FOLDER, recipe.output / VAE_FOLDER)
+        write_run_card(recipe, replace(_CARD, base=recipe.base), {"photographs": len(pictures)}, _FREE)
         print(f"wrote {recipe.output / VAE_FOLDER}")
     return 0

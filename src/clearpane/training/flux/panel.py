@@ -29,6 +29,7 @@ from clearpane.separation.flux.sampling import Sampling, sample
 from clearpane.separation.flux.settings import save_settings
 from clearpane.separation.flux.task_embedding import TaskEmbedding
 from clearpane.separation.panel.separator import SETTINGS_FILE, TASK_FILE, PanelSettings
+from clearpane.separation.pretrained import card_facts
 from clearpane.synthesis.dataset.shards import PANEL_CAPTION
 from clearpane.synthesis.draws import uniform
 from clearpane.training.flux.fine_tuning import (
@@ -46,6 +47,7 @@ from clearpane.training.flux.panel_batches import (
     load_real_panels,
 )
 from clearpane.training.loop import step_generator
+from clearpane.training.model_card import write_run_card
 from clearpane.training.precision import mixed_precision
 from clearpane.training.runner import parameter_holder
 
@@ -256,5 +258,7 @@ def run(recipe: TrainPanel) -> int:
         return 130
     if accelerator.is_main_process:
         export(recipe, base, backbone.transformer, weights, text)
+        counted = {"glass scenes": len(glass) - _DRAWN, "real pairs": len(real)}
+        write_run_card(recipe, card_facts("panel", recipe.base), counted, _FREE)
         print(f"wrote {recipe.output / LORA_FILE}")
     return 0

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from clearpane.errors import ClearpaneError
+from clearpane.hub.card import CardFacts
 from clearpane.reconstruction.lirm.model import LIRM_SMALL, Lirm, LirmConfig
 from clearpane.reconstruction.lirm.weights_file import (
     load_lirm,
@@ -39,6 +40,7 @@ from clearpane.training.lirm.objective import (
 )
 from clearpane.training.lirm.validation import new_view_psnr
 from clearpane.training.loop import AveragedWeights, TrainingState, step_generator
+from clearpane.training.model_card import write_run_card
 from clearpane.training.runner import Schedule, draws_per_step, run_steps
 
 WEIGHTS_FILE = "lirm.safetensors"
@@ -62,6 +64,15 @@ _LAST_SHARPNESS = 1 / LAST_BETA
 # The same in all runs, so that their results are comparable.
 _VALIDATION_SEED = 1_000_000
 _SIZES = {"small": LIRM_SMALL, "paper": LirmConfig()}
+
+_CARD = CardFacts(
+    "LIRM: relightable objects from a few views",
+    "Predicts shape, materials and view-dependent colour of an object from a few posed photographs: LIRM "
+    "(arXiv 2504.20026), trained on random objects.",
+    "clearpane reconstruct PHOTOGRAPHS --output object.glb --weights THIS_DIRECTORY/lirm.safetensors",
+    task="image-to-3d",
+    tags=("relighting", "inverse-rendering"),
+)
 
 DESCRIPTION = """\
 Trains LIRM: a transformer that makes a relightable object from a few views.
@@ -296,4 +307,6 @@ def run(recipe: TrainLirm) -> int:
         finished = run_steps(state, schedule, recipe.output, loss_of, accelerator, on_step)
     if accelerator.is_main_process:
         print(f"wrote {export()}")
+        counted = {"environment maps": len(maps), "objects that were kept": recipe.objects}
+        write_run_card(recipe, _CARD, counted, _FREE)
     return 0 if finished else 130
