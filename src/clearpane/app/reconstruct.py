@@ -19,7 +19,6 @@ from clearpane.images.picture import to_8bit
 from clearpane.named_files import lies_in
 from clearpane.reconstruction.asset.asset import check_asset_path, save_asset
 from clearpane.reconstruction.asset.baking import AssetSettings
-from clearpane.reconstruction.capture.backdrop import backdrop_segmenter
 from clearpane.reconstruction.capture.masks import command_segmenter
 from clearpane.reconstruction.capture.transforms import write_transforms
 from clearpane.reconstruction.fitting.contact_sheet import contact_sheet
@@ -37,7 +36,9 @@ may move between them. Camera poses are estimated if they are missing.
 
 The object is cut out by masks (a folder with one picture for each photograph,
 white on the object), by the photographs' alpha channel, or by a program of
-your choice (--segmenter). A plain backdrop needs none of these.
+your choice (--segmenter). A plain backdrop needs none of these; before other
+backdrops, a small network finds what stands out. A photograph that does not
+show the object is left out if eight others do.
 
 If the photographs were taken through glass, run clearpane remove first.
 
@@ -113,7 +114,7 @@ def run(options: Reconstruct) -> int:
         AssetSettings(options.resolution, options.faces, options.texture),
     )
     lirm = None if options.weights is None else load_lirm(weights_file(options.weights))
-    segmenter = backdrop_segmenter if options.segmenter is None else command_segmenter(options.segmenter)
+    segmenter = None if options.segmenter is None else command_segmenter(options.segmenter)
     with StepProgress() as steps:
 
         def on_stage(report: StageReport) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from clearpane.geometry.mesh import Mesh
 from clearpane.reconstruction.asset.asset import Asset
 from clearpane.reconstruction.asset.baking import AssetSettings, bake_asset
-from clearpane.reconstruction.capture.backdrop import backdrop_segmenter
 from clearpane.reconstruction.capture.cropping import Capture, load_capture
 from clearpane.reconstruction.capture.masks import Segmenter
 from clearpane.reconstruction.capture.opening import open_views
@@ -77,7 +76,7 @@ def reconstruct(
     views: str | Path,
     settings: ReconstructSettings = ReconstructSettings(),
     masks: str | Path | None = None,
-    segmenter: Segmenter = backdrop_segmenter,
+    segmenter: Segmenter | None = None,
     lirm: Lirm | None = None,
     on_stage: Callable[[StageReport], object] = lambda report: None,
     on_progress: Callable[[float, float], None] | None = None,
@@ -91,7 +90,8 @@ def reconstruct(
         views: Photographs; see `clearpane.reconstruction.capture.opening.open_views`.
         settings: Settings of all stages.
         masks: Folder of masks.
-        segmenter: Finds the object in photographs that have no mask.
+        segmenter: Finds the object in photographs that have no mask; by default a plain backdrop shows it, or
+            else a network (`clearpane.reconstruction.capture.cutting_out.cut_out_all`).
         lirm: Network whose prediction the fit starts from; None to start from the visual hull.
         on_stage: Called at the beginning of each stage, and of each step of finding poses.
         on_progress: Called during the stage "fit", as in `clearpane.reconstruction.fitting.refine.refine`.

@@ -13,7 +13,7 @@ from PIL import Image
 
 from clearpane.errors import ClearpaneError
 from clearpane.geometry.cameras import check_views
-from clearpane.reconstruction.capture import cropping
+from clearpane.reconstruction.capture import cutting_out
 from clearpane.reconstruction.capture.cropping import load_capture
 from clearpane.reconstruction.capture.photographs import Lens, Photograph
 from clearpane.reconstruction.capture.placement import (
@@ -204,7 +204,7 @@ def test_where_all_views_cut_the_object_off_points_tell_its_size(tmp_path: Path)
 
 
 def test_full_size_masks_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cropping, "_KEPT_BYTES", 0)  # no decoded photographs: memory holds masks alone
+    monkeypatch.setattr(cutting_out, "_KEPT_BYTES", 0)  # no decoded photographs: memory holds masks alone
     path = write_ball(tmp_path)
     factor = 6
     for picture in (tmp_path / "train").iterdir():
@@ -230,7 +230,7 @@ def test_photographs_are_decoded_once_as_far_as_memory_is_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
     path = write_ball(tmp_path)
-    monkeypatch.setattr(cropping, "_KEPT_BYTES", kept * WIDTH * HEIGHT * 3 * 4)
+    monkeypatch.setattr(cutting_out, "_KEPT_BYTES", kept * WIDTH * HEIGHT * 3 * 4)
     photographs = read_transforms(path)
     for photograph in photographs.photographs:  # without alpha: the segmenter is asked
         with Image.open(photograph.path) as opened:
@@ -301,7 +301,8 @@ def test_points_give_a_box_without_the_stray_ones() -> None:
     np.testing.assert_allclose(back, points)
 
 
-def test_what_cannot_be_cut_out_is_refused(tmp_path: Path) -> None:
+def test_what_cannot_be_cut_out_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clearpane.reconstruction.capture.object_network.PACKAGE", "not-installed-here")
     path = write_ball(tmp_path / "one", views=1)
     with pytest.raises(ClearpaneError, match="at least two photographs"):
         load_capture(read_transforms(path), 32)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from clearpane.reconstruction.capture.cropping import load_photograph
+from clearpane.reconstruction.capture.cutting_out import load_photograph
 from clearpane.reconstruction.capture.opening import open_views
 from clearpane.reconstruction.capture.orientation import camera_orientation, read_as_posed
 from clearpane.reconstruction.capture.transforms import read_transforms, write_transforms

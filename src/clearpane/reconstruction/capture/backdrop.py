@@ -34,7 +34,8 @@ _EDGE = 2
 # Smallest and largest coverage of the picture; an object that covers more is a picture in a frame.
 _LEAST, _MOST = 0.001, 0.8
 
-_INSTEAD = "give masks, pictures with alpha, or a program that makes masks"
+INSTEAD = "give masks, pictures with alpha, or a program that makes masks"
+"""What to do where the object is not found, for messages."""
 
 
 def backdrop_segmenter(pixels: np.ndarray) -> np.ndarray:
@@ -78,9 +79,9 @@ def backdrop_segmenter(pixels: np.ndarray) -> np.ndarray:
     mask = _tidied(distance > threshold, distance, float(np.median(usual)))
     mask &= _is_half(mask, distance)
     if mask.mean() < _LEAST:
-        raise ClearpaneError(f"nothing stands out from the backdrop; {_INSTEAD}")
+        raise ClearpaneError(f"nothing stands out from the backdrop; {INSTEAD}")
     if mask.mean() > _MOST:
-        raise ClearpaneError(f"the object cannot be distinguished from the backdrop; {_INSTEAD}")
+        raise ClearpaneError(f"the object cannot be distinguished from the backdrop; {INSTEAD}")
     return np.asarray(
         _resized(gaussian(mask.astype(np.float32), sigma=0.7)[..., None], pixels.shape[:2])[..., 0]
     )
@@ -122,7 +123,7 @@ def _backdrop(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     apart = np.concatenate([m - m.mean(0) for m in found]) if found else colours
     share = len(apart) / len(colours)
     if share < 1 - 2 * _RARE or np.sqrt((apart**2).sum(-1).mean()) > _PLAIN:
-        raise ClearpaneError(f"the backdrop is not plain, so that the object cannot be found; {_INSTEAD}")
+        raise ClearpaneError(f"the backdrop is not plain, so that the object cannot be found; {INSTEAD}")
     return np.stack([m.mean(0) for m in found]), np.stack([np.cov(m.T) for m in found])
 
 

@@ -1,9 +1,8 @@
 """Crop photographs for reconstruction: square pinhole views of one size, in the cube's world."""
 
 import math
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,27 +11,18 @@ from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
 from clearpane.geometry.cameras import OBJECT_HALF_SIZE, Cameras, check_views
-from clearpane.images.picture import Picture
-from clearpane.reconstruction.capture.backdrop import backdrop_segmenter
-from clearpane.reconstruction.capture.masks import Segmenter, find_object, given_mask
-from clearpane.reconstruction.capture.orientation import read_as_posed
+from clearpane.reconstruction.capture.cutting_out import cut_out_all
+from clearpane.reconstruction.capture.masks import Segmenter
 from clearpane.reconstruction.capture.photographs import Photograph, PhotographSet
 from clearpane.reconstruction.capture.placement import Placement, place_object
 from clearpane.reconstruction.field.evidence import Evidence, add_views, hull_depth
 
 # Margin on either side of the object's box, as a fraction of the box.
 _MARGIN = 0.06
-# Longer side, in pixels, of the masks that locate the object.
-_MASK_SIDE = 256
 # Voxels along a side of the visual hull that limits all masks.
 _HULL_SIDE = 48
 # Smallest fraction of a mask inside the hull; below it, the mask or a pose is wrong.
 _ALLOWED = 0.95
-# Largest relative difference between a picture's aspect ratio and its camera's.
-_FORM = 0.01
-# Decoded photographs are kept up to this many bytes (some seven of 12 megapixels). The rest are decoded a
-# second time: cropping needs the object's box, which needs the masks of all photographs.
-_KEPT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +35,7 @@ class Capture:
         cameras: Cameras of the V views, in the cube's world.
         names: File names of the photographs.
         placement: Transform from the photographs' world to the cube's.
-        warnings: Messages for the user: photographs that contradict the others.
+        warnings: Messages for the user: photographs that are left out, or contradict the others.
     """
 
     pictures: Tensor
@@ -56,71 +46,33 @@ class Capture:
     warnings: tuple[str, ...] = ()
 
 
-def load_capture(photographs: PhotographSet, side: int, segmenter: Segmenter = backdrop_segmenter) -> Capture:
-    """Read, undistort and crop all photographs.
+def load_capture(photographs: PhotographSet, side: int, segmenter: Segmenter | None = None) -> Capture:
+    """Read, undistort and crop all photographs that show the object.
 
     Args:
         photographs: Photographs with their cameras.
         side: Side of the views, pixels.
-        segmenter: Finds the object in photographs that have neither a mask file nor alpha.
+        segmenter: Finds the object in photographs that have neither a mask file nor alpha; see
+            `clearpane.reconstruction.capture.cutting_out.cut_out_all`, also for its default.
 
     Raises:
         ClearpaneError: A picture or mask cannot be read, differs in shape from its camera, or shows no
-            object; the object is not found; fewer than two photographs are given.
+            object, and too few others do; the object is not found; fewer than two photographs are given.
     """
     if len(photographs.photographs) < 2:
         raise ClearpaneError("reconstruction needs at least two photographs; eight are better")
-    decoded: list[np.ndarray | None] = []
-    small, packed, budget = [], [], _KEPT_BYTES
-    for photograph in photographs.photographs:
-        pixels, mask = load_photograph(photograph, segmenter)
-        kept = pixels.nbytes <= budget
-        budget -= pixels.nbytes if kept else 0
-        decoded.append(pixels if kept else None)
-        small.append(_small(mask))
-        packed.append(_PackedMask.of(mask))
-    placement = place_object(photographs, small)
-    views = []
-    for index, (photograph, packed_mask) in enumerate(zip(photographs.photographs, packed, strict=True)):
-        again = decoded[index]
-        pixels = _read(photograph).pixels.clip(0, 1) if again is None else again
-        decoded[index] = None
-        views.append(cut_out(photograph, pixels, packed_mask.unpacked(), placement, side))
+    found = cut_out_all(photographs, segmenter)
+    posed = tuple(view.photograph for view in found.views)
+    placement = place_object(replace(photographs, photographs=posed), [view.small for view in found.views])
+    views = [cut_out(view.photograph, *view.taken(), placement, side) for view in found.views]
     pictures, cut_masks, poses, intrinsics = (torch.stack(parts) for parts in zip(*views, strict=True))
     cameras = Cameras(poses, intrinsics, side, side)
     allowed = _within_hull(pictures, cut_masks, cameras)
-    names = tuple(p.path.name for p in photographs.photographs)
-    warnings = _contradicted(cut_masks, allowed, names)
+    names = tuple(photograph.path.name for photograph in posed)
+    warnings = found.warnings + _contradicted(cut_masks, allowed, names)
     pictures, cut_masks = 1 - allowed * (1 - pictures), allowed * cut_masks
     check_views(pictures, cut_masks, cameras, names)
     return Capture(pictures, cut_masks, cameras, names, placement, warnings)
-
-
-def load_photograph(
-    photograph: Photograph, segmenter: Segmenter = backdrop_segmenter
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read a photograph's pixels [H, W, 3] and mask [H, W], both in [0, 1].
-
-    The mask comes from the mask file, or else from the photograph's alpha, or else from the segmenter.
-
-    Raises:
-        ClearpaneError: See `load_capture`.
-    """
-    picture = _read(photograph)
-    _check_form(photograph, picture.pixels)
-    pixels = picture.pixels.clip(0, 1)
-    mask = given_mask(picture, photograph.mask, photograph.orientation)
-    if mask is None:
-        mask = find_object(pixels, segmenter, photograph.path)
-    inside = mask > 0.5
-    if not inside.any() or inside.all():
-        what = "full; it covers everything" if inside.any() else "empty; it covers nothing"
-        raise ClearpaneError(f"{photograph.mask or photograph.path}: the mask is {what}")
-    return pixels, mask
-
-
-def _read(photograph: Photograph) -> Picture:
-    return read_as_posed(photograph.path, photograph.orientation)
 
 
 def cut_out(
@@ -184,39 +136,6 @@ def _sample(values: Tensor, photograph: Photograph, plane: np.ndarray, focal: fl
     pixels = np.where(lens.sees(plane)[..., None], lens.project(plane) / [width, height], -1)
     place = torch.from_numpy(2 * pixels - 1).float()
     return F.grid_sample(values[None], place[None], align_corners=False)[0]
-
-
-def _check_form(photograph: Photograph, pixels: np.ndarray) -> None:
-    height, width = pixels.shape[:2]
-    horizontal, vertical = width / photograph.size[1], height / photograph.size[0]
-    if abs(horizontal / vertical - 1) > _FORM:
-        raise ClearpaneError(
-            f"{photograph.path}: is {width} x {height}, but its camera is for {photograph.size[1]} x "
-            f"{photograph.size[0]}; intrinsics are mixed up, or the picture was turned"
-        )
-
-
-@dataclass(frozen=True)
-class _PackedMask:
-    """Compress a mask, so that the masks of a hundred large photographs fit in memory."""
-
-    data: bytes
-    shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, mask: np.ndarray) -> "_PackedMask":
-        return cls(zlib.compress((255 * mask + 0.5).astype(np.uint8).tobytes(), level=1), mask.shape)
-
-    def unpacked(self) -> np.ndarray:
-        return np.frombuffer(zlib.decompress(self.data), np.uint8).reshape(self.shape) / np.float32(255)
-
-
-def _small(mask: np.ndarray) -> np.ndarray:
-    """Shrink a mask to at most `_MASK_SIDE`: [H, W] -> [h, w], in [0, 1]."""
-    values = torch.from_numpy(mask)[None, None].float()
-    scale = min(1.0, _MASK_SIDE / max(mask.shape))
-    size = [max(1, round(n * scale)) for n in mask.shape]
-    return F.interpolate(values, size, mode="area")[0, 0].numpy()
 
 
 def _within_hull(pictures: Tensor, masks: Tensor, cameras: Cameras) -> Tensor:

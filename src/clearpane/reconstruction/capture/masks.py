@@ -27,6 +27,20 @@ It raises ClearpaneError, without the picture's name, where it finds no object.
 _NAMED = 8
 
 
+class NoObjectError(ClearpaneError):
+    """A photograph does not show the object: its mask is empty or full, or the object was not found.
+
+    Args:
+        path: Photograph or mask that is named in the message.
+        reason: Rest of the message.
+        given: True if the mask came with the photograph.
+    """
+
+    def __init__(self, path: Path, reason: str, given: bool = False) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason, self.given = reason, given
+
+
 def given_mask(picture: Picture, mask: Path | None, orientation: int = 1) -> np.ndarray | None:
     """Return the mask that comes with a picture, [H, W] in [0, 1]: from a file, else its alpha, or None.
 
@@ -65,14 +79,15 @@ def find_object(pixels: np.ndarray, segmenter: Segmenter, path: Path) -> np.ndar
     """Call a segmenter and check its mask: [H, W] float32 in [0, 1].
 
     Raises:
-        ClearpaneError: The segmenter failed, or its result is not a mask; the message names the picture.
+        NoObjectError: The segmenter failed.
+        ClearpaneError: Its result is not a mask. All messages name the picture.
     """
     try:
         answer = segmenter(pixels)
     except MissingExtraError:
         raise
     except ClearpaneError as error:
-        raise ClearpaneError(f"{path}: {error}") from error
+        raise NoObjectError(path, str(error)) from error
     try:
         found = np.asarray(answer, np.float32)
     except (TypeError, ValueError) as error:
