@@ -23,7 +23,9 @@ from clearpane.reconstruction.capture.masks import command_segmenter
 from clearpane.reconstruction.capture.transforms import write_transforms
 from clearpane.reconstruction.fitting.contact_sheet import contact_sheet
 from clearpane.reconstruction.fitting.refine import RefineSettings
-from clearpane.reconstruction.lirm.weights_file import load_lirm, weights_file
+from clearpane.reconstruction.lirm.model import Lirm
+from clearpane.reconstruction.lirm.weights_file import LIRM_SMALL_WEIGHTS, load_lirm, weights_file
+from clearpane.reconstruction.progressive import SUFFIX, Rounds, load_state, save_state
 from clearpane.reconstruction.reconstruct import ReconstructSettings, StageReport, reconstruct
 
 DESCRIPTION = """\
@@ -49,6 +51,8 @@ Examples:
   clearpane reconstruct duck --output duck.glb \\
       --segmenter "rembg i {input} {output}"
   clearpane reconstruct duck --output duck.glb --weights lirm-small
+  clearpane reconstruct duck --output duck.glb --save-state duck.safetensors
+  clearpane reconstruct more --output better.glb --update duck.safetensors
 """
 
 _SHEET_SIDE = 256
@@ -97,6 +101,14 @@ class Reconstruct:
     """Start the fit from LIRM's prediction: lirm-small, which comes with Clearpane, or a file that clearpane
     train lirm wrote. Default: start from the visual hull."""
 
+    save_state: Annotated[Path | None, arg(metavar="FILE.safetensors", help_behavior_hint="")] = None
+    """File for what --update needs of all views so far, without their pictures: 29 MB, however many they are.
+    LIRM makes it: that of --weights, or lirm-small."""
+
+    update: Annotated[Path | None, arg(metavar="FILE.safetensors", help_behavior_hint="")] = None
+    """Improve the object of a file that --save-state wrote by new views, with poses in the same world. The
+    asset is then LIRM's prediction for all views so far; it is not fitted."""
+
     seed: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 0)")] = 0
     """Random seed."""
 
@@ -115,6 +127,7 @@ def run(options: Reconstruct) -> int:
     )
     lirm = None if options.weights is None else load_lirm(weights_file(options.weights))
     segmenter = None if options.segmenter is None else command_segmenter(options.segmenter)
+    rounds = _rounds(options, lirm)
     with StepProgress() as steps:
 
         def on_stage(report: StageReport) -> None:
@@ -130,8 +143,11 @@ def run(options: Reconstruct) -> int:
             on_stage,
             on_progress=steps.advance,
             pictures=options.pictures,
+            rounds=rounds,
         )
         steps.begin("writing")
+        if options.save_state and rounds and made.state:
+            save_state(options.save_state, made.state, rounds.lirm, options.overwrite)
         save_asset(made.asset, options.output, options.overwrite)
         sheet = _beside(options.output, "views.jpg")
         with atomic_path(sheet, options.overwrite) as temporary:
@@ -147,6 +163,15 @@ def run(options: Reconstruct) -> int:
         f"{refined.steps} steps; {time.monotonic() - started:.0f} s)"
     )
     return 130 if refined.interrupted else 0
+
+
+def _rounds(options: Reconstruct, lirm: Lirm | None) -> Rounds | None:
+    """Load what --save-state and --update need."""
+    if options.save_state is None and options.update is None:
+        return None
+    remembering = lirm or load_lirm(LIRM_SMALL_WEIGHTS)
+    earlier = None if options.update is None else load_state(options.update, remembering)
+    return Rounds(remembering, earlier)
 
 
 def _report_results(report: StageReport, options: Reconstruct) -> None:
@@ -180,6 +205,10 @@ def check(options: Reconstruct) -> None:
     for name, least in (("side", 32), ("faces", 100), ("texture", 16), ("resolution", 16)):
         if getattr(options, name) < least:
             raise UsageError(f"--{name} {getattr(options, name)}: give {least} or more")
+    if options.save_state is not None and options.save_state.suffix != SUFFIX:
+        raise UsageError(f"--save-state {options.save_state}: name a file that ends in {SUFFIX}")
+    if options.save_state is not None and os.path.lexists(options.save_state) and not options.overwrite:
+        raise UsageError(f"{options.save_state}: exists already; --overwrite replaces it")
     for name in ("views.jpg", "transforms.json"):
         path = _beside(options.output, name)
         if os.path.lexists(path) and not options.overwrite:

@@ -16,8 +16,9 @@ from clearpane.reconstruction.capture.opening import open_views
 from clearpane.reconstruction.capture.photographs import PhotographSet
 from clearpane.reconstruction.capture.placement import Placement
 from clearpane.reconstruction.fitting.refine import Refined, RefineSettings, refine
-from clearpane.reconstruction.fitting.starting import start_from_hull, start_from_lirm
+from clearpane.reconstruction.fitting.starting import start_from_hull, start_from_lirm, start_from_memory
 from clearpane.reconstruction.lirm.model import Lirm
+from clearpane.reconstruction.progressive import ObjectState, Rounds, refuse_unknown_poses
 
 Stage = Literal["open", "cut out", "fit", "bake"]
 """Stages of a reconstruction, in order."""
@@ -64,12 +65,14 @@ class Reconstruction:
         refined: The object as a field, in the cube's world, and the light in the photographs.
         capture: Cropped views that the object was fitted to.
         warnings: Messages for the user: photographs that were left out or contradict the others.
+        state: What later rounds of views need of all views so far; None without `rounds`.
     """
 
     asset: Asset
     refined: Refined
     capture: Capture
     warnings: tuple[str, ...] = ()
+    state: ObjectState | None = None
 
 
 def reconstruct(
@@ -81,6 +84,7 @@ def reconstruct(
     on_stage: Callable[[StageReport], object] = lambda report: None,
     on_progress: Callable[[float, float], None] | None = None,
     pictures: str | Path | None = None,
+    rounds: Rounds | None = None,
 ) -> Reconstruction:
     """Reconstruct an asset from photographs.
 
@@ -96,9 +100,12 @@ def reconstruct(
         on_stage: Called at the beginning of each stage, and of each step of finding poses.
         on_progress: Called during the stage "fit", as in `clearpane.reconstruction.fitting.refine.refine`.
         pictures: Folder of the photographs, where the file of poses lies elsewhere.
+        rounds: Network that keeps what later views need. After earlier rounds, the new views must have poses
+            in the earlier ones' world, and the asset is the network's prediction for all views so far: it
+            is not fitted, since the earlier pictures are no longer there.
 
     Raises:
-        ClearpaneError: The photographs cannot be used, or show no object.
+        ClearpaneError: The photographs cannot be used, show no object, or none of the earlier rounds.
         MissingExtraError: A package of the extra [3d] is not installed.
 
     >>> import clearpane
@@ -108,28 +115,42 @@ def reconstruct(
     ...     print(str(error).partition(";")[0])
     no such folder: no such file or folder
     """
+    earlier = None if rounds is None else rounds.earlier
+
+    def on_step(step: str) -> None:
+        if earlier is not None:
+            refuse_unknown_poses()
+        on_stage(StageReport("open", step))
+
     # 1. Open the photographs; find their poses where no file gives them.
     on_stage(StageReport("open", "reading the photographs' list and poses"))
     photographs = open_views(
         Path(views),
         None if masks is None else Path(masks),
-        lambda step: on_stage(StageReport("open", step)),
+        on_step,
         None if pictures is None else Path(pictures),
     )
 
     # 2. Cut out the object.
     count = len(photographs.photographs)
     on_stage(StageReport("cut out", f"cutting out {count} views", photographs))
-    capture = load_capture(photographs, settings.side, segmenter)
+    capture = load_capture(
+        photographs, settings.side, segmenter, None if earlier is None else earlier.placement
+    )
 
-    # 3. Fit a field and the light to the views.
-    on_stage(StageReport("fit", "fitting", photographs, capture))
-    refined = fit_capture(capture, settings, lirm, on_progress)
+    # 3. Fit a field and the light to the views, or predict the field from all views so far.
+    on_stage(StageReport("fit", "fitting" if earlier is None else "updating", photographs, capture))
+    state = None if rounds is None else rounds.observe(capture)
+    if rounds is None or state is None or earlier is None:
+        refined = fit_capture(capture, settings, lirm, on_progress)
+    else:
+        predicted = start_from_memory(state.memory, rounds.lirm)
+        refined = refine(capture, predicted, replace(settings.refining, seconds=0.0))
 
     # 4. Bake the field into triangles and textures.
     on_stage(StageReport("bake", "making triangles and textures", photographs, capture))
     made = make_asset(refined, capture, settings)
-    return replace(made, warnings=photographs.warnings + capture.warnings)
+    return replace(made, warnings=photographs.warnings + capture.warnings, state=state)
 
 
 def fit_capture(

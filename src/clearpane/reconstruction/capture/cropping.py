@@ -46,7 +46,12 @@ class Capture:
     warnings: tuple[str, ...] = ()
 
 
-def load_capture(photographs: PhotographSet, side: int, segmenter: Segmenter | None = None) -> Capture:
+def load_capture(
+    photographs: PhotographSet,
+    side: int,
+    segmenter: Segmenter | None = None,
+    placement: Placement | None = None,
+) -> Capture:
     """Read, undistort and crop all photographs that show the object.
 
     Args:
@@ -54,6 +59,7 @@ def load_capture(photographs: PhotographSet, side: int, segmenter: Segmenter | N
         side: Side of the views, pixels.
         segmenter: Finds the object in photographs that have neither a mask file nor alpha; see
             `clearpane.reconstruction.capture.cutting_out.cut_out_all`, also for its default.
+        placement: Transform to the cube's world of earlier views; by default these views determine it.
 
     Raises:
         ClearpaneError: A picture or mask cannot be read, differs in shape from its camera, or shows no
@@ -63,7 +69,9 @@ def load_capture(photographs: PhotographSet, side: int, segmenter: Segmenter | N
         raise ClearpaneError("reconstruction needs at least two photographs; eight are better")
     found = cut_out_all(photographs, segmenter)
     posed = tuple(view.photograph for view in found.views)
-    placement = place_object(replace(photographs, photographs=posed), [view.small for view in found.views])
+    if placement is None:
+        shown = replace(photographs, photographs=posed)
+        placement = place_object(shown, [view.small for view in found.views])
     views = [cut_out(view.photograph, *view.taken(), placement, side) for view in found.views]
     pictures, cut_masks, poses, intrinsics = (torch.stack(parts) for parts in zip(*views, strict=True))
     cameras = Cameras(poses, intrinsics, side, side)

@@ -11,7 +11,9 @@ from clearpane.reconstruction.capture.cropping import Capture
 from clearpane.reconstruction.field.directional import Encoding
 from clearpane.reconstruction.field.evidence import VOLUME_CHANNELS, Evidence, add_views, evidence_features
 from clearpane.reconstruction.field.field import Heads, HexaplaneField
-from clearpane.reconstruction.lirm.model import Lirm, Views
+from clearpane.reconstruction.lirm.memory import Memory
+from clearpane.reconstruction.lirm.model import Lirm
+from clearpane.reconstruction.lirm.observing import observe_capture
 
 EVIDENCE_SIDE = 128
 """Voxels along a side of the initial hull of a fit; LIRM's grid has the size it was trained with."""
@@ -19,9 +21,6 @@ EVIDENCE_SIDE = 128
 _CHANNELS, _PLANE_SIDE, _VOLUME_SIDE = 8, 160, 48
 _PANORAMA_SIZE = (32, 64)
 _NOISE = 0.05
-_LIRM_SIDE = 128
-# Views in a round; training shows no more at once.
-_MOST_VIEWS = 8
 
 
 def start_from_hull(
@@ -55,20 +54,14 @@ def start_from_hull(
     )
 
 
-@torch.no_grad()
 def start_from_lirm(capture: Capture, lirm: Lirm) -> HexaplaneField:
     """Start from LIRM's prediction for all views, in rounds of as many views as it was trained with."""
-    side = _LIRM_SIDE
-    pictures, masks = (
-        F.interpolate(x, (side, side), mode="bilinear", antialias=True).clamp(0, 1)[None]
-        for x in (capture.pictures, capture.masks)
-    )
-    cameras = capture.cameras.resized(side, side)
-    batched = type(cameras)(cameras.camera_to_world[None], cameras.intrinsics[None], side, side)
-    views, memory = Views(pictures, masks, batched), None
-    for first in range(0, pictures.shape[1], _MOST_VIEWS):
-        memory = lirm.observe(views.part(first, first + _MOST_VIEWS), memory)
-    assert memory is not None
+    return start_from_memory(observe_capture(capture, lirm), lirm)
+
+
+@torch.no_grad()
+def start_from_memory(memory: Memory, lirm: Lirm) -> HexaplaneField:
+    """Start from LIRM's prediction after some rounds of views of one object."""
     (field,) = lirm.fields(memory)
     planes = F.interpolate(field.planes, (_PLANE_SIDE, _PLANE_SIDE), mode="bilinear", align_corners=False)
     return replace(field, planes=planes, heads=copy.deepcopy(field.heads).requires_grad_(True))

@@ -181,7 +181,7 @@ class Lirm(nn.Module):
         """
         batch = len(views.pictures)
         seen = self.views(views.pictures, views.masks, views.backgrounds, views.cameras)
-        asked = self.fuse(memory.tokens if memory else None, self._positions(), batch)
+        asked = self.fuse(memory.tokens if memory else None, self.token_positions(), batch)
         tokens = torch.cat([asked, seen], dim=1)
         for block in self.blocks:
             if self.gradient_checkpointing and self.training:
@@ -226,7 +226,8 @@ class Lirm(nn.Module):
             raise ValueError("a reconstruction needs at least one round of views")
         return self.fields(memory)
 
-    def _positions(self) -> Tensor:
+    def token_positions(self) -> Tensor:
+        """Return the learnt positions of the tokens of planes and panoramas, [N, width]."""
         if self.panoramas is None:
             return self.planes.positions
         return torch.cat([self.planes.positions, self.panoramas.positions])
