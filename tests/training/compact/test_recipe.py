@@ -384,6 +384,7 @@ def test_two_processes_train_as_one_that_computes_both_draws(data, small_network
     words = ["compact", "--data", data, "--output", data / "two", *options]
     codes, said = TwoProcesses(words, data / "two.txt", use_small).finish()
     assert codes == [0, 0], said
+    assert said.count("wrote") == 1
     monkeypatch.setattr(compact, "draws_per_step", lambda folder, accelerator: 2)
     assert run(recipe(data, "one", steps=3)) == 0
     two, one = (load_file(data / name / "checkpoint.safetensors") for name in ("two", "one"))

@@ -308,13 +308,14 @@ def run(recipe: TrainCompact) -> int:
         finished = run_steps(state, schedule, recipe.output, loss_of, accelerator, on_step)
     if not finished:
         return 130
-    averaged.load_state_dict(state.average.weights)
-    print(f"wrote {export_onnx(averaged, recipe.output / WEIGHTS_FILE)}")
-    counted = {
-        "photographs without glass": sum(map(len, {id(x): x for x in pictures.natural}.values())),
-        "reflected scenes": len(pictures.reflected),
-        "real pairs": len(_pairs_of(pair_sets)),
-        "glass scenes": len(pictures.glass),
-    }
-    write_run_card(recipe, card_facts("compact", None), counted, _FREE)
+    if accelerator.is_main_process:
+        averaged.load_state_dict(state.average.weights)
+        print(f"wrote {export_onnx(averaged, recipe.output / WEIGHTS_FILE)}")
+        counted = {
+            "photographs without glass": sum(map(len, {id(x): x for x in pictures.natural}.values())),
+            "reflected scenes": len(pictures.reflected),
+            "real pairs": len(_pairs_of(pair_sets)),
+            "glass scenes": len(pictures.glass),
+        }
+        write_run_card(recipe, card_facts("compact", None), counted, _FREE)
     return 0
