@@ -50,6 +50,14 @@ def test_it_is_measured_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [False, True] * 8
 
 
+@pytest.mark.parametrize("bfloat16", [0.1, 20.0])
+def test_a_clear_difference_is_measured_twice(bfloat16: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr(precision, "convolution_seconds", seconds(1.0, bfloat16, calls))
+    assert has_bfloat16("cpu") == (bfloat16 < 1)
+    assert calls == [False, True] * 2
+
+
 @pytest.mark.parametrize("chosen", [False, True])
 def test_a_resumed_run_computes_as_it_was_begun(chosen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "convolution_seconds", seconds(1.0, 2.0 if chosen else 0.5))

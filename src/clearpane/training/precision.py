@@ -1,5 +1,6 @@
 """Choose the number format of training: bfloat16 if it is measured to be faster, else float32."""
 
+import math
 import time
 from functools import cache
 
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 _WORTH_IT = 1.15
 # Number of rounds, of which the fastest counts: other programs slow down some.
 _ROUNDS = 8
+# Factor that settles the question after two rounds: the slower format may be very slow.
+_CLEAR = 4.0
 
 _chosen: bool | None = None
 
@@ -37,11 +40,15 @@ def bfloat16_speed() -> float:
     try:
         # The gradients are discarded, but must be computed even if the caller disables them.
         with torch.enable_grad():
-            rounds = [(convolution_seconds(False), convolution_seconds(True)) for _ in range(_ROUNDS)]
+            float32 = bfloat16 = math.inf
+            for number in range(_ROUNDS):
+                float32 = min(float32, convolution_seconds(False))
+                bfloat16 = min(bfloat16, convolution_seconds(True))
+                if number and not 1 / _CLEAR < float32 / bfloat16 < _CLEAR:
+                    break
     finally:
         torch.set_num_threads(threads)
-    float32 = min(seconds for seconds, _ in rounds)
-    return float32 / min(seconds for _, seconds in rounds)
+    return float32 / bfloat16
 
 
 def has_bfloat16(device_type: str) -> bool:
