@@ -128,12 +128,17 @@ class CropDrawer:
         return one_of(one_of(one_of(self.pictures.pair_sets, generator), generator), generator)
 
     def scene(self, generator: Generator) -> tuple[Tensor, SceneLight]:
-        """Draw what lies behind the glass: a picture or, where there are pairs, the truth of one."""
+        """Draw what lies behind the glass: a picture or, where there are pairs, the truth of one.
+
+        One in twelve has no detail: a wall, paper, fog.
+        """
         if self.pictures.pair_sets and chance(0.25, generator):
             picture = self.pair(generator).pair.truth
         else:
             picture = one_of(one_of(self.pictures.natural, generator), generator)
         scene, light = vary_scene(drawn_crop(picture, self.size, generator), generator)
+        if chance(0.08, generator):
+            scene = without_detail(scene, generator)
         if chance(self.shares.distractors, generator):
             scene = add_distractors(scene, generator)
         return scene, light
