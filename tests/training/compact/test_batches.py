@@ -59,10 +59,10 @@ def test_clean_rows_are_their_own_targets():
         assert torch.equal(row.photo, row.target) and not row.reflection.any() and row.transmittance == 1
 
 
-def test_one_clean_row_in_five_has_no_detail():
+def test_one_clean_row_in_four_has_no_detail():
     rows = [drawer().clean_row(step_generator(0, step)) for step in range(100)]
     smooth = [row for row in rows if row.photo.diff(dim=-1).abs().mean() < 0.03]
-    assert 10 < len(smooth) < 32
+    assert 15 < len(smooth) < 40
 
 
 def test_sets_of_pairs_are_drawn_alike_whatever_their_size():
