@@ -58,8 +58,8 @@ def main() -> int:
         rows.append([name, f"{sizes[name] / 1e6:.1f}", *far])
     text = (
         f"# ONNX files of `compact`\n\nPSNR in dB against `{FLOAT32}`, whose weights and arithmetic are "
-        f"float32, on `{EXAMPLE.relative_to(ROOT)}` at {SIZE[0]} x {SIZE[1]}. The weights have the values that "
-        f"`compact.onnx` stores; `{EIGHT_BITS}` is that file, whose large weights have 8 bits and whose "
+        f"float32, on `{EXAMPLE.relative_to(ROOT)}` at {SIZE[0]} x {SIZE[1]}. The weights have the values "
+        f"that `compact.onnx` stores; `{EIGHT_BITS}` is that file, whose large weights have 8 bits and whose "
         "arithmetic is float32.\n\n"
         + table(["file", "MB", "T", "R"], rows)
         + f"\n<sub>{Machine(**describe_machine())}.</sub>\n"

@@ -31,6 +31,14 @@ _STEPS = (
     ("net.slice5.13", 1),
     *("relu", "tap"),
 )
+# Convolutions of AlexNet: name in the file, output channels, side of the kernel.
+_LAYERS = (
+    ("net.slice1.0", 64, 11),
+    ("net.slice2.5", 192, 5),
+    ("net.slice3.9", 384, 3),
+    ("net.slice4.11", 256, 3),
+    ("net.slice5.13", 256, 3),
+)
 _SMALLEST = 64
 
 
@@ -47,6 +55,17 @@ def find_weights() -> Path:
     raise ClearpaneError(
         "ST-LPIPS needs the network in the package stlpips-pytorch: pip install stlpips-pytorch"
     )
+
+
+def _shapes() -> dict[str, list[int]]:
+    """Return the shape of each tensor of the network and its heads."""
+    shapes, channels = {}, 3
+    for head, (name, outputs, side) in enumerate(_LAYERS):
+        shapes[f"{name}.weight"] = [outputs, channels, side, side]
+        shapes[f"{name}.bias"] = [outputs]
+        shapes[f"lin{head}.model.1.weight"] = [1, outputs, 1, 1]
+        channels = outputs
+    return shapes
 
 
 class StLpips:
@@ -75,14 +94,18 @@ class StLpips:
             raise ClearpaneError(
                 f"{path}: damaged, not the weights of ST-LPIPS; install them again"
             ) from error
-        convolutions = [step[0] for step in _STEPS if isinstance(step, tuple)]
-        heads = [f"lin{i}.model.1.weight" for i in range(len(convolutions))]
-        wanted = [*(f"{name}.{kind}" for name in convolutions for kind in ("weight", "bias")), *heads]
+        wanted = _shapes()
         missing = [name for name in wanted if not isinstance(tensors, dict) or name not in tensors]
         if missing:
             raise ClearpaneError(f"{path}: no tensor {missing[0]}; these are not the weights of ST-LPIPS")
+        for name, shape in wanted.items():
+            found = list(getattr(tensors[name], "shape", ()))
+            if found != shape:
+                raise ClearpaneError(
+                    f"{path}: {name} is {found}, not {shape}; these are not the weights of ST-LPIPS"
+                )
         self._tensors = {name: tensors[name].float() for name in wanted}
-        self._heads = [self._tensors[name] for name in heads]
+        self._heads = [self._tensors[f"lin{i}.model.1.weight"] for i in range(len(_LAYERS))]
         self._shift = torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1)
         self._scale = torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1)
         binomial = torch.tensor([1.0, 2.0, 1.0]) / 4
