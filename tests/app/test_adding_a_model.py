@@ -64,7 +64,10 @@ def test_doctor_and_the_library_know_it(toy, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--weights", "x"], "--weights goes with --model compact, panel, gensirr or windowseat, not with toy"),
+        (
+            ["--weights", "x"],
+            "--weights goes with --model compact, panel, gensirr or windowseat, not with toy",
+        ),
         (["--steps", "0"], "--steps 0: give 1 or more"),
         (["--confidence"], "--confidence needs --model compact; toy has no confidence map"),
     ],

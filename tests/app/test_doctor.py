@@ -152,9 +152,22 @@ def test_gensirr_needs_less_than_the_panel_and_branching_more(capsys, base):
 
 def test_options_of_the_panel_are_refused_without_it(capsys):
     assert main(["doctor", "--side", "64"]) == 2
-    assert "--base and --side go with --model panel and gensirr" in capsys.readouterr().err
+    assert "--base and --side go with --model panel, gensirr and windowseat" in capsys.readouterr().err
 
 
 def test_a_base_model_that_is_none_is_one_line(capsys, tmp_path):
     assert main(["doctor", "--model", "panel", "--base", str(tmp_path)]) == 1
     assert "model_index.json: missing" in capsys.readouterr().err
+
+
+def test_windowseat_s_memory_is_said_in_its_own_terms(capsys, monkeypatch):
+    assert main(["doctor", "--model", "windowseat", "--json"]) in (0, 1)
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["parameters"] == 20_557_293_619 and facts["side"] == 768
+    needed = {row["precision"]: row["bytes"]["remove"] for row in facts["precisions"]}
+    # Weights of 2 bytes, and 20 tensors of 48 x 48 tokens and the prompt's 1,024, 3,072 wide, 2 bytes.
+    assert needed["bfloat16"] == 2 * 20_557_293_619 + 20 * (48**2 + 1024) * 3072 * 2
+    main(["doctor", "--model", "windowseat", "--side", "512"])
+    printed = capsys.readouterr().out
+    assert "WindowSeat on Qwen-Image-Edit-2509, 20.56 billion parameters" in printed
+    assert "512 x 512" in printed and "train" not in printed

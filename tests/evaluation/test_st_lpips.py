@@ -103,3 +103,11 @@ def test_weights_that_are_missing_or_damaged_are_one_line(
 def test_the_published_network_gives_the_published_code_s_figure() -> None:
     """0.0038009626: the package's own code on these pictures."""
     assert StLpips()(*pictures()) == pytest.approx(0.0038009626, rel=1e-4)
+
+
+def test_a_tensor_of_another_shape_is_named(weights: tuple, tmp_path: Path) -> None:
+    tensors = torch.load(weights[0], weights_only=True)
+    for value in (torch.zeros(192, 64, 3, 3), "text"):
+        torch.save({**tensors, "net.slice2.5.weight": value}, tmp_path / "other.pth")
+        with pytest.raises(ClearpaneError, match=r"net\.slice2\.5\.weight is .*not \[192, 64, 5, 5\]; these"):
+            StLpips(tmp_path / "other.pth")

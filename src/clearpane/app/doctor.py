@@ -20,7 +20,7 @@ from rich.filesize import decimal
 from tyro.conf import arg
 
 from clearpane._version import __version__
-from clearpane.app.editor_needs import editor_needs, print_needs
+from clearpane.app.editor_needs import editor_needs, print_needs, windowseat_needs
 from clearpane.app.flags import name_flags
 from clearpane.app.inputs import UsageError
 from clearpane.errors import ClearpaneError
@@ -30,6 +30,7 @@ from clearpane.mitsuba_variant import llvm_source
 from clearpane.separation.flux.options import FluxOptions
 from clearpane.separation.registry import MODELS, embedded_models, options_class
 from clearpane.separation.separator import load_separator
+from clearpane.separation.windowseat.options import WindowseatOptions
 
 DESCRIPTION = """\
 Check that Clearpane works on this computer: which packages are installed,
@@ -62,14 +63,15 @@ class Doctor:
     """Print the report as one JSON object, for scripts and bug reports."""
 
     model: Annotated[str, arg(metavar="NAME", help_behavior_hint="(default: compact)")] = "compact"
-    """Also report the memory that a model needs (panel or gensirr), before you download or load its base
-    model."""
+    """Also report the memory that a model needs (panel, gensirr or windowseat), before you download or load
+    its base model."""
 
-    base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="(default: FLUX.1 Kontext)")] = None
-    """Directory of the base model of --model. FLUX.1 Kontext need not be on this computer."""
+    base: Annotated[str | None, arg(metavar="DIR", help_behavior_hint="(default: the published one)")] = None
+    """Directory of the base model of --model. The published ones, FLUX.1 Kontext and Qwen-Image-Edit-2509,
+    need not be on this computer."""
 
-    side: Annotated[int, arg(metavar="N", help_behavior_hint="(default: 512)")] = 512
-    """Size at which --model processes a photograph: about N x N pixels."""
+    side: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 512; windowseat: 768)")] = None
+    """Size at which --model processes a photograph: about N x N pixels; for windowseat that of a tile."""
 
 
 def run(options: Doctor) -> int:
@@ -78,17 +80,21 @@ def run(options: Doctor) -> int:
         kind = options_class(options.model)
     except ClearpaneError as error:
         raise UsageError(str(error)) from error
-    if not issubclass(kind, FluxOptions):
-        if (options.base, options.side) != (Doctor.base, Doctor.side):
-            editors = [name for name in MODELS if issubclass(options_class(name), FluxOptions)]
-            raise UsageError(f"--base and --side go with --model {' and '.join(editors)}")
-    else:
+    if issubclass(kind, FluxOptions):
         needs = editor_needs(options.model, kind, options.base, options.side)
-        print_needs(needs, options.json)
-        return 0 if needs["works"] else 1
-    facts = examine()
-    print(json.dumps(facts) if options.json else _as_text(facts))
-    return 0 if facts["works"] else 1
+    elif issubclass(kind, WindowseatOptions):
+        needs = windowseat_needs(options.base, options.side)
+    else:
+        if options.base is not None or options.side is not None:
+            *first, last = (
+                m for m in MODELS if issubclass(options_class(m), FluxOptions | WindowseatOptions)
+            )
+            raise UsageError(f"--base and --side go with --model {', '.join(first)} and {last}")
+        facts = examine()
+        print(json.dumps(facts) if options.json else _as_text(facts))
+        return 0 if facts["works"] else 1
+    print_needs(needs, options.json)
+    return 0 if needs["works"] else 1
 
 
 def examine() -> dict[str, Any]:

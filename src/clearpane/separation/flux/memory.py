@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clearpane.errors import ClearpaneError
-from clearpane.separation.flux.folders import TEXT_PARTS, count_parameters, read_object
+from clearpane.json_files import read_object
+from clearpane.separation.flux.folders import TEXT_PARTS, count_parameters
 from clearpane.separation.flux.options import Precision
 
 PREDICTION, TRAINING, NORMALISING = 20, 34, 4

@@ -5,38 +5,25 @@ from pathlib import Path
 from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
 
 from clearpane.errors import ClearpaneError
-from clearpane.json_files import read_object
-from clearpane.separation.flux.folders import count_parameters
 from clearpane.separation.flux.loading import Loading, check_memory, loading_errors
-from clearpane.separation.flux.memory import PREDICTION, WEIGHT_BYTES
 from clearpane.separation.flux.quantisation import quantisation_config, quantise_on_cpu
+from clearpane.separation.windowseat.memory import qwen_size, removal_bytes
 
 BASE_PIPELINE = "QwenImageEditPlusPipeline"
 
 # Layer whose precision the result depends on; its authors leave it in bfloat16.
 _IN_FULL = ("transformer_blocks.0.img_mod",)
-# Side of a token in pixels, and tokens of the prompt at most.
-_TOKEN, _TEXT_TOKENS = 16, 1024
 REMEDY = "choose a coarser `precision`, nf4 needs least, or `device`"
 
 
 def check_memory_of(base: Path, loading: Loading, side: int) -> None:
     """Raise ClearpaneError if the device has too little memory for tiles of ``side * side`` pixels.
 
-    The estimate is that of `clearpane.separation.flux.memory`: weights, and the tensors of one prediction.
+    See `clearpane.separation.windowseat.memory`.
     """
-    config = read_object(base / "transformer" / "config.json")
-    try:
-        width = config["num_attention_heads"] * config["attention_head_dim"]
-    except (KeyError, TypeError) as error:
-        raise ClearpaneError(f"{base}: transformer/config.json is damaged ({error!r})") from error
-    number = 4 if loading.precision == "float32" else 2
-    # On a CPU all layers are loaded before they are stored in 4 bits.
-    loaded = "bfloat16" if _on_cpu(loading) else loading.precision
-    weights = count_parameters(base / "transformer") * WEIGHT_BYTES[loaded]
-    tokens = (side // _TOKEN) ** 2 + _TEXT_TOKENS
-    needed = weights + count_parameters(base / "vae") * number + PREDICTION * tokens * width * number
-    check_memory(round(needed), loading.find_device(), side, REMEDY)
+    device = loading.find_device()
+    needed = removal_bytes(qwen_size(base), loading.precision, side, device.type == "cpu")
+    check_memory(needed, device, side, REMEDY)
 
 
 def _on_cpu(loading: Loading) -> bool:
