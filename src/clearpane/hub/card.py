@@ -19,7 +19,7 @@ UNKNOWN = "unknown"
 """Licence of what has none that Clearpane knows; the hub's own word."""
 
 # Licences of base models whose weights pass theirs on: identifier, name, address.
-_LICENCES: dict[str, dict[str, str]] = {
+_LICENCES: dict[str, dict[str, Any]] = {
     "black-forest-labs/FLUX.1-Kontext-dev": {
         "license": "other",
         "license_name": "flux-1-dev-non-commercial-license",
@@ -87,17 +87,23 @@ def write_card(folder: Path, facts: CardFacts) -> None:
     except ModuleNotFoundError as error:
         raise MissingExtraError("a model card", "hub") from error
     named = facts.base is not None and is_hub_name(facts.base)
+    licence = _LICENCES.get(facts.base or "", {"license": UNKNOWN})
     data = ModelCardData(
         base_model=facts.base if named else None,
         library_name="clearpane",
         pipeline_tag=facts.task,
         tags=[facts.task, *facts.tags],
-        **_LICENCES.get(facts.base or "", {"license": UNKNOWN}),
+        **licence,
     )
-    _save(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(facts, data.to_dict(), named)}"), folder)
+    _save(
+        ModelCard(
+            f"---\n{data.to_yaml()}\n---\n\n{_text(facts, licence.get('license_name', licence['license']), named)}"
+        ),
+        folder,
+    )
 
 
-def _text(facts: CardFacts, metadata: Mapping[str, Any], named: bool) -> str:
+def _text(facts: CardFacts, licence: str, named: bool) -> str:
     parts = [f"# {facts.title}\n\n{facts.summary}", f"## Use\n\n```\n{facts.use.strip()}\n```"]
     if facts.base is not None:
         base = facts.base if named else f"{Path(facts.base).name} (a directory; give yours as `base`)"
@@ -108,7 +114,6 @@ def _text(facts: CardFacts, metadata: Mapping[str, Any], named: bool) -> str:
     if facts.settings:
         rows = "\n".join(f"| {name} | {value} |" for name, value in facts.settings.items())
         parts.append(f"## Training\n\nClearpane {__version__}.\n\n| setting | value |\n|---|---|\n{rows}")
-    licence = metadata.get("license_name") or metadata["license"]
     if licence == UNKNOWN:
         licence = "Not stated. The licences of the training data and of the base model, if any, apply."
     parts.append(f"## Licence\n\n{licence}")
