@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.common.measuring import ROOT
+from benchmarks.robustness.kill_sizes import small_compact, small_lirm, small_reconstruction
 
 Prepare = Callable[[Path], list[str]]
-_WEIGHTS = ROOT / "src" / "clearpane" / "separation" / "compact" / "weights" / "compact.onnx"
 
 
 @dataclass(frozen=True)
@@ -22,18 +21,18 @@ class Case:
     Attributes:
         name: Command.
         prepare: Makes its data in a folder and returns the arguments; OUTPUT stands for the run's folder.
-        modules: Imported before the clock starts.
-        resumes: Whether a second run goes on where the first stopped.
+        modules: Imported before the clock starts; `clearpane` imports the rest only when it needs it.
         promised: Files that come out the same, byte for byte: their endings.
         otherwise: Files that need not, and why.
+        shrink: Makes networks and grids smaller in the process that runs the command.
     """
 
     name: str
     prepare: Prepare
     modules: tuple[str, ...]
-    resumes: bool
     promised: tuple[str, ...]
     otherwise: str = ""
+    shrink: Callable[[], None] | None = None
 
 
 def _pictures(folder: Path, count: int, side: int, suffixes: tuple[str, ...] = (".jpg",)) -> Path:
@@ -66,43 +65,26 @@ def _train_compact(data: Path) -> list[str]:
         pairs.mkdir(parents=True, exist_ok=True)
         for number, path in enumerate(names[source:] + names[:source]):
             path.replace(pairs / f"{number:03d}_{kind}.jpg")
-    words = f"train compact --data {data} --output OUTPUT --init {_WEIGHTS} --crops 32 --pixels-per-step 2048"
-    return [
-        *words.split(),
-        *[
-            "--steps",
-            "6",
-            "--checkpoint-every",
-            "2",
-            "--folds",
-            "2",
-            "--evaluate-every",
-            "3",
-            "--threads",
-            "1",
-        ],
-    ]
+    words = f"train compact --data {data} --output OUTPUT --crops 32 --pixels-per-step 2048 --threads 1"
+    schedule = "--steps 18 --checkpoint-every 3 --evaluate-every 6 --folds 2"
+    return [*words.split(), *schedule.split()]
 
 
 def _train_lirm(data: Path) -> list[str]:
-    words = (
-        "train lirm --output OUTPUT --side 32 --coarse-side 16 --targets 1 --patch 8 --samples 8 --steps 6"
-    )
-    return [
-        *words.split(),
-        *["--checkpoint-every", "2", "--validation", "1", "--objects", "3", "--workers", "0", "--cpu"],
-    ]
+    words = "train lirm --output OUTPUT --side 16 --coarse-side 8 --targets 1 --patch 8 --samples 8 --cpu"
+    schedule = "--steps 6 --checkpoint-every 2 --objects 2 --validation 1 --workers 0"
+    return [*words.split(), *schedule.split()]
 
 
 def _views(folder: Path) -> Path:
-    """Eight photographs of a ball coloured by its normal, with alpha and poses."""
+    """Six photographs of a ball coloured by its normal, with alpha and poses."""
     folder.mkdir(parents=True, exist_ok=True)
-    side, frames = 64, []
+    side, frames = 32, []
     focal = 0.5 * side / math.tan(math.radians(20))
     row, column = np.mgrid[0:side, 0:side] + 0.5
     local = np.stack([(column - side / 2) / focal, (side / 2 - row) / focal, -np.ones_like(row)], axis=-1)
-    for number in range(8):
-        turn, height = 2 * math.pi * number / 8, 0.5 * (-1) ** number
+    for number in range(6):
+        turn, height = 2 * math.pi * number / 6, 0.5 * (-1) ** number
         back = np.asarray([math.cos(turn), math.sin(turn), height])
         back /= np.linalg.norm(back)
         right = np.cross([0, 0, 1], back)
@@ -125,8 +107,8 @@ def _views(folder: Path) -> Path:
 
 
 def _reconstruct(data: Path) -> list[str]:
-    words = f"reconstruct {_views(data / 'views')} --output OUTPUT/ball.glb --refine 0 --side 48 --overwrite"
-    return [*words.split(), *["--resolution", "32", "--texture", "64", "--faces", "600"]]
+    words = f"reconstruct {_views(data / 'views')} --output OUTPUT/ball.glb --refine 0 --side 32 --overwrite"
+    return [*words.split(), *["--resolution", "16", "--texture", "32", "--faces", "200"]]
 
 
 def _relight(data: Path) -> list[str]:
@@ -154,42 +136,48 @@ def _sky(height: int, width: int) -> bytes:
 
 
 CASES = (
-    Case("remove", _remove, ("clearpane.app.remove", "onnxruntime"), True, (".jpg", ".png", ".tif")),
+    Case("remove", _remove, ("clearpane.app.remove", "onnxruntime"), (".jpg", ".png", ".tif")),
     Case(
         "synthesize",
         _synthesize,
         ("clearpane.app.synthesize", "clearpane.synthesis.glass.analytic", "webdataset"),
-        True,
         (".tar", ".json", ".md"),
     ),
     Case(
         "train compact",
         _train_compact,
-        ("clearpane.training.compact.recipe", "onnx", "torch.onnx"),
-        True,
+        ("clearpane.training.compact.recipe", "onnx", "torch._dynamo", "torch.onnx"),
         (".safetensors", ".onnx", ".jsonl"),
         "TensorBoard's events hold the time",
+        small_compact,
     ),
     Case(
         "train lirm",
         _train_lirm,
-        ("clearpane.training.lirm.recipe",),
-        True,
+        ("clearpane.training.lirm.recipe", "torch._dynamo", "numpy.testing"),
         (".safetensors", ".jsonl", ".json"),
         "TensorBoard's events hold the time",
+        small_lirm,
     ),
     Case(
         "reconstruct",
         _reconstruct,
-        ("clearpane.app.reconstruct", "trimesh", "skimage.measure", "xatlas", "fast_simplification"),
-        False,
+        (
+            "clearpane.app.reconstruct",
+            "OpenImageIO",
+            "fast_simplification",
+            "skimage.measure",
+            "torch._dynamo",
+            "trimesh",
+            "xatlas",
+        ),
         (".glb", ".jpg"),
+        shrink=small_reconstruction,
     ),
     Case(
         "relight --turntable",
         _relight,
-        ("clearpane.app.relight", "trimesh", "av"),
-        True,
+        ("clearpane.app.relight", "OpenImageIO", "av", "drjit", "mitsuba", "trimesh"),
         (".png", ".json", ".mp4"),
     ),
 )

@@ -96,7 +96,8 @@ def run_steps(
             n D to n D + D - 1, D the state's `draws`, which the processes share.
         accelerator: Accelerator of the run; its first process saves and logs.
         on_step: Called in that process after each step with the number of finished steps, the loss and the
-            learning rate.
+            learning rate. A resumed run calls it again for its checkpoint's step: a kill may have come in
+            between.
 
     Returns:
         True at the schedule's end; False after Ctrl-C, which takes effect at the end of a step.
@@ -116,7 +117,9 @@ def run_steps(
     recent: deque[float] = deque(maxlen=schedule.log_every)
     with only_run(folder) if main else contextlib.nullcontext(), _deferred_interrupt() as interrupted:
         if main:
-            cut_log(log, state.step)
+            logged = cut_log(log, state.step)
+            if logged and logged[-1]["step"] == state.step:
+                on_step(state.step, logged[-1]["loss"], logged[-1]["learning_rate"])
         while state.step < schedule.steps:
             if interrupted():
                 accelerator.set_trigger()
@@ -209,14 +212,20 @@ def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def cut_log(path: Path, step: int) -> None:
-    """Drop the lines that a run wrote after its last checkpoint, since it will write them again."""
+def cut_log(path: Path, step: int) -> list[dict[str, float]]:
+    """Drop the lines that a run wrote after its last checkpoint, since it will write them again.
+
+    Returns:
+        Figures of the lines that are kept.
+    """
     if not path.exists():
-        return
+        return []
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         with contextlib.suppress(ValueError):  # an incomplete last line
-            if json.loads(line)["step"] <= step:
-                kept.append(f"{line}\n")
+            facts = json.loads(line)
+            if facts["step"] <= step:
+                kept.append(facts)
     with atomic_path(path, overwrite=True) as temporary:
-        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.write_text("".join(f"{json.dumps(facts)}\n" for facts in kept), encoding="utf-8")
+    return kept

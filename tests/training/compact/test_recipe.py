@@ -393,6 +393,18 @@ def test_two_processes_train_as_one_that_computes_both_draws(data, small_network
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("lost", [1, 90])  # a part of the last line, and all of it
+def test_the_next_run_writes_the_scores_that_a_kill_cut_off(data, small_network, lost):
+    settings = recipe(data, "run", steps=2, evaluate_every=1)
+    assert run(settings) == 0
+    path = settings.output / "scores.jsonl"
+    scores = path.read_bytes()
+    last = len(scores.splitlines()[-1]) + 1
+    path.write_bytes(scores[: -min(lost, last)])
+    assert run(settings) == 0
+    assert path.read_bytes() == scores and scores.count(b"\n") == 2
+
+
 def test_a_folder_of_another_run_is_refused(data, small_network):
     assert run(recipe(data, "run")) == 0
     assert run(recipe(data, "run", threads=2)) == 0
