@@ -72,7 +72,11 @@ def overlap(mask: np.ndarray, truth: np.ndarray) -> float:
 
 
 def bob_in_rooms(data: Path, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Render bob before some rooms, lit by them: pictures [S, S, 3], sRGB in [0, 1], and true masks [S, S]."""
+    """Render bob before some rooms that light it.
+
+    Returns:
+        Picture [S, S, 3], sRGB in [0, 1], and true mask [S, S] of each.
+    """
     asset, views = bob_asset(data, "its texture"), []
     for index, room in enumerate(ROOMS[:count]):
         light = environment(data, room)
@@ -113,8 +117,8 @@ def render(document: dict[str, Any]) -> str:
     return (
         "## Cutting out: the backdrop and the network\n\n"
         "Intersection over union of masks: on dino, before black, the network's with the backdrop's; on bob "
-        f"before {document['rooms']} HDR maps, rendered at {_SIDE} x {_SIDE} pixels, both with the true mask. The "
-        "backdrop refuses a picture whose border is not plain.\n\n"
+        f"before {document['rooms']} HDR maps, rendered at {_SIDE} x {_SIDE} pixels, both with the true "
+        "mask. The backdrop refuses a picture whose border is not plain.\n\n"
         + table(["", "found", "mean", "the worst", "CPU seconds each"], rows)
         + "\n![Pictures, and the network's masks below them](segmentation.jpg)\n\n"
         f"<sub>{Machine(**document['machine'])}.</sub>\n"
