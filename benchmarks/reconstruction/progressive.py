@@ -52,7 +52,7 @@ class Options:
     """Folder with views/dino."""
     weights: Path = Path("lirm-small")
     """LIRM weights, a file or lirm-small."""
-    side: int = 128
+    side: int = 96
     """Side of the views, pixels."""
     compared: int = 2
     """Number of held-out photographs."""

@@ -57,9 +57,9 @@ class Options:
 
     data: Positional[Path]
     """Folder with views/dino, objects/bob and environments."""
-    every: int = 2
+    every: int = 4
     """Take every n-th photograph of dino."""
-    rooms: int = 6
+    rooms: int = 3
     """Number of rooms, at most six."""
     output: Path = ROOT / "docs" / "figures"
     """Folder of segmentation.md, segmentation.json and segmentation.jpg."""
