@@ -95,12 +95,8 @@ def write_card(folder: Path, facts: CardFacts) -> None:
         tags=[facts.task, *facts.tags],
         **licence,
     )
-    _save(
-        ModelCard(
-            f"---\n{data.to_yaml()}\n---\n\n{_text(facts, licence.get('license_name', licence['license']), named)}"
-        ),
-        folder,
-    )
+    text = _text(facts, licence.get("license_name", licence["license"]), named)
+    _save(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"), folder)
 
 
 def _text(facts: CardFacts, licence: str, named: bool) -> str:
