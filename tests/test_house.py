@@ -62,7 +62,7 @@ def test_every_dependency_is_pinned_once() -> None:
     extras = project["optional-dependencies"]
     wanted = [
         requirement
-        for extra in ("photo", "watch", "train", "synthesis", "flux", "hub", "3d", "web", "test")
+        for extra in ("photo", "watch", "train", "synthesis", "flux", "hub", "3d", "web", "cluster", "test")
         for requirement in extras[extra]
     ]
     tests = _pins("test.txt")
@@ -76,7 +76,7 @@ def test_every_dependency_is_pinned_once() -> None:
 def test_everything_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    shipped = ("photo", "watch", "train", "synthesis", "flux", "hub", "3d", "web")
+    shipped = ("photo", "watch", "train", "synthesis", "flux", "hub", "3d", "web", "cluster")
     product = _names([*project["dependencies"], *(r for extra in shipped for r in extras[extra])])
     used = {name for path in (ROOT / "src").rglob("*.py") for name in _imports(path, everywhere=True)}
     assert used - product == set()
@@ -102,7 +102,7 @@ FLOORS = (
     {"errors", "_version"},
     {"locks"},
     {"files", "json_files", "named_files", "tensor_files", "optics", "mitsuba_variant"},
-    {"streams", "hub"},
+    {"streams", "hub", "cluster"},
     {"geometry", "images"},
     {"synthesis", "separation", "reconstruction"},
     {"evaluation"},

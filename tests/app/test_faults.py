@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearpane.app import remove
+from clearpane.app import remove, remove_pictures
 from clearpane.app.cli import main
 from clearpane.app.progress import describe_unexpected
 from clearpane.errors import ClearpaneError
@@ -42,7 +42,7 @@ class Dim:
 
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Dim], None]:
-    return lambda separator: monkeypatch.setattr(remove, "load_separator", lambda *chosen: separator)
+    return lambda separator: monkeypatch.setattr(remove_pictures, "load_separator", lambda *chosen: separator)
 
 
 @pytest.fixture

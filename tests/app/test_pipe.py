@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearpane.app import pipe, remove
+from clearpane.app import pipe, remove_pictures
 from clearpane.app.cli import main
 from clearpane.images.picture import Picture
 from clearpane.images.reading import read_picture
@@ -33,7 +33,7 @@ class Terminal(io.TextIOWrapper):
 @pytest.fixture
 def piped(monkeypatch, capfdbinary):
     """Run the command with bytes on standard input; return its exit code, output and messages."""
-    monkeypatch.setattr(remove, "load_separator", lambda *chosen: Loud())
+    monkeypatch.setattr(remove_pictures, "load_separator", lambda *chosen: Loud())
 
     def run(data, *words):
         stdin = Terminal(io.BytesIO()) if data is None else io.TextIOWrapper(io.BytesIO(data))

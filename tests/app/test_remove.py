@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearpane.app import remove
+from clearpane.app import remove_pictures
 from clearpane.app.cli import main
 from clearpane.app.compare import draw_comparison
 from clearpane.app.inputs import UsageError
@@ -38,7 +38,7 @@ class Halve:
 @pytest.fixture
 def separator(monkeypatch):
     fake = Halve()
-    monkeypatch.setattr(remove, "load_separator", lambda *chosen: fake)
+    monkeypatch.setattr(remove_pictures, "load_separator", lambda *chosen: fake)
     return fake
 
 
@@ -156,7 +156,7 @@ def test_second_run_skips_and_says_so(separator, capsys):
 
 def test_second_run_does_not_even_load_the_separator(separator, monkeypatch):
     run(options(draw("a.png")))
-    monkeypatch.setattr(remove, "load_separator", lambda: pytest.fail("loaded"))
+    monkeypatch.setattr(remove_pictures, "load_separator", lambda: pytest.fail("loaded"))
     assert run(options("a.png")) == 0
 
 
@@ -291,10 +291,10 @@ def test_interruption_while_writing_leaves_nothing_half_written(separator, monke
         raise KeyboardInterrupt
 
     photo = draw("a.png")
-    monkeypatch.setattr(remove, "write_picture", interrupted)
+    monkeypatch.setattr(remove_pictures, "write_picture", interrupted)
     assert run(options(photo, reflection=True)) == 130
     assert listing() == ["a_transmission.png"]
-    monkeypatch.setattr(remove, "write_picture", write_picture)
+    monkeypatch.setattr(remove_pictures, "write_picture", write_picture)
     assert run(options(photo, reflection=True)) == 0
     assert listing() == ["a_reflection.png", "a_transmission.png"]
 
@@ -484,7 +484,7 @@ def test_a_large_picture_is_held_no_longer_than_needed(separator, monkeypatch, a
 
     photo = draw("large.jpg", (3000, 2000))
     run(options(draw("warm.jpg"), reflection=True, compare=True))
-    monkeypatch.setattr(remove, "write_picture", write)
+    monkeypatch.setattr(remove_pictures, "write_picture", write)
     tracemalloc.start()
     try:
         assert run(options(photo, **asked)) == 0
@@ -565,13 +565,13 @@ def test_a_killed_run_goes_on(number):
         draw(f"in/{index}.png", (64, 48), seed=index)
     script = (
         "import sys, time\n"
-        "from clearpane.app import remove, cli\n"
+        "from clearpane.app import cli, remove_pictures\n"
         "from clearpane.separation.layers import Layers\n"
         "class Slow:\n"
         "    def separate(self, image, *, quality, confidence):\n"
         "        time.sleep(0.4)\n"
         "        return Layers(image, image)\n"
-        "remove.load_separator = lambda *chosen: Slow()\n"
+        "remove_pictures.load_separator = lambda *chosen: Slow()\n"
         "sys.exit(cli.main(['remove', 'in', '--output', 'out']))\n"
     )
     process = subprocess.Popen(
@@ -602,7 +602,7 @@ def test_the_panel_is_loaded_with_what_was_asked_for(tmp_path, monkeypatch):
         asked.append((name, options))
         return Halve()
 
-    monkeypatch.setattr(remove, "load_separator", load)
+    monkeypatch.setattr(remove_pictures, "load_separator", load)
     words = ["--model", "panel", "--weights", str(tmp_path), "--seed", "4", "--steps", "9", "--offload"]
     assert main(["remove", str(photo), "--output", "out", *words]) == 0
     ((name, options),) = asked
@@ -618,7 +618,9 @@ def test_what_a_separator_says_of_its_layers_is_passed_on(tmp_path, monkeypatch,
             return replace(super().separate(image, **options), **said)
 
     asked = []
-    monkeypatch.setattr(remove, "load_separator", lambda *options: asked.append(options) or Talkative())
+    monkeypatch.setattr(
+        remove_pictures, "load_separator", lambda *options: asked.append(options) or Talkative()
+    )
     words = ["--model", "gensirr", "--weights", str(tmp_path), "--candidates", "4", "--depth-model", "d"]
     assert main(["remove", str(draw("window.png")), "--output", "out", "--json", *words]) == 0
     assert json.loads(capsys.readouterr().out)["warnings"] == ["branching is off: no model"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clearpane.app import remove, watch
+from clearpane.app import remove, remove_pictures, watch
 from clearpane.app.cli import main
 from clearpane.app.progress import BatchProgress
 from clearpane.separation.layers import Layers
@@ -26,7 +26,7 @@ class Halve:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
-    monkeypatch.setattr(remove, "load_separator", lambda *chosen: Halve())
+    monkeypatch.setattr(remove_pictures, "load_separator", lambda *chosen: Halve())
     monkeypatch.setattr(watch, "_SETTLED", 0.1)
     monkeypatch.setattr(watch, "_INTERVAL", 0.03)
     monkeypatch.chdir(tmp_path)
@@ -158,7 +158,7 @@ def test_a_picture_that_stalled_or_changed_is_done_again(ended):
 
 
 def test_a_picture_that_changes_while_it_is_read_is_not_reported(ended, monkeypatch, capsys):
-    real = remove.open_picture
+    real = remove_pictures.open_picture
 
     def open_slowly(source):
         if Path("in/b.png").stat().st_size < 70:
@@ -170,7 +170,7 @@ def test_a_picture_that_changes_while_it_is_read_is_not_reported(ended, monkeypa
         Path("in/b.png").write_bytes(draw("whole.png").read_bytes()[:60])
         wait_for(lambda: ended)
 
-    monkeypatch.setattr(remove, "open_picture", open_slowly)
+    monkeypatch.setattr(remove_pictures, "open_picture", open_slowly)
     assert watched(steps) == 130
     assert ended == ["b.png done"] and "error" not in capsys.readouterr().err
 

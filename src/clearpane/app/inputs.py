@@ -174,12 +174,17 @@ def _search(folder: Path, output: Path, recursive: bool, inputs: Inputs) -> Iter
             if not name.startswith(".") and not is_picture_name(here / name) and _is_missed(here / name)
         )
         for picture in pictures:
-            if _is_result(picture.stem, stems):
+            if is_result_name(picture.stem, stems):
                 inputs.results_left_out += 1
             else:
                 yield Found(picture, here.relative_to(folder))
 
 
-def _is_result(stem: str, stems: set[str]) -> bool:
+def is_result_name(stem: str, stems: set[str]) -> bool:
+    """Return True if a picture's stem is that of an earlier result beside its original.
+
+    >>> is_result_name("a_transmission", {"a", "a_transmission"}), is_result_name("a_compare", {"a_compare"})
+    (True, False)
+    """
     match = _RESULT_NAME.fullmatch(stem)
     return match is not None and not stems.isdisjoint({match["original"], f"{match['original']}_input"})

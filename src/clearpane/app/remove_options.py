@@ -32,6 +32,7 @@ Examples:
   clearpane remove window.jpg --output clean --model panel --weights panel
   clearpane remove --watch camera --output clean
   clearpane remove - --output - < window.jpg > clean.jpg
+  clearpane remove s3://shop/photos --output s3://shop/clean --ray auto
 """
 
 
@@ -84,6 +85,11 @@ class Remove:
     """Wait for photographs that come into this folder, and process each once it is completely written, until
     Ctrl-C. What is there already is left alone. Needs the extra [watch]."""
 
+    ray: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="")] = None
+    """Spread the photographs over a Ray cluster: auto is the one that this machine belongs to, local
+    starts one on this machine, HOST:PORT is another. Photographs and the output folder may then be addresses
+    such as s3://bucket/folder; other paths must be the same on every machine. Needs the extra [cluster]."""
+
     overwrite: Annotated[bool, arg(help_behavior_hint="")] = False
     """Make results again that exist. The photographs themselves are never overwritten."""
 
@@ -113,6 +119,8 @@ def check_options(options: Remove) -> None:
     """Raise UsageError if the options are invalid or do not go together."""
     if not options.pictures and options.watch is None:
         raise UsageError("no pictures named; clearpane remove --help shows how")
+    if options.ray is not None and options.watch is not None:
+        raise UsageError("--watch works on this machine alone; leave out --ray")
     if STREAM in (options.output, *options.pictures):
         _check_stream(options)
     options.choice.make_options()
@@ -133,6 +141,6 @@ def _check_stream(options: Remove) -> None:
         raise UsageError("the picture - is standard input, whose result needs --output -")
     if len(options.pictures) != 1 or options.watch is not None:
         raise UsageError("--output - takes one picture: name one, or - for standard input")
-    for name in ("reflection", "confidence", "compare", "recursive", "overwrite", "json"):
+    for name in ("reflection", "confidence", "compare", "recursive", "ray", "overwrite", "json"):
         if getattr(options, name):
             raise UsageError(f"--{name} does not go with --output -, which receives one picture alone")

@@ -5,7 +5,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import islice
@@ -20,11 +20,13 @@ from tyro.conf import arg
 
 from clearpane.app.inputs import UsageError
 from clearpane.app.progress import print_error
+from clearpane.app.ray_synthesize import ShardJob, clear_address, data_set_folder, is_whole_at, shards_on_ray
+from clearpane.cluster.addresses import as_local, is_remote, local_folder, send, shown
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.json_files import read_json
 from clearpane.locks import only_run
 from clearpane.synthesis.dataset.datacard import data_card
-from clearpane.synthesis.dataset.manifest import CARD, DataSet, ShardEntry
+from clearpane.synthesis.dataset.manifest import CARD, MANIFEST, DataSet, ShardEntry
 from clearpane.synthesis.dataset.online import SampleStream
 from clearpane.synthesis.dataset.parallel import workers
 from clearpane.synthesis.dataset.recipe import Recipe, SampleMaker
@@ -88,6 +90,10 @@ class Synthesize:
     workers: Annotated[int | None, arg(metavar="W", help_behavior_hint="(default: all cores)")] = None
     """Number of processes. It does not affect the result."""
 
+    ray: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="")] = None
+    """Spread the shards over a Ray cluster, as in clearpane remove; folders may then be addresses such as
+    s3://bucket/folder. It does not affect the result."""
+
     format: Annotated[Format, arg(help_behavior_hint="(default: png16)")] = "png16"
     """Format of the layers T, R, B and MR: png16 is 16-bit PNG, sRGB, clipped at white; exr is OpenEXR, half
     floats, linear light, not clipped. The photograph is always a PNG."""
@@ -118,30 +124,57 @@ def run(options: Synthesize) -> int:
     Raises:
         ClearpaneError: An option or input is invalid; nothing was done.
     """
+    options = _local(options)
     recipe = _recipe(options)
-    sources = Sources.open(options.backgrounds, options.environments)
+    environments = options.environments and local_folder(options.environments)
+    sources = Sources.open(local_folder(options.backgrounds), environments)
     sources.check()  # find a bad picture before the first sample, not half-way
     if options.overwrite:
         SampleMaker(recipe, sources)(0)  # fail on impossible settings before anything is removed
-    with only_run(options.output):
-        return _fill(options, recipe, sources)
+    with data_set_folder(options.output, options.overwrite) as folder, only_run(folder):
+        return _fill(options, folder, recipe, sources)
 
 
-def _fill(options: Synthesize, recipe: Recipe, sources: Sources) -> int:
-    """Make the missing samples in the data set's folder; return the exit code."""
+def _local(options: Synthesize) -> Synthesize:
+    """Turn file:// addresses into paths; refuse others without a cluster."""
+    places = {
+        name: place and as_local(place)
+        for name in ("output", "backgrounds", "environments")
+        for place in [getattr(options, name)]
+    }
+    for name, place in places.items():
+        if place and is_remote(place) and options.ray is None:
+            raise UsageError(f"--{name} {shown(place)}: an address needs --ray")
+    return replace(options, **places)
+
+
+def _fill(options: Synthesize, folder: Path, recipe: Recipe, sources: Sources) -> int:
+    """Make the missing samples of the data set whose manifest is in a folder; return the exit code."""
+    remote = is_remote(options.output)
     data_set = DataSet.prepare(
-        options.output, recipe.facts(sources), options.count, overwrite=options.overwrite
+        folder,
+        recipe.facts(sources),
+        options.count,
+        overwrite=options.overwrite,
+        is_whole=(lambda entry: is_whole_at(options.output, entry)) if remote else None,
     )
+    if remote:
+        clear_address(options.output, data_set)
     missing = sum(len(shard.samples) for shard in data_set.missing())
     held = data_set.held
     if held and missing:
-        print(f"{options.output}: resuming, {held} of {options.count} samples exist")
+        print(f"{shown(options.output)}: resuming, {held} of {options.count} samples exist")
     try:
-        if missing:
+        if missing and options.ray is not None:
+            _draw_on_ray(options, recipe, data_set)
+        elif missing:
             _draw(
                 SampleMaker(recipe, sources), data_set, min(options.workers or os.cpu_count() or 1, missing)
             )
         data_set.write_card(data_card(data_set, _command(options, recipe)))
+        if remote:
+            send(folder / MANIFEST, options.output / MANIFEST)
+            send(folder / CARD, options.output / CARD)
     except (ClearpaneError, KeyboardInterrupt) as error:
         interrupted = isinstance(error, KeyboardInterrupt)
         if not interrupted:
@@ -155,7 +188,7 @@ def _fill(options: Synthesize, recipe: Recipe, sources: Sources) -> int:
         return 130 if interrupted else 1
     size = sum(entry.bytes for entry in data_set.entries.values())
     print(
-        f"{options.output}: {data_set.held} samples in {len(data_set.entries)} shards, {decimal(size)}"
+        f"{shown(options.output)}: {data_set.held} samples in {len(data_set.entries)} shards, {decimal(size)}"
         f"{'' if missing else ', all of which existed'}; described in {CARD}"
     )
     return 0
@@ -199,6 +232,21 @@ def _draw(maker: SampleMaker, data_set: DataSet, processes: int) -> None:
             progress.report(data_set.write(shard, islice(samples, len(shard.samples))))
 
 
+def _draw_on_ray(options: Synthesize, recipe: Recipe, data_set: DataSet) -> None:
+    job = ShardJob(recipe, options.backgrounds, options.environments, options.output)
+    address = options.ray or "auto"
+    with (
+        _DrawingProgress(data_set.held, data_set.count) as progress,
+        closing(shards_on_ray(data_set.missing(), job, address)) as entries,
+    ):
+        for entry in entries:
+            data_set.add(entry)
+            if is_remote(options.output):
+                send(data_set.folder / MANIFEST, options.output / MANIFEST)
+            progress.advance(entry.samples)
+            progress.report(entry)
+
+
 class _DrawingProgress:
     """Reporter of a data set: a line per shard on standard output, a bar on standard error."""
 
@@ -232,9 +280,13 @@ class _DrawingProgress:
     def counted(self, samples: Iterator[EncodedSample]) -> Iterator[EncodedSample]:
         """Yield the same samples and advance the progress bar."""
         for sample in samples:
-            self._done += 1
-            self._bar.advance(self._task)
+            self.advance(1)
             yield sample
+
+    def advance(self, samples: int) -> None:
+        """Advance the progress bar."""
+        self._done += samples
+        self._bar.advance(self._task, samples)
 
     def report(self, entry: ShardEntry) -> None:
         """Report a written shard and the estimated time left."""

@@ -7,7 +7,7 @@ next one finds which shards are complete and makes the rest.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -110,7 +110,15 @@ class DataSet:
         return cls(folder, manifest.recipe, manifest.count, {entry.name: entry for entry in manifest.shards})
 
     @classmethod
-    def prepare(cls, folder: Path, recipe: dict[str, Any], count: int, *, overwrite: bool = False) -> Self:
+    def prepare(
+        cls,
+        folder: Path,
+        recipe: dict[str, Any],
+        count: int,
+        *,
+        overwrite: bool = False,
+        is_whole: Callable[[ShardEntry], bool] | None = None,
+    ) -> Self:
         """Open a folder for a data set: to start, resume or extend one.
 
         Shards of the same recipe are kept if their checksums match; unfinished files of an interrupted run
@@ -121,6 +129,8 @@ class DataSet:
             recipe: Recipe as decoded from JSON (lists, no tuples).
             count: Number of samples.
             overwrite: True to remove an existing data set, whatever its recipe.
+            is_whole: Function that tells whether an entry's shard is undamaged; by default the shards lie in
+                the folder and are read.
 
         Raises:
             ClearpaneError: The folder cannot be used, or holds data of another recipe or more samples.
@@ -132,7 +142,7 @@ class DataSet:
                 (folder / MANIFEST).unlink(missing_ok=True)
                 for shard in folder.glob(_SHARDS):
                     shard.unlink()
-            data_set = cls(folder, recipe, count, cls._kept(folder, recipe, count))
+            data_set = cls(folder, recipe, count, cls._kept(folder, recipe, count, is_whole))
             for shard in folder.glob(_SHARDS):  # damaged, or written just before a run was stopped
                 if shard.name not in data_set.entries:
                     shard.unlink()
@@ -146,7 +156,13 @@ class DataSet:
         return data_set
 
     @classmethod
-    def _kept(cls, folder: Path, recipe: dict[str, Any], count: int) -> dict[str, ShardEntry]:
+    def _kept(
+        cls,
+        folder: Path,
+        recipe: dict[str, Any],
+        count: int,
+        is_whole: Callable[[ShardEntry], bool] | None,
+    ) -> dict[str, ShardEntry]:
         if not (folder / MANIFEST).exists():
             if any(folder.glob(_SHARDS)):
                 raise ClearpaneError(
@@ -171,7 +187,9 @@ class DataSet:
         return {
             name: entry
             for name, entry in there.entries.items()
-            if name in plan and len(plan[name].samples) == entry.samples and _is_whole(folder / name, entry)
+            if name in plan
+            and len(plan[name].samples) == entry.samples
+            and (is_whole(entry) if is_whole else _is_whole(folder / name, entry))
         }
 
     @property
@@ -196,38 +214,24 @@ class DataSet:
         Raises:
             ClearpaneError: Writing failed; the manifest is unchanged and the shard is absent.
         """
-        panes: Counter[str] = Counter()
-        worlds: Counter[str] = Counter()
-        light: Counter[str] = Counter()
+        entry = make_shard(self.folder / shard.name, samples)
+        self.add(entry)
+        return entry
 
-        def counted() -> Iterator[EncodedSample]:
-            for sample in samples:
-                panes[sample.pane] += 1
-                worlds[sample.world] += 1
-                light.update(sample.light)
-                yield sample
+    def add(self, entry: ShardEntry) -> None:
+        """Enter a shard that lies in the folder into the manifest.
 
-        with atomic_path(self.folder / shard.name, overwrite=True) as temporary:
-            write_shard(temporary, counted())
-            size, checksum = temporary.stat().st_size, _sha256(temporary)
-        entry = ShardEntry(
-            shard.name,
-            len(shard.samples),
-            size,
-            checksum,
-            dict(sorted(panes.items())),
-            dict(sorted(worlds.items())),
-            {letter: round(total / len(shard.samples), 6) for letter, total in light.items()},
-        )
-        self.entries[shard.name] = entry
+        Raises:
+            ClearpaneError: The manifest cannot be written; it is unchanged and the shard is absent.
+        """
+        self.entries[entry.name] = entry
         try:
             self._write_manifest()
         except BaseException:  # including Ctrl-C, which may arrive just after the manifest was written
-            if shard.name not in self.load(self.folder).entries:
-                del self.entries[shard.name]
-                (self.folder / shard.name).unlink(missing_ok=True)
+            if entry.name not in self.load(self.folder).entries:
+                del self.entries[entry.name]
+                (self.folder / entry.name).unlink(missing_ok=True)
             raise
-        return entry
 
     def write_card(self, text: str) -> None:
         """Write the data card of the finished data set."""
@@ -243,6 +247,40 @@ class DataSet:
         data = asdict(_Manifest(self.count, self.recipe, shards))
         with atomic_path(self.folder / MANIFEST, overwrite=True) as temporary:
             temporary.write_text(f"{json.dumps(data, indent=1)}\n", encoding="utf-8")
+
+
+def make_shard(path: Path, samples: Iterable[EncodedSample]) -> ShardEntry:
+    """Write a shard atomically and describe it; a file with its name is replaced.
+
+    Raises:
+        ClearpaneError: Writing failed; the shard is absent.
+    """
+    count = 0
+    panes: Counter[str] = Counter()
+    worlds: Counter[str] = Counter()
+    light: Counter[str] = Counter()
+
+    def counted() -> Iterator[EncodedSample]:
+        nonlocal count
+        for sample in samples:
+            count += 1
+            panes[sample.pane] += 1
+            worlds[sample.world] += 1
+            light.update(sample.light)
+            yield sample
+
+    with atomic_path(path, overwrite=True) as temporary:
+        write_shard(temporary, counted())
+        size, checksum = temporary.stat().st_size, _sha256(temporary)
+    return ShardEntry(
+        path.name,
+        count,
+        size,
+        checksum,
+        dict(sorted(panes.items())),
+        dict(sorted(worlds.items())),
+        {letter: round(total / count, 6) for letter, total in light.items()},
+    )
 
 
 def _is_whole(path: Path, entry: ShardEntry) -> bool:
