@@ -27,7 +27,7 @@ version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.bibtex"]
 root_doc = "README"
-include_patterns = ["*.md", "docs/**", "examples/README.md"]
+include_patterns = ["*.md", "docs/**", "examples/README.md", "integrations/*/README.md"]
 exclude_patterns = [".*", "build", "src", "tests", "benchmarks", "requirements", "recipe", "web"]
 exclude_patterns += ["demo-output", "docs/site/navigation.md"]
 
@@ -42,7 +42,7 @@ autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 80
 nitpick_ignore_regex = [
     ("py:obj", ".*"),  # a name in backticks may be an argument or a module that has no page
-    ("py:class", r"clearpane\..*\.(PixelRows|Description|Refined|Capture)"),  # of no use alone
+    ("py:class", r"clearpane\..*\.(PixelRows|Description|Refined|Capture|ObjectState)"),  # of no use alone
     ("py:.*", r"(collections|numpy|os|pathlib|typing)\..*"),  # their pages are on other sites
 ]
 

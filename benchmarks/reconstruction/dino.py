@@ -139,7 +139,7 @@ def render(document: dict[str, Any]) -> str:
         for name, title in ROWS.items()
     ]
     return (
-        "## A real object\n\n"
+        "# A real object\n\n"
         "Middlebury's dino, a matt plaster model before black with exact cameras: "
         f"{document['given']} photographs are given, the {document['held_out']} between them are compared, "
         f"{document['side']} x {document['side']} pixels, the object's pixels alone, 8 bits. Masks are found "

@@ -124,7 +124,7 @@ def render(document: dict[str, Any]) -> str:
     many = document["many"]
     sizes, most = [row["bytes"] / 1e6 for row in many], [row["most"] for row in many]
     return (
-        "## In rounds\n\n"
+        "# In rounds\n\n"
         f"`{document['weights']}` predicts Middlebury's dino, without a fit; "
         f"{document['side']} x {document['side']} pixels, the object's pixels of {document['compared']} "
         "held-out photographs, 8 bits. Each round sees its own photographs and the state after the earlier "

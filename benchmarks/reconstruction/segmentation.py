@@ -115,7 +115,7 @@ def render(document: dict[str, Any]) -> str:
         mean, least = (f"{f(found):.3f}" if found else "-" for f in (np.mean, np.min))
         rows.append([name, f"{len(found)} of {row['pictures']}", mean, least, f"{row['seconds']:.1f}"])
     return (
-        "## Cutting out: the backdrop and the network\n\n"
+        "# Cutting out: the backdrop and the network\n\n"
         "Intersection over union of masks: on dino, before black, the network's with the backdrop's; on bob "
         f"before {document['rooms']} HDR maps, rendered at {_SIDE} x {_SIDE} pixels, both with the true "
         "mask. The backdrop refuses a picture whose border is not plain.\n\n"

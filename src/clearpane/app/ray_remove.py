@@ -45,7 +45,7 @@ def remove_on_ray(options: Remove, mask: np.ndarray | None) -> int:
     Raises:
         ClearpaneError: The cluster or a named address cannot be used; nothing was done.
     """
-    assert options.ray is not None
+    address = options.ray or "auto"
     pictures = tuple(map(as_local, options.pictures))
     options = replace(options, pictures=pictures, output=as_local(options.output))
     inputs = _find(options)
@@ -65,7 +65,7 @@ def remove_on_ray(options: Remove, mask: np.ndarray | None) -> int:
         try:
             if todo:
                 items = [_item(found, outputs) for found, outputs in todo]
-                with cluster(options.ray):
+                with cluster(address):
                     for row in map_on_cluster(remove_one, items, RemoveJob(options, mask)):
                         waiting.discard(row["source"])
                         progress.end(PictureFacts(**json.loads(row["facts"])))

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -44,7 +44,7 @@ class ShardJob:
     output: Path
 
 
-def shards_on_ray(shards: Sequence[Shard], job: ShardJob, address: str) -> Iterator[ShardEntry]:
+def shards_on_ray(shards: Sequence[Shard], job: ShardJob, address: str) -> Generator[ShardEntry, None, None]:
     """Make shards on a cluster; yield their entries as they are written.
 
     Raises:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -137,7 +137,7 @@ def run(options: Synthesize) -> int:
 
 def _local(options: Synthesize) -> Synthesize:
     """Turn file:// addresses into paths; refuse others without a cluster."""
-    places = {
+    places: dict[str, Any] = {
         name: place and as_local(place)
         for name in ("output", "backgrounds", "environments")
         for place in [getattr(options, name)]
