@@ -637,7 +637,6 @@ def test_what_a_separator_says_of_its_layers_is_passed_on(tmp_path, monkeypatch,
     [
         (["--model", "panel"], "--model panel needs --weights"),
         (["--model", "gensirr"], "--weights, the folder that clearpane train gensirr or convert gensirr"),
-        (["--weights", "x"], "--weights goes with --model panel, gensirr or windowseat, not with compact"),
         (["--steps", "4"], "--steps goes with --model panel or gensirr"),
         (["--steps", "28"], "--steps goes with --model panel or gensirr"),
         (["--seed", "0"], "--seed goes with --model panel or gensirr"),
