@@ -57,7 +57,7 @@ from clearpane.reconstruction.asset.asset import Asset, save_asset
 from clearpane.reconstruction.asset.reading import load_asset
 from clearpane.reconstruction.field.evidence import hull_depth, voxel_centres
 from clearpane.reconstruction.fitting.contact_sheet import render_fitted
-from clearpane.reconstruction.fitting.refine import RefineSettings
+from clearpane.reconstruction.fitting.schedule import STEPS, Quality, RefineSettings
 from clearpane.reconstruction.lirm.weights_file import load_lirm, trained_environments, weights_file
 from clearpane.reconstruction.reconstruct import ReconstructSettings, fit_capture, make_asset
 from clearpane.reconstruction.relighting.relight import RelightSettings, relight
@@ -82,8 +82,8 @@ class Options:
     """Folder with environments, materials and objects/bob."""
     weights: Path | None = None
     """LIRM weights to start from, a file or lirm-small; default: start from the visual hull."""
-    refine: float = 250.0
-    """Seconds of fitting; the whole reconstruction takes less than five minutes."""
+    quality: Quality = "standard"
+    """Length of the fit."""
     threads: int = 2
     """CPU threads."""
     output: Path = ROOT / "docs" / "figures"
@@ -101,7 +101,7 @@ def reconstruct_alone(
     capture = as_capture(bob_pictures(options.data, material, light, options.cache), cameras)
     lirm = None if options.weights is None else load_lirm(weights_file(options.weights))
     started = time.monotonic()
-    settings = ReconstructSettings(SIDE, RefineSettings(options.refine))
+    settings = ReconstructSettings(SIDE, RefineSettings(STEPS[options.quality]))
     made = make_asset(fit_capture(capture, settings, lirm), capture, settings)
     cost = {
         "seconds": time.monotonic() - started,
@@ -240,7 +240,7 @@ def render(document: dict[str, Any]) -> str:
         "the mean of both directions for an object a metre long. It is an easy case: poses and masks are "
         "exact, the given views are the farthest apart of twenty, and Mitsuba renders truth and result with "
         "one material model, the result with 32 samples and a denoiser. The fit started from "
-        f"{document['start']} and had {document['refine']:.0f} s."
+        f"{document['start']} and had {document['steps']} steps."
     ]
     for material, runs in document["runs"].items():
         rows = []
@@ -286,7 +286,7 @@ def measure(options: Options) -> str:
         "inputs": INPUTS,
         "new": NEW,
         "side": SIDE,
-        "refine": options.refine,
+        "steps": STEPS[options.quality],
         "start": start_of(options.weights),
         "machine": describe_machine(),
         "runs": {},

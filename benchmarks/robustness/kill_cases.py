@@ -107,8 +107,8 @@ def _views(folder: Path) -> Path:
 
 
 def _reconstruct(data: Path) -> list[str]:
-    words = f"reconstruct {_views(data / 'views')} --output OUTPUT/ball.glb --refine 0 --side 32 --overwrite"
-    return [*words.split(), *["--resolution", "16", "--texture", "32", "--faces", "200"]]
+    words = f"reconstruct {_views(data / 'views')} --output OUTPUT/ball.glb --time-limit 0 --overwrite"
+    return [*words.split(), *["--side", "32", "--resolution", "16", "--texture", "32", "--faces", "200"]]
 
 
 def _relight(data: Path) -> list[str]:

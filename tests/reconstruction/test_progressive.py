@@ -194,7 +194,7 @@ def test_the_command_saves_a_state_and_later_improves_the_object(
     seen = load_capture(read_transforms(path.with_name("first.json")), 32)
     save_state(state, Rounds(lirm).observe(seen), lirm)
     first = _widest(state)
-    quick = ["--refine", "0", "--side", "32", "--resolution", "24", "--texture", "32", "--faces", "400"]
+    quick = ["--time-limit", "0", "--side", "32", "--resolution", "24", "--texture", "32", "--faces", "400"]
     quick += ["--weights", str(weights)]
 
     def run(views: str, *more: str | Path) -> int:

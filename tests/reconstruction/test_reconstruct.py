@@ -13,6 +13,7 @@ from clearpane.reconstruction.asset.reading import load_asset
 from clearpane.reconstruction.capture.cropping import Capture
 from clearpane.reconstruction.field.field import HexaplaneField
 from clearpane.reconstruction.fitting import starting
+from clearpane.reconstruction.fitting.schedule import STEPS
 from clearpane.reconstruction.lirm.model import LIRM_SMALL, Lirm
 
 from .capture.test_cropping import CENTRE, RADIUS, write_ball
@@ -20,13 +21,14 @@ from .khronos import check_with_khronos
 
 for package in ("trimesh", "skimage", "xatlas", "fast_simplification"):
     pytest.importorskip(package)
-QUICK = ("--refine", "2", "--side", "48", "--resolution", "32", "--texture", "64", "--faces", "600")
+QUICK = ("--quality", "draft", "--side", "48", "--resolution", "32", "--texture", "64", "--faces", "600")
 
 
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starting, "EVIDENCE_SIDE", 40)
     monkeypatch.setattr("clearpane.app.reconstruct._SHEET_SIDE", 48)
+    monkeypatch.setitem(STEPS, "draft", 10)
 
 
 def reconstruct(*arguments: str | Path) -> int:
@@ -39,6 +41,7 @@ def test_a_ball_comes_back_where_it_was(tmp_path: Path, capsys: pytest.CaptureFi
     assert reconstruct(views.parent, "--output", output, *QUICK) == 0
     printed = capsys.readouterr()
     assert f"{output}" in printed.out and "8 views" in printed.out and "dB" in printed.out
+    assert "in 10 steps" in printed.out and "s left" in printed.err
     asset = load_asset(output)
     assert 100 < len(asset.mesh.faces) <= 600
     # z was up in the photographs' world; glTF's up is y.
@@ -75,7 +78,7 @@ def test_what_cannot_be_is_said_in_one_line_and_nothing_is_left(
         (views, "--output", tmp_path / "no" / "ball.glb"): "there is no folder",
         (tmp_path / "nothing", "--output", tmp_path / "a.glb"): "no such file or folder",
         (single, "--output", tmp_path / "a.glb"): "at least two photographs",
-        (views, "--output", tmp_path / "a.glb", "--refine", "-1"): "give a time of 0 seconds or more",
+        (views, "--output", tmp_path / "a.glb", "--time-limit", "-1"): "give a time of 0 seconds or more",
         (views, "--output", tmp_path / "a.glb", "--side", "8"): "--side 8: give 32 or more",
         (views, "--output", tmp_path / "a.glb", "--weights", tmp_path / "no.safetensors"): "safetensors",
         (views, "--output", tmp_path / "a.glb", "--masks", tmp_path / "no-masks"): "no-masks",
@@ -118,7 +121,7 @@ def test_an_end_while_it_is_baked_leaves_nothing_half_written(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"clearpane.reconstruction.reconstruct.{failing}", interrupted)
-    assert reconstruct(views, "--output", tmp_path / "ball.glb", *QUICK, "--refine", "0") == 130
+    assert reconstruct(views, "--output", tmp_path / "ball.glb", *QUICK, "--time-limit", "0") == 130
     assert {p.name for p in tmp_path.iterdir()} == {"views"}
 
 
@@ -134,7 +137,7 @@ def test_what_lirm_makes_of_the_views_is_an_asset_in_one_look(
     monkeypatch.setattr("clearpane.reconstruction.reconstruct.start_from_lirm", spy)
     views = write_ball(tmp_path / "views")
     output = tmp_path / "ball.glb"
-    assert reconstruct(views, "--output", output, *QUICK, "--refine", "0", "--weights", "lirm-small") == 0
+    assert reconstruct(views, "--output", output, *QUICK, "--time-limit", "0", "--weights", "lirm-small") == 0
     placed = load_asset(output).mesh.vertices - CENTRE[[0, 2, 1]] * [1, 1, -1]
     assert np.linalg.norm(placed, axis=1).mean() == pytest.approx(RADIUS, rel=0.1)
     assert seen == [LIRM_SMALL]
@@ -149,7 +152,7 @@ def test_a_full_disk_is_one_line_and_no_half_a_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    assert reconstruct(views, "--output", tmp_path / "ball.glb", *QUICK, "--refine", "0") == 1
+    assert reconstruct(views, "--output", tmp_path / "ball.glb", *QUICK, "--time-limit", "0") == 1
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and "ball.glb" in lines[0]
     assert {p.name for p in tmp_path.iterdir()} == {"views"}

@@ -79,12 +79,14 @@ def coarse(monkeypatch):
     pytest.importorskip("trimesh", reason="the extra [3d] is not installed")
     from clearpane.reconstruction.asset.baking import AssetSettings
     from clearpane.reconstruction.fitting import starting
+    from clearpane.reconstruction.fitting.schedule import STEPS
     from clearpane.reconstruction.reconstruct import ReconstructSettings
     from clearpane.web import object_tab, objects
 
     if not object_tab.has_objects():
         pytest.skip("the extra [3d] is not installed")
     monkeypatch.setattr(starting, "EVIDENCE_SIDE", 40)
+    monkeypatch.setitem(STEPS, "draft", 10)
     monkeypatch.setattr(objects, "ReconstructSettings", partial(ReconstructSettings, 48))
     monkeypatch.setattr(objects, "AssetSettings", partial(AssetSettings, 32, 600, 64))
     for name, value in {"_SHEET_SIDE": 48, "_PICTURE_SIDE": 48, "_FILM_SIDE": 32, "_FILM_VIEWS": 3}.items():

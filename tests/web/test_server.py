@@ -71,14 +71,14 @@ def test_an_object_by_the_api_and_in_another_light(client, ball_views, coarse):
     from PIL import Image
 
     archive = shutil.make_archive(str(ball_views), "zip", ball_views)
-    asset = client.predict([handle_file(archive)], seconds=2, api_name="/reconstruct")
+    asset = client.predict([handle_file(archive)], quality="draft", api_name="/reconstruct")
     low, high = trimesh.load(asset, force="mesh").bounds
     np.testing.assert_allclose(high - low, 2, rtol=0.2)
     lit = client.predict(handle_file(asset), light="low sun", api_name="/relight")
     with Image.open(lit) as picture:
         assert picture.size == (48, 48)
     with pytest.raises(Exception, match="holds a single photograph"):
-        client.predict([handle_file(str(ball_views / "0.png"))], seconds=2, api_name="/reconstruct")
+        client.predict([handle_file(str(ball_views / "0.png"))], quality="draft", api_name="/reconstruct")
 
 
 def test_a_program_that_hangs_up_ends_its_object(page, ball_views, coarse):

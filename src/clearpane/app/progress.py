@@ -149,11 +149,11 @@ class BatchProgress:
 
 
 class StepProgress:
-    """Reporter on standard error of a job with several stages, some with a time limit."""
+    """Reporter on standard error of a job with several stages."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._what, self._seconds = "", 0.0
+        self._what = ""
 
     def __enter__(self) -> Self:
         self._bar = None
@@ -177,20 +177,19 @@ class StepProgress:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def begin(self, what: str, seconds: float = 0.0) -> None:
-        """Show the next stage, which takes at most ``seconds``; 0 if unknown."""
-        self._what, self._seconds = what, seconds
+    def begin(self, what: str) -> None:
+        """Show the next stage."""
+        self._what = what
         if self._bar is not None:
-            self._bar.update(self._task, description=what, total=1.0 if seconds else None, completed=0)
+            self._bar.reset(self._task, description=what, total=None)
         else:
             print(what, file=sys.stderr, flush=True)
 
-    def advance(self, share: float, psnr: float) -> None:
-        """Show the share of the stage's time that has passed, and the current PSNR in dB."""
-        left = (1 - share) * self._seconds
-        text = f"{self._what}: {psnr:.1f} dB, {left:.0f} s left"
+    def advance(self, share: float, psnr: float, seconds_left: float) -> None:
+        """Show the share of the stage that is done, the current PSNR in dB, and the estimated time left."""
+        text = f"{self._what}: {psnr:.1f} dB, about {seconds_left:.0f} s left"
         if self._bar is not None:
-            self._bar.update(self._task, description=text, completed=share)
+            self._bar.update(self._task, description=text, total=1.0, completed=share)
         else:
             print(text, file=sys.stderr, flush=True)
 

@@ -15,7 +15,8 @@ from clearpane.reconstruction.capture.masks import Segmenter
 from clearpane.reconstruction.capture.opening import open_views
 from clearpane.reconstruction.capture.photographs import PhotographSet
 from clearpane.reconstruction.capture.placement import Placement
-from clearpane.reconstruction.fitting.refine import Refined, RefineSettings, refine
+from clearpane.reconstruction.fitting.refine import Refined, refine
+from clearpane.reconstruction.fitting.schedule import FitProgress, RefineSettings
 from clearpane.reconstruction.fitting.starting import start_from_hull, start_from_lirm, start_from_memory
 from clearpane.reconstruction.lirm.model import Lirm
 from clearpane.reconstruction.progressive import ObjectState, Rounds, refuse_unknown_poses
@@ -35,7 +36,7 @@ class ReconstructSettings:
     """
 
     side: int = 256
-    refining: RefineSettings = field(default_factory=lambda: RefineSettings(300.0))
+    refining: RefineSettings = field(default_factory=RefineSettings)
     fineness: AssetSettings = field(default_factory=AssetSettings)
 
 
@@ -82,7 +83,7 @@ def reconstruct(
     segmenter: Segmenter | None = None,
     lirm: Lirm | None = None,
     on_stage: Callable[[StageReport], object] = lambda report: None,
-    on_progress: Callable[[float, float], None] | None = None,
+    on_progress: Callable[[FitProgress], None] | None = None,
     pictures: str | Path | None = None,
     rounds: Rounds | None = None,
 ) -> Reconstruction:
@@ -145,7 +146,7 @@ def reconstruct(
         refined = fit_capture(capture, settings, lirm, on_progress)
     else:
         predicted = start_from_memory(state.memory, rounds.lirm)
-        refined = refine(capture, predicted, replace(settings.refining, seconds=0.0))
+        refined = refine(capture, predicted, replace(settings.refining, steps=0))
 
     # 4. Bake the field into triangles and textures.
     on_stage(StageReport("bake", "making triangles and textures", photographs, capture))
@@ -157,7 +158,7 @@ def fit_capture(
     capture: Capture,
     settings: ReconstructSettings,
     lirm: Lirm | None = None,
-    on_progress: Callable[[float, float], None] | None = None,
+    on_progress: Callable[[FitProgress], None] | None = None,
 ) -> Refined:
     """Fit an object to cropped views.
 

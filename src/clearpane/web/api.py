@@ -17,6 +17,7 @@ from clearpane.web.studio import Studio
 from clearpane.web.uploads import gather
 
 _QUALITIES = ["fast", "best"]
+_LENGTHS = ["draft", "standard", "fine"]
 _KINDS = ["transmission", "reflection", "confidence"]
 _FORMATS = ["original", "jpeg", "png", "tiff", "webp", "exr"]
 
@@ -47,7 +48,7 @@ def add_endpoints(studio: Studio) -> None:
                 endpoints.reconstruct,
                 [
                     gr.File(label="views", file_count="multiple"),
-                    gr.Number(180, label="seconds"),
+                    gr.Radio(_LENGTHS, value="standard", label="quality"),
                     gr.Radio(["hull", "lirm-small"], value="hull", label="start"),
                     gr.File(label="masks", file_count="multiple"),
                 ],
@@ -114,7 +115,7 @@ class _Endpoints:
     def reconstruct(
         self,
         views: list[str],
-        seconds: float,
+        quality: Any,
         start: Any,
         masks: list[str] | None = None,
         request: gr.Request | None = None,
@@ -131,7 +132,7 @@ class _Endpoints:
                 folder,
                 masked,
                 visit.new_folder("object"),
-                (seconds, start),
+                (quality, start),
                 lambda share, text: self.studio.gate.check(visit.cancelled),
             )
             return str(made.asset)

@@ -38,10 +38,13 @@ def object_tab(studio: Studio) -> None:
             masks = gr.File(
                 label=label("object_masks"), file_count="multiple", elem_id="object-masks", height=150
             )
-            seconds = gr.Slider(
-                5, 900, 180, step=5, label=label("object_seconds"), info=label("object_seconds_info"),
-                elem_id="object-seconds",
-            )  # fmt: skip
+            quality = gr.Radio(
+                [(label(f"object_{name}"), name) for name in ("draft", "standard", "fine")],
+                value="standard",
+                label=label("object_quality"),
+                info=label("object_quality_info"),
+                elem_id="object-quality",
+            )
             start_from = gr.Radio(
                 [(label("start_hull"), "hull"), (label("start_lirm"), "lirm-small")],
                 value="hull",
@@ -99,7 +102,7 @@ def object_tab(studio: Studio) -> None:
         upload.upload(studio.keep, upload, None, queue=False, **private)
     start.click(
         events.make,
-        [views, masks, seconds, start_from],
+        [views, masks, quality, start_from],
         [model, sheet, download, asset, status],
         show_progress_on=status,
         **BUILDING,
@@ -123,7 +126,7 @@ class _Events:
         self,
         views: list[str] | None,
         masks: list[str] | None,
-        seconds: float,
+        quality: Any,
         start_from: Any,
         request: gr.Request,
         progress: gr.Progress = PROGRESS,
@@ -142,7 +145,7 @@ class _Events:
                 progress(share, desc=text)
 
             folder = visit.new_folder("object")
-            made = make_object(photographs, found, folder, (seconds, start_from), on_progress)
+            made = make_object(photographs, found, folder, (quality, start_from), on_progress)
             text = self.studio.texts.say(
                 request,
                 "object_done",

@@ -15,7 +15,7 @@ from clearpane.reconstruction.asset.asset import save_asset
 from clearpane.reconstruction.asset.baking import AssetSettings
 from clearpane.reconstruction.asset.reading import load_asset
 from clearpane.reconstruction.fitting.contact_sheet import contact_sheet
-from clearpane.reconstruction.fitting.refine import RefineSettings
+from clearpane.reconstruction.fitting.schedule import STEPS, FitProgress, Quality, RefineSettings
 from clearpane.reconstruction.lirm.weights_file import load_lirm, weights_file
 from clearpane.reconstruction.reconstruct import ReconstructSettings, StageReport, reconstruct
 from clearpane.reconstruction.relighting.lighting import Environment, load_environment
@@ -55,7 +55,7 @@ class Made:
 
 
 def make_object(
-    views: Path, masks: Path | None, folder: Path, recipe: tuple[float, Start], on_progress: OnProgress
+    views: Path, masks: Path | None, folder: Path, recipe: tuple[Quality, Start], on_progress: OnProgress
 ) -> Made:
     """Reconstruct an object from photographs.
 
@@ -63,25 +63,24 @@ def make_object(
         views: Folder of photographs, with poses or without.
         masks: Folder of masks.
         folder: Folder for the results.
-        recipe: Seconds for the fit, and its starting point.
+        recipe: Length of the fit, and its starting point.
         on_progress: Function called at each stage and during the fit.
 
     Raises:
         ClearpaneError: the photographs cannot be used, or show no object.
     """
     started = time.monotonic()
-    seconds, start = recipe
+    quality, start = recipe
     lirm = load_lirm(weights_file(Path(start))) if start != "hull" else None
     low, high = _SHARES["fit"], _SHARES["bake"]
 
     def on_stage(report: StageReport) -> None:
         on_progress(_SHARES[report.stage], report.step)
 
-    def on_fit(share: float, psnr: float) -> None:
-        left = (1 - share) * seconds
-        on_progress(low + (high - low) * share, f"{psnr:.1f} dB, {left:.0f} s")
+    def on_fit(fit: FitProgress) -> None:
+        on_progress(low + (high - low) * fit.share, f"{fit.psnr:.1f} dB, {fit.seconds_left:.0f} s")
 
-    settings = ReconstructSettings(refining=RefineSettings(seconds), fineness=AssetSettings())
+    settings = ReconstructSettings(refining=RefineSettings(STEPS[quality]), fineness=AssetSettings())
     made = reconstruct(views, settings, masks, lirm=lirm, on_stage=on_stage, on_progress=on_fit)
     asset, sheet = folder / "object.glb", folder / "views.jpg"
     save_asset(made.asset, asset, overwrite=True)

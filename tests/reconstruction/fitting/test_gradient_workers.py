@@ -33,7 +33,7 @@ def test_they_are_the_mean_of_those_one_by_one() -> None:
     def loss_of(generator: Generator) -> Tensor:
         return (torch.randn(7, 5, generator=generator) @ weight).square().mean()
 
-    with gradient_workers(seed=9) as gradients:
+    with gradient_workers(seed=9, parts=3) as gradients:
         found = [gradients(loss_of, [weight, unused]) for _ in range(2)]
     seeds = torch.randint(2**62, (3,), generator=Generator().manual_seed(9)).tolist()
     generators = [Generator().manual_seed(seed) for seed in seeds]
@@ -50,14 +50,14 @@ def test_a_part_that_does_not_depend_on_a_parameter_counts_as_zero() -> None:
     def loss_of(_: Generator) -> Tensor:
         return weight.sum() if next(calls) == 0 else other.sum()
 
-    with gradient_workers(seed=0) as gradients:
+    with gradient_workers(seed=0, parts=3) as gradients:
         gradient, _ = gradients(loss_of, [weight, other])
     torch.testing.assert_close(gradient, torch.full((2,), 1 / 3))
 
 
 def test_gradients_that_share_memory_are_apart() -> None:
     first, second = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
-    with gradient_workers(seed=0) as gradients:
+    with gradient_workers(seed=0, parts=3) as gradients:
         both = gradients(lambda _: (first + second).square().sum(), [first, second])
     for gradient in both:
         torch.testing.assert_close(gradient, torch.full((2,), 4.0))
@@ -71,7 +71,7 @@ def test_a_fused_optimiser_sees_them_where_they_belong(shape: tuple[int, ...]) -
 
     def moved(fused: bool) -> Tensor:
         parameter = start.clone().requires_grad_()
-        with gradient_workers(seed=0) as gradients:
+        with gradient_workers(seed=0, parts=3) as gradients:
             (gradient,) = gradients(
                 lambda _: (parameter.transpose(0, 1) * weight.transpose(0, 1)).sum(), [parameter]
             )
@@ -89,7 +89,10 @@ def test_an_error_in_a_thread_is_raised_and_new_threads_are_as_before() -> None:
         raise ZeroDivisionError("in a thread")
 
     assert threads_of_a_new_thread() == 3
-    with pytest.raises(ZeroDivisionError, match="in a thread"), gradient_workers(seed=0) as gradients:
+    with (
+        pytest.raises(ZeroDivisionError, match="in a thread"),
+        gradient_workers(seed=0, parts=3) as gradients,
+    ):
         gradients(loss_of, [torch.ones(1, requires_grad=True)])
     assert threads_of_a_new_thread() == 3
 
@@ -99,5 +102,5 @@ def test_within_each_thread_works_alone() -> None:
         assert torch.get_num_threads() == 1
         return torch.ones(1, requires_grad=True).sum()
 
-    with gradient_workers(seed=0) as gradients:
+    with gradient_workers(seed=0, parts=3) as gradients:
         assert gradients(loss_of, [torch.ones(1, requires_grad=True)]) == [None]

@@ -1,7 +1,7 @@
 """Fitting to views: it gets better, never worse, and the same again; its losses, in closed form."""
 
 import copy
-import itertools
+import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from clearpane.geometry.cameras import picture_rays
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.optics.environment import look_up
+from clearpane.reconstruction.asset.asset import save_asset
+from clearpane.reconstruction.asset.baking import AssetSettings, bake_asset
 from clearpane.reconstruction.capture.cropping import Capture
 from clearpane.reconstruction.capture.placement import Placement
 from clearpane.reconstruction.field.directional import Encoding, facing
@@ -25,7 +27,8 @@ from clearpane.reconstruction.field.surface_gradient import distance_gradient
 from clearpane.reconstruction.fitting import starting
 from clearpane.reconstruction.fitting.gradient_workers import Gradients, gradient_workers
 from clearpane.reconstruction.fitting.learnt_light import LearntLight, display, shade_rays
-from clearpane.reconstruction.fitting.refine import Refined, RefineSettings, _Fit, object_rays, refine
+from clearpane.reconstruction.fitting.refine import Refined, _Fit, object_rays, refine
+from clearpane.reconstruction.fitting.schedule import FitProgress, RefineSettings
 from clearpane.reconstruction.fitting.starting import start_from_hull, start_from_lirm
 from clearpane.reconstruction.lirm.model import Lirm
 
@@ -37,7 +40,16 @@ def few_rays() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clearpane.reconstruction.fitting.refine._RAYS", 256)
         patch.setattr("clearpane.reconstruction.fitting.refine._EVALUATED", 1024)
+        patch.setattr("clearpane.reconstruction.fitting.refine._SKIES", 2)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -56,29 +68,38 @@ def hull(capture: Capture) -> HexaplaneField:
         return start_from_hull(capture)
 
 
-def ticking(step: float) -> Callable[[], float]:
-    """A clock that goes on by so much whenever it is looked at."""
-    ticks = itertools.count()
-    return lambda: next(ticks) * step
+def glb(field: HexaplaneField) -> bytes:
+    file = io.BytesIO()
+    save_asset(bake_asset(field, AssetSettings(resolution=24, faces=200, texture=32)), file)
+    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
 def refined(capture: Capture, hull: HexaplaneField) -> Refined:
-    return refine(capture, hull, RefineSettings(seconds=1.0), clock=ticking(1 / 60))
+    return refine(capture, hull, RefineSettings(steps=40))
 
 
-def test_it_gets_better_and_the_start_stays(capture: Capture, hull: HexaplaneField, refined: Refined) -> None:
-    assert 20 <= refined.steps <= 59
+def test_it_gets_better_and_the_same_seed_makes_the_same_asset(
+    capture: Capture, hull: HexaplaneField, refined: Refined
+) -> None:
+    assert refined.steps == 40
     assert refined.psnr > refined.started_psnr + 2
-    again = refine(capture, hull, RefineSettings(seconds=1.0), clock=ticking(1 / 60))
+    again = refine(capture, hull, RefineSettings(steps=40))
     assert again.started_psnr == refined.started_psnr  # the first run has not changed the start
     assert again.psnr == refined.psnr
-    torch.testing.assert_close(again.field.planes, refined.field.planes, rtol=0, atol=0)
+    assert glb(again.field) == glb(refined.field) != glb(hull)
     assert refined.environment.shape == (16, 32, 3)
 
 
-def test_without_time_it_is_the_start(capture: Capture, hull: HexaplaneField) -> None:
-    same = refine(capture, hull, RefineSettings(seconds=0.0))
+def test_a_time_limit_ends_it_early(capture: Capture, hull: HexaplaneField) -> None:
+    seen: list[FitProgress] = []
+    result = refine(capture, hull, RefineSettings(steps=100_000, time_limit=0.3), seen.append)
+    assert 0 < result.steps < 100_000 and result.psnr >= result.started_psnr
+    assert seen[-1].share == 1 and seen[-1].seconds_left == 0
+
+
+def test_without_steps_it_is_the_start(capture: Capture, hull: HexaplaneField) -> None:
+    same = refine(capture, hull, RefineSettings(steps=0))
     assert same.steps == 0 and same.psnr == same.started_psnr
     torch.testing.assert_close(same.field.planes, hull.planes)
 
@@ -96,14 +117,13 @@ def test_what_gets_worse_is_taken_back(
     result = refine(
         capture,
         hull,
-        RefineSettings(seconds=1.0),
-        on_progress=lambda share, _: shares.append(share),
-        clock=ticking(1 / 100),
+        RefineSettings(steps=60),
+        on_progress=lambda progress: shares.append(progress.share),
     )
     assert result.psnr == result.started_psnr
     torch.testing.assert_close(result.field.planes, hull.planes)
-    # Nothing has improved for four tenths of the time: it has not gone on to the end.
-    assert 0.35 < max(shares) < 0.5 and result.steps < 50
+    # Nothing has improved for four tenths of the steps: it has not gone on to the end.
+    assert 0.35 < max(shares) < 0.5 and result.steps < 30
 
 
 def test_steps_that_are_no_numbers_are_forgotten(
@@ -112,8 +132,8 @@ def test_steps_that_are_no_numbers_are_forgotten(
     steps = iter(range(1000))
 
     @contextmanager
-    def failing_team(seed: int) -> Iterator[Gradients]:
-        with gradient_workers(seed) as gradients:
+    def failing_team(seed: int, parts: int) -> Iterator[Gradients]:
+        with gradient_workers(seed, parts) as gradients:
 
             def sometimes_nothing(
                 loss_of: Callable[[Generator], Tensor], parameters: Sequence[Tensor]
@@ -127,7 +147,7 @@ def test_steps_that_are_no_numbers_are_forgotten(
             yield sometimes_nothing
 
     monkeypatch.setattr("clearpane.reconstruction.fitting.refine.gradient_workers", failing_team)
-    result = refine(capture, hull, RefineSettings(seconds=1.0), clock=ticking(1 / 30))
+    result = refine(capture, hull, RefineSettings(steps=28))
     assert result.psnr > result.started_psnr
 
 
@@ -152,7 +172,7 @@ def test_it_begins_with_lirm_too(capture: Capture) -> None:
     lirm = Lirm(TINY).eval()
     start = start_from_lirm(capture, lirm)
     before = [parameter.clone() for parameter in lirm.parameters()]
-    result = refine(capture, start, RefineSettings(seconds=1.0), clock=ticking(1 / 8))
+    result = refine(capture, start, RefineSettings(steps=7))
     assert result.psnr > result.started_psnr
     assert all(torch.equal(a, b) for a, b in zip(before, lirm.parameters(), strict=True))
 
@@ -178,7 +198,7 @@ def test_what_is_lit_from_above_is_of_one_colour_all_the_same() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(starting, "EVIDENCE_SIDE", 48)
         start = start_from_hull(capture)
-    result = refine(capture, start, RefineSettings(seconds=1.0), clock=ticking(1 / 60))
+    result = refine(capture, start, RefineSettings(steps=40))
     # What radiates differs from above to below far more than what the albedo does, and the light makes up.
     top, bottom = torch.tensor([[0.0, 0.33, 0.0]]), torch.tensor([[0.0, -0.33, 0.0]])
     with torch.no_grad():
@@ -252,5 +272,5 @@ def test_colour_may_know_directions_by_any_encoding(capture: Capture, encoding: 
         patch.setattr(starting, "EVIDENCE_SIDE", 24)
         start = start_from_hull(capture, encoding=encoding, panoramas=1)
     assert (start.panoramas is None) == (encoding != "panoramas")
-    result = refine(capture, start, RefineSettings(seconds=1.0), clock=ticking(1 / 4))
+    result = refine(capture, start, RefineSettings(steps=3))
     assert result.steps == 3

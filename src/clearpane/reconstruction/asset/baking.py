@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clearpane.geometry.cameras import HALF_SIZE
 from clearpane.geometry.mesh import Mesh, extract_surface, largest_pieces, simplify, unit
 from clearpane.reconstruction.asset.asset import Asset
 from clearpane.reconstruction.asset.unwrapping import Texels, UnwrappedMesh, fill_gaps, find_texels, unwrap
@@ -62,22 +63,20 @@ def bake_asset(field: Field, settings: AssetSettings) -> Asset:
     # A normal below its own triangle could not be represented.
     local = unit(np.concatenate([local[:, :2], np.maximum(local[:, 2:], 0.1)], axis=-1))
     bare = texels.interpolate(occlusion[unwrapped.source, None], faces)
-
-    def texture(values: np.ndarray) -> np.ndarray:
-        size = settings.texture
-        whole, filled = np.zeros((size * size, values.shape[1])), np.zeros(size * size, bool)
-        whole[texels.index], filled[texels.index] = values, True
-        return fill_gaps(whole.reshape(size, size, -1), filled.reshape(size, size))
-
+    values = [surface["albedo"], surface["metallic"], surface["roughness"], local, bare]
+    size = settings.texture
+    whole, filled = np.zeros((size * size, 9)), np.zeros(size * size, bool)
+    whole[texels.index], filled[texels.index] = np.concatenate(values, axis=-1), True
+    textures = fill_gaps(whole.reshape(size, size, -1), filled.reshape(size, size))
     return Asset(
         unwrapped.mesh,
         unwrapped.coordinates,
         normals[unwrapped.source],
-        texture(surface["albedo"]),
-        texture(surface["metallic"])[..., 0],
-        texture(surface["roughness"])[..., 0],
-        unit(texture(local)),
-        texture(bare)[..., 0],
+        textures[..., :3],
+        textures[..., 3],
+        textures[..., 4],
+        unit(textures[..., 5:8]),
+        textures[..., 8],
     )
 
 
@@ -142,13 +141,20 @@ def ambient_occlusion(field: Field, points: np.ndarray, normals: np.ndarray) -> 
 def _unoccluded(volume: Tensor, start: Tensor, directions: Tensor) -> Tensor:
     """Return 1 for rays that leave without meeting the surface, else 0: [P]."""
     step = _OCCLUSION_REACH / _OCCLUSION_STEPS
-    free = torch.ones(len(start), dtype=torch.bool)
+    free = torch.ones(len(start))
+    going = torch.arange(len(start))
     along = torch.zeros(len(start), 1)
     for _ in range(_OCCLUSION_STEPS):
-        distance = sample_volume(volume, start + along * directions)
-        free &= distance[:, 0] > 0
-        along = along + distance.clamp(min=step)
-    return free.float()
+        place = start[going] + along * directions[going]
+        distance = sample_volume(volume, place)
+        blocked = distance[:, 0] <= 0
+        free[going[blocked]] = 0
+        on = (~blocked & (place.abs().amax(-1) < HALF_SIZE)).nonzero()[:, 0]
+        if not len(on):
+            break
+        along = along[on] + distance[on].clamp(min=step)
+        going = going[on]
+    return free
 
 
 def _surface(field: Field, points: np.ndarray, normals: np.ndarray) -> dict[str, np.ndarray]:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from clearpane.errors import MissingExtraError
 from clearpane.geometry.mesh import Mesh
@@ -118,8 +117,8 @@ def fill_gaps(texture: np.ndarray, filled: np.ndarray) -> np.ndarray:
 def _sum_around(values: np.ndarray) -> np.ndarray:
     """Sum over 3 x 3 texels: [S, S, C] -> [S, S, C]."""
     padded = np.pad(values, ((1, 1), (1, 1), (0, 0)))
-    result: np.ndarray = sliding_window_view(padded, (3, 3), axis=(0, 1)).sum((-2, -1))
-    return result
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    return np.asarray(rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:])
 
 
 def _halved(texture: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

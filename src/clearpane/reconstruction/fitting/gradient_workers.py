@@ -1,7 +1,7 @@
 """Compute the gradients of one step's loss in parallel threads.
 
 Operations on a few thousand numbers are too small to be split over cores; instead, each thread computes a
-separate part of the step on one core.
+separate part of the step on one core. The number of parts does not depend on the number of cores.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,26 +13,23 @@ from torch import Generator, Tensor
 
 Gradients = Callable[[Callable[[Generator], Tensor], Sequence[Tensor]], list[Tensor | None]]
 
-# Python starts one operation at a time: more threads would wait for each other.
-_MOST_THREADS = 4
-
 
 @contextmanager
-def gradient_workers(seed: int) -> Iterator[Gradients]:
+def gradient_workers(seed: int, parts: int) -> Iterator[Gradients]:
     """Start worker threads and yield a function that computes gradients with them.
 
-    There are as many threads as PyTorch may use, at most 4. The function takes a loss, which draws random
-    numbers, and parameters. It returns the mean of the loss's gradients over the threads, each of which has a
-    separate random generator, and None for a parameter that no thread's loss depends on.
+    There are as many threads as PyTorch may use, at most one for each part. The function takes a loss, which
+    draws random numbers, and parameters. It returns the mean of the loss's gradients over the parts, each of
+    which has a separate random generator, and None for a parameter that no part's loss depends on.
 
     Args:
-        seed: Random seed of the threads' generators. Results depend on the number of threads.
+        seed: Random seed of the parts' generators.
+        parts: Number of parts of a step, each with a loss of its own.
     """
     threads = torch.get_num_threads()
-    count = min(threads, _MOST_THREADS)
-    seeds = torch.randint(2**62, (count,), generator=Generator().manual_seed(seed)).tolist()
+    seeds = torch.randint(2**62, (parts,), generator=Generator().manual_seed(seed)).tolist()
     generators = [Generator().manual_seed(own) for own in seeds]
-    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(min(threads, parts), initializer=torch.set_num_threads, initargs=(1,))
 
     def gradients(
         loss_of: Callable[[Generator], Tensor], parameters: Sequence[Tensor]
@@ -40,8 +37,8 @@ def gradient_workers(seed: int) -> Iterator[Gradients]:
         def part(generator: Generator) -> tuple[Tensor | None, ...]:
             return torch.autograd.grad(loss_of(generator), parameters, allow_unused=True)
 
-        parts = list(pool.map(part, generators))
-        return [_mean(*both) for both in zip(parameters, zip(*parts, strict=True), strict=True)]
+        found = list(pool.map(part, generators))
+        return [_mean(*both) for both in zip(parameters, zip(*found, strict=True), strict=True)]
 
     try:
         yield gradients

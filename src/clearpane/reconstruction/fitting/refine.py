@@ -6,7 +6,6 @@ and as the materials look under the learnt light, which makes the result relight
 
 import copy
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -21,18 +20,19 @@ from clearpane.reconstruction.field.rendering import RenderOptions, occupied_cel
 from clearpane.reconstruction.fitting.gradient_workers import gradient_workers
 from clearpane.reconstruction.fitting.learnt_light import LearntLight, display, shade_rays
 from clearpane.reconstruction.fitting.losses import Lighting, TrueRays, ray_loss, surface_loss
+from clearpane.reconstruction.fitting.schedule import FitProgress, RefineSettings, Schedule
 from clearpane.reconstruction.fitting.sky_visibility import SkyVisibility, sky_visibility
 
 LAST_BETA = 1 / 300
 """Width (beta) of a fitted surface, metres, for an object a metre long."""
 
-_FIRST_BETA, _SHARP_AT = 1 / 60, 0.7  # the last width is reached at this fraction of the time
+_FIRST_BETA, _SHARP_AT = 1 / 60, 0.7  # the last width is reached at this share of the fit
 # Materials are fitted once the surface is roughly in position.
 _MATERIALS_FROM = 0.1
 # How many times sky visibility is recomputed.
 _SKIES = 6
-# Rays, and samples along a ray, of each thread.
-_RAYS, _SAMPLES = 512, 24
+# Parts of a step that may be computed in parallel; rays of a part, and samples along a ray.
+_PARTS, _RAYS, _SAMPLES = 2, 512, 24
 _OCCUPANCY, _OCCUPANCY_EVERY = 40, 25
 _GRID_RATE, _HEAD_RATE, _LIGHT_RATE, _LAST_RATE = 0.03, 0.01, 0.06, 0.05
 # Number of evaluations; the fit ends after this many in a row without an improvement, in dB. While the
@@ -41,20 +41,6 @@ _EVALUATIONS, _PATIENCE, _IMPROVEMENT = 20, 8, 0.02
 _EVALUATED, _EVALUATION_SAMPLES = 4096, 64
 # Rays with a smaller opacity are not shaded.
 _LEAST_OPACITY = 0.02
-
-
-@dataclass(frozen=True)
-class RefineSettings:
-    """Configure how an object is fitted.
-
-    Attributes:
-        seconds: Time limit; learning rates and surface width follow it.
-        seed: Random seed. The number of steps within the time depends on the machine, the number of rays in a
-            step on its cores.
-    """
-
-    seconds: float
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,19 +71,17 @@ def refine(
     capture: Capture,
     start: HexaplaneField,
     settings: RefineSettings,
-    on_progress: Callable[[float, float], None] | None = None,
-    clock: Callable[[], float] = time.monotonic,
+    on_progress: Callable[[FitProgress], None] | None = None,
 ) -> Refined:
     """Fit an object to its views.
 
-    The fit ends when the time is over, when nothing has improved for four tenths of it, or at Ctrl-C. The
-    result is the best evaluated state by the PSNR of pixels drawn once at the start, so it is not worse than
-    the start.
+    The fit ends after its last step, at the time limit, when nothing has improved for four tenths of it, or
+    at Ctrl-C. The result is the best evaluated state by the PSNR of pixels drawn once at the start, so it is
+    not worse than the start. With one thread, equal settings without a time limit give equal results.
 
     Args:
         start: Initial field (see `clearpane.reconstruction.fitting.starting`); it is not changed.
-        on_progress: Called after each evaluation with the elapsed fraction of the time and the best PSNR.
-        clock: Clock in seconds; tests pass their own.
+        on_progress: Called after each evaluation.
     """
     generator = Generator().manual_seed(settings.seed)
     fit = _Fit(start)
@@ -106,15 +90,15 @@ def refine(
     sky = sky_visibility(fit.field)
     started = _psnr(fit, evaluated, sky)
     best = _Best(started, fit.state())
-    evaluations, skies, step, interrupted = 0, 0, 0, False
+    evaluations, skies, interrupted = 0, 0, False
     lighting: Lighting | None = None
-    began = clock()
+    schedule = Schedule(settings)
     occupied = None
     try:
-        with gradient_workers(settings.seed) as gradients:
-            while (share := (clock() - began) / max(settings.seconds, 1e-9)) < 1 and not best.settled:
+        with gradient_workers(settings.seed, _PARTS) as gradients:
+            while (share := schedule.share) < 1 and not best.settled:
                 options = RenderOptions(_beta_at(share), _SAMPLES, _OCCUPANCY)
-                if step % _OCCUPANCY_EVERY == 0:
+                if schedule.steps % _OCCUPANCY_EVERY == 0:
                     occupied = occupied_cells(fit.field, options, rays.origins)
                 if share >= _MATERIALS_FROM and share * _SKIES >= skies:
                     sky, skies = sky_visibility(fit.field), int(share * _SKIES) + 1
@@ -123,19 +107,18 @@ def refine(
                     lighting = Lighting(fit.light, sky)
                 objective = _Objective(fit.field, rays, options, occupied, lighting)
                 fit.descend(gradients(objective, fit.parameters), share)
-                step += 1
-                if share * _EVALUATIONS >= evaluations + 1:
-                    evaluations = int(share * _EVALUATIONS)
+                schedule.advance()
+                if schedule.share * _EVALUATIONS >= evaluations + 1:
+                    evaluations = int(schedule.share * _EVALUATIONS)
                     best.update(_psnr(fit, evaluated, sky), fit)
                     if on_progress is not None:
-                        on_progress(share, best.psnr)
-        best.update(_psnr(fit, evaluated, sky), fit)
+                        on_progress(FitProgress(schedule.share, best.psnr, schedule.seconds_left))
     except KeyboardInterrupt:
         interrupted = True
     fit.restore(best.state)
     field = fit.detached()
     environment = fit.light.radiance().detach()
-    return Refined(field, environment, sky_visibility(field), best.psnr, started, step, interrupted)
+    return Refined(field, environment, sky_visibility(field), best.psnr, started, schedule.steps, interrupted)
 
 
 @dataclass(frozen=True, eq=False)
