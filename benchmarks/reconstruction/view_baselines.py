@@ -8,8 +8,9 @@ from clearpane.geometry.cameras import Cameras, picture_rays, project
 from clearpane.reconstruction.field.evidence import Evidence, add_views, hull_depth
 
 HULL_SIDE = 128
-# Exponent that prefers views from nearly the same side.
-_SHARPNESS = 8
+# Exponent that prefers views from nearly the same side; a view that sees the point counts at least this much,
+# and one that does not only where no view does.
+_SHARPNESS, _LEAST_SEEN, _LEAST = 8, 0.01, 1e-9
 
 
 def nearest_views(pictures: Tensor, cameras: Cameras, targets: Cameras) -> Tensor:
@@ -28,7 +29,8 @@ def hull_views(hull: Tensor, pictures: Tensor, masks: Tensor, cameras: Cameras, 
     """Render the hull from the targets, each point with the colours of the inputs that see it: [T, 3, H, W].
 
     Colours are weighted by the eighth power of the cosine between the target's view of the point and the
-    input's, as in image-based rendering; white elsewhere.
+    input's, as in image-based rendering; white elsewhere. Views that the hull blocks count only where it
+    blocks all.
     """
     depth = hull_depth(hull, targets)
     inputs_depth = hull_depth(hull, cameras)
@@ -54,6 +56,6 @@ def hull_views(hull: Tensor, pictures: Tensor, masks: Tensor, cameras: Cameras, 
         )
         towards = F.normalize(cameras.centres[:, None] - points, dim=-1)
         cosine = (towards * -directions[view][inside]).sum(-1).clamp(min=0)
-        weight = (cosine**_SHARPNESS * seen + 1e-6)[..., None]
+        weight = ((cosine**_SHARPNESS + _LEAST_SEEN) * seen + _LEAST)[..., None]
         result[view][inside] = ((weight * colour).sum(0) / weight.sum(0)).clamp(0, 1)
     return result.movedim(-1, 1)
