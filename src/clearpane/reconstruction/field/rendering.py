@@ -168,14 +168,29 @@ def render_rays(
         occupied: Occupied cells, see `occupied_cells`.
         generator: Random generator that jitters the samples, for training; None to place them in the middle.
     """
-    distance, length = sample_rays(origins, directions, options, occupied, generator)
-    hits = (length[:, 0] > 0).nonzero()[:, 0]
-    rays, samples = len(origins), options.samples
+    placed = sample_rays(origins, directions, options, occupied, generator)
+    return render_samples(field, origins, directions, options.beta, placed)
+
+
+def render_samples(
+    field: Field, origins: Tensor, directions: Tensor, beta: float, placed: tuple[Tensor, Tensor]
+) -> Rendered:
+    """Render rays by `render_rays`' formula at given samples.
+
+    Args:
+        origins, directions: Origins and unit directions [N, 3].
+        beta: Width of the surface, metres.
+        placed: Distances of the samples [N, S], and the length that each represents, [N, S] or [N, 1]; 0 for
+            rays to leave out.
+    """
+    distance, length = placed
+    hits = (length.amax(-1) > 0).nonzero()[:, 0]
+    rays, samples = distance.shape
     distance, origins, directions = distance[hits], origins[hits], directions[hits]
     points = (origins[:, None] + distance[..., None] * directions[:, None]).reshape(-1, 3)
     features = field.features(points)
     signed = field.signed_distance(points, features).reshape(len(hits), samples)
-    optical = volsdf_density(signed, options.beta) * length[hits]
+    optical = volsdf_density(signed, beta) * length[hits]
     passed = torch.exp(-(optical.cumsum(-1) - optical))
     weights = passed * -torch.expm1(-optical)
     total = weights.detach().sum(-1, keepdim=True)

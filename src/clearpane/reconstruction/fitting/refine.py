@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from clearpane.geometry.cameras import picture_rays
 from clearpane.reconstruction.capture.cropping import Capture
 from clearpane.reconstruction.field.field import HexaplaneField
-from clearpane.reconstruction.field.rendering import RenderOptions, occupied_cells, render_rays
+from clearpane.reconstruction.field.rendering import render_samples
+from clearpane.reconstruction.field.surface_samples import SurfaceGrid
 from clearpane.reconstruction.fitting.gradient_workers import gradient_workers
 from clearpane.reconstruction.fitting.learnt_light import LearntLight, display, shade_rays
 from clearpane.reconstruction.fitting.losses import Lighting, TrueRays, ray_loss, surface_loss
@@ -33,12 +34,13 @@ _MATERIALS_FROM = 0.1
 _SKIES = 6
 # Parts of a step that may be computed in parallel; rays of a part, and samples along a ray.
 _PARTS, _RAYS, _SAMPLES = 2, 512, 24
-_OCCUPANCY, _OCCUPANCY_EVERY = 40, 25
+# Steps between two looks at where the surface is.
+_GRID_EVERY = 25
 _GRID_RATE, _HEAD_RATE, _LIGHT_RATE, _LAST_RATE = 0.03, 0.01, 0.06, 0.05
 # Number of evaluations; the fit ends after this many in a row without an improvement, in dB. While the
 # surface is still wide, the PSNR may not improve for long.
 _EVALUATIONS, _PATIENCE, _IMPROVEMENT = 20, 8, 0.02
-_EVALUATED, _EVALUATION_SAMPLES = 4096, 64
+_EVALUATED = 4096
 # Rays with a smaller opacity are not shaded.
 _LEAST_OPACITY = 0.02
 
@@ -93,19 +95,19 @@ def refine(
     evaluations, skies, interrupted = 0, 0, False
     lighting: Lighting | None = None
     schedule = Schedule(settings)
-    occupied = None
+    surface = SurfaceGrid.of(fit.field, _beta_at(0), rays.origins)
     try:
         with gradient_workers(settings.seed, _PARTS) as gradients:
             while (share := schedule.share) < 1 and not best.settled:
-                options = RenderOptions(_beta_at(share), _SAMPLES, _OCCUPANCY)
-                if schedule.steps % _OCCUPANCY_EVERY == 0:
-                    occupied = occupied_cells(fit.field, options, rays.origins)
+                beta = _beta_at(share)
+                if schedule.steps % _GRID_EVERY == 0:
+                    surface = SurfaceGrid.of(fit.field, beta, rays.origins)
                 if share >= _MATERIALS_FROM and share * _SKIES >= skies:
                     sky, skies = sky_visibility(fit.field), int(share * _SKIES) + 1
                     if lighting is None:
                         fit.begin_materials()
                     lighting = Lighting(fit.light, sky)
-                objective = _Objective(fit.field, rays, options, occupied, lighting)
+                objective = _Objective(fit.field, rays, beta, surface, lighting)
                 fit.descend(gradients(objective, fit.parameters), share)
                 schedule.advance()
                 if schedule.share * _EVALUATIONS >= evaluations + 1:
@@ -127,15 +129,14 @@ class _Objective:
 
     field: HexaplaneField
     rays: TrueRays
-    options: RenderOptions
-    occupied: Tensor | None
+    beta: float
+    surface: SurfaceGrid
     lighting: Lighting | None
 
     def __call__(self, generator: Generator) -> Tensor:
         batch = self.rays[torch.randint(len(self.rays), (_RAYS,), generator=generator)]
-        rendered = render_rays(
-            self.field, batch.origins, batch.directions, self.options, self.occupied, generator
-        )
+        placed = self.surface.samples(batch.origins, batch.directions, _SAMPLES, generator)
+        rendered = render_samples(self.field, batch.origins, batch.directions, self.beta, placed)
         return ray_loss(rendered, batch) + surface_loss(self.field, self.lighting, rendered, batch, generator)
 
 
@@ -244,9 +245,9 @@ def _beta_at(share: float) -> float:
 @torch.no_grad()
 def _psnr(fit: _Fit, rays: TrueRays, sky: SkyVisibility) -> float:
     """Compute the PSNR of radiance field and shaded materials together, at the last surface width."""
-    options = RenderOptions(LAST_BETA, _EVALUATION_SAMPLES, _OCCUPANCY)
-    occupied = occupied_cells(fit.field, options, rays.origins)
-    rendered = render_rays(fit.field, rays.origins, rays.directions, options, occupied)
+    surface = SurfaceGrid.of(fit.field, LAST_BETA, rays.origins)
+    placed = surface.samples(rays.origins, rays.directions, _SAMPLES)
+    rendered = render_samples(fit.field, rays.origins, rays.directions, LAST_BETA, placed)
     hit = (rendered.opacity[:, 0] > _LEAST_OPACITY).nonzero()[:, 0]
     seen = rendered.of(hit)
     lit = torch.ones_like(rays.colours)
