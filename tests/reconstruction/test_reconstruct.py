@@ -130,9 +130,9 @@ def test_what_lirm_makes_of_the_views_is_an_asset_in_one_look(
 ) -> None:
     seen = []
 
-    def spy(capture: Capture, lirm: Lirm) -> HexaplaneField:
+    def spy(capture: Capture, lirm: Lirm, seed: int) -> HexaplaneField:
         seen.append(lirm.config)
-        return starting.start_from_lirm(capture, lirm)
+        return starting.start_from_lirm(capture, lirm, seed)
 
     monkeypatch.setattr("clearpane.reconstruction.reconstruct.start_from_lirm", spy)
     views = write_ball(tmp_path / "views")

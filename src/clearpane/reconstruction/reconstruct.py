@@ -168,9 +168,8 @@ def fit_capture(
         lirm: Network whose prediction the fit starts from; None to start from the visual hull.
         on_progress: See `clearpane.reconstruction.fitting.refine.refine`.
     """
-    start = (
-        start_from_hull(capture, settings.refining.seed) if lirm is None else start_from_lirm(capture, lirm)
-    )
+    seed = settings.refining.seed
+    start = start_from_hull(capture, seed) if lirm is None else start_from_lirm(capture, lirm, seed)
     return refine(capture, start, settings.refining, on_progress)
 
 

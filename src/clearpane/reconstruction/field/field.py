@@ -83,6 +83,8 @@ class HexaplaneField:
         directional: Coefficients of `directional_colours` [1, 12, G, G, G], or None: then colours start from
             their mean.
         heads: Networks that decode the features.
+        materials: Logits of albedo (3), metallic and roughness [1, 5, G, G, G] that the heads' outputs are
+            added to, or None: then albedo starts from the mean colours.
     """
 
     planes: Tensor
@@ -91,6 +93,7 @@ class HexaplaneField:
     volume: Tensor | None
     directional: Tensor | None
     heads: Heads
+    materials: Tensor | None = None
 
     def features(self, points: Tensor) -> Tensor:
         """Return the features of points: [P, 3] -> [P, F]."""
@@ -133,12 +136,17 @@ class HexaplaneField:
             directional.append(spherical_harmonics(mirror))
         colour = heads.colour(torch.cat(directional, dim=-1))
         albedo = heads.albedo(features)
-        material = torch.sigmoid(heads.metallic_roughness(features))
+        material = heads.metallic_roughness(features)
         if self.evidence is not None:  # relative to the point's colours in the views
             mean = features[:, -EVIDENCE_CHANNELS + 3 : -EVIDENCE_CHANNELS + 6]
             seen = mean if self.directional is None else self._colour_seen_from(points, view)
             colour = colour + torch.logit(seen.clamp(0.01, 0.99))
-            albedo = albedo + torch.logit(srgb_mean_to_linear(mean.clamp(0.01, 0.99)))
+            if self.materials is None:
+                albedo = albedo + torch.logit(srgb_mean_to_linear(mean.clamp(0.01, 0.99)))
+        if self.materials is not None:
+            known = sample_volume(self.materials, points)
+            albedo, material = albedo + known[:, :3], material + known[:, 3:]
+        material = torch.sigmoid(material)
         return Appearance(
             torch.sigmoid(colour), torch.sigmoid(albedo), material[:, :1], material[:, 1:], normal
         )

@@ -27,7 +27,7 @@ from clearpane.reconstruction.fitting.sky_visibility import SkyVisibility, sky_v
 LAST_BETA = 1 / 300
 """Width (beta) of a fitted surface, metres, for an object a metre long."""
 
-_FIRST_BETA, _SHARP_AT = 1 / 60, 0.7  # the last width is reached at this share of the fit
+_FIRST_BETA, _SHARP_AT = 1 / 200, 0.7  # the last width is reached at this share of the fit
 # Materials are fitted once the surface is roughly in position.
 _MATERIALS_FROM = 0.1
 # How many times sky visibility is recomputed.
@@ -195,7 +195,7 @@ class _Fit:
         """Start metallic at one half if nothing is known of it: as a dielectric, a metal gets painted."""
         last = self.field.heads.metallic_roughness[-1]
         assert isinstance(last, nn.Linear)
-        if not last.weight.any():
+        if self.field.materials is None:
             last.bias[0] = 0
 
     def descend(self, gradients: list[Tensor | None], share: float) -> None:

@@ -4,13 +4,22 @@ import copy
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clearpane.reconstruction.capture.cropping import Capture
 from clearpane.reconstruction.field.directional import Encoding
-from clearpane.reconstruction.field.evidence import VOLUME_CHANNELS, Evidence, add_views, evidence_features
-from clearpane.reconstruction.field.field import Heads, HexaplaneField
+from clearpane.reconstruction.field.evidence import (
+    VOLUME_CHANNELS,
+    Evidence,
+    Sight,
+    add_colours,
+    add_masks,
+    add_views,
+    evidence_features,
+    voxel_centres,
+)
+from clearpane.reconstruction.field.field import Heads, HexaplaneField, srgb_mean_to_linear
 from clearpane.reconstruction.lirm.memory import Memory
 from clearpane.reconstruction.lirm.model import Lirm
 from clearpane.reconstruction.lirm.observing import observe_capture
@@ -21,6 +30,9 @@ EVIDENCE_SIDE = 128
 _CHANNELS, _PLANE_SIDE, _VOLUME_SIDE = 8, 160, 48
 _PANORAMA_SIZE = (32, 64)
 _NOISE = 0.05
+# LIRM's materials are taken within this distance of its surface, metres; 0 and 1 have no logit.
+_NEAR, _LEAST = 0.03, 0.01
+_AT_ONCE = 1 << 16
 
 
 def start_from_hull(
@@ -33,10 +45,51 @@ def start_from_hull(
             compares them.
         panoramas: Number of panoramas for the encoding "panoramas".
     """
-    generator = torch.Generator().manual_seed(seed)
     evidence = add_views(
         Evidence.empty(EVIDENCE_SIDE, capture.pictures), capture.pictures, capture.masks, capture.cameras
     )
+    return _fresh(evidence_features(evidence), seed, encoding, panoramas)
+
+
+@torch.no_grad()
+def start_from_lirm(capture: Capture, lirm: Lirm, seed: int = 0) -> HexaplaneField:
+    """Start from the surface and the materials that LIRM predicts, with the views' colours on that surface.
+
+    Everything else is as in `start_from_hull`: planes and heads of LIRM's own would have to unlearn what they
+    know of coarser grids.
+    """
+    (predicted,) = lirm.fields(observe_capture(capture, lirm))
+    empty = Evidence.empty(EVIDENCE_SIDE, capture.pictures)
+    evidence = add_masks(empty, capture.masks, capture.cameras)
+    places = voxel_centres(EVIDENCE_SIDE, empty.hull).reshape(-1, 3)
+    distance = torch.cat([predicted.signed_distance(part) for part in places.split(_AT_ONCE)])
+    evidence = replace(evidence, distance=distance.reshape(evidence.hull.shape))
+    surface = Sight.of((evidence.distance < 0).to(distance), capture.cameras)
+    sight = Sight(evidence.hull, surface.depths, capture.cameras)
+    features = evidence_features(add_colours(evidence, capture.pictures, capture.masks, sight))
+    start = _fresh(features, seed)
+    last = start.heads.metallic_roughness[-1]
+    assert isinstance(last, nn.Linear)
+    nn.init.zeros_(last.bias)
+    near = (distance[:, 0].abs() < _NEAR).nonzero()[:, 0]
+    # Far from the surface: the views' colours, and the surface's mean material.
+    materials = torch.zeros(len(places), 5)
+    materials[:, :3] = srgb_mean_to_linear(features[0, 3:6].flatten(1).T)
+    up = places.new_tensor([0.0, 1.0, 0.0])
+    for part in near.split(_AT_ONCE):
+        seen = predicted.appearance(places[part], up.expand(len(part), 3))
+        materials[part] = torch.cat([seen.albedo, seen.metallic, seen.roughness], dim=-1)
+    far = torch.ones(len(places), dtype=torch.bool).index_fill(0, near, False)
+    materials[far, 3:] = materials[near, 3:].mean(0) if len(near) else 0.5
+    logits = materials.clamp(_LEAST, 1 - _LEAST).logit().T.reshape(1, 5, *evidence.hull.shape)
+    return replace(start, materials=logits.contiguous(memory_format=torch.channels_last_3d))
+
+
+def _fresh(
+    features: Tensor, seed: int, encoding: Encoding = "panoramas", panoramas: int = 2
+) -> HexaplaneField:
+    """Return a field with random planes and the initial heads around features of the evidence."""
+    generator = torch.Generator().manual_seed(seed)
 
     def noise(*shape: int) -> Tensor:
         return _NOISE * torch.randn(*shape, generator=generator)
@@ -47,16 +100,11 @@ def start_from_hull(
     return HexaplaneField(
         noise(6, _CHANNELS, _PLANE_SIDE, _PLANE_SIDE),
         noise(panoramas, _CHANNELS, *_PANORAMA_SIZE) if encoding == "panoramas" else None,
-        evidence_features(evidence),
+        features,
         noise(1, VOLUME_CHANNELS, *(_VOLUME_SIDE,) * 3).contiguous(memory_format=torch.channels_last_3d),
         None,  # fits that start from directional colours end worse (docs/lirm.md)
         heads,
     )
-
-
-def start_from_lirm(capture: Capture, lirm: Lirm) -> HexaplaneField:
-    """Start from LIRM's prediction for all views, in rounds of as many views as it was trained with."""
-    return start_from_memory(observe_capture(capture, lirm), lirm)
 
 
 @torch.no_grad()
