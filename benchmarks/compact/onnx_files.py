@@ -1,4 +1,4 @@
-"""How far the exported ONNX files of `compact` are from float32.
+"""Measure how far the exported ONNX files of `compact` are from float32.
 
     python -m benchmarks.compact.onnx_files
 
@@ -10,10 +10,12 @@ docs/figures/onnx_files.md.
 import logging
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import tyro
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from PIL import Image
 
@@ -36,7 +38,15 @@ def separate(path: Path, image: np.ndarray) -> list[np.ndarray]:
     return [layer[0].transpose(1, 2, 0).clip(0, 1) for layer in layers]
 
 
-def main() -> int:
+@dataclass(frozen=True)
+class Options:
+    """Compare the exported files."""
+
+    output: Path = ROOT / "docs" / "figures"
+    """Folder of the table."""
+
+
+def main(options: Options) -> int:
     """Measure, print and write."""
     photo = Image.open(EXAMPLE).convert("RGB").resize(SIZE, Image.Resampling.LANCZOS)
     image = np.asarray(photo, np.float32).transpose(2, 0, 1)[None] / 255
@@ -65,9 +75,9 @@ def main() -> int:
         + f"\n<sub>{Machine(**describe_machine())}.</sub>\n"
     )
     print(text)
-    write_page(ROOT / "docs" / "figures" / "onnx_files.md", text, __spec__.name)
+    write_page(options.output / "onnx_files.md", text, __spec__.name)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(tyro.cli(Options, description=__doc__)))

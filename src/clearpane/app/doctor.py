@@ -52,6 +52,7 @@ EXTRAS = {
     "flux": "separators built on FLUX.1 Kontext",
     "hub": "models of the model hub",
     "web": "the page, clearpane serve",
+    "cluster": "work on a Ray cluster, --ray",
 }
 
 

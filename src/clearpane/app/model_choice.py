@@ -13,7 +13,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.separation.flux.options import FluxOptions, Precision
 from clearpane.separation.gensirr.options import Branching, GensirrOptions
 from clearpane.separation.interface import SeparatorOptions
-from clearpane.separation.pretrained import find_model
+from clearpane.separation.pretrained import UnknownModelError, find_model
 from clearpane.separation.registry import MODELS, make_options, options_class
 from clearpane.separation.windowseat.options import Tiling, WindowseatOptions
 
@@ -106,7 +106,10 @@ class ModelChoice:
         """Name of the model, and the options that its directory stands for."""
         if self.model in MODELS:
             return self.model, {}
-        name, folder = find_model(self.model)
+        try:
+            name, folder = find_model(self.model)
+        except UnknownModelError as error:
+            raise UsageError(str(error)) from error
         if self.weights is not None:
             raise UsageError(f"--model {self.model} is the weights already; leave out --weights")
         return name, {"weights": folder}

@@ -47,7 +47,7 @@ def cluster(address: str) -> Iterator[None]:
             **({"include_dashboard": False} if address == "local" else {}),
         )  # fmt: skip
     except (ConnectionError, ValueError, RuntimeError) as error:
-        hint = "; start one with: ray start --head" if address == "auto" else ""
+        hint = "; start one with Ray's command `ray start`" if address == "auto" else ""
         raise ClearpaneError(f"no Ray cluster at {address} ({error}){hint}") from error
     try:
         yield

@@ -84,9 +84,11 @@ def read_figures(path: Path) -> list[Figures]:
             for found in document["sets"]
         ]
     except FileNotFoundError as error:
-        raise ClearpaneError(f"{path}: there is no such file; clearpane evaluate --json writes it") from error
+        raise ClearpaneError(
+            f"{path}: there is no such file; clearpane evaluate writes it (`json`)"
+        ) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ClearpaneError(f"{path}: not what clearpane evaluate --json writes") from error
+        raise ClearpaneError(f"{path}: not the JSON that clearpane evaluate writes") from error
     for figures in sets:
         if figures.model not in figures.rows:
             raise ClearpaneError(f"{path}: has figures of {figures.model or 'no method'}, not of one model")

@@ -27,6 +27,10 @@ _BASES = {KONTEXT_PIPELINE: PICTURE_PARTS, "QwenImageEditPlusPipeline": ("transf
 _INDEX = "model_index.json"
 
 
+class UnknownModelError(ClearpaneError):
+    """Neither a model of `MODELS`, nor a directory, nor a name that the model hub can have."""
+
+
 def find_model(name: str) -> tuple[str, Path]:
     """Find a trained model: a directory, or a hub name, of which the model's files are downloaded.
 
@@ -34,12 +38,12 @@ def find_model(name: str) -> tuple[str, Path]:
         Key of `MODELS`, and the directory.
 
     Raises:
-        ClearpaneError: There is no such directory, it cannot be downloaded, or it holds no model or not all
-            of one.
+        UnknownModelError: There is no such directory.
+        ClearpaneError: It cannot be downloaded, or holds no model or not all of one.
         MissingExtraError: A hub name is given and huggingface_hub is not installed.
     """
     if not is_hub_name(name) and not Path(name).is_dir():
-        raise ClearpaneError(
+        raise UnknownModelError(
             f"unknown model {name!r}; known are: {', '.join(MODELS)}, the directory of a trained model, and "
             "a name on the model hub, OWNER/NAME"
         )
