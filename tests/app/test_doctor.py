@@ -26,7 +26,7 @@ def separator(monkeypatch):
 
 
 def names(requirements):
-    return {re.split(r"[<>=~ ]", name)[0].lower().replace("_", "-") for name in requirements}
+    return {re.split(r"[\[<>=~ ]", name)[0].lower().replace("_", "-") for name in requirements}
 
 
 def test_lists_agree_with_the_package():
