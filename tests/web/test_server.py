@@ -83,7 +83,7 @@ def test_an_object_by_the_api_and_in_another_light(client, ball_views, coarse):
 
 def test_a_program_that_hangs_up_ends_its_object(page, ball_views, coarse):
     archive = Path(shutil.make_archive(str(ball_views), "zip", ball_views))
-    event = call(page.url, "reconstruct", [[upload(page.url, archive)], 3000, "hull", None])
+    event = call(page.url, "reconstruct", [[upload(page.url, archive)], "fine", "hull", None])
     running = lambda: httpx.get(f"{page.url}/health").json()["running"]  # noqa: E731
     with httpx.stream("GET", f"{page.url}/gradio_api/call/reconstruct/{event}", timeout=60):
         wait_for(lambda: running() == 1)
