@@ -161,16 +161,17 @@ class Reconstruct:
         return {
             "required": {
                 "images": ("IMAGE", {"tooltip": "photographs of one object, as a batch"}),
-                "seconds": ("FLOAT", {"default": 300.0, "min": 10.0, "max": 36000.0, "step": 10.0}),
+                "quality": (["draft", "standard", "fine"], {"default": "standard"}),
                 "asset": ("STRING", {"default": "clearpane/object.glb"}),
             },
             "optional": {"masks": ("MASK", {"tooltip": "1 on the object, as many as there are photographs"})},
         }
 
-    def run(self, images: Tensor, seconds: float, asset: str, masks: Tensor | None = None) -> tuple[str]:
+    def run(self, images: Tensor, quality: str, asset: str, masks: Tensor | None = None) -> tuple[str]:
         """Write the GLB, in the place of an earlier one, and return its path."""
         from clearpane.reconstruction.asset.asset import save_asset
         from clearpane.reconstruction.fitting.refine import RefineSettings
+        from clearpane.reconstruction.fitting.schedule import STEPS
         from clearpane.reconstruction.reconstruct import ReconstructSettings, reconstruct
 
         if masks is not None and len(masks) != len(images):
@@ -183,7 +184,7 @@ class Reconstruct:
                 _write(cut, [np.repeat(mask.cpu().numpy()[..., None], 3, axis=-1) for mask in masks])
             made = reconstruct(
                 photographs,
-                ReconstructSettings(refining=RefineSettings(seconds)),
+                ReconstructSettings(refining=RefineSettings(STEPS[quality])),
                 None if masks is None else cut,
                 on_progress=lambda share, psnr: on_step(100 * share),
             )

@@ -82,7 +82,7 @@ def test_an_exported_model_has_the_figures_in_its_card(toy, tmp_path, capsys):
         (
             ["export", "{toy}", "--output", "x", "--scores", "{toy}/toy.json"],
             1,
-            "not what clearpane evaluate",
+            "not the JSON that clearpane evaluate writes",
         ),
     ],
 )

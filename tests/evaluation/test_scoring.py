@@ -32,7 +32,7 @@ ORIGINAL = PROTOCOLS["original"]
 
 
 @dataclass(frozen=True)
-class Darken:
+class Darken(Separator):
     """Takes a grey veil away: right for the pictures of ``make_pairs``, up to the gain."""
 
     veil: float = 0.2

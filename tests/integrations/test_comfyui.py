@@ -118,7 +118,7 @@ def test_photographs_reach_the_reconstruction_and_the_asset_its_place(nodes, tmp
 
     def stand_in(views, settings, masks, on_progress):
         on_progress(0.5, 20.0)
-        seen["seconds"] = settings.refining.seconds
+        seen["steps"] = settings.refining.steps
         seen["photographs"] = [np.asarray(Image.open(p))[0, 0, 0] for p in sorted(Path(views).iterdir())]
         seen["masks"] = [np.asarray(Image.open(p))[0, 0, 0] for p in sorted(Path(masks).iterdir())]
         return SimpleNamespace(asset=triangle())
@@ -126,12 +126,12 @@ def test_photographs_reach_the_reconstruction_and_the_asset_its_place(nodes, tmp
     monkeypatch.setattr(reconstruct, "reconstruct", stand_in)
     images = torch.stack([torch.full((16, 16, 3), x) for x in (0.0, 1.0)])
     target = tmp_path / "new" / "object.glb"
-    (path,) = nodes.ClearpaneReconstruct().run(images, 12.0, str(target), torch.ones(2, 16, 16))
+    (path,) = nodes.ClearpaneReconstruct().run(images, "draft", str(target), torch.ones(2, 16, 16))
     assert path == str(target) and target.read_bytes()[:4] == b"glTF"
-    assert seen["seconds"] == 12 and [int(x) > 0 for x in seen["photographs"]] == [False, True]
+    assert seen["steps"] == 400 and [int(x) > 0 for x in seen["photographs"]] == [False, True]
     assert len(seen["masks"]) == 2
     with pytest.raises(ClearpaneError, match="1 masks for 2 photographs"):
-        nodes.ClearpaneReconstruct().run(images, 12.0, str(target), torch.ones(1, 16, 16))
+        nodes.ClearpaneReconstruct().run(images, "draft", str(target), torch.ones(1, 16, 16))
 
 
 def triangle() -> Asset:

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_the_weights_or_the_options_say_at_which_size_it_works(trained, base, mo
 
 def test_the_memory_check_follows_the_size(trained, monkeypatch):
     asked = []
-    monkeypatch.setattr(gensirr, "GensirrSeparator", lambda *args: None)
+    monkeypatch.setattr(gensirr, "GensirrSeparator", lambda *args: SimpleNamespace())
     monkeypatch.setattr(gensirr, "load_backbone", lambda *args: None)
     monkeypatch.setattr(gensirr, "check_task", lambda *args: None)
     monkeypatch.setattr(gensirr, "backbone_size", lambda *args: None)
