@@ -60,8 +60,7 @@ def quality_table(section: Section) -> str:
     for row in section["rows"]:
         mean, spread, over = row["mean"], row["spread"], row["over_nothing"]
         digits = (("psnr", 2), ("psnr_g", 2), ("ssim", 3), ("st_lpips", 4))
-        # Sections that were measured before a metric was added lack it.
-        cells = [f"{mean[k]:.{d}f} ± {spread[k]:.{d}f}" if k in mean else "" for k, d in digits]
+        cells = [f"{mean[k]:.{d}f} ± {spread[k]:.{d}f}" for k, d in digits]
         gains = [interval(over[key]) for key in ("psnr", "psnr_g")] if over else ["", ""]
         better = "" if row["better"] is None else f"{row['better']} of {row['pictures']}"
         lines.append([row["name"], *cells, *gains, better])

@@ -168,7 +168,7 @@ class Reconstruct:
         }
 
     def run(self, images: Tensor, quality: str, asset: str, masks: Tensor | None = None) -> tuple[str]:
-        """Write the GLB, in the place of an earlier one, and return its path."""
+        """Write the GLB, replacing an earlier one, and return its path."""
         from clearpane.reconstruction.asset.asset import save_asset
         from clearpane.reconstruction.fitting.refine import RefineSettings
         from clearpane.reconstruction.fitting.schedule import STEPS

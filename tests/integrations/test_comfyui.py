@@ -51,7 +51,7 @@ def inputs(kind):
 
 
 def defaults(kind):
-    """What ComfyUI's widgets hold at first."""
+    """Return the initial values of a node's widgets."""
     return {
         name: said[0][0] if isinstance(said[0], list) else said[1]["default"]
         for name, said in inputs(kind).items()

@@ -66,7 +66,7 @@ def states(lirm: Lirm) -> list[ObjectState]:
 
 
 def off(state: ObjectState, lirm: Lirm) -> float:
-    """How far the predicted surface is from the ball's, metres, near the ball."""
+    """Return the distance of the predicted surface from the ball's, near the ball, in metres."""
     points = torch.rand(4000, 3, generator=torch.Generator().manual_seed(0)) - 0.5
     points = points[(points.norm(dim=-1) - 0.35).abs() < 0.1]
     field = start_from_memory(state.memory, lirm)

@@ -30,7 +30,7 @@ from clearpane.separation.separator import Separator
 
 @dataclass(frozen=True)
 class RemoveJob:
-    """What all workers need: the options, and the mask [H, W] float32 in [0, 1] if there is one."""
+    """Hold what all workers share: the options, and the mask [H, W] float32 in [0, 1] if there is one."""
 
     options: Remove
     mask: np.ndarray | None

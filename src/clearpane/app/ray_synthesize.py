@@ -30,7 +30,7 @@ from clearpane.synthesis.dataset.sources import Sources
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What all workers need.
+    """Hold what all workers share.
 
     Attributes:
         recipe: Recipe of the data set.

@@ -1,4 +1,4 @@
-"""What was downloaded from the model hub: where it lies, how large it is; remove it."""
+"""List downloads from the model hub with their places and sizes, and remove them."""
 
 from dataclasses import dataclass
 from pathlib import Path

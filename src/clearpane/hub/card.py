@@ -31,7 +31,7 @@ _LICENCES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a model card says.
+    """Hold the contents of a model card.
 
     Attributes:
         title: Heading.
@@ -76,7 +76,7 @@ class Figures:
 
 
 def write_card(folder: Path, facts: CardFacts) -> None:
-    """Write the model card of a directory, in the place of an earlier one.
+    """Write the model card of a directory, replacing an earlier one.
 
     Raises:
         MissingExtraError: huggingface_hub is not installed.
@@ -117,7 +117,7 @@ def _text(facts: CardFacts, licence: str, named: bool) -> str:
 
 
 def complete_card(folder: Path, figures: Sequence[Figures] = (), licence: str | None = None) -> None:
-    """Add figures and a licence to a directory's model card, in the place of earlier ones.
+    """Add figures and a licence to a directory's model card, replacing earlier ones.
 
     Raises:
         MissingExtraError: huggingface_hub is not installed.

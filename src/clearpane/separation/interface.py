@@ -1,4 +1,4 @@
-"""What separators have in common besides their base class: quality, bands of rows, options."""
+"""Define what separators share besides their base class: quality, bands of rows, options."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable

@@ -12,7 +12,7 @@ from clearpane.separation.model_folder import ModelFiles, copy_model
 from clearpane.separation.registry import MODELS, find
 
 BASE = "base model"
-"""What `describe` calls a base model."""
+"""Name that `describe` gives a base model."""
 
 _USE = """\
 import clearpane

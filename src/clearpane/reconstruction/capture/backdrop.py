@@ -35,7 +35,7 @@ _EDGE = 2
 _LEAST, _MOST = 0.001, 0.8
 
 INSTEAD = "give masks, pictures with alpha, or a program that makes masks"
-"""What to do where the object is not found, for messages."""
+"""Advice for messages when the object is not found."""
 
 
 def backdrop_segmenter(pixels: np.ndarray) -> np.ndarray:

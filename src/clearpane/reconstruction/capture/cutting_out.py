@@ -67,7 +67,7 @@ def cut_out_all(photographs: PhotographSet, segmenter: Segmenter | None = None) 
     Args:
         segmenter: Finds the object in photographs that have neither a mask file nor alpha. By default it is
             the backdrop where that is plain; where fewer than eight photographs have a plain one, a network
-            looks at the others.
+            searches the others.
 
     Raises:
         ClearpaneError: A picture or mask cannot be read, or differs in shape from its camera. A mask is empty
@@ -78,7 +78,7 @@ def cut_out_all(photographs: PhotographSet, segmenter: Segmenter | None = None) 
     failed: dict[int, NoObjectError] = {}
     budget = _KEPT_BYTES
 
-    def look(index: int, by: Segmenter) -> None:
+    def cut_out(index: int, by: Segmenter) -> None:
         nonlocal budget
         try:
             pixels, mask = load_photograph(posed[index], by)
@@ -91,7 +91,7 @@ def cut_out_all(photographs: PhotographSet, segmenter: Segmenter | None = None) 
         failed.pop(index, None)
 
     for index in range(len(posed)):
-        look(index, segmenter or backdrop_segmenter)
+        cut_out(index, segmenter or backdrop_segmenter)
         if segmenter and failed and len(posed) - len(failed) < ENOUGH_VIEWS:
             break  # not enough can follow
     warnings = []
@@ -102,7 +102,7 @@ def cut_out_all(photographs: PhotographSet, segmenter: Segmenter | None = None) 
         except ClearpaneError as error:
             raise ClearpaneError(f"{failed[searched[0]]}, or {error}") from error
         for index in searched:
-            look(index, network)
+            cut_out(index, network)
         by_network = [posed[index].path.name for index in searched if index in found]
         if by_network:
             warnings.append(
