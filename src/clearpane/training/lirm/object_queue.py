@@ -21,7 +21,7 @@ class ObjectOrder:
         batch: Objects in a draw.
         kept: Number of objects that are reused; 0 for new objects in each draw.
         seed: Random seed of the order of reused objects.
-        processes: Number of processes; each takes every draw of that distance.
+        processes: Number of processes; the draws of one process are this far apart.
     """
 
     draws: int
