@@ -20,6 +20,7 @@ from clearpane.app.inputs import UsageError
 from clearpane.app.progress import describe_unexpected, print_error
 from clearpane.app.verbosity import library_messages
 from clearpane.errors import ClearpaneError, MissingExtraError
+from clearpane.images.native_output import python_detached
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         print(f"clearpane {__version__}")
         return 0
+    with python_detached():
+        return _exit_code(words)
+
+
+def _exit_code(words: list[str]) -> int:
     try:
         with library_messages(), _stopped_like_ctrl_c():
             return _dispatch(words)

@@ -42,6 +42,9 @@ def decode_raw(source: Content, check_size: CheckSize) -> Decoded:
         raise ClearpaneError(
             f"{source}: camera RAW of a kind that LibRaw does not read; convert it to DNG or TIFF first"
         ) from error
+    except rawpy.LibRawError as error:  # its messages are bytes
+        reason = error.args[0] if error.args else b""
+        raise OSError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else reason) from error
     exif, xmp = None, None
     with source.open() as file:
         head = file.read(8)

@@ -12,6 +12,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.images import formats, profiles
 from clearpane.images.decoded import CheckSize, Decoded
 from clearpane.images.decoding import DECODERS
+from clearpane.images.native_output import hidden_native_output
 from clearpane.images.picture import BandedPicture, Picture, SampleType
 from clearpane.images.raw import is_raw_tiff
 from clearpane.images.repair import find_start, repair
@@ -96,7 +97,8 @@ def open_picture(source: Source, *, max_pixels: int = MAX_PIXELS) -> BandedPictu
             )
 
     try:
-        decoded = DECODERS[kind](content, check_size)
+        with hidden_native_output():
+            decoded = DECODERS[kind](content, check_size)
     except ClearpaneError:
         raise
     except MemoryError as error:
@@ -149,7 +151,8 @@ def _decode_repaired(content: Content, kind: str, check_size: CheckSize) -> Deco
         return None
     for data in candidates:
         try:
-            decoded = DECODERS[kind](replace(content, data=data), check_size)
+            with hidden_native_output():
+                decoded = DECODERS[kind](replace(content, data=data), check_size)
         except ClearpaneError:
             raise
         except Exception:  # as above
