@@ -18,8 +18,8 @@ from benchmarks.common.measuring import ROOT
 from benchmarks.common.pages import write_page
 
 _TEXT = """\
-libpng and LibRaw print messages of their own about damaged PNG and RAW files ("noise" in the table). The command line
-hides them; a program that uses the library sees them.
+libpng and LibRaw print messages of their own about damaged PNG and RAW files ("noise" in the table). The
+command line hides them; a program that uses the library sees them.
 
 ## What fuzzing found
 
