@@ -74,7 +74,7 @@ def small_lirm() -> None:
 
 def small_reconstruction() -> None:
     """Place, crop and start from coarse hulls, and draw a small contact sheet."""
-    from clearpane.app import reconstruct
+    from clearpane.app import reconstruct_object
     from clearpane.reconstruction.asset import baking
     from clearpane.reconstruction.capture import cropping, placement
     from clearpane.reconstruction.fitting import refine, sky_visibility, starting
@@ -85,7 +85,7 @@ def small_reconstruction() -> None:
     _set(refine, _EVALUATED=64)
     _set(sky_visibility, _GRID=8, _DISTANCES=16)
     _set(baking, _OCCLUSION_GRID=16, _OCCLUSION_RAYS=8)
-    _set(reconstruct, _SHEET_SIDE=32)
+    _set(reconstruct_object, _SHEET_SIDE=32)
 
 
 def _set(module: ModuleType, **constants: object) -> None:

@@ -9,7 +9,7 @@ import pytest
 import tyro
 from PIL import Image
 
-from clearpane.app import evaluate
+from clearpane.app import evaluate_methods
 from clearpane.app.cli import main
 from clearpane.app.evaluate import Evaluate, run
 from clearpane.errors import ClearpaneError
@@ -59,7 +59,7 @@ def separator(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         loaded.append(name)
         return Unveil()
 
-    monkeypatch.setattr(evaluate, "load_separator", load)
+    monkeypatch.setattr(evaluate_methods, "load_separator", load)
     monkeypatch.setenv("COLUMNS", "100")
     return loaded
 
@@ -86,7 +86,9 @@ def test_runs_the_separator_and_prints_the_table(
 def test_st_lpips_has_a_column_of_its_own_name(
     pairs: Path, separator: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "StLpips", lambda: lambda x, t: float(np.abs(x / 1.0 - t).mean()) / 255)
+    monkeypatch.setattr(
+        evaluate_methods, "StLpips", lambda: lambda x, t: float(np.abs(x / 1.0 - t).mean()) / 255
+    )
     assert main(["evaluate", str(pairs), "--metrics", "st-lpips"]) == 0
     head = next(line for line in capsys.readouterr().out.splitlines() if "NCC" in line)
     assert re.search(r"NCC +ST-LPIPS", head)

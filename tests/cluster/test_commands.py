@@ -7,44 +7,17 @@ import pytest
 
 fsspec = pytest.importorskip("fsspec")
 
-from clearpane.app import ray_remove, remove_pictures  # noqa: E402
+from clearpane.app import ray_batch  # noqa: E402
 from clearpane.app.cli import main  # noqa: E402
-from clearpane.cluster import addresses  # noqa: E402
-from clearpane.separation.layers import Layers  # noqa: E402
+
+from .conftest import contents  # noqa: E402
 
 PLAIN = {
     f"{name}_chance": 0 for name in ("wedged", "double", "bent", "lens", "rough", "defocus", "polarizer")
 }
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-
-
-class Halve:
-    def separate(self, image, *, quality, confidence):
-        return Layers(image / 2, image / 2)
-
-
-@pytest.fixture
-def store(photos: Path, tmp_path: Path, monkeypatch):
-    """The memory file system with the photographs in /shop, and caches in the test's folder."""
-    monkeypatch.setattr(addresses.tempfile, "tempdir", str(tmp_path))
-    system = fsspec.filesystem("memory")
-    system.put(f"{photos}/", "/shop/", recursive=True)
-    yield system
-    for folder in ("/shop", "/clean", "/glass"):
-        if system.exists(folder):
-            system.rm(folder, recursive=True)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Use a separator that takes no time."""
-    monkeypatch.setattr(remove_pictures, "load_separator", lambda *chosen: Halve())
-    ray_remove._separator.cache_clear()
-    yield
-    ray_remove._separator.cache_clear()
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def test_photographs_at_addresses_get_the_same_results_as_files(
@@ -67,16 +40,16 @@ def test_photographs_at_addresses_get_the_same_results_as_files(
 
 
 def test_a_picture_done_by_a_worker_that_died_is_done(store, photos: Path, in_process, tmp_path, monkeypatch):
-    once = ray_remove.map_on_cluster
+    once = ray_batch.map_on_cluster
     attempts = lambda *arguments: list(once(*arguments)) and once(*arguments)  # noqa: E731
-    monkeypatch.setattr(ray_remove, "map_on_cluster", attempts)
+    monkeypatch.setattr(ray_batch, "map_on_cluster", attempts)
     out = tmp_path / "out"
     assert main(["remove", f"file://{photos}", "--output", f"file://{out}", "--ray", "auto"]) == 0
     assert len(in_process) == 6 and len(contents(out)) == 3
 
 
 def test_pictures_without_a_result_are_reported(photos: Path, monkeypatch, in_process, tmp_path, capsys):
-    monkeypatch.setattr(ray_remove, "map_on_cluster", lambda work, items, job: iter(()))
+    monkeypatch.setattr(ray_batch, "map_on_cluster", lambda work, items, job: iter(()))
     assert main(["remove", str(photos), "--output", str(tmp_path / "out"), "--ray", "auto"]) == 1
     assert capsys.readouterr().err.count("its worker was ended each time") == 3
 
@@ -97,6 +70,15 @@ def test_a_data_set_at_an_address_has_the_same_bytes(
     assert there == contents(tmp_path / "out") and len(there) == 4
 
 
-def test_an_address_needs_a_cluster(capsys) -> None:
-    code = main(["synthesize", "--output", "s3://a", "--backgrounds", "photos", "--count", "1"])
-    assert code == 2 and "--output s3://a: an address needs --ray" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("synthesize --output s3://a --backgrounds photos --count 1", "--output s3://a"),
+        ("remove s3://a --output out", "error: s3://a"),
+        ("evaluate pairs --csv s3://a/b.csv", "--csv s3://a/b.csv"),
+        ("reconstruct s3://a --output a.glb", "error: s3://a"),
+    ],
+)
+def test_an_address_needs_a_cluster(words: str, named: str, capsys) -> None:
+    assert main(words.split()) == 2
+    assert f"{named}: an address needs --ray" in capsys.readouterr().err

@@ -7,11 +7,14 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 ray = pytest.importorskip("ray")
 pytest.importorskip("ray.data")
 
+from clearpane.app.cli import main  # noqa: E402
 from clearpane.cluster.ray_work import map_on_cluster  # noqa: E402
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(os.name != "posix", reason="kills with a signal")]
@@ -52,3 +55,36 @@ def test_a_killed_worker_loses_nothing_and_does_nothing_twice(two_workers, tmp_p
     assert sorted(done) == items
     begun = [path.name.split("-")[0] for path in tmp_path.iterdir()]
     assert {item: begun.count(item) for item in items} == {item: 1 + (item == HELD) for item in items}
+
+
+def where(row, job):
+    """Look for a file beside the command's folder."""
+    return {"item": row["item"], "there": Path(job).read_text()}
+
+
+def test_relative_paths_start_from_the_folder_of_the_command(
+    two_workers, tmp_path: Path, monkeypatch
+) -> None:
+    (tmp_path / "a.txt").write_text("found")
+    monkeypatch.chdir(tmp_path)
+    assert [row["there"] for row in map_on_cluster(where, ["0", "1"], "a.txt")] == ["found", "found"]
+
+
+def test_scores_come_from_workers_with_their_pictures(
+    two_workers, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 200, (24 + number, 32, 3), dtype=np.uint8)
+        for folder, kind, added in (
+            ("pairs", "transmission", 0),
+            ("pairs", "input", 40),
+            ("done", "transmission", 9),
+        ):
+            Path(folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels + np.uint8(added)).save(f"{folder}/{number}_{kind}.png")
+    command = ["evaluate", "pairs", "--results", "done", "--csv"]
+    assert main([*command, "here.csv", "--report", "here.html"]) == 0
+    assert main([*command, "there.csv", "--report", "there.html", "--ray", "auto"]) == 0
+    for suffix in ("csv", "html"):
+        assert Path(f"there.{suffix}").read_text() == Path(f"here.{suffix}").read_text()

@@ -179,7 +179,7 @@ def test_the_command_saves_a_state_and_later_improves_the_object(
 ) -> None:
     for package in ("trimesh", "skimage", "xatlas", "fast_simplification"):
         pytest.importorskip(package)
-    monkeypatch.setattr("clearpane.app.reconstruct._SHEET_SIDE", 24)
+    monkeypatch.setattr("clearpane.app.reconstruct_object._SHEET_SIDE", 24)
     monkeypatch.setattr("clearpane.reconstruction.fitting.sky_visibility._STEPS", 2)
     for name, few in (("_OCCLUSION_GRID", 16), ("_OCCLUSION_RAYS", 2)):
         monkeypatch.setattr(f"clearpane.reconstruction.asset.baking.{name}", few)

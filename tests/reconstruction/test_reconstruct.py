@@ -27,7 +27,7 @@ QUICK = ("--quality", "draft", "--side", "48", "--resolution", "32", "--texture"
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starting, "EVIDENCE_SIDE", 40)
-    monkeypatch.setattr("clearpane.app.reconstruct._SHEET_SIDE", 48)
+    monkeypatch.setattr("clearpane.app.reconstruct_object._SHEET_SIDE", 48)
     monkeypatch.setitem(STEPS, "draft", 10)
 
 

@@ -1,8 +1,7 @@
 """``clearpane remove --ray``: photographs spread over a Ray cluster, at local paths or addresses."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +11,7 @@ import numpy as np
 
 from clearpane.app.inputs import Found, Inputs, check_collisions, find_inputs, is_result_name
 from clearpane.app.progress import BatchProgress, PictureFacts
+from clearpane.app.ray_batch import Task, listed, work_through
 from clearpane.app.remove_options import Remove
 from clearpane.app.remove_pictures import (
     is_finished,
@@ -21,8 +21,7 @@ from clearpane.app.remove_pictures import (
     process,
 )
 from clearpane.app.summary import summarize, summarize_interrupted
-from clearpane.cluster.addresses import as_local, exists, fetch, files_below, is_remote, send, shown
-from clearpane.cluster.ray_work import cluster, map_on_cluster
+from clearpane.cluster.addresses import exists, fetch, files_below, is_remote, send, shown
 from clearpane.errors import ClearpaneError
 from clearpane.images.formats import is_picture_name
 from clearpane.separation.separator import Separator
@@ -45,36 +44,25 @@ def remove_on_ray(options: Remove, mask: np.ndarray | None) -> int:
     Raises:
         ClearpaneError: The cluster or a named address cannot be used; nothing was done.
     """
-    address = options.ray or "auto"
-    pictures = tuple(map(as_local, options.pictures))
-    options = replace(options, pictures=pictures, output=as_local(options.output))
     inputs = _find(options)
     plans = plan_outputs(inputs.pictures, options)
     check_collisions(plans)
     kept = set() if options.overwrite else _kept(plans, options)
-    todo = [plan for plan in plans if plan[0] not in kept]
+    todo = [Task(found.source, outputs) for found, outputs in plans if found not in kept]
     if todo and not is_remote(options.output):
         make_folder(options.output)
-    waiting = {str(found.source) for found, _ in todo}
     with BatchProgress(len(todo), options.json) as progress:
         for place, problem in inputs.problems:
             progress.end(PictureFacts(shown(place), "failed", error=problem))
         for found, outputs in plans:
             if found in kept:
-                progress.end(PictureFacts(shown(found.source), "skipped", _shown(outputs)))
+                task = Task(found.source, outputs)
+                progress.end(PictureFacts(shown(found.source), "skipped", task.shown_outputs))
         try:
-            if todo:
-                items = [_item(found, outputs) for found, outputs in todo]
-                with cluster(address):
-                    for row in map_on_cluster(remove_one, items, RemoveJob(options, mask)):
-                        waiting.discard(row["source"])
-                        progress.end(PictureFacts(**json.loads(row["facts"])))
+            work_through(todo, remove_one, RemoveJob(options, mask), options.ray or "auto", progress)
         except KeyboardInterrupt:
             summarize_interrupted(progress.counts["done"], len(todo), options.overwrite)
             return 130
-        for source in sorted(waiting):
-            error = f"{shown(Path(source))}: its worker was ended each time, perhaps for lack of memory"
-            progress.end(PictureFacts(shown(Path(source)), "failed", error=error))
     summarize(progress.counts, inputs)
     return 1 if progress.counts["failed"] else 0
 
@@ -83,26 +71,18 @@ def remove_one(row: Mapping[str, Any], job: RemoveJob) -> dict[str, str]:
     """Process one picture on a worker: fetch it, write its results, send them.
 
     Args:
-        row: The picture's source and outputs as JSON under "item".
+        row: The picture's task.
         job: What all pictures share.
 
     Returns:
-        The source, and the facts as JSON.
+        The answer, see `Task.answer`.
     """
-    item = json.loads(row["item"])
-    source = Path(item["source"])
-    outputs = {kind: Path(path) for kind, path in item["outputs"].items()}
+    task = Task.from_row(row)
     with TemporaryDirectory(prefix="clearpane-") as folder:
-        facts = _process(source, outputs, job, Path(folder))
-    facts.input = shown(source)
-    if facts.status == "skipped":  # by a worker that died after writing; it was missing when the run began
-        facts.status = "done"
-    if facts.status == "done":
-        facts.outputs = _shown(outputs)
-    return {"source": str(source), "facts": json.dumps(asdict(facts))}
+        return task.answer(_process(task.source, task.outputs, job, Path(folder)))
 
 
-def _process(source: Path, outputs: dict[str, Path], job: RemoveJob, folder: Path) -> PictureFacts:
+def _process(source: Path, outputs: Mapping[str, Path], job: RemoveJob, folder: Path) -> PictureFacts:
     options = job.options
     try:
         if is_remote(options.output) and not options.overwrite and all(map(exists, outputs.values())):
@@ -169,16 +149,5 @@ def _kept(plans: list[tuple[Found, dict[str, Path]]], options: Remove) -> set[Fo
     """Return the pictures whose results all exist; an address is listed once, not asked for each file."""
     if not is_remote(options.output):
         return {found for found, outputs in plans if is_finished(outputs, options)}
-    try:
-        there = set(files_below(options.output))
-    except ClearpaneError:  # reported when something is written
-        there = set()
+    there = listed(options.output)
     return {found for found, outputs in plans if there.issuperset(outputs.values())}
-
-
-def _item(found: Found, outputs: dict[str, Path]) -> str:
-    return json.dumps({"source": str(found.source), "outputs": {k: str(path) for k, path in outputs.items()}})
-
-
-def _shown(outputs: dict[str, Path]) -> dict[str, str]:
-    return {kind: shown(path) for kind, path in outputs.items()}

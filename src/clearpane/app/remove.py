@@ -8,6 +8,7 @@ import numpy as np
 
 from clearpane.app.inputs import Found, UsageError, check_collisions, find_inputs
 from clearpane.app.pipe import STREAM, edit_in_pipe
+from clearpane.app.places import with_local_paths
 from clearpane.app.progress import BatchProgress, PictureFacts
 from clearpane.app.ray_remove import remove_on_ray
 from clearpane.app.remove_options import DESCRIPTION, Remove, check_options
@@ -41,6 +42,7 @@ def run(options: Remove) -> int:
         UsageError: The options are invalid; nothing was done.
     """
     check_options(options)
+    options = with_local_paths(options, ("pictures", "output"), positional="pictures")
     mask = None if options.mask is None else _load_mask(options.mask)
     if options.output == STREAM:
         edit_in_pipe(options.pictures[0], lambda picture: _edit(picture, mask, options), options.format)

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -19,9 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tyro.conf import arg
 
 from clearpane.app.inputs import UsageError
+from clearpane.app.places import with_local_paths
 from clearpane.app.progress import print_error
 from clearpane.app.ray_synthesize import ShardJob, clear_address, data_set_folder, is_whole_at, shards_on_ray
-from clearpane.cluster.addresses import as_local, is_remote, local_folder, send, shown
+from clearpane.cluster.addresses import is_remote, local_folder, send, shown
 from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.json_files import read_json
 from clearpane.locks import only_run
@@ -124,7 +125,7 @@ def run(options: Synthesize) -> int:
     Raises:
         ClearpaneError: An option or input is invalid; nothing was done.
     """
-    options = _local(options)
+    options = with_local_paths(options, ("output", "backgrounds", "environments"))
     recipe = _recipe(options)
     environments = options.environments and local_folder(options.environments)
     sources = Sources.open(local_folder(options.backgrounds), environments)
@@ -133,19 +134,6 @@ def run(options: Synthesize) -> int:
         SampleMaker(recipe, sources)(0)  # fail on impossible settings before anything is removed
     with data_set_folder(options.output, options.overwrite) as folder, only_run(folder):
         return _fill(options, folder, recipe, sources)
-
-
-def _local(options: Synthesize) -> Synthesize:
-    """Turn file:// addresses into paths; refuse others without a cluster."""
-    places: dict[str, Any] = {
-        name: place and as_local(place)
-        for name in ("output", "backgrounds", "environments")
-        for place in [getattr(options, name)]
-    }
-    for name, place in places.items():
-        if place and is_remote(place) and options.ray is None:
-            raise UsageError(f"--{name} {shown(place)}: an address needs --ray")
-    return replace(options, **places)
 
 
 def _fill(options: Synthesize, folder: Path, recipe: Recipe, sources: Sources) -> int:

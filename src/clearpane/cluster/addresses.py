@@ -84,6 +84,18 @@ def fetch(path: Path, folder: Path) -> Path:
     return target
 
 
+def fetch_folder(folder: Path, target: Path) -> None:
+    """Copy all files below an address into a local folder.
+
+    Raises:
+        ClearpaneError: There are none, or one cannot be read.
+    """
+    for file in files_below(folder):
+        place = target / file.relative_to(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fetch(file, place.parent)
+
+
 def send(file: Path, path: Path) -> None:
     """Copy a local file to an address, whole or not at all; a file that is there is replaced.
 
@@ -104,6 +116,24 @@ def send(file: Path, path: Path) -> None:
             with contextlib.suppress(OSError):
                 system.rm_file(temporary)
             raise
+
+
+@contextlib.contextmanager
+def place_to_write(path: Path) -> Iterator[Path]:
+    """Yield a local path for a file; if ``path`` is an address, the file is sent there at the end.
+
+    So are all files that were written beside it, and before it.
+
+    Raises:
+        ClearpaneError: A file cannot be written at the address.
+    """
+    if not is_remote(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="clearpane-") as folder:
+        yield Path(folder) / path.name
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
+            send(file, path.parent / file.name)
 
 
 def checksum(path: Path) -> tuple[int, str]:
@@ -147,10 +177,7 @@ def local_folder(folder: Path) -> Path:
     lock = hold(place / "lock")  # the workers of a machine wait for the first
     try:
         if not complete.exists():
-            for file in files_below(folder):
-                target = copy / file.relative_to(folder)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                fetch(file, target.parent)
+            fetch_folder(folder, copy)
             complete.touch()
     finally:
         os.close(lock)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from clearpane.errors import ClearpaneError, MissingExtraError
@@ -74,8 +75,18 @@ def map_on_cluster(
     context.enable_progress_bars = False
     context.max_errored_blocks = -1
     rows = ray.data.from_items(list(items), override_num_blocks=min(len(items), _MOST_BLOCKS))
-    results = rows.map(work, fn_kwargs={"job": job}, num_cpus=1, ray_remote_args_fn=_remote_arguments)
+    shared = {"work": work, "job": job, "folder": str(Path.cwd())}
+    results = rows.map(_work_in, fn_kwargs=shared, num_cpus=1, ray_remote_args_fn=_remote_arguments)
     yield from results.iter_rows()
+
+
+def _work_in(
+    row: Mapping[str, Any], work: Callable[..., Mapping[str, Any]], job: object, folder: str
+) -> Mapping[str, Any]:
+    """Do the work in the folder of the command, from which relative paths start."""
+    with contextlib.suppress(OSError):  # a machine without that folder can still work on addresses
+        os.chdir(folder)
+    return work(row, job)
 
 
 def _remote_arguments() -> dict[str, Any]:

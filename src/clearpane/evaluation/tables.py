@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from clearpane.cluster.addresses import shown
 from clearpane.errors import ClearpaneError
 from clearpane.evaluation.scoring import BASELINES, METRICS, REFLECTION_SUFFIX, PictureScores, SetSummary
 from clearpane.files import atomic_path
@@ -49,8 +50,8 @@ def json_text(protocol: str, summaries: Sequence[SetSummary], scores: Sequence[P
             {
                 "set": s.pair.dataset,
                 "picture": s.pair.name,
-                "input": str(s.pair.input),
-                "transmission": str(s.pair.transmission),
+                "input": shown(s.pair.input),
+                "transmission": shown(s.pair.transmission),
                 "rows": s.rows,
             }
             for s in scores
