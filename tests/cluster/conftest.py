@@ -11,6 +11,10 @@ from clearpane.app import ray_batch, ray_evaluate, ray_remove, ray_synthesize, r
 from clearpane.cluster import addresses
 from clearpane.separation.layers import Layers
 
+PLAIN = {
+    f"{name}_chance": 0 for name in ("wedged", "double", "bent", "lens", "rough", "defocus", "polarizer")
+}
+
 
 class Halve:
     """A separator that takes no time."""

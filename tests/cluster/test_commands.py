@@ -10,12 +10,7 @@ fsspec = pytest.importorskip("fsspec")
 from clearpane.app import ray_batch  # noqa: E402
 from clearpane.app.cli import main  # noqa: E402
 
-from .conftest import contents  # noqa: E402
-
-PLAIN = {
-    f"{name}_chance": 0 for name in ("wedged", "double", "bent", "lens", "rough", "defocus", "polarizer")
-}
-
+from .conftest import PLAIN, contents  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("quick")
 
