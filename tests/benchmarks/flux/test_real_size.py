@@ -1,0 +1,67 @@
+"""FLUX.1 Kontext's exact size: counts, quantisation a few rows at a time, and all stages of a tiny one."""
+
+import json
+
+import torch
+from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+from benchmarks.flux import real_size
+from benchmarks.flux.real_size_model import (
+    TransformerSize,
+    load_in_4_bits,
+    new_transformer,
+    new_vae,
+    quantised,
+    write_base,
+)
+from clearpane.separation.flux.memory import BackboneSize
+
+
+def test_the_configuration_has_as_many_parameters_as_flux_1_kontext():
+    transformer = new_transformer(TransformerSize())
+    assert sum(x.numel() for x in transformer.parameters()) == BackboneSize().transformer
+    with torch.device("meta"):
+        assert sum(x.numel() for x in new_vae().parameters()) == BackboneSize().vae
+
+
+def test_rows_quantised_in_parts_equal_the_whole_matrix(monkeypatch):
+    monkeypatch.setattr("benchmarks.flux.real_size_model._AT_ONCE", 3 * 128)
+    weight = torch.randn((10, 128), generator=torch.Generator().manual_seed(0))
+    made = quantised(weight, torch.float32)
+    assert torch.equal(
+        dequantize_4bit(made.data, made.quant_state), dequantize_4bit(*quantize_4bit(weight, quant_type="nf4"))
+    )
+
+
+def test_all_stages_of_a_tiny_transformer_are_measured(tmp_path, monkeypatch):
+    class Sent(list):
+        def send(self, row):
+            self.append(row)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(real_size, "TEXT", 8)
+    options = real_size.Options(TransformerSize(1, 1, 1), side=16, training_side=16, output=tmp_path)
+    monkeypatch.setattr(real_size, "has_bfloat16", lambda device: False)
+    base = write_base(tmp_path / "base", options.size)
+    assert not any(x.is_meta for x in load_in_4_bits(base, torch.float32).transformer.parameters())
+    sent = Sent()
+    real_size.run_stages(options, base, sent)
+    assert [row["stage"] for row in sent] == list(
+        real_size.estimates(real_size.backbone_size(base), options, "float32")
+    )
+    assert sent[2]["finite"] and sent[2]["shape"] == [1, 3, 16, 48]
+    assert 0 < sent[3]["with_gradient"] <= sent[3]["parameters"]
+    document = {
+        "stages": sent,
+        "size": real_size.backbone_size(base).__dict__,
+        "estimated_bytes": real_size.estimates(real_size.backbone_size(base), options, "float32"),
+        "side": 16,
+        "training_side": 16,
+        "disk_bytes": 1,
+        "ended": "",
+        "machine": real_size.describe_machine(),
+    }
+    assert json.loads(json.dumps(document)) == document
+    assert "| train |" in real_size.render(document)
