@@ -14,12 +14,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import psutil
 import torch
@@ -58,7 +58,7 @@ _SIDES = (256, 512, 1024)
 class Options:
     """Run FLUX.1 Kontext's exact configuration."""
 
-    size: TransformerSize = TransformerSize()
+    size: TransformerSize = field(default_factory=TransformerSize)
     """Size of the transformer."""
     side: int = 256
     """Side of each of the panel's three pictures, pixels."""
@@ -233,16 +233,24 @@ def render(document: dict[str, Any]) -> str:
             f"Training: pictures of {document['training_side']} x {document['training_side']} "
             f"({size.tokens(document['training_side'])} tokens), a LoRA of rank {RANK} "
             f"({stages['attach a LoRA']['trained_parameters'] / 1e6:.0f} M parameters), gradient "
-            f"checkpointing, AdamW; {row['with_gradient']} of its {row['parameters']} matrices got a gradient "
-            "(those behind a factor that is still 0 get none in the first step)."
+            f"checkpointing, AdamW; {row['with_gradient']} of its {row['parameters']} matrices got a "
+            "gradient (those behind a factor that is still 0 get none in the first step)."
         )
     if document["ended"]:
         notes.append(f"The run ended early: {document['ended']}.")
     kind = first["computed_in"].removeprefix("torch.")
+    blocks = size.double_blocks + size.single_blocks
+    real = BackboneSize()
+    all_blocks = real.double_blocks + real.single_blocks
+    if blocks < all_blocks:
+        notes.insert(
+            0, f"Only {blocks} of the {all_blocks} blocks were made: memory and seconds of the rest add up."
+        )
     where = "of the GPU's memory" if cuda else f"beyond the libraries' own {libraries / 1e9:.2f} GB"
     return (
         "# FLUX.1 Kontext's exact size, measured\n\n"
-        f"Random weights of the real configuration: {size.transformer / 1e9:.2f} billion parameters of the "
+        f"Random weights of the real configuration, {blocks} of its {all_blocks} blocks: "
+        f"{size.transformer / 1e9:.2f} billion parameters of the "
         f"transformer and {size.vae / 1e9:.2f} of the VAE, {document['disk_bytes'] / 1e9:.1f} GB on disk in "
         f"bfloat16, written and read one block at a time. Weights of the linear layers in 4 bits (nf4, "
         f"bitsandbytes), everything else in {kind}, on {'a GPU' if cuda else 'the CPU'}. The text encoders "

@@ -8,20 +8,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from bitsandbytes.functional import QuantState, quantize_4bit
 from bitsandbytes.nn import Linear4bit, Params4bit
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from clearpane.separation.flux.backbone import Backbone
 from clearpane.separation.flux.folders import KONTEXT_PIPELINE, PICTURE_PARTS
 
 _INDEX = "diffusion_pytorch_model.safetensors.index.json"
-# Standard deviation of random matrices, small enough that 57 blocks stay finite.
-_SPREAD = 0.02
+# Random matrices are uniform in 8 bits between plus and minus this, so that 57 blocks stay finite.
+_SPREAD = 2**-5
 # bitsandbytes compares each weight with all 16 levels in float32 at once on a CPU: as many weights at a time.
 _AT_ONCE = 2**18
 _BLOCK = 64
@@ -70,8 +71,8 @@ def new_vae() -> AutoencoderKL:
 
 
 def write_base(folder: Path, size: TransformerSize) -> Path:
-    """Write the parts that process pictures, in bfloat16, as diffusers stores them; return their directory."""
-    generator = Generator().manual_seed(0)
+    """Write the parts that process pictures, in bfloat16, as diffusers stores them; return the directory."""
+    generator = np.random.Generator(np.random.SFC64(0))
     transformer = new_transformer(size)
     place = folder / "transformer"
     transformer.save_config(place)
@@ -102,10 +103,11 @@ def _shards(transformer: FluxTransformer2DModel) -> Iterator[dict[str, torch.Siz
     yield from groups.values()
 
 
-def _draw(name: str, shape: torch.Size, generator: Generator) -> Tensor:
+def _draw(name: str, shape: torch.Size, generator: np.random.Generator) -> Tensor:
     """Draw a matrix; vectors are those of an untrained layer."""
     if len(shape) > 1:
-        return torch.empty(shape).normal_(0, _SPREAD, generator=generator).to(torch.bfloat16)
+        numbers = torch.from_numpy(generator.integers(-128, 128, shape, dtype=np.int8))
+        return numbers.to(torch.bfloat16).mul_(_SPREAD / 128)
     return torch.full(shape, float(name.endswith("weight")), dtype=torch.bfloat16)
 
 

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from clearpane.training.flux.flow_matching import draw_sigma, flow_matching_loss
+from clearpane.separation.flux.sampling import Sampling, draw_noise, sample
+from clearpane.training.flux.flow_matching import distillation_loss, draw_sigma, flow_matching_loss
 
 
 class Known:
@@ -75,3 +76,14 @@ def test_shares_of_noise_are_logit_normal_and_shifted():
 def test_shares_of_noise_may_be_uniform():
     plain = draw_sigma(20000, 1.0, torch.Generator().manual_seed(0), "uniform").sort().values
     torch.testing.assert_close(plain, torch.linspace(0, 1, 20000), atol=0.02, rtol=0)
+
+
+def test_distillation_has_no_error_where_one_step_ends_as_many_do(backbone, task):
+    """One step of sampling from the same noise ends at the latents that the loss compares with."""
+    reference = torch.zeros(1, 4, 4, 4)
+    ends = sample(backbone, reference, task, Sampling(1, seed=3))
+    noise = draw_noise((1, 4, 4, 4), 3)
+    given = (noise, reference, task, Sampling().guidance)
+    with torch.no_grad():
+        assert distillation_loss(backbone, ends, *given).item() == pytest.approx(0, abs=1e-9)
+        assert distillation_loss(backbone, ends + 0.5, *given).item() == pytest.approx(0.25, rel=1e-4)

@@ -82,3 +82,22 @@ def regression_loss(
     sigma = torch.zeros(len(latents), device=latents.device)
     velocity = backbone.velocity(reference, reference, sigma, task, guidance)
     return (velocity.float() - (reference - latents).float()).square().mean()
+
+
+def distillation_loss(
+    backbone: Backbone, ends: Tensor, noise: Tensor, reference: Tensor, task: TaskEmbedding, guidance: float
+) -> Tensor:
+    """Compute the mean squared error of one step of sampling against a teacher's many (arXiv 2209.03003).
+
+    A transformer trained with it reaches in one step (``steps=1``) what its teacher reaches in many. No
+    ground truth is needed, only photographs.
+
+    Args:
+        ends: Latents [B, C, h, w] that the teacher's sampling ended at.
+        noise: Noise [B, C, h, w] that it began with.
+
+    The other arguments are those of `flow_matching_loss`.
+    """
+    sigma = torch.ones(len(noise), device=noise.device)
+    velocity = backbone.velocity(noise, reference, sigma, task, guidance)
+    return (velocity.float() - (noise - ends).float()).square().mean()
