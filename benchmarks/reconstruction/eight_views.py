@@ -4,9 +4,9 @@
 
 The mesh bob with two materials, path-traced by Mitsuba under three environments: eight views of 256 pixels
 are given, twelve are compared with the result, and twelve under a fourth environment. Each reconstruction
-runs in its own process. Two baselines are not fitted: the visual hull with projected colours, and the nearest
-input view. Writes docs/figures/reconstruction.{md,json,jpg} and turntable.webp. Needs the extras [3d] and
-[synthesis].
+runs in its own process. Three baselines are not fitted: the visual hull with projected colours, lirm-small
+before its training, and the nearest input view. Writes docs/figures/reconstruction.{md,json,jpg} and
+turntable.webp. Needs the extras [3d] and [synthesis].
 """
 
 import json
@@ -45,8 +45,8 @@ from benchmarks.reconstruction.bob_captures import (
     bob_pictures,
     environment,
 )
-from benchmarks.reconstruction.scores import chamfer, crossings
-from benchmarks.reconstruction.view_baselines import hull_views, nearest_views, visual_hull
+from benchmarks.reconstruction.scores import chamfer, crossings, zero_points
+from benchmarks.reconstruction.view_baselines import hull_views, nearest_views, untrained_field, visual_hull
 from clearpane.evaluation.metrics import psnr
 from clearpane.evaluation.tables import write_text
 from clearpane.files import atomic_path
@@ -56,19 +56,24 @@ from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.reconstruction.asset.asset import Asset, save_asset
 from clearpane.reconstruction.asset.reading import load_asset
 from clearpane.reconstruction.field.evidence import hull_depth, voxel_centres
+from clearpane.reconstruction.field.field import HexaplaneField
+from clearpane.reconstruction.field.rendering import RenderOptions, render_views
 from clearpane.reconstruction.fitting.contact_sheet import render_fitted
+from clearpane.reconstruction.fitting.refine import LAST_BETA
 from clearpane.reconstruction.fitting.schedule import STEPS, Quality, RefineSettings
 from clearpane.reconstruction.lirm.weights_file import load_lirm, trained_environments, weights_file
 from clearpane.reconstruction.reconstruct import ReconstructSettings, fit_capture, make_asset
 from clearpane.reconstruction.relighting.relight import RelightSettings, relight
 from clearpane.reconstruction.relighting.turntable import turntable_cameras
 
+_OPTIONS = RenderOptions(LAST_BETA, samples=96, occupancy=48)
 _RELIT_SAMPLES, _SURFACE_POINTS = 32, 20_000
 _FRAMES, _FRAME_SIDE = 24, 224
 ROWS = {
     "radiance field": "the radiance field",
     "materials": "its materials in the learnt light",
     "hull": "visual hull with projected colours",
+    "untrained": "lirm-small before its training",
     "nearest": "nearest input view",
     "truth": "the true asset: the noise of the pictures",
 }
@@ -156,14 +161,16 @@ def relit_truth(data: Path, material: BobMaterial) -> Pictures:
     return relit_asset(bob_asset(data, material), data)
 
 
-def baselines(pictures: Pictures, hull: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+def baselines(pictures: Pictures, hull: Tensor, field: HexaplaneField) -> dict[str, tuple[Tensor, Tensor]]:
     """Return the new views on white and their masks for each baseline that is not fitted."""
     cameras = bob_cameras()
     given, wanted = cameras[:INPUTS], cameras[INPUTS:]
     seen = pictures[:INPUTS]
     inside = (hull_depth(hull, wanted) > 0).float()[:, None]
+    untrained = render_views(field, wanted, _OPTIONS)
     return {
         "hull": (hull_views(hull, seen.shown, seen.masks, given, wanted), inside),
+        "untrained": (untrained["colour"].clamp(0, 1), untrained["mask"]),
         "nearest": (nearest_views(seen.shown, given, wanted), nearest_views(seen.masks, given, wanted)),
     }
 
@@ -192,7 +199,8 @@ def measure_capture(options: Options, material: BobMaterial, light: str) -> dict
     }
     sheet = [truth.shown[0], views["colour"][0], views["lit"][0], unseen.shown[0], shown[0]]
     sheet += [views["albedo"][0], views["normal"][0]]
-    for name, (colours, masks) in baselines(pictures, hull).items():
+    untrained = untrained_field(as_capture(pictures, bob_cameras()))
+    for name, (colours, masks) in baselines(pictures, hull, untrained).items():
         linear = srgb_to_linear(((colours - (1 - masks)) / masks.clamp(min=1e-4)).clamp(0, 1)) * masks
         rows[name] = {
             "new": view_scores(colours, truth),
@@ -201,6 +209,7 @@ def measure_capture(options: Options, material: BobMaterial, light: str) -> dict
         sheet.append(colours[0])
     points = crossings(0.5 - hull, voxel_centres(hull.shape[-1], hull))
     rows["hull"]["chamfer"] = chamfer(points, surface)
+    rows["untrained"]["chamfer"] = chamfer(zero_points(untrained), surface)
     rows["truth"] = {
         "relit": view_scores(relit_views(true.linear, true.masks, unseen), unseen),
         "chamfer": chamfer(surface[::2], surface[1::2]),
@@ -260,11 +269,12 @@ def render(document: dict[str, Any]) -> str:
             + f"\n{spread([c['seconds'] for c in cost])} s per reconstruction, from views to asset; "
             f"{max(c['gigabytes'] for c in cost):.1f} GiB at most; "
             f"{spread([c['steps'] for c in cost])} steps, from {spread([c['started'] for c in cost])} to "
-            f"{spread([c['fitted'] for c in cost])} dB on the given views."
+            f"{spread([c['fitted'] for c in cost])} dB on pixels of the given views that it did not see."
         )
     parts.append(
         "![From left to right: a new view, the radiance field, the materials in the learnt light, the truth "
-        "under another light, the asset there, albedo, normals, the hull, the nearest view]"
+        "under another light, the asset there, albedo, normals, the hull, lirm-small before its training, "
+        "the nearest view]"
         "(reconstruction.jpg)"
     )
     return "\n\n".join(parts) + f"\n\n<sub>{Machine(**document['machine'])}.</sub>\n"

@@ -1,11 +1,16 @@
-"""Baselines for new views without learning: the nearest input view, and the visual hull with colours."""
+"""Baselines for new views without learning: the nearest input view, the visual hull with colours, and
+lirm-small before its training."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from clearpane.geometry.cameras import Cameras, picture_rays, project
+from clearpane.reconstruction.capture.cropping import Capture
 from clearpane.reconstruction.field.evidence import Evidence, add_views, hull_depth
+from clearpane.reconstruction.field.field import HexaplaneField
+from clearpane.reconstruction.lirm.model import LIRM_SMALL, Lirm
+from clearpane.reconstruction.lirm.observing import observe_capture
 
 HULL_SIDE = 128
 # Exponent that prefers views from nearly the same side; a view that sees the point counts at least this much,
@@ -59,3 +64,16 @@ def hull_views(hull: Tensor, pictures: Tensor, masks: Tensor, cameras: Cameras, 
         weight = ((cosine**_SHARPNESS + _LEAST_SEEN) * seen + _LEAST)[..., None]
         result[view][inside] = ((weight * colour).sum(0) / weight.sum(0)).clamp(0, 1)
     return result.movedim(-1, 1)
+
+
+@torch.no_grad()
+def untrained_field(capture: Capture, seed: int = 0) -> HexaplaneField:
+    """Return what lirm-small predicts with random weights: nearly its inputs, the hull and its mean colours.
+
+    What the trained network does better than this, it has learnt.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        lirm = Lirm(LIRM_SMALL).eval()
+    (field,) = lirm.fields(observe_capture(capture, lirm))
+    return field

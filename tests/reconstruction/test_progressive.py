@@ -21,7 +21,6 @@ from clearpane.reconstruction.asset.reading import load_asset
 from clearpane.reconstruction.capture.cropping import Capture, load_capture
 from clearpane.reconstruction.capture.placement import Placement
 from clearpane.reconstruction.capture.transforms import read_transforms
-from clearpane.reconstruction.fitting.starting import start_from_memory
 from clearpane.reconstruction.lirm.model import Lirm
 from clearpane.reconstruction.lirm.weights_file import load_lirm, save_lirm
 from clearpane.reconstruction.progressive import ObjectState, Rounds, load_state, save_state
@@ -44,6 +43,7 @@ def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("clearpane.reconstruction.lirm.observing._SIDE", 32)
         patch.setattr("clearpane.reconstruction.field.evidence._DEPTH_SIDE", 32)
+        patch.setattr("clearpane.reconstruction.fitting.starting.EVIDENCE_SIDE", 40)
         yield
 
 
@@ -61,7 +61,7 @@ def states(lirm: Lirm) -> list[ObjectState]:
     cameras, made = orbit(9), []
     for first in (0, 3, 6):
         earlier = made[-1] if made else None
-        made.append(Rounds(lirm, earlier).observe(capture(cameras[first : first + 3])))
+        made.append(Rounds(lirm, earlier).observe(capture(cameras[first : first + 3])).state)
     return made
 
 
@@ -69,7 +69,7 @@ def off(state: ObjectState, lirm: Lirm) -> float:
     """Return the distance of the predicted surface from the ball's, near the ball, in metres."""
     points = torch.rand(4000, 3, generator=torch.Generator().manual_seed(0)) - 0.5
     points = points[(points.norm(dim=-1) - 0.35).abs() < 0.1]
-    field = start_from_memory(state.memory, lirm)
+    (field,) = lirm.fields(state.memory)
     with torch.no_grad():
         wrong = field.signed_distance(points) - (points.norm(dim=-1, keepdim=True) - 0.35)
     return float(wrong.abs().mean())
@@ -78,7 +78,7 @@ def off(state: ObjectState, lirm: Lirm) -> float:
 def test_later_views_improve_the_object_as_much_as_all_at_once(lirm: Lirm, states: list[ObjectState]) -> None:
     errors = [off(state, lirm) for state in states]
     assert errors[0] > 1.5 * errors[1] > 1.5 * errors[2]
-    at_once = Rounds(lirm).observe(capture(orbit(9)))
+    at_once = Rounds(lirm).observe(capture(orbit(9))).state
     assert [state.views for state in states] == [3, 6, 9] and at_once.views == 9
     for name in ("hull", "distance", "masks"):  # LIRM takes eight views at once, then one
         there, rounds = (getattr(s.memory.evidence[0], name) for s in (at_once, states[-1]))
@@ -97,7 +97,7 @@ def test_a_state_comes_back_from_its_file_whose_size_is_always_the_same(
     assert read.views == 6 and read.placement.scale == PLACEMENT.scale
     assert (read.placement.centre == PLACEMENT.centre).all()
     assert (read.placement.rotation == PLACEMENT.rotation).all()
-    again = Rounds(lirm, read).observe(capture(orbit(9)[6:9]))
+    again = Rounds(lirm, read).observe(capture(orbit(9)[6:9])).state
     torch.testing.assert_close(again.memory.tokens, states[2].memory.tokens, rtol=0, atol=0)
     torch.testing.assert_close(again.memory.features[0], states[2].memory.features[0], rtol=0, atol=0)
     with pytest.raises(ClearpaneError, match=r"6\.safetensors: exists"):
@@ -106,7 +106,7 @@ def test_a_state_comes_back_from_its_file_whose_size_is_always_the_same(
 
 def test_a_network_without_evidence_keeps_its_tokens_alone(tmp_path: Path) -> None:
     lirm = Lirm(TINY).eval()
-    state = Rounds(lirm).observe(capture(orbit(3)))
+    state = Rounds(lirm).observe(capture(orbit(3))).state
     save_state(tmp_path / "a.safetensors", state, lirm)
     read = load_state(tmp_path / "a.safetensors", lirm).memory
     assert torch.equal(read.tokens, state.memory.tokens) and read.evidence == read.features == ()
@@ -123,7 +123,7 @@ def changed(path: Path, facts: dict[str, Any] | str, tensors: dict[str, Tensor])
 @pytest.mark.parametrize(
     ("facts", "tensors", "message"),
     [
-        ({"version": 2}, {}, "is a state of version 2, where 1 is needed"),
+        ({"version": 1}, {}, "is a state of version 1, where 2 is needed"),
         ("[]", {}, "is a state of version None"),
         ("{", {}, "description of its state is damaged"),
         ({"weights": "0" * 64}, {}, "other weights of LIRM"),
@@ -171,7 +171,7 @@ def test_views_of_another_place_are_refused_by_name(lirm: Lirm, states: list[Obj
     away = replace(views.cameras, camera_to_world=moved)
     with pytest.raises(ClearpaneError, match=r"^1: .* where the earlier views show no object"):
         Rounds(lirm, states[1]).observe(replace(views, cameras=away))
-    assert Rounds(lirm, states[1]).observe(views).views == 9
+    assert Rounds(lirm, states[1]).observe(views).state.views == 9
 
 
 def test_the_command_saves_a_state_and_later_improves_the_object(
@@ -192,7 +192,7 @@ def test_the_command_saves_a_state_and_later_improves_the_object(
     weights, state = tmp_path / "tiny.safetensors", tmp_path / "state.safetensors"
     save_lirm(weights, CONFIG, lirm.state_dict())
     seen = load_capture(read_transforms(path.with_name("first.json")), 32)
-    save_state(state, Rounds(lirm).observe(seen), lirm)
+    save_state(state, Rounds(lirm).observe(seen).state, lirm)
     first = _widest(state)
     quick = ["--time-limit", "0", "--side", "32", "--resolution", "24", "--texture", "32", "--faces", "400"]
     quick += ["--weights", str(weights)]

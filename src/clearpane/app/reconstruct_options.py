@@ -92,12 +92,12 @@ class Reconstruct:
     train lirm wrote. Default: start from the visual hull."""
 
     save_state: Annotated[Path | None, arg(metavar="FILE.safetensors", help_behavior_hint="")] = None
-    """File for what --update needs of all views so far, without their pictures: 29 MB, however many they are.
+    """File for what --update needs of all views so far, without their pictures: 31 MB, however many they are.
     LIRM makes it: that of --weights, or lirm-small."""
 
     update: Annotated[Path | None, arg(metavar="FILE.safetensors", help_behavior_hint="")] = None
-    """Improve the object of a file that --save-state wrote by new views, with poses in the same world. The
-    asset is then LIRM's prediction for all views so far; it is not fitted."""
+    """Improve the object of a file that --save-state wrote by new views, with poses in the same world. What
+    was added to the object since then appears, and what was taken away goes."""
 
     seed: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 0)")] = 0
     """Random seed."""

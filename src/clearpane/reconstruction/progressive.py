@@ -1,7 +1,8 @@
-"""Keep what later views need of the earlier ones: LIRM's memory of an object and its place, in a file.
+"""Keep what later views need of the earlier ones: LIRM's memory of an object, its place, and some pixels.
 
-The memory holds no picture, and it has the same size after any number of views: LIRM's tokens, the sums of
-the evidence (`clearpane.reconstruction.field.evidence`) and those of the views' features.
+A state holds no picture, and it has the same size after any number of views: LIRM's tokens, the sums of the
+evidence (`clearpane.reconstruction.field.evidence`), those of the views' features, and for a fit a sample of
+the views' pixels (`clearpane.reconstruction.fitting.kept_rays`).
 
 Source: LIRM (arXiv 2504.20026), section 3.3.
 """
@@ -9,21 +10,23 @@ Source: LIRM (arXiv 2504.20026), section 3.3.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Generator, Tensor
 
 from clearpane.errors import ClearpaneError
 from clearpane.files import atomic_path
 from clearpane.json_files import parse_json, parse_untyped
 from clearpane.reconstruction.capture.cropping import Capture
 from clearpane.reconstruction.capture.placement import Placement
-from clearpane.reconstruction.field.evidence import Evidence, hull_depth
+from clearpane.reconstruction.changes import added_part, explained_masks, forgotten, outdated
+from clearpane.reconstruction.field.evidence import Evidence
+from clearpane.reconstruction.fitting.kept_rays import KEPT, KeptRays, no_rays, ray_tensors, rays_of
+from clearpane.reconstruction.fitting.true_rays import TrueRays
 from clearpane.reconstruction.lirm.memory import Memory
 from clearpane.reconstruction.lirm.model import Lirm
 from clearpane.reconstruction.lirm.observing import observe_capture
@@ -33,12 +36,10 @@ from clearpane.tensor_files import save_tensors
 SUFFIX = ".safetensors"
 """Suffix of a state's file."""
 
-_VERSION, _FACTS = 1, "object_state"
+_VERSION, _FACTS = 2, "object_state"
 # Smallest fraction of a new view's mask that the earlier views' hull explains; the hull holds the whole
-# object, so that it is 1 but for errors of the masks.
+# object, so that it is 1 but for errors of the masks and for what was added.
 _EXPLAINED = 0.5
-# Side of the pictures in which this is measured, pixels, and how far the hull is enlarged there.
-_SIDE, _REACH = 96, 2
 _AGAIN = "reconstruct the object again from all views"
 
 
@@ -49,12 +50,17 @@ class ObjectState:
     Attributes:
         memory: LIRM's memory of a single object.
         placement: Transform from the photographs' world to the cube's, fixed by the first views.
-        views: Number of views so far.
+        kept: Sample of the pixels of all views so far.
     """
 
     memory: Memory
     placement: Placement
-    views: int
+    kept: KeptRays
+
+    @property
+    def views(self) -> int:
+        """Return the number of views so far."""
+        return self.kept.views
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +75,51 @@ class Rounds:
     lirm: Lirm
     earlier: ObjectState | None = None
 
-    def observe(self, capture: Capture) -> ObjectState:
-        """Return the state after this round's views.
+    def observe(self, capture: Capture) -> "Observed":
+        """Take in this round's views.
 
         Raises:
             ClearpaneError: A view does not show the object of the earlier rounds where they show it.
         """
         if self.earlier is None:
-            return ObjectState(observe_capture(capture, self.lirm), capture.placement, len(capture.names))
-        _check_overlap(capture, self.earlier.memory)
-        memory = observe_capture(capture, self.lirm, self.earlier.memory)
-        return ObjectState(memory, self.earlier.placement, self.earlier.views + len(capture.names))
+            memory, old = observe_capture(capture, self.lirm), no_rays()
+            placement = capture.placement
+        else:
+            memory, old = _update(capture, self.lirm, self.earlier)
+            placement = self.earlier.placement
+        kept = old.with_views(capture, Generator().manual_seed(old.views))
+        return Observed(ObjectState(memory, placement, kept), old)
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """Hold what a round has changed.
+
+    Attributes:
+        state: State after the round.
+        earlier: Pixels of the earlier rounds that the object has not outdated.
+    """
+
+    state: ObjectState
+    earlier: KeptRays
+
+
+def _update(capture: Capture, lirm: Lirm, earlier: ObjectState) -> tuple[Memory, KeptRays]:
+    """Return the memory after some new views, and the earlier pixels that still show the object.
+
+    Raises:
+        ClearpaneError: A view does not show the object of the earlier rounds where they show it.
+    """
+    memory = earlier.memory
+    if not memory.evidence:
+        return observe_capture(capture, lirm, memory), earlier.kept
+    before = memory.evidence[0]
+    _check_overlap(capture, before)
+    added = added_part(before, capture)
+    memory = observe_capture(capture, lirm, replace(memory, evidence=(forgotten(before, added),)))
+    rays = earlier.kept.rays
+    old = outdated(rays, before, memory.evidence[0], added)
+    return memory, replace(earlier.kept, rays=rays[(~old).nonzero()[:, 0]])
 
 
 @dataclass(frozen=True)
@@ -116,7 +156,8 @@ def save_state(path: Path, state: ObjectState, lirm: Lirm, overwrite: bool = Fal
     facts = _Facts(
         _VERSION, _digest(lirm), state.views, placement.centre.tolist(), rotation, float(placement.scale)
     )
-    tensors = {name: value.contiguous() for name, value in _tensors(state.memory).items()}
+    named = _tensors(state.memory) | ray_tensors(state.kept.rays)
+    tensors = {name: value.contiguous() for name, value in named.items()}
     with atomic_path(path, overwrite) as temporary:
         save_tensors(temporary, tensors, {_FACTS: json.dumps(asdict(facts))})
 
@@ -143,11 +184,11 @@ def load_state(path: Path, lirm: Lirm) -> ObjectState:
         facts = _read_facts(text)
         if facts.weights != _digest(lirm):
             raise ClearpaneError("other weights of LIRM made this state; give those")
-        memory = _memory(tensors, lirm)
+        memory, rays = _memory(tensors, lirm), rays_of(tensors)
     except ClearpaneError as error:
         raise ClearpaneError(f"{path}: {error}") from error
     placement = Placement(np.asarray(facts.centre), np.asarray(facts.rotation), facts.scale)
-    return ObjectState(memory, placement, facts.views)
+    return ObjectState(memory, placement, KeptRays(rays, facts.views))
 
 
 def _read_facts(text: str) -> _Facts:
@@ -198,7 +239,9 @@ def _memory(tensors: Mapping[str, Tensor], lirm: Lirm) -> Memory:
         evidence = Evidence.empty(config.evidence, like)
         sums = empty_sums(config.view_features, config.volume, like)
         empty = Memory(empty.tokens, (evidence,), (sums,))
-    expected = {name: (value.shape, value.dtype) for name, value in _tensors(empty).items()}
+    nothing = torch.zeros(KEPT, 3)
+    named = _tensors(empty) | ray_tensors(TrueRays(nothing, nothing, nothing, nothing[:, :1]))
+    expected = {name: (value.shape, value.dtype) for name, value in named.items()}
     if expected != {name: (value.shape, value.dtype) for name, value in tensors.items()}:
         raise ClearpaneError(f"its tensors are not those of a state of this network; {_AGAIN}")
     if not all(bool(value.isfinite().all()) for value in tensors.values()):
@@ -209,19 +252,13 @@ def _memory(tensors: Mapping[str, Tensor], lirm: Lirm) -> Memory:
     return Memory(tensors["tokens"], (evidence,), (tensors["features"],))
 
 
-@torch.no_grad()
-def _check_overlap(capture: Capture, memory: Memory) -> None:
-    """Check that each new mask lies where the earlier views' hull is seen; without evidence, check nothing.
+def _check_overlap(capture: Capture, evidence: Evidence) -> None:
+    """Check that each new mask lies where the earlier views' hull is seen.
 
     Raises:
         ClearpaneError: A mask lies elsewhere by more than half.
     """
-    if not memory.evidence:
-        return
-    cameras = capture.cameras.resized(_SIDE, _SIDE)
-    hull = (hull_depth(memory.evidence[0].hull, cameras)[:, None] > 0).to(capture.masks)
-    hull = F.max_pool2d(hull, 2 * _REACH + 1, 1, _REACH)
-    masks = F.interpolate(capture.masks, (_SIDE, _SIDE), mode="area")
+    masks, hull = explained_masks(evidence, capture)
     explained = (masks * hull).sum((1, 2, 3)) / masks.sum((1, 2, 3)).clamp(min=1e-6)
     for name, share in zip(capture.names, explained.tolist(), strict=True):
         if share < _EXPLAINED:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from clearpane.reconstruction.capture.masks import Segmenter
 from clearpane.reconstruction.capture.opening import open_views
 from clearpane.reconstruction.capture.photographs import PhotographSet
 from clearpane.reconstruction.capture.placement import Placement
+from clearpane.reconstruction.fitting.albedo_detail import detailed_albedo
 from clearpane.reconstruction.fitting.refine import Refined, refine
 from clearpane.reconstruction.fitting.schedule import FitProgress, RefineSettings
 from clearpane.reconstruction.fitting.starting import start_from_hull, start_from_lirm, start_from_memory
@@ -102,8 +104,8 @@ def reconstruct(
         on_progress: Called during the stage "fit", as in `clearpane.reconstruction.fitting.refine.refine`.
         pictures: Folder of the photographs, where the file of poses lies elsewhere.
         rounds: Network that keeps what later views need. After earlier rounds, the new views must have poses
-            in the earlier ones' world, and the asset is the network's prediction for all views so far: it
-            is not fitted, since the earlier pictures are no longer there.
+            in the earlier ones' world. The fit starts from the network's prediction for all views so far, and
+            is made to the new views and to the pixels that are kept of the earlier ones.
 
     Raises:
         ClearpaneError: The photographs cannot be used, show no object, or none of the earlier rounds.
@@ -139,19 +141,21 @@ def reconstruct(
         photographs, settings.side, segmenter, None if earlier is None else earlier.placement
     )
 
-    # 3. Fit a field and the light to the views, or predict the field from all views so far.
+    # 3. Fit a field and the light to the views and to the pixels that are kept of earlier ones.
     on_stage(StageReport("fit", "fitting" if earlier is None else "updating", photographs, capture))
-    state = None if rounds is None else rounds.observe(capture)
-    if rounds is None or state is None or earlier is None:
+    observed = None if rounds is None else rounds.observe(capture)
+    if rounds is None or observed is None or earlier is None:
         refined = fit_capture(capture, settings, lirm, on_progress)
     else:
-        predicted = start_from_memory(state.memory, rounds.lirm)
-        refined = refine(capture, predicted, replace(settings.refining, steps=0))
+        start = start_from_memory(observed.state.memory, rounds.lirm, settings.refining.seed)
+        kept = observed.earlier.beside(capture)
+        refined = refine(capture, start, settings.refining, on_progress, kept)
 
     # 4. Bake the field into triangles and textures.
     on_stage(StageReport("bake", "making triangles and textures", photographs, capture))
     made = make_asset(refined, capture, settings)
-    return replace(made, warnings=photographs.warnings + capture.warnings, state=state)
+    warnings = photographs.warnings + capture.warnings
+    return replace(made, warnings=warnings, state=None if observed is None else observed.state)
 
 
 def fit_capture(
@@ -180,7 +184,7 @@ def make_asset(refined: Refined, capture: Capture, settings: ReconstructSettings
         ClearpaneError: Nothing is left of the object.
         MissingExtraError: A package of the extra [3d] is not installed.
     """
-    asset = bake_asset(refined.field, settings.fineness)
+    asset = bake_asset(refined.field, settings.fineness, partial(detailed_albedo, refined.field, capture))
     return Reconstruction(in_photographs_world(asset, capture.placement), refined, capture)
 
 

@@ -1,5 +1,6 @@
 """Bake a fitted object into an asset: triangles of its surface, and textures sampled from the field."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,10 @@ _OCCLUSION_GRID, _OCCLUSION_RAYS, _OCCLUSION_STEPS = 96, 64, 32
 _OCCLUSION_OFFSET, _OCCLUSION_REACH = 0.02, 1.0
 
 
+Detail = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Function from surface points, their unit normals and their albedo to a better albedo: [P, 3] each."""
+
+
 @dataclass(frozen=True)
 class AssetSettings:
     """Set the resolution of an asset.
@@ -38,8 +43,11 @@ class AssetSettings:
 
 
 @torch.no_grad()
-def bake_asset(field: Field, settings: AssetSettings) -> Asset:
+def bake_asset(field: Field, settings: AssetSettings, detail: Detail | None = None) -> Asset:
     """Bake a field into an asset, in the cube's world.
+
+    Args:
+        detail: Gives the albedo of the texels finer detail than the field has.
 
     Raises:
         ClearpaneError: The field has no surface.
@@ -57,7 +65,7 @@ def bake_asset(field: Field, settings: AssetSettings) -> Asset:
     texels = find_texels(unwrapped, settings.texture)
     faces = unwrapped.mesh.faces
     of_texels = unit(texels.interpolate(normals[unwrapped.source], faces))
-    surface = _surface(field, texels.interpolate(unwrapped.mesh.vertices, faces), of_texels)
+    surface = _surface(field, texels.interpolate(unwrapped.mesh.vertices, faces), of_texels, detail)
     frame = tangent_frames(unwrapped, normals[unwrapped.source], texels)
     local = np.einsum("tij,tj->ti", frame, surface["normal"])
     # A normal below its own triangle could not be represented.
@@ -157,15 +165,22 @@ def _unoccluded(volume: Tensor, start: Tensor, directions: Tensor) -> Tensor:
     return free
 
 
-def _surface(field: Field, points: np.ndarray, normals: np.ndarray) -> dict[str, np.ndarray]:
+def _surface(
+    field: Field, points: np.ndarray, normals: np.ndarray, detail: Detail | None
+) -> dict[str, np.ndarray]:
     """Evaluate the field at points moved to its surface and seen from straight above."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in ("albedo", "metallic", "roughness", "normal")}
+    found: dict[str, list[Tensor]] = {name: [] for name in ("albedo", "metallic", "roughness", "normal")}
     place, normal = (torch.from_numpy(x).float() for x in (points, normals))
+    places = []
     for part, up in zip(place.split(_AT_ONCE), normal.split(_AT_ONCE), strict=True):
         moved = part
         for _ in range(_PULLS):
             moved = moved - field.signed_distance(moved).clamp(-_FARTHEST_PULL, _FARTHEST_PULL) * up
+        places.append(moved)
         appearance = field.appearance(moved, up)
         for name, values in found.items():
-            values.append(getattr(appearance, name).numpy())
-    return {name: np.concatenate(values).astype(np.float64) for name, values in found.items()}
+            values.append(getattr(appearance, name))
+    result = {name: torch.cat(values) for name, values in found.items()}
+    if detail is not None:
+        result["albedo"] = detail(torch.cat(places), normal, result["albedo"])
+    return {name: values.double().numpy() for name, values in result.items()}

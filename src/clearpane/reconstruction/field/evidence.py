@@ -22,6 +22,9 @@ VOLUME_CHANNELS = 16
 EVIDENCE_CHANNELS = 11
 """Distance to the hull, its edge, mean mask, mean colour (3), its deviation, visibility, hull normal (3)."""
 
+COLOUR_CHANNELS, SEEN_CHANNEL = slice(3, 6), 7
+"""Channels of the mean colour, and the channel of the visibility: ``n / (1 + n)`` if n views see a voxel."""
+
 # Depth behind the hull's front, in voxels, up to which a colour belongs to the voxel.
 _DEPTH_MARGIN = 1.5
 # Metres at which distances to the hull are clamped; a surface is never moved by more than 0.3.
@@ -114,7 +117,7 @@ class Sight:
             Positions [P, 2], in [-1, 1]; True for those in the picture, [P] bool; depth behind the hull's
             front less 1.5 voxels, metres [P]: 0 or less where the view sees the point.
         """
-        place, within = _places(self.cameras[view], points)
+        place, within = picture_places(self.cameras[view], points)
         first = look_up(self.depths[view : view + 1], place, "nearest")[0]
         distance = (points - self.cameras.centres[view]).norm(dim=-1)
         voxel = 2 * HALF_SIZE / self.hull.shape[-1]
@@ -197,7 +200,7 @@ def add_colours(evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sigh
     )
 
 
-def _places(camera: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
+def picture_places(camera: Cameras, points: Tensor) -> tuple[Tensor, Tensor]:
     """Project points into one picture: positions [P, 2], in [-1, 1], and True for those within it."""
     return _in_picture(camera, *project(camera, points))
 

@@ -13,16 +13,18 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from clearpane.geometry.cameras import picture_rays
 from clearpane.reconstruction.capture.cropping import Capture
 from clearpane.reconstruction.field.field import HexaplaneField
+from clearpane.reconstruction.field.projected_colours import recolour
 from clearpane.reconstruction.field.rendering import render_samples
 from clearpane.reconstruction.field.surface_samples import SurfaceGrid
 from clearpane.reconstruction.fitting.gradient_workers import gradient_workers
+from clearpane.reconstruction.fitting.kept_rays import joined
 from clearpane.reconstruction.fitting.learnt_light import LearntLight, display, shade_rays
-from clearpane.reconstruction.fitting.losses import Lighting, TrueRays, ray_loss, surface_loss
+from clearpane.reconstruction.fitting.losses import Lighting, ray_loss, smoothness_loss, surface_loss
 from clearpane.reconstruction.fitting.schedule import FitProgress, RefineSettings, Schedule
 from clearpane.reconstruction.fitting.sky_visibility import SkyVisibility, sky_visibility
+from clearpane.reconstruction.fitting.true_rays import TrueRays, held_out_pixels, object_rays
 
 LAST_BETA = 1 / 300
 """Width (beta) of a fitted surface, metres, for an object a metre long."""
@@ -34,8 +36,15 @@ _MATERIALS_FROM = 0.1
 _SKIES = 6
 # Parts of a step that may be computed in parallel; rays of a part, and samples along a ray.
 _PARTS, _RAYS, _SAMPLES = 2, 512, 24
+# Places at which a part smooths the surface.
+_SMOOTHED = 128
 # Steps between two looks at where the surface is.
 _GRID_EVERY = 25
+# Until this share of the fit, colours do not depend on direction: else a glossy object's surface may be
+# wrong, and painted for each view.
+_DIRECTIONS_FROM = 0.4
+# At this share the mean colours, from which the colours start, are computed anew, from the surface so far.
+_RECOLOURED_AT = 0.5
 _GRID_RATE, _HEAD_RATE, _LIGHT_RATE, _LAST_RATE = 0.03, 0.01, 0.06, 0.05
 # Number of evaluations; the fit ends after this many in a row without an improvement, in dB. While the
 # surface is still wide, the PSNR may not improve for long.
@@ -53,8 +62,8 @@ class Refined:
         field: Fitted object.
         environment: Linear radiance [16, 32, 3] in the cube's world, up to a factor.
         sky: Visibility of the sky past the object.
-        psnr: PSNR, dB, of the views' pixels on and around the object, over both the radiance field's colours
-            and the shaded materials.
+        psnr: PSNR, dB, of pixels on and around the object that were held out of the fit, over both the
+            radiance field's colours and the shaded materials.
         started_psnr: PSNR before the fit, dB.
         steps: Number of steps, including those skipped because a gradient was not finite.
         interrupted: True if Ctrl-C ended the fit early.
@@ -74,25 +83,28 @@ def refine(
     start: HexaplaneField,
     settings: RefineSettings,
     on_progress: Callable[[FitProgress], None] | None = None,
+    kept: TrueRays | None = None,
 ) -> Refined:
     """Fit an object to its views.
 
     The fit ends after its last step, at the time limit, when nothing has improved for four tenths of it, or
-    at Ctrl-C. The result is the best evaluated state by the PSNR of pixels drawn once at the start, so it is
-    not worse than the start. With one thread, equal settings without a time limit give equal results.
+    at Ctrl-C. The result is the best evaluated state by the PSNR of pixels that no step sees
+    (`clearpane.reconstruction.fitting.true_rays.held_out_pixels`), so it is not worse than the start. With
+    one thread, equal settings without a time limit give equal results.
 
     Args:
         start: Initial field (see `clearpane.reconstruction.fitting.starting`); it is not changed.
         on_progress: Called after each evaluation.
+        kept: Pixels of earlier views, to which the object is fitted as well.
     """
     generator = Generator().manual_seed(settings.seed)
     fit = _Fit(start)
-    rays = object_rays(capture)
-    evaluated = rays[torch.randint(len(rays), (min(_EVALUATED, len(rays)),), generator=generator)]
+    rays, judging = _rays(capture, kept, generator)
+    evaluated = judging[torch.randperm(len(judging), generator=generator)[:_EVALUATED]]
     sky = sky_visibility(fit.field)
     started = _psnr(fit, evaluated, sky)
     best = _Best(started, fit.state())
-    evaluations, skies, interrupted = 0, 0, False
+    evaluations, skies, recoloured, interrupted = 0, 0, False, False
     lighting: Lighting | None = None
     schedule = Schedule(settings)
     surface = SurfaceGrid.of(fit.field, _beta_at(0), rays.origins)
@@ -107,6 +119,9 @@ def refine(
                     if lighting is None:
                         fit.begin_materials()
                     lighting = Lighting(fit.light, sky)
+                if share >= _RECOLOURED_AT and not recoloured:
+                    fit.recolour(capture, surface)
+                    recoloured = True
                 objective = _Objective(fit.field, rays, beta, surface, lighting)
                 fit.descend(gradients(objective, fit.parameters), share)
                 schedule.advance()
@@ -137,13 +152,14 @@ class _Objective:
         batch = self.rays[torch.randint(len(self.rays), (_RAYS,), generator=generator)]
         placed = self.surface.samples(batch.origins, batch.directions, _SAMPLES, generator)
         rendered = render_samples(self.field, batch.origins, batch.directions, self.beta, placed)
-        return ray_loss(rendered, batch) + surface_loss(self.field, self.lighting, rendered, batch, generator)
+        loss = ray_loss(rendered, batch) + surface_loss(self.field, self.lighting, rendered, batch, generator)
+        return loss + smoothness_loss(self.field, self.surface.points(_SMOOTHED, generator), generator)
 
 
 class _Best:
     """Track the best state so far, and the number of evaluations without an improvement."""
 
-    def __init__(self, psnr: float, state: list[Tensor]) -> None:
+    def __init__(self, psnr: float, state: "_State") -> None:
         self.psnr, self.state = psnr, state
         self._mark, self._waited = psnr, 0
 
@@ -161,6 +177,17 @@ class _Best:
         self._waited = 0 if improved else self._waited + 1
 
 
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Hold the fitted parameters, and the evidence [1, 11, G, G, G] that they refer to."""
+
+    parameters: list[Tensor]
+    evidence: Tensor | None
+
+
+RESET = False
+
+
 class _Fit:
     """Hold what is fitted: a copy of the initial field, and the light."""
 
@@ -172,6 +199,9 @@ class _Fit:
         }
         heads = copy.deepcopy(start.heads).requires_grad_(True)
         self.field = replace(start, heads=heads, **grids)
+        self._directional = len(heads.distance[0].weight[0])
+        with torch.no_grad():
+            heads.colour[0].weight[:, self._directional :] = 0
         self.light = LearntLight()
         self._grids = list(grids.values())
         self._groups = (
@@ -209,16 +239,33 @@ class _Fit:
             group["lr"] = rate * (_LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
+        first = self.field.heads.colour[0].get_parameter("weight").grad
+        if share < _DIRECTIONS_FROM and first is not None:
+            first[:, self._directional :] = 0
         self._optimizer.step()
 
-    def state(self) -> list[Tensor]:
-        """Copy all fitted parameters."""
-        return [p.detach().clone() for p in self.parameters]
+    @torch.no_grad()
+    def recolour(self, capture: Capture, surface: SurfaceGrid) -> None:
+        """Start colours and albedo anew, from the pictures' pixels projected onto the surface."""
+        if self.field.evidence is None:
+            return
+        shown = capture.pictures, capture.masks, capture.cameras
+        evidence = recolour(self.field.evidence, surface.distances, *shown)
+        self.field = replace(self.field, evidence=evidence)
+        if RESET:
+            for head in (self.field.heads.colour, self.field.heads.albedo):
+                nn.init.zeros_(head[-1].weight)
+                nn.init.zeros_(head[-1].bias)
+
+    def state(self) -> "_State":
+        """Copy all that the fit changes."""
+        return _State([p.detach().clone() for p in self.parameters], self.field.evidence)
 
     @torch.no_grad()
-    def restore(self, state: list[Tensor]) -> None:
+    def restore(self, state: "_State") -> None:
         """Return to an earlier `state`."""
-        for parameter, value in zip(self.parameters, state, strict=True):
+        self.field = replace(self.field, evidence=state.evidence)
+        for parameter, value in zip(self.parameters, state.parameters, strict=True):
             parameter.copy_(value)
 
     def detached(self) -> HexaplaneField:
@@ -229,13 +276,11 @@ class _Fit:
         return self.field
 
 
-def object_rays(capture: Capture) -> TrueRays:
-    """Return the rays of all pixels on and around the object."""
-    origins, directions = (x.reshape(-1, 3) for x in picture_rays(capture.cameras))
-    colours = capture.pictures.permute(0, 2, 3, 1).reshape(-1, 3)
-    reach = capture.cameras.width // 32
-    about = F.max_pool2d(capture.masks, 2 * reach + 1, 1, reach).reshape(-1) > 0
-    return TrueRays(origins[about], directions[about], colours[about], capture.masks.reshape(-1, 1)[about])
+def _rays(capture: Capture, kept: TrueRays | None, generator: Generator) -> tuple[TrueRays, TrueRays]:
+    """Return the rays that an object is fitted to, and those that it is judged by."""
+    rays, held_out = object_rays(capture), held_out_pixels(capture, generator)
+    fitted, judging = rays[(~held_out).nonzero()[:, 0]], rays[held_out.nonzero()[:, 0]]
+    return (fitted if kept is None else joined(fitted, kept)), judging
 
 
 def _beta_at(share: float) -> float:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from clearpane.reconstruction.capture.cropping import Capture
 from clearpane.reconstruction.field.directional import Encoding
 from clearpane.reconstruction.field.evidence import (
+    COLOUR_CHANNELS,
     VOLUME_CHANNELS,
     Evidence,
     Sight,
@@ -17,6 +18,7 @@ from clearpane.reconstruction.field.evidence import (
     add_masks,
     add_views,
     evidence_features,
+    hull_normals,
     voxel_centres,
 )
 from clearpane.reconstruction.field.field import Heads, HexaplaneField, srgb_mean_to_linear
@@ -61,27 +63,59 @@ def start_from_lirm(capture: Capture, lirm: Lirm, seed: int = 0) -> HexaplaneFie
     (predicted,) = lirm.fields(observe_capture(capture, lirm))
     empty = Evidence.empty(EVIDENCE_SIDE, capture.pictures)
     evidence = add_masks(empty, capture.masks, capture.cameras)
-    places = voxel_centres(EVIDENCE_SIDE, empty.hull).reshape(-1, 3)
-    distance = torch.cat([predicted.signed_distance(part) for part in places.split(_AT_ONCE)])
-    evidence = replace(evidence, distance=distance.reshape(evidence.hull.shape))
-    surface = Sight.of((evidence.distance < 0).to(distance), capture.cameras)
+    distance = _distances(predicted, evidence.hull)
+    evidence = replace(evidence, distance=distance)
+    surface = Sight.of((distance < 0).to(distance), capture.cameras)
     sight = Sight(evidence.hull, surface.depths, capture.cameras)
     features = evidence_features(add_colours(evidence, capture.pictures, capture.masks, sight))
-    start = _fresh(features, seed)
+    return _with_materials(_fresh(features, seed), predicted)
+
+
+@torch.no_grad()
+def start_from_memory(memory: Memory, lirm: Lirm, seed: int = 0) -> HexaplaneField:
+    """Start from the surface and the materials that LIRM predicts after some rounds of views of one object.
+
+    Colours are those of its evidence, on its coarser grid. Without evidence it is LIRM's own field.
+    """
+    (predicted,) = lirm.fields(memory)
+    if predicted.evidence is None:
+        planes = F.interpolate(
+            predicted.planes, (_PLANE_SIDE, _PLANE_SIDE), mode="bilinear", align_corners=False
+        )
+        heads = copy.deepcopy(predicted.heads).requires_grad_(True)
+        return replace(predicted, planes=planes, heads=heads)
+    features = F.interpolate(predicted.evidence, (EVIDENCE_SIDE,) * 3, mode="trilinear", align_corners=False)
+    distance = _distances(predicted, features[0, 0])
+    features[0, 0], features[0, -3:] = distance, hull_normals(distance)
+    finer = features.contiguous(memory_format=torch.channels_last_3d)
+    return _with_materials(_fresh(finer, seed), predicted)
+
+
+def _distances(predicted: HexaplaneField, like: Tensor) -> Tensor:
+    """Evaluate a predicted surface at the voxels of a grid [G, G, G]."""
+    places = voxel_centres(EVIDENCE_SIDE, like).reshape(-1, 3).split(_AT_ONCE)
+    return torch.cat([predicted.signed_distance(part) for part in places]).reshape(like.shape)
+
+
+def _with_materials(start: HexaplaneField, predicted: HexaplaneField) -> HexaplaneField:
+    """Return a start whose materials are predicted ones, near its surface."""
+    assert start.evidence is not None
     last = start.heads.metallic_roughness[-1]
     assert isinstance(last, nn.Linear)
     nn.init.zeros_(last.bias)
-    near = (distance[:, 0].abs() < _NEAR).nonzero()[:, 0]
+    distance = start.evidence[0, 0]
+    places = voxel_centres(EVIDENCE_SIDE, distance).reshape(-1, 3)
+    near = (distance.flatten().abs() < _NEAR).nonzero()[:, 0]
     # Far from the surface: the views' colours, and the surface's mean material.
     materials = torch.zeros(len(places), 5)
-    materials[:, :3] = srgb_mean_to_linear(features[0, 3:6].flatten(1).T)
+    materials[:, :3] = srgb_mean_to_linear(start.evidence[0, COLOUR_CHANNELS].flatten(1).T)
     up = places.new_tensor([0.0, 1.0, 0.0])
     for part in near.split(_AT_ONCE):
         seen = predicted.appearance(places[part], up.expand(len(part), 3))
         materials[part] = torch.cat([seen.albedo, seen.metallic, seen.roughness], dim=-1)
     far = torch.ones(len(places), dtype=torch.bool).index_fill(0, near, False)
     materials[far, 3:] = materials[near, 3:].mean(0) if len(near) else 0.5
-    logits = materials.clamp(_LEAST, 1 - _LEAST).logit().T.reshape(1, 5, *evidence.hull.shape)
+    logits = materials.clamp(_LEAST, 1 - _LEAST).logit().T.reshape(1, 5, *distance.shape)
     return replace(start, materials=logits.contiguous(memory_format=torch.channels_last_3d))
 
 
@@ -105,11 +139,3 @@ def _fresh(
         None,  # fits that start from directional colours end worse (docs/lirm.md)
         heads,
     )
-
-
-@torch.no_grad()
-def start_from_memory(memory: Memory, lirm: Lirm) -> HexaplaneField:
-    """Start from LIRM's prediction after some rounds of views of one object."""
-    (field,) = lirm.fields(memory)
-    planes = F.interpolate(field.planes, (_PLANE_SIDE, _PLANE_SIDE), mode="bilinear", align_corners=False)
-    return replace(field, planes=planes, heads=copy.deepcopy(field.heads).requires_grad_(True))

@@ -1,0 +1,61 @@
+"""Pixels projected back onto a surface, on a ball."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clearpane.reconstruction.field import projected_colours
+from clearpane.reconstruction.field.evidence import (
+    COLOUR_CHANNELS,
+    Evidence,
+    evidence_features,
+    voxel_centres,
+)
+from clearpane.reconstruction.field.projected_colours import project_colours, recolour, surface_sight
+
+from ..conftest import orbit, sphere_views
+
+RADIUS = 0.35
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projected_colours, "_SIGHT_SIDE", 48)
+
+
+def ball(side: int) -> torch.Tensor:
+    return voxel_centres(side, torch.zeros(())).norm(dim=-1)[None, None] - RADIUS
+
+
+def test_straight_views_count_most_and_hidden_ones_not() -> None:
+    cameras = orbit(6, 64)
+    pictures, masks = sphere_views(cameras)
+    for view in range(6):  # each view shows the ball in a grey of its own
+        pictures[view] = torch.where(masks[view] > 0, 0.1 * view, 1.0)
+    normals = F.normalize(torch.randn(300, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    sight = surface_sight(ball(64), cameras)
+    colours, weights = project_colours(RADIUS * normals, normals, pictures, masks, sight)
+    towards = F.normalize(cameras.centres[:, None] - RADIUS * normals, dim=-1)
+    cosine = (towards * normals).sum(-1)
+    clear = ((cosine > 0.35) | (cosine < -0.1)).all(0)  # not at an outline, where neighbours mix
+    square = cosine.clamp(min=0).square()
+    grey = (square * 0.1 * torch.arange(6.0)[:, None]).sum(0) / square.sum(0).clamp(min=1e-6)
+    seen = clear & (square.sum(0) > 0)
+    assert seen.sum() > 50
+    torch.testing.assert_close(weights[clear], square.sum(0)[clear], rtol=0, atol=0.02)
+    torch.testing.assert_close(colours[seen], grey[seen, None].expand(-1, 3), rtol=0, atol=0.02)
+
+
+def test_voxels_at_the_surface_take_its_colours_and_no_others() -> None:
+    cameras = orbit(8, 64)
+    pictures, masks = sphere_views(cameras)
+    features = evidence_features(Evidence.empty(40, pictures))
+    distance = ball(32)
+    found = recolour(features, distance, pictures, masks, cameras)
+    changed = (found != features)[0].any(0)
+    centres = voxel_centres(40, features)
+    assert (changed <= ((centres.norm(dim=-1) - RADIUS).abs() < 0.03)).all() and changed.sum() > 2000
+    true = F.normalize(centres, dim=-1)[changed] / 2 + 0.5
+    assert (found[0, COLOUR_CHANNELS, changed].T - true).abs().mean() < 0.02
+    others = [channel for channel in range(11) if channel not in range(*COLOUR_CHANNELS.indices(11))]
+    assert torch.equal(found[:, others], features[:, others])
