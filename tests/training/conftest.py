@@ -31,18 +31,29 @@ Line = tuple[str, int]
 @pytest.fixture
 def glass(tmp_path):
     """A data set of four scenes, T and R below one half, B a quarter brighter than T."""
-    random = np.random.default_rng(0)
+    folder = tmp_path / "glass"
+    folder.mkdir()
+    write_scenes(folder, 0)
+    return folder
+
+
+@pytest.fixture
+def two_shards(glass):
+    """The same data set with a second shard of four other scenes."""
+    write_scenes(glass, 1)
+    return glass
+
+
+def write_scenes(folder: Path, shard: int) -> None:
+    random = np.random.default_rng(shard)
     samples = []
-    for index in range(4):
+    for index in range(4 * shard, 4 * shard + 4):
         layers = {letter: random.random((HEIGHT, WIDTH, 3), dtype=np.float32) / 2 for letter in "TR"}
         layers["B"] = layers["T"] / np.float32(0.8)
         photo = linear_to_srgb(layers["T"] + layers["R"])
         scene = GlassScene(Background("a"), ReflectedWorld("b"))
         samples.append(encode_sample(StoredSample(f"{index:08d}", scene, photo, layers, None), "png16"))
-    folder = tmp_path / "glass"
-    folder.mkdir()
-    write_shard(folder / "shard-000000.tar", samples)
-    return folder
+    write_shard(folder / f"shard-{shard:06d}.tar", samples)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from clearpane.errors import ClearpaneError
 from clearpane.optics.color import linear_to_srgb, srgb_to_linear
-from clearpane.synthesis.dataset.shards import StoredSample, read_shards
+from clearpane.synthesis.dataset.shards import StoredSample, read_part
 from clearpane.synthesis.draws import uniform
 
 # Every sixteenth natural picture is never trained on: harm on clean pictures is measured there.
@@ -105,20 +105,21 @@ class GlassPictures:
     transmittance: Tensor
 
 
-def load_glass_scenes(folder: Path) -> list[GlassPictures]:
+def load_glass_scenes(folder: Path, part: int = 0, parts: int = 1) -> list[GlassPictures]:
     """Read the glass scenes in a folder: data sets of ``clearpane synthesize`` with I, T, R and B.
 
-    Scenes whose camera has a tone curve are left out: I = t B + R does not hold in their pictures.
+    Of several parts, one is read; see `read_part`. Scenes whose camera has a tone curve are left out:
+    I = t B + R does not hold in their pictures.
 
     Raises:
         ClearpaneError: There is no such data set, it lacks one of the layers, or a shard cannot be read.
     """
-    samples = read_glass_sets(folder)
+    samples = read_glass_sets(folder, part, parts)
     return [_glass_pictures(folder, sample) for sample in samples if sample.scene.post.contrast == 1]
 
 
-def read_glass_sets(folder: Path) -> Iterator[StoredSample]:
-    """Read the samples of all data sets in a folder and its sub-folders.
+def read_glass_sets(folder: Path, part: int = 0, parts: int = 1) -> Iterator[StoredSample]:
+    """Read the samples of all data sets in a folder and its sub-folders, or one of several parts of them.
 
     Raises:
         ClearpaneError: There is no data set, or a shard cannot be read.
@@ -126,7 +127,7 @@ def read_glass_sets(folder: Path) -> Iterator[StoredSample]:
     shards = sorted(folder.rglob("shard-*.tar"))
     if not shards:
         raise ClearpaneError(f"{folder}: no shards of glass scenes; make them with clearpane synthesize")
-    return read_shards(shards)
+    return read_part(shards, part, parts)
 
 
 def stored_pixels(srgb: np.ndarray) -> Tensor:

@@ -16,6 +16,7 @@ from clearpane.optics.color import linear_to_srgb, srgb_to_linear
 from clearpane.separation.compact.network import NetworkConfig
 from clearpane.synthesis.dataset.shards import StoredSample, encode_sample, write_shard
 from clearpane.synthesis.glass.scene import Background, GlassScene, Post, ReflectedWorld
+from clearpane.training import scenes_by_draw
 from clearpane.training.compact import batches
 from clearpane.training.compact import recipe as compact
 from clearpane.training.compact.batches import TrainingPictures
@@ -379,14 +380,16 @@ def use_small() -> None:
     compact.export_onnx = lambda network, path: path
 
 
-def test_two_processes_train_as_one_that_computes_both_draws(data, small_network, monkeypatch):
+def test_two_processes_train_as_one_that_computes_both_draws(data, two_shards, small_network, monkeypatch):
     options = ["--steps", "3", "--crops", "32", "--pixels-per-step", "4096", "--threads", "1"]
+    options += ["--glass", two_shards, "--glass-share", "0.5"]
     words = ["compact", "--data", data, "--output", data / "two", *options]
     codes, said = TwoProcesses(words, data / "two.txt", use_small).finish()
     assert codes == [0, 0], said
     assert said.count("wrote") == 1
-    monkeypatch.setattr(compact, "draws_per_step", lambda folder, accelerator: 2)
-    assert run(recipe(data, "one", steps=3)) == 0
+    for module in (compact, scenes_by_draw):
+        monkeypatch.setattr(module, "draws_per_step", lambda folder, accelerator: 2)
+    assert run(recipe(data, "one", steps=3, glass=two_shards, glass_share=0.5)) == 0
     two, one = (load_file(data / name / "checkpoint.safetensors") for name in ("two", "one"))
     assert two.keys() == one.keys()
     for name, value in one.items():

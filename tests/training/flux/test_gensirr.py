@@ -211,14 +211,14 @@ def train_twin(glass, base, output, steps, monkeypatch) -> None:
     """The same in one process, that computes both losses of a step."""
     plain, count = kontext.GensirrLoss.forward, iter(range(steps))
     own = recipe(glass, base, output, steps=steps, batch=1, full=True, learning_rate=1e-3)
-    scenes = load_glass_edits(glass)
+    scenes = load_glass_edits(glass)[::2], load_glass_edits(glass)[1::2]  # of one shard, every second
 
     def both(self, photos, truths, generator):
         first = 2 * next(count)
         parts = []
         for index in (first, first + 1):
             drawn = step_generator(0, index)
-            parts.append(plain(self, *draw_edits(own, scenes, [], 8, drawn), drawn))
+            parts.append(plain(self, *draw_edits(own, scenes[index % 2], [], 8, drawn), drawn))
         return sum(parts) / 2
 
     with monkeypatch.context() as patch:

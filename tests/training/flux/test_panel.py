@@ -185,11 +185,12 @@ def two_process_options(glass, base, output, steps) -> list[str]:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
-def test_two_processes_that_are_interrupted_stop_at_the_same_step(glass, base, tmp_path):
+def test_two_processes_that_are_interrupted_stop_at_the_same_step(two_shards, base, tmp_path):
     """Started as users do."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    options = two_process_options(two_shards, base, tmp_path, 100_000)
     process = subprocess.Popen(
-        [*launch, "-m", "clearpane", "train", "panel", *two_process_options(glass, base, tmp_path, 100_000)],
+        [*launch, "-m", "clearpane", "train", "panel", *options],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -221,7 +222,11 @@ def stop_in_the_third_step() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
-def test_two_processes_train_as_one_that_draws_for_both_and_one_goes_on(glass, base, tmp_path, monkeypatch):
+def test_two_processes_train_as_one_that_draws_for_both_and_one_goes_on(
+    two_shards, base, tmp_path, monkeypatch
+):
+    """Each reads one of the shards; the one that goes on reads both."""
+    glass = two_shards
     words = ["panel", *two_process_options(glass, base, tmp_path / "two", 5)]
     codes, said = TwoProcesses(words, tmp_path / "two.txt", stop_in_the_third_step).finish()
     assert codes == [130, 130] and "interrupted at step 3;" in said, said
@@ -234,10 +239,12 @@ def test_two_processes_train_as_one_that_draws_for_both_and_one_goes_on(glass, b
         losses = []
         for index in (first, first + 1):
             own = step_generator(0, index)
-            losses.append(plain(self, panel.choose_pictures(self._recipe, scenes, [], own), own))
+            chosen = panel.choose_pictures(self._recipe, scenes[index % 2], [], own)
+            losses.append(plain(self, chosen, own))
         return sum(losses) / 2
 
-    steps, scenes = [*range(5)], load_glass_panels(glass)[panel._DRAWN :]
+    steps, all_scenes = [*range(5)], load_glass_panels(glass)
+    scenes = all_scenes[panel._DRAWN : 4], all_scenes[4:]
     monkeypatch.setattr(panel.PanelLoss, "forward", both)
     run(recipe(glass, base, tmp_path / "one", steps=5, batch=1))
     two, one = (load_file(tmp_path / x / "pytorch_lora_weights.safetensors") for x in ("two", "one"))

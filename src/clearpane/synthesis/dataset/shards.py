@@ -1,8 +1,9 @@
 """Encoding of data-set samples as files in WebDataset shards, and decoding."""
 
 import io
+import itertools
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -173,6 +174,25 @@ def read_shards(
                 break
             if sample is not None:
                 yield sample
+
+
+def read_part(paths: Sequence[str | Path], part: int, parts: int) -> Iterator[StoredSample]:
+    """Read one of several disjoint parts of a data set, which are the whole set together.
+
+    A part is every ``parts``-th shard; if there are fewer shards than parts, every ``parts``-th sample.
+
+    Args:
+        paths: Paths of all shards.
+        part: Number of the part, from 0.
+        parts: Number of parts.
+
+    Raises:
+        ClearpaneError: A shard cannot be read.
+    """
+    if len(paths) >= parts:
+        return read_shards(paths[part::parts])
+    numbers = itertools.count()
+    return read_shards(paths, lambda key: next(numbers) % parts == part)
 
 
 def _members(path: Path) -> Iterator[dict[str, Any]]:

@@ -48,6 +48,7 @@ from clearpane.training.pictures import (
 )
 from clearpane.training.precision import mixed_precision
 from clearpane.training.runner import Schedule, cut_log, draws_per_step, run_steps
+from clearpane.training.scenes_by_draw import load_by_draw
 
 # Options that may change while a run is interrupted.
 _FREE = {"data", "output", "glass", "features", "evaluate_every", "checkpoint_every", "threads"}
@@ -201,19 +202,17 @@ def _pairs_of(pair_sets: PairSets) -> list[Pair]:
 
 
 def open_pictures(recipe: TrainCompact) -> TrainingPictures:
-    """Read everything that crops are drawn from, except the real pairs.
+    """Read everything that crops are drawn from, except the real pairs and the glass scenes of a data set.
 
     Raises:
         ClearpaneError: a folder is missing, or a picture cannot be read.
     """
     natural, more = load_natural(recipe.data / "natural"), recipe.data / "natural_more"
     rooms = load_pictures(room_paths(more)) if more.is_dir() else []
-    glass = recipe.glass if recipe.glass_share else None
     return TrainingPictures(
         natural=[natural, natural, rooms] if rooms else [natural],
         reflected=load_pictures(sorted(more.glob("mall_*"))),
-        glass=load_glass_scenes(glass) if glass else [],
-        sources=open_glass_sources(recipe.data) if recipe.glass_share and not glass else None,
+        sources=open_glass_sources(recipe.data) if recipe.glass_share and not recipe.glass else None,
     )
 
 
@@ -277,6 +276,9 @@ def run(recipe: TrainCompact) -> int:
     pictures = replace(pictures, pair_sets=pair_sets)
     recipe.output.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(cpu=True)
+    glass = None
+    if recipe.glass and recipe.glass_share:
+        glass = load_by_draw(load_glass_scenes, recipe.glass, recipe.output, accelerator)
     trained, optimizer = accelerator.prepare(network, new_optimizer(network))
     own = {name: value for name, value in asdict(recipe).items() if name not in _FREE}
     state = TrainingState(
@@ -290,7 +292,8 @@ def run(recipe: TrainCompact) -> int:
 
     def loss_of(draw: int) -> Tensor:
         generator = step_generator(recipe.seed, draw)
-        return batch_loss(trained, draw_batch(recipe, pictures, one_of(recipe.crops, generator), generator))
+        own = pictures if glass is None else replace(pictures, glass=glass.of(draw))
+        return batch_loss(trained, draw_batch(recipe, own, one_of(recipe.crops, generator), generator))
 
     def on_step(step: int, loss: float, rate: float) -> None:
         writer = curves.add(step, loss, rate)
@@ -315,7 +318,7 @@ def run(recipe: TrainCompact) -> int:
             "photographs without glass": sum(map(len, {id(x): x for x in pictures.natural}.values())),
             "reflected scenes": len(pictures.reflected),
             "real pairs": len(_pairs_of(pair_sets)),
-            "glass scenes": len(pictures.glass),
+            "glass scenes": 0 if glass is None else glass.total,
         }
         write_run_card(recipe, card_facts("compact", None), counted, _FREE)
     return 0

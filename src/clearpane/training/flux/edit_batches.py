@@ -1,5 +1,6 @@
 """Photographs and their truths for GenSIRR: reading glass scenes, drawing the windows of a step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +21,9 @@ class EditPair:
     truth: Tensor
 
 
-def load_glass_edits(folder: Path) -> list[EditPair]:
+def load_glass_edits(folder: Path, part: int = 0, parts: int = 1) -> list[EditPair]:
     """Read glass scenes with T at the brightness of the scene without the glass; see `load_glass_scenes`."""
-    return [EditPair(scene.input, scene.background) for scene in load_glass_scenes(folder)]
+    return [EditPair(scene.input, scene.background) for scene in load_glass_scenes(folder, part, parts)]
 
 
 def load_real_edits(folder: Path) -> list[EditPair]:
@@ -31,7 +32,11 @@ def load_real_edits(folder: Path) -> list[EditPair]:
 
 
 def draw_edits(
-    recipe: PhotographRecipe, glass: list[EditPair], real: list[EditPair], multiple: int, generator: Generator
+    recipe: PhotographRecipe,
+    glass: Sequence[EditPair],
+    real: Sequence[EditPair],
+    multiple: int,
+    generator: Generator,
 ) -> tuple[Tensor, Tensor]:
     """Draw photographs and truths of one step, [B, 3, h, w] in [0, 1]: the same random windows of both."""
     size = draw_size(recipe.side, multiple, generator)

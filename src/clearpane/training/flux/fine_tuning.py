@@ -97,7 +97,7 @@ def fine_tune(
     held: nn.ParameterDict,
     optimizer: torch.optim.Optimizer,
     learning_rate: float,
-    loss_of: Callable[[Generator], Tensor],
+    loss_of: Callable[[int, Generator], Tensor],
     accelerator: Accelerator,
     draw: Callable[[SummaryWriter, int], None] = lambda writer, step: None,
 ) -> dict[str, Tensor] | None:
@@ -110,8 +110,8 @@ def fine_tune(
         held: Parameters to train, see `parameter_holder`.
         optimizer: Optimiser of these parameters, as the accelerator prepared it.
         learning_rate: Peak learning rate.
-        loss_of: Function from a random generator to the loss of a draw. Each draw has its own generator, and
-            the same one again after an interruption.
+        loss_of: Function from a draw's number and random generator to its loss. Each draw has its own
+            generator, and the same one again after an interruption.
         accelerator: Accelerator of the run.
         draw: Called by one process after each step with TensorBoard's writer and the number of finished
             steps.
@@ -133,7 +133,7 @@ def fine_tune(
     )
 
     def loss_at(draw: int) -> Tensor:
-        return loss_of(step_generator(recipe.seed, draw))
+        return loss_of(draw, step_generator(recipe.seed, draw))
 
     def on_step(step: int, loss: float, rate: float) -> None:
         draw(curves.add(step, loss, rate), step)

@@ -55,6 +55,7 @@ from clearpane.training.loop import whole
 from clearpane.training.model_card import write_run_card
 from clearpane.training.precision import has_bfloat16, mixed_precision
 from clearpane.training.runner import parameter_holder
+from clearpane.training.scenes_by_draw import load_by_draw
 
 # Settings of a recipe that may change when a run resumes.
 _FREE = {"data", "base", "vae", "real", "output", "cpu", "gradient_checkpointing", "checkpoint_every"}
@@ -290,10 +291,10 @@ def run(recipe: TrainGensirr) -> int:
     base = find_base(recipe.base, (*PICTURE_PARTS, *TEXT_PARTS))
     if recipe.vae:
         check_part(recipe.vae)
-    glass = load_glass_edits(recipe.data)
-    real = load_real_edits(recipe.real) if recipe.real else []
-    warn_of_small_pictures([*glass, *real], recipe.side)
     accelerator = Accelerator(cpu=recipe.cpu)
+    glass = load_by_draw(load_glass_edits, recipe.data, recipe.output, accelerator)
+    real = load_real_edits(recipe.real) if recipe.real else []
+    warn_of_small_pictures([*glass.own, *real], recipe.side)
     if recipe.shard and accelerator.num_processes == 1:
         raise ClearpaneError("`shard` needs several processes: start the training with accelerate launch")
     device = accelerator.device
@@ -326,12 +327,12 @@ def run(recipe: TrainGensirr) -> int:
     facts: dict[str, Any] = {
         "fingerprint": base_fingerprint(base),
         "vae": recipe.vae and folder_fingerprint(recipe.vae),
-        "scenes": len(glass),
+        "scenes": glass.total,
         "pairs": len(real),
     }
 
-    def loss_of(generator: Generator) -> Tensor:
-        photos, truths = draw_edits(recipe, glass, real, backbone.multiple, generator)
+    def loss_of(draw: int, generator: Generator) -> Tensor:
+        photos, truths = draw_edits(recipe, glass.of(draw), real, backbone.multiple, generator)
         result: Tensor = loss(photos, truths, generator)
         return result
 
@@ -346,7 +347,7 @@ def run(recipe: TrainGensirr) -> int:
         own = "transformer."
         trained = {n.removeprefix(own): x.cpu() for n, x in weights.items() if n.startswith(own)}
         export(recipe, base, backbone, trained, embedding)
-        counted = {"glass scenes": len(glass), "real pairs": len(real)}
+        counted = {"glass scenes": glass.total, "real pairs": len(real)}
         write_run_card(recipe, card_facts("gensirr", recipe.base), counted, _FREE)
         print(f"wrote {recipe.output / SETTINGS_FILE}")
     return 0

@@ -172,7 +172,7 @@ def run(recipe: TrainGensirrVae) -> int:
     lpips = hashlib.sha256(recipe.lpips.read_bytes()).hexdigest()[:16] if recipe.lpips else None
     facts = {"lpips": lpips, "fingerprint": folder_fingerprint(base / "vae")}
 
-    def loss_of(generator: Generator) -> Tensor:
+    def loss_of(draw: int, generator: Generator) -> Tensor:
         drawn = draw_pictures(pictures, recipe.batch, side, generator)
         result: Tensor = loss(*(x.to(accelerator.device) for x in drawn))
         return result

@@ -50,6 +50,7 @@ from clearpane.training.loop import step_generator
 from clearpane.training.model_card import write_run_card
 from clearpane.training.precision import mixed_precision
 from clearpane.training.runner import parameter_holder
+from clearpane.training.scenes_by_draw import load_by_draw
 
 # Settings of a recipe that may change when a run resumes.
 _FREE = {"data", "base", "real", "output", "cpu", "gradient_checkpointing", "draw_every", "checkpoint_every"}
@@ -164,7 +165,10 @@ class PanelLoss(nn.Module):
 
 
 def choose_pictures(
-    recipe: TrainPanel, glass: list[PanelPictures], real: list[PanelPictures], generator: torch.Generator
+    recipe: TrainPanel,
+    glass: Sequence[PanelPictures],
+    real: Sequence[PanelPictures],
+    generator: torch.Generator,
 ) -> list[PanelPictures]:
     """Draw the pictures of one step."""
     chosen = []
@@ -196,7 +200,9 @@ def export(
 
 
 @torch.no_grad()
-def draw(recipe: TrainPanel, backbone: Backbone, task: TaskEmbedding, scenes: list[PanelPictures]) -> Tensor:
+def draw(
+    recipe: TrainPanel, backbone: Backbone, task: TaskEmbedding, scenes: Sequence[PanelPictures]
+) -> Tensor:
     """Draw a sheet [3, H, W]: each scene's painted panel above its ground truth."""
     size = (max(1, recipe.side // backbone.multiple) * backbone.multiple,) * 2
     rows = []
@@ -218,12 +224,14 @@ def run(recipe: TrainPanel) -> int:
     """
     check(recipe)
     base = find_base(recipe.base, (*PICTURE_PARTS, *TEXT_PARTS))
-    glass = load_glass_panels(recipe.data)
-    if len(glass) <= _DRAWN:
-        raise ClearpaneError(f"{recipe.data}: {len(glass)} glass scenes; make more with clearpane synthesize")
-    real = load_real_panels(recipe.real) if recipe.real else []
-    warn_of_small_pictures([*glass, *real], recipe.side)
     accelerator = Accelerator(cpu=recipe.cpu)
+    glass = load_by_draw(load_glass_panels, recipe.data, recipe.output, accelerator)
+    if 0 in glass.parts and len(glass.of(0)) <= _DRAWN:
+        raise ClearpaneError(
+            f"{recipe.data}: {glass.total} glass scenes are too few; make more with clearpane synthesize"
+        )
+    real = load_real_panels(recipe.real) if recipe.real else []
+    warn_of_small_pictures([*glass.own, *real], recipe.side)
     size = backbone_size(base)
     needed = training_bytes(size, recipe.precision, recipe.side, recipe.rank, batch=recipe.batch)
     remedy = "lower `batch` or `side`, or choose a coarser `precision`"
@@ -241,15 +249,16 @@ def run(recipe: TrainPanel) -> int:
     held = parameter_holder(parameters)
     optimizer = torch.optim.AdamW(held.parameters(), betas=(0.9, 0.999), weight_decay=1e-2)
     loss, optimizer = accelerator.prepare(PanelLoss(recipe, backbone, task), optimizer)
-    facts = {"fingerprint": base_fingerprint(base), "scenes": len(glass) - _DRAWN, "pairs": len(real)}
+    facts = {"fingerprint": base_fingerprint(base), "scenes": glass.total - _DRAWN, "pairs": len(real)}
 
-    def loss_of(generator: torch.Generator) -> Tensor:
-        result: Tensor = loss(choose_pictures(recipe, glass[_DRAWN:], real, generator), generator)
+    def loss_of(draw: int, generator: torch.Generator) -> Tensor:
+        scenes = glass.of(draw)[0 if draw % glass.draws else _DRAWN :]
+        result: Tensor = loss(choose_pictures(recipe, scenes, real, generator), generator)
         return result
 
     def draw_some(writer: SummaryWriter, step: int) -> None:
         if recipe.draw_every and (step % recipe.draw_every == 0 or step == recipe.steps):
-            writer.add_image("painted above true", draw(recipe, backbone, task, glass[:_DRAWN]), step)
+            writer.add_image("painted above true", draw(recipe, backbone, task, glass.of(0)[:_DRAWN]), step)
 
     weights = fine_tune(
         recipe, _FREE, facts, held, optimizer, recipe.learning_rate, loss_of, accelerator, draw_some
@@ -258,7 +267,7 @@ def run(recipe: TrainPanel) -> int:
         return 130
     if accelerator.is_main_process:
         export(recipe, base, backbone.transformer, weights, text)
-        counted = {"glass scenes": len(glass) - _DRAWN, "real pairs": len(real)}
+        counted = {"glass scenes": glass.total - _DRAWN, "real pairs": len(real)}
         write_run_card(recipe, card_facts("panel", recipe.base), counted, _FREE)
         print(f"wrote {recipe.output / LORA_FILE}")
     return 0

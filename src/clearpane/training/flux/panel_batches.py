@@ -50,13 +50,15 @@ class PanelBatch:
     known: Tensor
 
 
-def load_glass_panels(folder: Path) -> list[PanelPictures]:
+def load_glass_panels(folder: Path, part: int = 0, parts: int = 1) -> list[PanelPictures]:
     """Load the scenes of all data sets in a folder that ``clearpane synthesize`` made with I, T and R.
+
+    Of several parts, one is read; see `read_part`.
 
     Raises:
         ClearpaneError: There are none, a shard lacks one of these layers, or a shard cannot be read.
     """
-    return [_panel_pictures(folder, sample) for sample in read_glass_sets(folder)]
+    return [_panel_pictures(folder, sample) for sample in read_glass_sets(folder, part, parts)]
 
 
 def _panel_pictures(folder: Path, sample: StoredSample) -> PanelPictures:
