@@ -4,8 +4,8 @@
 
 Writes 24 GB of random weights into a temporary folder, loads them in 4 bits, attaches a LoRA, paints a panel
 and takes a step of its training, in a child process whose peak memory is read after each. Runs on an NVIDIA
-GPU if there is one, otherwise on the CPU with bitsandbytes' own layers. Writes docs/figures/real_size.md and
-real_size.json after every stage. Needs the extra [flux].
+GPU if there is one, otherwise on the CPU (Linux) with bitsandbytes' own layers. Writes
+docs/figures/real_size.md and real_size.json after every stage. Needs the extras [train] and [flux].
 """
 
 import json
@@ -30,6 +30,7 @@ from benchmarks.common.measuring import ROOT, Machine, describe_machine
 from benchmarks.common.pages import write_page
 from benchmarks.common.runs import finish
 from benchmarks.flux.real_size_model import TransformerSize, load_in_4_bits, write_base
+from clearpane.errors import ClearpaneError
 from clearpane.evaluation.tables import write_text
 from clearpane.separation.flux.backbone import DEFAULT_GUIDANCE, Backbone
 from clearpane.separation.flux.loading import Loading, load_backbone
@@ -239,18 +240,13 @@ def render(document: dict[str, Any]) -> str:
     if document["ended"]:
         notes.append(f"The run ended early: {document['ended']}.")
     kind = first["computed_in"].removeprefix("torch.")
-    blocks = size.double_blocks + size.single_blocks
-    real = BackboneSize()
-    all_blocks = real.double_blocks + real.single_blocks
+    blocks, all_blocks = (x.double_blocks + x.single_blocks for x in (size, BackboneSize()))
     if blocks < all_blocks:
-        notes.insert(
-            0, f"Only {blocks} of the {all_blocks} blocks were made: memory and seconds of the rest add up."
-        )
+        notes.append(_of_all_blocks(document, stages, libraries, all_blocks / blocks))
     where = "of the GPU's memory" if cuda else f"beyond the libraries' own {libraries / 1e9:.2f} GB"
     return (
-        "# FLUX.1 Kontext's exact size, measured\n\n"
-        f"Random weights of the real configuration, {blocks} of its {all_blocks} blocks: "
-        f"{size.transformer / 1e9:.2f} billion parameters of the "
+        f"# FLUX.1 Kontext's exact size, {blocks} of {all_blocks} blocks, measured\n\n"
+        f"Random weights of the real configuration: {size.transformer / 1e9:.2f} billion parameters of the "
         f"transformer and {size.vae / 1e9:.2f} of the VAE, {document['disk_bytes'] / 1e9:.1f} GB on disk in "
         f"bfloat16, written and read one block at a time. Weights of the linear layers in 4 bits (nf4, "
         f"bitsandbytes), everything else in {kind}, on {'a GPU' if cuda else 'the CPU'}. The text encoders "
@@ -268,6 +264,24 @@ def render(document: dict[str, Any]) -> str:
     )
 
 
+def _of_all_blocks(
+    document: dict[str, Any], stages: dict[str, dict[str, Any]], libraries: int, factor: float
+) -> str:
+    """Say what a run of some blocks lets expect of all."""
+    kind = _KINDS[stages["load in 4 bits"]["computed_in"]]
+    sides = Options(side=document["side"], training_side=document["training_side"])
+    whole, expected = estimates(BackboneSize(), sides, kind), document["estimated_bytes"]
+    parts = []
+    for name, row in stages.items():
+        beyond = row["peak_bytes"] - libraries - expected[name]
+        seconds = factor * row.get("step_processor_seconds", row["processor_seconds"])
+        parts.append(f"{name} {(whole[name] + beyond) / 1e9:.1f} GB and {seconds / 60:.0f} minutes")
+    return (
+        "Expected of all blocks (the estimate of the whole plus what this run needed beyond its own; the "
+        f"processor's time in proportion to the blocks): {', '.join(parts)}."
+    )
+
+
 def write(options: Options, document: dict[str, Any]) -> None:
     """Write the figures and the page."""
     write_text(options.output / "real_size.json", json.dumps(document, indent=1) + "\n", overwrite=True)
@@ -275,7 +289,15 @@ def write(options: Options, document: dict[str, Any]) -> None:
 
 
 def measure(options: Options) -> str:
-    """Write the weights, run the stages in a child process, and return the page."""
+    """Write the weights, run the stages in a child process, and return the page.
+
+    Raises:
+        ClearpaneError: A CPU was asked for in another system than Linux, or the output folder is missing.
+    """
+    if not torch.cuda.is_available() and sys.platform != "linux":
+        raise ClearpaneError("without a GPU this needs Linux, which tells a process its peak of memory")
+    if not options.output.is_dir():
+        raise ClearpaneError(f"{options.output}: there is no such folder; create it first")
     with tempfile.TemporaryDirectory(dir=options.folder) as place:
         base = write_base(Path(place), options.size)
         size = backbone_size(base)
