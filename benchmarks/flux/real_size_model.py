@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bitsandbytes.functional import QuantState, quantize_4bit
-from bitsandbytes.nn import Linear4bit, Params4bit
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -116,7 +114,12 @@ def load_in_4_bits(base: Path, kind: torch.dtype) -> Backbone:
 
     Args:
         kind: Data type of the computation and of everything else.
+
+    Raises:
+        ImportError: bitsandbytes is not installed.
     """
+    from bitsandbytes.nn import Linear4bit
+
     place = base / "transformer"
     config = FluxTransformer2DModel.load_config(place)
     with torch.device("meta"):
@@ -145,8 +148,11 @@ def load_in_4_bits(base: Path, kind: torch.dtype) -> Backbone:
     return Backbone(transformer, vae, scheduler, torch.device("cpu"))
 
 
-def quantised(weight: Tensor, kind: torch.dtype) -> Params4bit:
+def quantised(weight: Tensor, kind: torch.dtype) -> nn.Parameter:
     """Quantise a matrix [outputs, inputs] a few rows at a time; inputs is a multiple of 64."""
+    from bitsandbytes.functional import QuantState, quantize_4bit
+    from bitsandbytes.nn import Params4bit
+
     parts = [
         quantize_4bit(rows, blocksize=_BLOCK, quant_type="nf4")
         for rows in weight.split(max(1, _AT_ONCE // weight.shape[1]))
@@ -159,7 +165,7 @@ def quantised(weight: Tensor, kind: torch.dtype) -> Params4bit:
         quant_type="nf4",
         dtype=kind,
     )
-    return Params4bit(
+    result: nn.Parameter = Params4bit(
         torch.cat([packed for packed, _ in parts]),
         requires_grad=False,
         quant_state=state,
@@ -167,3 +173,4 @@ def quantised(weight: Tensor, kind: torch.dtype) -> Params4bit:
         quant_type="nf4",
         bnb_quantized=True,
     )
+    return result

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 import torch
-from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
 from benchmarks.flux import real_size
 from benchmarks.flux.real_size_model import (
@@ -28,12 +27,13 @@ def test_the_configuration_has_as_many_parameters_as_flux_1_kontext():
 
 
 def test_rows_quantised_in_parts_equal_the_whole_matrix(monkeypatch):
+    bitsandbytes = pytest.importorskip("bitsandbytes.functional")
     monkeypatch.setattr("benchmarks.flux.real_size_model._AT_ONCE", 3 * 128)
     weight = torch.randn((10, 128), generator=torch.Generator().manual_seed(0))
     made = quantised(weight, torch.float32)
     assert torch.equal(
-        dequantize_4bit(made.data, made.quant_state),
-        dequantize_4bit(*quantize_4bit(weight, quant_type="nf4")),
+        bitsandbytes.dequantize_4bit(made.data, made.quant_state),
+        bitsandbytes.dequantize_4bit(*bitsandbytes.quantize_4bit(weight, quant_type="nf4")),
     )
 
 
