@@ -5,23 +5,33 @@ python -m benchmarks.cluster --pictures 16 --samples 40
 In the run with 2 workers one of them is killed half-way.
 """
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import psutil
 import tyro
+from PIL import Image
 
 from benchmarks.common.markdown import table
-from benchmarks.common.measuring import ROOT, Machine, describe_machine
+from benchmarks.common.measuring import ROOT, Machine, describe_load, describe_machine
 from benchmarks.common.pages import write_page
 from clearpane.evaluation.tables import write_text
+
+# The cluster listens on this machine alone. Ray would otherwise ask for a token where one was made before.
+_RAY = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+_OPEN = {**os.environ, **_RAY}
+_SIDES = 2000, 1500
 
 
 @dataclass(frozen=True)
@@ -39,23 +49,64 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def run(command: list[str], address: str | None, half: int, output: Path, pattern: str, kill: bool) -> float:
-    """Run a command; kill a worker at work once half of the files are there; return the seconds."""
-    words = [] if address is None else ["--ray", address]
-    started = time.perf_counter()
+@contextlib.contextmanager
+def cluster(workers: int) -> Iterator[str]:
+    """Run a cluster on this machine, and end it without touching others."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    start = ["start", "--head", "--block", f"--num-cpus={workers}", "--include-dashboard=false"]
+    place = ["--node-ip-address=127.0.0.1", f"--port={address.partition(':')[2]}"]
+    head = subprocess.Popen([*ray, *start, *place], env=_OPEN, stdout=subprocess.DEVNULL)
+    try:
+        ready = [*ray, "status", f"--address={address}"]
+        while subprocess.run(ready, env=_OPEN, capture_output=True).returncode:
+            if head.poll() is not None:
+                raise SystemExit("Ray did not start; is the machine busy?")
+            time.sleep(1)
+        yield address
+    finally:
+        head.terminate()
+        head.wait()
+
+
+def kill_a_worker(since: float) -> bool:
+    """Kill a worker that is at work and was started since a time; return False if there is none."""
+    for process in psutil.process_iter(["name", "create_time"]):
+        if "ray::Map" in (process.info["name"] or "") and process.info["create_time"] > since:
+            os.kill(process.pid, signal.SIGKILL)
+            return True
+    return False
+
+
+def run(command: list[str], output: Path, kill_at: int | None = None) -> tuple[float, list[float]]:
+    """Run a command; return its seconds and those of each picture, as it reports them.
+
+    Args:
+        command: Words after ``clearpane``.
+        output: Folder of the results.
+        kill_at: Number of results after which a worker is killed.
+    """
+    started, since = time.perf_counter(), time.time() - 120
     process = subprocess.Popen(
-        [sys.executable, "-m", "clearpane", *command, *words], stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "clearpane", *command, "--output", str(output)],
+        env=_OPEN,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    while process.poll() is None:
+    while kill_at is not None and process.poll() is None:
         time.sleep(0.05)
-        if kill and len(list(output.glob(pattern))) >= half:
-            at_work = [p for p in psutil.process_iter(["name"]) if "ray::Map" in (p.info["name"] or "")]
-            if at_work:
-                os.kill(at_work[0].pid, signal.SIGKILL)
-                kill = False
-    if process.returncode or kill:
-        raise SystemExit(f"{command[0]}: exit code {process.returncode}{', no worker was killed' * kill}")
-    return time.perf_counter() - started
+        made = [path for path in output.rglob("*") if path.suffix in (".jpg", ".tar")]
+        if len(made) >= kill_at and kill_a_worker(since):
+            kill_at = None
+    said = process.communicate()[0]
+    seconds = time.perf_counter() - started
+    if process.returncode or kill_at is not None:
+        missed = "" if kill_at is None else ", no worker was killed"
+        raise SystemExit(f"{command[0]}: exit code {process.returncode}{missed}\n{said}")
+    facts = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    return seconds, [fact["seconds"] for fact in facts]
 
 
 def measure(options: Options, folder: Path) -> list[dict[str, object]]:
@@ -64,37 +115,33 @@ def measure(options: Options, folder: Path) -> list[dict[str, object]]:
     photos.mkdir()
     examples = sorted((ROOT / "examples").glob("*_input.jpg"))
     for number in range(options.pictures):
-        (photos / f"{number:03d}.jpg").write_bytes(examples[number % len(examples)].read_bytes())
+        with Image.open(examples[number % len(examples)]) as example:
+            example.resize(_SIDES).save(photos / f"{number:03d}.jpg", quality=95)
     source = ["--backgrounds", str(photos), "--size", "128", "--samples-per-shard", "4"]
+    shards = -(-options.samples // 4)
     cases = {
-        "remove": (["remove", str(photos)], options.pictures, "*.jpg"),
-        "synthesize": (["synthesize", "--count", str(options.samples), *source], options.samples, "*.tar"),
+        "remove": (["remove", str(photos), "--json"], options.pictures, options.pictures // 2, []),
+        "synthesize": (
+            ["synthesize", "--count", str(options.samples), *source],
+            options.samples,
+            shards // 2,
+            ["--workers", "1"],
+        ),
     }
     rows: list[dict[str, object]] = []
-    for name, (command, amount, pattern) in cases.items():
-        alone = folder / f"{name}-alone"
-        one = ["--workers", "1"] if name == "synthesize" else []
-        seconds = run([*command, "--output", str(alone), *one], None, 0, alone, pattern, kill=False)
-        rows.append(
-            {"command": name, "workers": "no cluster", "seconds": seconds, "amount": amount, "same": True}
-        )
-        for workers in (1, 2):
+    for name, (command, amount, half, alone) in cases.items():
+        expected: dict[str, bytes] = {}
+        for workers in (0, 1, 2):
             out = folder / f"{name}-{workers}"
-            start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", f"--num-cpus={workers}"]
-            subprocess.run([*start, "--include-dashboard=false"], check=True, stdout=subprocess.DEVNULL)
-            try:
-                half = len(list(alone.glob(pattern))) // 2
-                seconds = run([*command, "--output", str(out)], "auto", half, out, pattern, kill=workers == 2)
-            finally:
-                subprocess.run(
-                    [sys.executable, "-m", "ray.scripts.scripts", "stop"],
-                    check=True,
-                    stdout=subprocess.DEVNULL,
-                )
-            same = contents(out) == contents(alone)
-            rows.append(
-                {"command": name, "workers": workers, "seconds": seconds, "amount": amount, "same": same}
-            )
+            if workers == 0:
+                seconds, each = run([*command, *alone], out)
+                expected = contents(out)
+            else:
+                with cluster(workers) as address:
+                    seconds, each = run([*command, "--ray", address], out, half if workers == 2 else None)
+            row = {"command": name, "workers": workers, "seconds": seconds, "amount": amount}
+            rows.append({**row, "each": each, "same": contents(out) == expected})
+            print(rows[-1], flush=True)
     return rows
 
 
@@ -102,20 +149,28 @@ def main(options: Options) -> int:
     """Measure, print and write; fail if a file differs."""
     with TemporaryDirectory() as folder:
         rows = measure(options, Path(folder))
-    document = {"machine": describe_machine(), "rows": rows}
+    document = {"machine": describe_machine(), "load": describe_load(), "rows": rows}
     cells = [
         [
-            f"`{row['command']}`", str(row["workers"]), f"{row['seconds']:.1f}",
-            f"{row['amount'] / row['seconds']:.2f}", "yes" if row["same"] else "NO",
+            f"`{row['command']}`",
+            str(row["workers"] or "no cluster"),
+            f"{row['seconds']:.1f}",
+            f"{row['amount'] / row['seconds']:.2f}",
+            f"{median(row['each']):.2f}" if row["each"] else "",
+            "yes" if row["same"] else "NO",
         ]
         for row in rows
-    ]  # fmt: skip
-    text = (
-        "# Workers of a Ray cluster\n\nWhole commands on one machine, with connecting to the cluster. With 2 "
-        "workers, one is killed half-way.\n\n"
-        + table(["command", "workers", "seconds", "pictures or samples a second", "same files"], cells)
-        + f"\n<sub>{Machine(**document['machine'])}.</sub>\n"
-    )
+    ]
+    head = ["command", "workers", "seconds", "items a second", "seconds in a worker", "same files"]
+    text = f"""# Workers of a Ray cluster
+
+`remove` of {options.pictures} photographs of {_SIDES[0]} x {_SIDES[1]} pixels, `synthesize` of {options.samples}
+samples of 128 x 128 pixels. Whole commands: the seconds hold starting Python and the workers, and loading the
+model. The seconds in a worker are those of one photograph (median). With 2 workers, one is killed half-way.
+
+{table(head, cells)}
+<sub>{Machine(**document["machine"])}; {document["load"]}.</sub>
+"""
     print(text)
     write_text(options.output / "cluster.json", json.dumps(document, indent=1) + "\n", overwrite=True)
     write_page(options.output / "cluster.md", text, __spec__.name)

@@ -83,6 +83,13 @@ class Machine:
         )
 
 
+def describe_load() -> str:
+    """Say how much other programs were in the way of a benchmark that needs all cores."""
+    load = os.getloadavg()[1]
+    busy = "other programs had a share of the cores" if load > 3 else "the cores were free for this"
+    return f"load average {load:.1f} over the last five minutes: {busy}"
+
+
 def describe_machine() -> dict[str, str | int]:
     """Return the fields of `Machine` for this machine."""
     return asdict(
