@@ -92,7 +92,7 @@ class Reconstruct:
     train lirm wrote. Default: start from the visual hull."""
 
     save_state: Annotated[Path | None, arg(metavar="FILE.safetensors", help_behavior_hint="")] = None
-    """File for what --update needs of all views so far, without their pictures: 31 MB, however many they are.
+    """File for what --update needs of all views so far, without their pictures: 30 MB, however many they are.
     LIRM makes it: that of --weights, or lirm-small."""
 
     update: Annotated[Path | None, arg(metavar="FILE.safetensors", help_behavior_hint="")] = None

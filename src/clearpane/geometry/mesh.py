@@ -9,7 +9,7 @@ from clearpane.errors import ClearpaneError, MissingExtraError
 from clearpane.geometry.cameras import HALF_SIZE
 
 # Points evaluated at a time; cells along a side of a block.
-_CHUNK, _BLOCK = 1 << 17, 32
+_CHUNK, _BLOCK = 1 << 17, 16
 # Largest gradient of a learnt distance, where a true one has 1.
 _STEEPNESS = 1.5
 # Pieces with less than this share of the largest one's area are crumbs.
@@ -35,7 +35,7 @@ class Mesh:
 def extract_surface(distance: Distance, resolution: int) -> Mesh:
     """Extract the zero surface of a signed distance in the cube; it is closed along the cube's faces.
 
-    Marching cubes runs on a grid of ``resolution`` cells along a side, in blocks of 32 cells. Blocks whose
+    Marching cubes runs on a grid of ``resolution`` cells along a side, in blocks of 16 cells. Blocks whose
     centre is too far from the surface are skipped: memory grows with the surface, not with the cube of the
     resolution.
 

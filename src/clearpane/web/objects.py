@@ -40,7 +40,7 @@ class Made:
         asset: GLB file.
         sheet: Picture that compares some views with the object.
         views, triangles: Counts.
-        psnr: PSNR of the object's views against the photographs, dB.
+        psnr: PSNR of pixels of the photographs that were held out of the fit, dB.
         seconds: Time it took.
         warnings: Sentences on what was left out.
     """

@@ -1,10 +1,8 @@
 """Pixels projected back onto a surface, on a ball."""
 
-import pytest
 import torch
 from torch.nn import functional as F
 
-from clearpane.reconstruction.field import projected_colours
 from clearpane.reconstruction.field.evidence import (
     COLOUR_CHANNELS,
     Evidence,
@@ -18,11 +16,6 @@ from ..conftest import orbit, sphere_views
 RADIUS = 0.35
 
 
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projected_colours, "_SIGHT_SIDE", 48)
-
-
 def ball(side: int) -> torch.Tensor:
     return voxel_centres(side, torch.zeros(())).norm(dim=-1)[None, None] - RADIUS
 
@@ -33,7 +26,7 @@ def test_straight_views_count_most_and_hidden_ones_not() -> None:
     for view in range(6):  # each view shows the ball in a grey of its own
         pictures[view] = torch.where(masks[view] > 0, 0.1 * view, 1.0)
     normals = F.normalize(torch.randn(300, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
-    sight = surface_sight(ball(64), cameras)
+    sight = surface_sight(ball(48), cameras)
     colours, weights = project_colours(RADIUS * normals, normals, pictures, masks, sight)
     towards = F.normalize(cameras.centres[:, None] - RADIUS * normals, dim=-1)
     cosine = (towards * normals).sum(-1)

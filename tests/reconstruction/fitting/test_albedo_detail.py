@@ -1,14 +1,12 @@
 """Detail of the pictures in an albedo that is too smooth."""
 
 import numpy as np
-import pytest
 import torch
 from torch.nn import functional as F
 
 from clearpane.optics.color import linear_to_srgb
 from clearpane.reconstruction.capture.cropping import Capture
 from clearpane.reconstruction.capture.placement import Placement
-from clearpane.reconstruction.field import projected_colours
 from clearpane.reconstruction.fitting.albedo_detail import detailed_albedo
 
 from ..conftest import Sphere, orbit, sphere_views
@@ -18,8 +16,7 @@ def stripes(normal: torch.Tensor) -> torch.Tensor:
     return (0.5 + 0.2 * torch.sign(torch.sin(60 * normal[..., 1:2]))).expand(normal.shape)
 
 
-def test_fine_stripes_come_from_the_pictures_and_light_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(projected_colours, "_SIGHT_SIDE", 48)
+def test_fine_stripes_come_from_the_pictures_and_light_does_not() -> None:
     cameras = orbit(8, 128)
     shown, masks = sphere_views(cameras)
     normal = 2 * shown.movedim(1, -1) - 1

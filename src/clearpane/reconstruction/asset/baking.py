@@ -18,7 +18,7 @@ from clearpane.reconstruction.field.rendering import Field
 _AT_ONCE = 1 << 16
 # A texel of a simplified triangle is moved to the field's surface, but no farther than this, metres.
 _PULLS, _FARTHEST_PULL = 2, 0.02
-_OCCLUSION_GRID, _OCCLUSION_RAYS, _OCCLUSION_STEPS = 96, 64, 32
+_OCCLUSION_GRID, _OCCLUSION_RAYS, _OCCLUSION_STEPS = 64, 64, 32
 # Height above the surface at which occlusion rays start, and their length, metres.
 _OCCLUSION_OFFSET, _OCCLUSION_REACH = 0.02, 1.0
 

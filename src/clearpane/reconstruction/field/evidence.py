@@ -22,8 +22,8 @@ VOLUME_CHANNELS = 16
 EVIDENCE_CHANNELS = 11
 """Distance to the hull, its edge, mean mask, mean colour (3), its deviation, visibility, hull normal (3)."""
 
-COLOUR_CHANNELS, SEEN_CHANNEL = slice(3, 6), 7
-"""Channels of the mean colour, and the channel of the visibility: ``n / (1 + n)`` if n views see a voxel."""
+COLOUR_CHANNELS = slice(3, 6)
+"""Channels of the mean colour."""
 
 # Depth behind the hull's front, in voxels, up to which a colour belongs to the voxel.
 _DEPTH_MARGIN = 1.5

@@ -21,8 +21,6 @@ from clearpane.reconstruction.field.evidence import (
 _NEAR = 0.025
 # Smallest sum of the weights of a colour that is used.
 _LEAST_WEIGHT = 0.05
-# Voxels along a side of the grid in which the surface hides points.
-_SIGHT_SIDE = 128
 
 
 @torch.no_grad()
@@ -55,8 +53,8 @@ def project_colours(
 
 @torch.no_grad()
 def surface_sight(distance: Tensor, cameras: Cameras) -> Sight:
-    """Compute what a surface hides from cameras, from its distance [1, 1, S, S, S] on a grid of any size."""
-    return Sight.of((_resized(distance, _SIGHT_SIDE) < 0).to(distance), cameras)
+    """Compute what a surface hides from cameras, from its distance [1, 1, S, S, S] on a grid."""
+    return Sight.of((distance[0, 0] < 0).to(distance), cameras)
 
 
 @torch.no_grad()
@@ -75,8 +73,9 @@ def recolour(features: Tensor, distance: Tensor, pictures: Tensor, masks: Tensor
     side = features.shape[-1]
     centres = voxel_centres(side, features).reshape(-1, 3)
     gradient = hull_normals(distance[0, 0])[None]
-    finer = _resized(distance, side)
-    sight, whole = surface_sight(distance, cameras), finer.flatten()
+    sight = surface_sight(distance, cameras)
+    finer = F.interpolate(distance, (side,) * 3, mode="trilinear", align_corners=False)
+    whole = finer.flatten()
     near = (whole.abs() < _NEAR).nonzero()[:, 0]
     normals = F.normalize(sample_volume(gradient, centres[near]), dim=-1)
     points = centres[near] - whole[near, None] * normals
@@ -86,8 +85,3 @@ def recolour(features: Tensor, distance: Tensor, pictures: Tensor, masks: Tensor
     table = result.squeeze(0).permute(1, 2, 3, 0).view(side**3, -1)
     table[near[known], COLOUR_CHANNELS] = colours[known]
     return result
-
-
-def _resized(distance: Tensor, side: int) -> Tensor:
-    """Interpolate a volume [1, 1, S, S, S] on another grid: [G, G, G]."""
-    return F.interpolate(distance, (side,) * 3, mode="trilinear", align_corners=False)[0, 0]

@@ -35,15 +35,6 @@ class SurfaceGrid:
     distances: Tensor
     beta: float
 
-    @torch.no_grad()
-    def points(self, count: int, generator: Generator) -> Tensor:
-        """Draw points within about a voxel of the surface, all over it: [P, 3], fewer on a small surface."""
-        voxel = 2 * HALF_SIZE / _GRID
-        near = (self.distances.flatten().abs() < voxel).nonzero()[:, 0]
-        near = near[torch.randint(max(len(near), 1), (min(count, len(near)),), generator=generator)]
-        jitter = voxel * (torch.rand(len(near), 3, generator=generator) - 0.5)
-        return voxel_centres(_GRID, self.distances).reshape(-1, 3)[near] + jitter
-
     @classmethod
     @torch.no_grad()
     def of(cls, field: Field, beta: float, like: Tensor) -> "SurfaceGrid":

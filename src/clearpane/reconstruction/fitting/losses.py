@@ -6,8 +6,6 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from clearpane.reconstruction.field.evidence import SEEN_CHANNEL, sample_volume
-from clearpane.reconstruction.field.field import HexaplaneField
 from clearpane.reconstruction.field.rendering import Field, Rendered
 from clearpane.reconstruction.field.surface_gradient import distance_gradient
 from clearpane.reconstruction.fitting.learnt_light import LearntLight, display, shade_rays
@@ -17,9 +15,6 @@ from clearpane.reconstruction.fitting.true_rays import TrueRays
 _MASK, _SHADING = 0.5, 0.5
 # Weights: gradients of the distance have length 1; the surface is smooth; shading normals match it.
 _EIKONAL, _CURVATURE, _TIE = 0.02, 0.01, 0.05
-_SMOOTH = 0.03
-# Weight of a place of which the views are not known: that of three views.
-_UNKNOWN = 0.25
 # Weights of priors: most objects are not metallic, and consist of few materials.
 _METALLIC, _UNEVEN = 0.003, 0.05
 _MOST_SHADED = 256
@@ -44,23 +39,6 @@ class Lighting:
 
     light: LearntLight
     sky: SkyVisibility
-
-
-def smoothness_loss(field: HexaplaneField, points: Tensor, generator: Generator) -> Tensor:
-    """Compute the change of normals over a short distance, less where more views see the surface.
-
-    The change at a point that n views see counts ``1 / (1 + n)``.
-
-    Args:
-        points: Points near the surface [P, 3], anywhere on it: rays of photographs find only what is seen.
-    """
-    few = points.new_full((len(points),), _UNKNOWN)
-    if field.evidence is not None:
-        few = 1 - sample_volume(field.evidence, points)[:, SEEN_CHANNEL]
-    nearby = points + _NEIGHBOURHOOD * torch.randn(points.shape, generator=generator).to(points)
-    gradient = F.normalize(distance_gradient(field, torch.cat([points, nearby])), dim=-1)
-    normal, near_normal = gradient.chunk(2)
-    return _SMOOTH * (few * (normal - near_normal).square().sum(-1)).sum() / max(len(points), 1)
 
 
 def surface_loss(

@@ -21,7 +21,7 @@ from clearpane.reconstruction.field.surface_samples import SurfaceGrid
 from clearpane.reconstruction.fitting.gradient_workers import gradient_workers
 from clearpane.reconstruction.fitting.kept_rays import joined
 from clearpane.reconstruction.fitting.learnt_light import LearntLight, display, shade_rays
-from clearpane.reconstruction.fitting.losses import Lighting, ray_loss, smoothness_loss, surface_loss
+from clearpane.reconstruction.fitting.losses import Lighting, ray_loss, surface_loss
 from clearpane.reconstruction.fitting.schedule import FitProgress, RefineSettings, Schedule
 from clearpane.reconstruction.fitting.sky_visibility import SkyVisibility, sky_visibility
 from clearpane.reconstruction.fitting.true_rays import TrueRays, held_out_pixels, object_rays
@@ -36,13 +36,8 @@ _MATERIALS_FROM = 0.1
 _SKIES = 6
 # Parts of a step that may be computed in parallel; rays of a part, and samples along a ray.
 _PARTS, _RAYS, _SAMPLES = 2, 512, 24
-# Places at which a part smooths the surface.
-_SMOOTHED = 128
 # Steps between two looks at where the surface is.
 _GRID_EVERY = 25
-# Until this share of the fit, colours do not depend on direction: else a glossy object's surface may be
-# wrong, and painted for each view.
-_DIRECTIONS_FROM = 0.4
 # At this share the mean colours, from which the colours start, are computed anew, from the surface so far.
 _RECOLOURED_AT = 0.5
 _GRID_RATE, _HEAD_RATE, _LIGHT_RATE, _LAST_RATE = 0.03, 0.01, 0.06, 0.05
@@ -121,6 +116,7 @@ def refine(
                     lighting = Lighting(fit.light, sky)
                 if share >= _RECOLOURED_AT and not recoloured:
                     fit.recolour(capture, surface)
+                    best.wait_again()
                     recoloured = True
                 objective = _Objective(fit.field, rays, beta, surface, lighting)
                 fit.descend(gradients(objective, fit.parameters), share)
@@ -152,8 +148,7 @@ class _Objective:
         batch = self.rays[torch.randint(len(self.rays), (_RAYS,), generator=generator)]
         placed = self.surface.samples(batch.origins, batch.directions, _SAMPLES, generator)
         rendered = render_samples(self.field, batch.origins, batch.directions, self.beta, placed)
-        loss = ray_loss(rendered, batch) + surface_loss(self.field, self.lighting, rendered, batch, generator)
-        return loss + smoothness_loss(self.field, self.surface.points(_SMOOTHED, generator), generator)
+        return ray_loss(rendered, batch) + surface_loss(self.field, self.lighting, rendered, batch, generator)
 
 
 class _Best:
@@ -167,6 +162,10 @@ class _Best:
     def settled(self) -> bool:
         """Return True if nothing has improved for long."""
         return self._waited >= _PATIENCE
+
+    def wait_again(self) -> None:
+        """Give the fit as long again to improve: what it starts from has changed."""
+        self._waited = 0
 
     def update(self, psnr: float, fit: "_Fit") -> None:
         """Keep a state if it is better. Small gains count once they have added up."""
@@ -185,9 +184,6 @@ class _State:
     evidence: Tensor | None
 
 
-RESET = False
-
-
 class _Fit:
     """Hold what is fitted: a copy of the initial field, and the light."""
 
@@ -199,9 +195,6 @@ class _Fit:
         }
         heads = copy.deepcopy(start.heads).requires_grad_(True)
         self.field = replace(start, heads=heads, **grids)
-        self._directional = len(heads.distance[0].weight[0])
-        with torch.no_grad():
-            heads.colour[0].weight[:, self._directional :] = 0
         self.light = LearntLight()
         self._grids = list(grids.values())
         self._groups = (
@@ -239,23 +232,16 @@ class _Fit:
             group["lr"] = rate * (_LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
-        first = self.field.heads.colour[0].get_parameter("weight").grad
-        if share < _DIRECTIONS_FROM and first is not None:
-            first[:, self._directional :] = 0
         self._optimizer.step()
 
     @torch.no_grad()
     def recolour(self, capture: Capture, surface: SurfaceGrid) -> None:
-        """Start colours and albedo anew, from the pictures' pixels projected onto the surface."""
+        """Project the mean colours, from which colours and albedo start, anew onto the surface."""
         if self.field.evidence is None:
             return
         shown = capture.pictures, capture.masks, capture.cameras
         evidence = recolour(self.field.evidence, surface.distances, *shown)
         self.field = replace(self.field, evidence=evidence)
-        if RESET:
-            for head in (self.field.heads.colour, self.field.heads.albedo):
-                nn.init.zeros_(head[-1].weight)
-                nn.init.zeros_(head[-1].bias)
 
     def state(self) -> "_State":
         """Copy all that the fit changes."""
