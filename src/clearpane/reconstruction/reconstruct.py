@@ -17,13 +17,17 @@ from clearpane.reconstruction.capture.opening import open_views
 from clearpane.reconstruction.capture.photographs import PhotographSet
 from clearpane.reconstruction.capture.placement import Placement
 from clearpane.reconstruction.fitting.albedo_detail import detailed_albedo
+from clearpane.reconstruction.fitting.path_traced import PathTracedSettings, fit_path_traced
 from clearpane.reconstruction.fitting.refine import Refined, refine
 from clearpane.reconstruction.fitting.schedule import FitProgress, RefineSettings
 from clearpane.reconstruction.fitting.starting import start_from_hull, start_from_lirm, start_from_memory
 from clearpane.reconstruction.lirm.model import Lirm
 from clearpane.reconstruction.progressive import ObjectState, Rounds, refuse_unknown_poses
 
-Stage = Literal["open", "cut out", "fit", "bake"]
+# Path tracing shows finer light than the field's fit: texels of its map become so many a side.
+_LIGHT_DETAIL = 2
+
+Stage = Literal["open", "cut out", "fit", "bake", "trace"]
 """Stages of a reconstruction, in order."""
 
 
@@ -35,11 +39,13 @@ class ReconstructSettings:
         side: Side to which the views are cropped and resized, pixels.
         refining: Settings of the fit.
         fineness: Settings of the mesh and its textures.
+        tracing: Settings of the fit of materials by path tracing, which needs LLVM; None to leave it out.
     """
 
     side: int = 256
     refining: RefineSettings = field(default_factory=RefineSettings)
     fineness: AssetSettings = field(default_factory=AssetSettings)
+    tracing: PathTracedSettings | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +159,14 @@ def reconstruct(
 
     # 4. Bake the field into triangles and textures.
     on_stage(StageReport("bake", "making triangles and textures", photographs, capture))
-    made = make_asset(refined, capture, settings)
+    made = make_asset(
+        refined,
+        capture,
+        settings,
+        lambda share: on_stage(
+            StageReport("trace", f"tracing paths, {100 * share:.0f} %", photographs, capture)
+        ),
+    )
     warnings = photographs.warnings + capture.warnings
     return replace(made, warnings=warnings, state=None if observed is None else observed.state)
 
@@ -177,14 +190,36 @@ def fit_capture(
     return refine(capture, start, settings.refining, on_progress)
 
 
-def make_asset(refined: Refined, capture: Capture, settings: ReconstructSettings) -> Reconstruction:
-    """Bake a fitted object into triangles and textures.
+def make_asset(
+    refined: Refined,
+    capture: Capture,
+    settings: ReconstructSettings,
+    on_traced: Callable[[float], object] = lambda share: None,
+) -> Reconstruction:
+    """Bake a fitted object into triangles and textures; fit its materials by path tracing if that is set.
+
+    After an interrupted fit no paths are traced.
+
+    Args:
+        on_traced: Called with the share of the path-traced fit that is done.
 
     Raises:
-        ClearpaneError: Nothing is left of the object.
+        ClearpaneError: Nothing is left of the object; or path tracing does not run here.
         MissingExtraError: A package of the extra [3d] is not installed.
     """
     asset = bake_asset(refined.field, settings.fineness, partial(detailed_albedo, refined.field, capture))
+    tracing = settings.tracing
+    if tracing is not None and not refined.interrupted:
+        light = refined.environment.numpy()
+        light = light.repeat(_LIGHT_DETAIL, axis=0).repeat(_LIGHT_DETAIL, axis=1)
+        often = max(1, tracing.steps // 20)
+
+        def on_step(step: int) -> None:
+            if step % often == 0:
+                on_traced(step / tracing.steps)
+
+        traced = fit_path_traced(asset, capture, light, tracing, on_step)
+        asset, refined = traced.asset, replace(refined, interrupted=traced.interrupted)
     return Reconstruction(in_photographs_world(asset, capture.placement), refined, capture)
 
 
