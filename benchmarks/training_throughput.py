@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -117,7 +118,8 @@ def main(options: Options) -> None:
     text = f"""# Training with 1 and 2 processes
 
 `clearpane train compact` under `accelerate launch`, one thread a process, {_CROPS} crops of {_CROP} pixels a
-process and step. Medians of {options.steps} steps after the first few, in {options.repeats} runs of each in turn.
+process and step. Medians of {options.steps} steps after the first few, and of {options.repeats} runs of each in
+turn.
 
 {table(["processes", "crops a step", "seconds a step", "crops a second"], cells)}
 Two processes take **{rates[2] / rates[1]:.2f}** times as many crops a second as one.
