@@ -163,9 +163,9 @@ def main(options: Options) -> int:
     text = f"""# Workers of a Ray cluster
 
 `remove` of {options.pictures} photographs of {_SIDES[0]} x {_SIDES[1]} pixels, `synthesize` of
-{options.samples} samples of 128 x 128 pixels. Whole commands: the figures hold starting Python and the workers,
-and loading the model. Core-seconds are those of the command or, on a cluster, of its workers. With 2 workers, one
-is killed half-way; its work is done again.
+{options.samples} samples of 128 x 128 pixels. Whole commands: the figures hold starting Python and the
+workers, and loading the model. Core-seconds are those of the command or, on a cluster, of its workers. With 2
+workers, one is killed half-way; its work is done again.
 
 {table(head, cells)}
 <sub>{Machine(**document["machine"])}; {document["load"]}.</sub>

@@ -93,9 +93,7 @@ def seconds_a_step(data: Path, output: Path, processes: int, steps: int) -> floa
             lines = log.read_bytes().count(b"\n") if log.exists() else 0
             times += [time.perf_counter()] * (lines - len(times))
             time.sleep(0.005)
-    return median(
-        after - before for before, after in zip(times[_WARM_UP:], times[_WARM_UP + 1 :], strict=False)
-    )
+    return median(after - before for before, after in pairwise(times[_WARM_UP:]))
 
 
 def main(options: Options) -> None:
@@ -118,8 +116,8 @@ def main(options: Options) -> None:
     text = f"""# Training with 1 and 2 processes
 
 `clearpane train compact` under `accelerate launch`, one thread a process, {_CROPS} crops of {_CROP} pixels a
-process and step. Medians of {options.steps} steps after the first few, and of {options.repeats} runs of each in
-turn.
+process and step. Medians of {options.steps} steps after the first few, and of {options.repeats} runs of
+each in turn.
 
 {table(["processes", "crops a step", "seconds a step", "crops a second"], cells)}
 Two processes take **{rates[2] / rates[1]:.2f}** times as many crops a second as one.
