@@ -86,8 +86,9 @@ class Machine:
 def describe_load() -> str:
     """Say how much other programs were in the way of a benchmark that needs all cores."""
     load = os.getloadavg()[1]
-    busy = "other programs had a share of the cores" if load > 3 else "the cores were free for this"
-    return f"load average {load:.1f} over the last five minutes: {busy}"
+    shared = "other programs had a share of the cores, so times are too long and ratios rough"
+    state = shared if load > 3 else "the cores were free for this"
+    return f"load average {load:.1f} over the last five minutes: {state}"
 
 
 def describe_machine() -> dict[str, str | int]:
