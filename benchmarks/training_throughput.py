@@ -125,9 +125,9 @@ Two processes take **{rates[2] / rates[1]:.2f}** times as many crops a second as
 <sub>{Machine(**document["machine"])}; {document["load"]}.</sub>
 """
     print(text)
-    figures = options.output / "training_throughput.json"
-    write_text(figures, json.dumps(document, indent=1) + "\n", overwrite=True)
-    write_page(figures.with_suffix(".md"), text, __spec__.name)
+    figures = json.dumps(document, indent=1) + "\n"
+    write_text(options.output / "training_throughput.json", figures, overwrite=True)
+    write_page(options.output / "training_throughput.md", text, __spec__.name)
 
 
 if __name__ == "__main__":
