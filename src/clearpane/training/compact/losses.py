@@ -66,7 +66,7 @@ def gradient_loss(result: Tensor, target: Tensor, scales: int = 3) -> Tensor:
 def separation_loss(transmission: Tensor, reflection: Tensor, batch: Batch) -> Tensor:
     """Compute the loss of one batch.
 
-    On all pictures ``|T - B| + 2 e + 0.02 log(1 + e / 3e-4)``, e the mean squared error of the crop, and the
+    On all pictures ``|T - B| + 2 e + 0.06 log(1 + e / 3e-4)``, e the mean squared error of the crop, and the
     gradients; on synthetic ones also ``0.3 |R - R*|`` and, where t is known and I is not saturated,
     ``0.2 |t B + R - I|`` in linear light. The logarithm is, up to 35 dB, the PSNR that results are measured
     by: a picture that is nearly right already weighs more, so that it is left alone.
@@ -76,7 +76,7 @@ def separation_loss(transmission: Tensor, reflection: Tensor, batch: Batch) -> T
         target = target.index_copy(0, real, best_shift(transmission[real], target[real]))
     error = transmission - target
     squared = error.square().mean(dim=(1, 2, 3))
-    loss = error.abs().mean(dim=(1, 2, 3)) + 2 * squared + 0.02 * torch.log1p(squared / 3e-4)
+    loss = error.abs().mean(dim=(1, 2, 3)) + 2 * squared + 0.06 * torch.log1p(squared / 3e-4)
     loss = loss + gradient_loss(transmission, target)
     known = ~batch.real
     if known.any():
