@@ -3,13 +3,8 @@
 import torch
 from torch.nn import functional as F
 
-from clearpane.reconstruction.field.evidence import (
-    COLOUR_CHANNELS,
-    Evidence,
-    evidence_features,
-    voxel_centres,
-)
-from clearpane.reconstruction.field.projected_colours import project_colours, recolour, surface_sight
+from clearpane.reconstruction.field.evidence import voxel_centres
+from clearpane.reconstruction.field.projected_colours import project_colours, surface_sight
 
 from ..conftest import orbit, sphere_views
 
@@ -37,18 +32,3 @@ def test_straight_views_count_most_and_hidden_ones_not() -> None:
     assert seen.sum() > 50
     torch.testing.assert_close(weights[clear], square.sum(0)[clear], rtol=0, atol=0.02)
     torch.testing.assert_close(colours[seen], grey[seen, None].expand(-1, 3), rtol=0, atol=0.02)
-
-
-def test_voxels_at_the_surface_take_its_colours_and_no_others() -> None:
-    cameras = orbit(8, 64)
-    pictures, masks = sphere_views(cameras)
-    features = evidence_features(Evidence.empty(40, pictures))
-    distance = ball(32)
-    found = recolour(features, distance, pictures, masks, cameras)
-    changed = (found != features)[0].any(0)
-    centres = voxel_centres(40, features)
-    assert (changed <= ((centres.norm(dim=-1) - RADIUS).abs() < 0.03)).all() and changed.sum() > 2000
-    true = F.normalize(centres, dim=-1)[changed] / 2 + 0.5
-    assert (found[0, COLOUR_CHANNELS, changed].T - true).abs().mean() < 0.02
-    others = [channel for channel in range(11) if channel not in range(*COLOUR_CHANNELS.indices(11))]
-    assert torch.equal(found[:, others], features[:, others])

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from clearpane.reconstruction.capture.cropping import Capture
 from clearpane.reconstruction.field.field import HexaplaneField
-from clearpane.reconstruction.field.projected_colours import recolour
 from clearpane.reconstruction.field.rendering import render_samples
 from clearpane.reconstruction.field.surface_samples import SurfaceGrid
 from clearpane.reconstruction.fitting.gradient_workers import gradient_workers
@@ -38,8 +37,6 @@ _SKIES = 6
 _PARTS, _RAYS, _SAMPLES = 2, 512, 24
 # Steps between two looks at where the surface is.
 _GRID_EVERY = 25
-# At this share the mean colours, from which the colours start, are computed anew, from the surface so far.
-_RECOLOURED_AT = 0.5
 _GRID_RATE, _HEAD_RATE, _LIGHT_RATE, _LAST_RATE = 0.03, 0.01, 0.06, 0.05
 # Number of evaluations; the fit ends after this many in a row without an improvement, in dB. While the
 # surface is still wide, the PSNR may not improve for long.
@@ -99,7 +96,7 @@ def refine(
     sky = sky_visibility(fit.field)
     started = _psnr(fit, evaluated, sky)
     best = _Best(started, fit.state())
-    evaluations, skies, recoloured, interrupted = 0, 0, False, False
+    evaluations, skies, interrupted = 0, 0, False
     lighting: Lighting | None = None
     schedule = Schedule(settings)
     surface = SurfaceGrid.of(fit.field, _beta_at(0), rays.origins)
@@ -114,10 +111,6 @@ def refine(
                     if lighting is None:
                         fit.begin_materials()
                     lighting = Lighting(fit.light, sky)
-                if share >= _RECOLOURED_AT and not recoloured:
-                    fit.recolour(capture, surface)
-                    best.wait_again()
-                    recoloured = True
                 objective = _Objective(fit.field, rays, beta, surface, lighting)
                 fit.descend(gradients(objective, fit.parameters), share)
                 schedule.advance()
@@ -162,10 +155,6 @@ class _Best:
     def settled(self) -> bool:
         """Return True if nothing has improved for long."""
         return self._waited >= _PATIENCE
-
-    def wait_again(self) -> None:
-        """Give the fit as long again to improve: what it starts from has changed."""
-        self._waited = 0
 
     def update(self, psnr: float, fit: "_Fit") -> None:
         """Keep a state if it is better. Small gains count once they have added up."""
@@ -233,15 +222,6 @@ class _Fit:
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self._optimizer.step()
-
-    @torch.no_grad()
-    def recolour(self, capture: Capture, surface: SurfaceGrid) -> None:
-        """Project the mean colours, from which colours and albedo start, anew onto the surface."""
-        if self.field.evidence is None:
-            return
-        shown = capture.pictures, capture.masks, capture.cameras
-        evidence = recolour(self.field.evidence, surface.distances, *shown)
-        self.field = replace(self.field, evidence=evidence)
 
     def state(self) -> "_State":
         """Copy all that the fit changes."""
