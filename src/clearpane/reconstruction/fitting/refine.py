@@ -147,7 +147,7 @@ class _Objective:
 class _Best:
     """Track the best state so far, and the number of evaluations without an improvement."""
 
-    def __init__(self, psnr: float, state: "_State") -> None:
+    def __init__(self, psnr: float, state: list[Tensor]) -> None:
         self.psnr, self.state = psnr, state
         self._mark, self._waited = psnr, 0
 
@@ -163,14 +163,6 @@ class _Best:
         improved = psnr > self._mark + _IMPROVEMENT
         self._mark = psnr if improved else self._mark
         self._waited = 0 if improved else self._waited + 1
-
-
-@dataclass(frozen=True, eq=False)
-class _State:
-    """Hold the fitted parameters, and the evidence [1, 11, G, G, G] that they refer to."""
-
-    parameters: list[Tensor]
-    evidence: Tensor | None
 
 
 class _Fit:
@@ -223,15 +215,14 @@ class _Fit:
             parameter.grad = gradient
         self._optimizer.step()
 
-    def state(self) -> "_State":
+    def state(self) -> list[Tensor]:
         """Copy all that the fit changes."""
-        return _State([p.detach().clone() for p in self.parameters], self.field.evidence)
+        return [p.detach().clone() for p in self.parameters]
 
     @torch.no_grad()
-    def restore(self, state: "_State") -> None:
+    def restore(self, state: list[Tensor]) -> None:
         """Return to an earlier `state`."""
-        self.field = replace(self.field, evidence=state.evidence)
-        for parameter, value in zip(self.parameters, state.parameters, strict=True):
+        for parameter, value in zip(self.parameters, state, strict=True):
             parameter.copy_(value)
 
     def detached(self) -> HexaplaneField:
