@@ -79,10 +79,10 @@ def refine(
 ) -> Refined:
     """Fit an object to its views.
 
-    The fit ends after its last step, at the time limit, when nothing has improved for four tenths of it, or
-    at Ctrl-C. The result is the best evaluated state by the PSNR of pixels that no step sees
-    (`clearpane.reconstruction.fitting.true_rays.held_out_pixels`), so it is not worse than the start. With
-    one thread, equal settings without a time limit give equal results.
+    The fit ends after its last step, at the time limit, when the pixels that it is fitted to have not
+    improved for four tenths of it, or at Ctrl-C. The result is the best evaluated state by the PSNR of pixels
+    that no step sees (`clearpane.reconstruction.fitting.true_rays.held_out_pixels`), so it is not worse than
+    the start. With one thread, equal settings without a time limit give equal results.
 
     Args:
         start: Initial field (see `clearpane.reconstruction.fitting.starting`); it is not changed.
@@ -92,10 +92,12 @@ def refine(
     generator = Generator().manual_seed(settings.seed)
     fit = _Fit(start)
     rays, judging = _rays(capture, kept, generator)
-    evaluated = judging[torch.randperm(len(judging), generator=generator)[:_EVALUATED]]
+    fitted, evaluated = (
+        some[torch.randperm(len(some), generator=generator)[:_EVALUATED]] for some in (rays, judging)
+    )
     sky = sky_visibility(fit.field)
     started = _psnr(fit, evaluated, sky)
-    best = _Best(started, fit.state())
+    best = _Best(started, fit.state(), _psnr(fit, fitted, sky))
     evaluations, skies, interrupted = 0, 0, False
     lighting: Lighting | None = None
     schedule = Schedule(settings)
@@ -116,7 +118,7 @@ def refine(
                 schedule.advance()
                 if schedule.share * _EVALUATIONS >= evaluations + 1:
                     evaluations = int(schedule.share * _EVALUATIONS)
-                    best.update(_psnr(fit, evaluated, sky), fit)
+                    best.update(_psnr(fit, evaluated, sky), fit, _psnr(fit, fitted, sky))
                     if on_progress is not None:
                         on_progress(FitProgress(schedule.share, best.psnr, schedule.seconds_left))
     except KeyboardInterrupt:
@@ -145,23 +147,26 @@ class _Objective:
 
 
 class _Best:
-    """Track the best state so far, and the number of evaluations without an improvement."""
+    """Track the best state so far by held-out pixels, and how long the fitted ones have not improved.
 
-    def __init__(self, psnr: float, state: list[Tensor]) -> None:
+    Held-out pixels stop improving while new views still do, so they do not end a fit.
+    """
+
+    def __init__(self, psnr: float, state: list[Tensor], fitted: float) -> None:
         self.psnr, self.state = psnr, state
-        self._mark, self._waited = psnr, 0
+        self._mark, self._waited = fitted, 0
 
     @property
     def settled(self) -> bool:
-        """Return True if nothing has improved for long."""
+        """Return True if the fitted pixels have not improved for long."""
         return self._waited >= _PATIENCE
 
-    def update(self, psnr: float, fit: "_Fit") -> None:
+    def update(self, psnr: float, fit: "_Fit", fitted: float) -> None:
         """Keep a state if it is better. Small gains count once they have added up."""
         if psnr > self.psnr:
             self.psnr, self.state = psnr, fit.state()
-        improved = psnr > self._mark + _IMPROVEMENT
-        self._mark = psnr if improved else self._mark
+        improved = fitted > self._mark + _IMPROVEMENT
+        self._mark = fitted if improved else self._mark
         self._waited = 0 if improved else self._waited + 1
 
 
