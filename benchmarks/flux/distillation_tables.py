@@ -9,11 +9,10 @@ import numpy as np
 from benchmarks.common.markdown import table
 from benchmarks.common.measuring import Machine
 from benchmarks.common.several_runs import over_pictures
+from benchmarks.common.time_plot import BLUE, GREEN, ORANGE, TimePlot
 
 SUBSETS = {"val": "real pairs", "blends": "blends"}
-# A blue and an orange that colour-blind readers can distinguish (Okabe and Ito).
-_COLOURS = {"GenSIRR": "#0072b2", "panel": "#e69f00"}
-_LEFT, _TOP, _WIDTH, _HEIGHT = 52, 62, 460, 260
+_COLOURS = {"GenSIRR": BLUE, "panel": ORANGE}
 
 
 def mean_of(row: Mapping[str, Any], subset: str, metric: str = "psnr") -> float:
@@ -89,60 +88,21 @@ def draw_curve(document: Mapping[str, Any], subset: str = "val") -> str:
     }
     compact, nothing = place(others["compact"]), mean_of(others["nothing"], subset)
     places = [*(p for line in lines.values() for p in line), *squares.values(), compact]
-    first, last = (f(math.log2(x) for x, _ in places) for f in (min, max))
-    last = max(last, first + 1)
-    values = [nothing, *(y for _, y in places)]
-    low, high = math.floor(min(values)), math.ceil(max(values) + 0.01)
-
-    def at(milliseconds: float, psnr: float) -> tuple[float, float]:
-        across = (math.log2(milliseconds) - first) / (last - first)
-        return _LEFT + 14 + across * (_WIDTH - 28), _TOP + (high - psnr) / (high - low) * _HEIGHT
-
-    bottom = _TOP + _HEIGHT
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_LEFT + _WIDTH + 16}" height="{bottom + 64}" '
-        'font-family="sans-serif" font-size="12">',
-        '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="12" y="18" fill="#333">PSNR of T on {SUBSETS[subset]}, dB, over the time of a '
-        "photograph</text>",
-        '<text x="12" y="36" fill="#333">dots: teachers in 1, 2, 4 and 8 steps; squares: distilled, one '
-        "step; dashed: do nothing</text>",
-    ]
-    for tick in range(low, high + 1):
-        _, y = at(2**first, tick)
-        parts.append(
-            f'<line x1="{_LEFT}" x2="{_LEFT + _WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>'
-            f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#333">{tick}</text>'
-        )
-    for power in range(math.ceil(first), math.floor(last) + 1, 1 if last - first < 6 else 2):
-        x, _ = at(2**power, low)
-        parts.append(
-            f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" fill="#333">{2**power:g} ms</text>'
-        )
-    _, y = at(2**first, nothing)
-    parts.append(
-        f'<line x1="{_LEFT}" x2="{_LEFT + _WIDTH}" y1="{y:.1f}" y2="{y:.1f}" stroke="#777" '
-        'stroke-dasharray="4 3"/>'
+    plot = TimePlot(
+        f"PSNR of T on {SUBSETS[subset]}, dB, over the time of a photograph",
+        "dots: teachers in 1, 2, 4 and 8 steps; squares: distilled, one step; dashed: do nothing",
+        places,
+        [nothing],
     )
+    for power in range(
+        math.ceil(plot.first), math.floor(plot.last) + 1, 1 if plot.last - plot.first < 6 else 2
+    ):
+        plot.tick(2**power, [f"{2**power:g} ms"])
+    plot.level(nothing)
     for editor, line in lines.items():
-        points, colour = [at(*p) for p in line], _COLOURS[editor]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>' for x, y in points]
+        plot.line(line, _COLOURS[editor])
+        plot.entry(editor, _COLOURS[editor])
     for editor, square in squares.items():
-        x, y = at(*square)
-        parts.append(
-            f'<rect x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10" fill="{_COLOURS[editor]}"/>'
-        )
-    x, y = at(*compact)
-    parts.append(
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="#009e73"/>'
-        f'<text x="{x + 9:.1f}" y="{y + 4:.1f}" fill="#333">compact</text>'
-    )
-    for index, editor in enumerate(lines):
-        legend = _LEFT + 110 * index
-        parts.append(
-            f'<rect x="{legend}" y="{bottom + 42}" width="11" height="11" fill="{_COLOURS[editor]}"/>'
-            f'<text x="{legend + 16}" y="{bottom + 52}" fill="#333">{editor}</text>'
-        )
-    return "\n".join([*parts, "</svg>\n"])
+        plot.square(square, _COLOURS[editor])
+    plot.named_dot(compact, GREEN, "compact")
+    return plot.svg()
