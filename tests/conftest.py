@@ -1,10 +1,31 @@
 """Fixtures and marks that several folders of tests share."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import clearpane.mitsuba_variant  # noqa: F401  (before anything imports Dr.Jit, which looks for LLVM once)
+
+
+@pytest.fixture
+def veiled_pairs(tmp_path: Path) -> Callable[[int], Path]:
+    """Write three small pairs whose photographs are brighter than their truths by an even veil, 0 to 55."""
+
+    def write(veil: int) -> Path:
+        folder = tmp_path / "pairs"
+        folder.mkdir()
+        for number in range(3):
+            random = np.random.default_rng(number)
+            colours = Image.fromarray(random.integers(0, 200, (3, 4, 3), dtype=np.uint8))
+            scene = np.asarray(colours.resize((48, 36), Image.Resampling.BILINEAR))
+            Image.fromarray(scene).save(folder / f"{number}_transmission.png")
+            Image.fromarray(scene + veil).save(folder / f"{number}_input.png")
+        return folder
+
+    return write
 
 
 @pytest.fixture(scope="session")

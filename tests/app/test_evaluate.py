@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,16 +31,8 @@ class Unveil:
 
 
 @pytest.fixture
-def pairs(tmp_path: Path) -> Path:
-    folder = tmp_path / "pairs"
-    folder.mkdir()
-    for number in range(3):
-        rng = np.random.default_rng(number)
-        colours = Image.fromarray(rng.integers(0, 200, (3, 4, 3), dtype=np.uint8))
-        scene = np.asarray(colours.resize((48, 36), Image.Resampling.BILINEAR))
-        Image.fromarray(scene).save(folder / f"{number}_transmission.png")
-        Image.fromarray(scene + 51).save(folder / f"{number}_input.png")
-    return folder
+def pairs(veiled_pairs: Callable[[int], Path]) -> Path:
+    return veiled_pairs(51)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,10 @@ from .conftest import Halve
 
 
 @pytest.fixture
-def pairs(tmp_path: Path, store, monkeypatch):
+def pairs(veiled_pairs: Callable[[int], Path], store, monkeypatch):
     """Three pairs, one with its reflection, as local files and at memory://sets/pairs."""
-    folder = tmp_path / "pairs"
-    folder.mkdir()
-    for number in range(3):
-        random = np.random.default_rng(number)
-        scene = Image.fromarray(random.integers(0, 200, (3, 4, 3), dtype=np.uint8))
-        pixels = np.asarray(scene.resize((48, 36), Image.Resampling.BILINEAR))
-        Image.fromarray(pixels).save(folder / f"{number}_transmission.png")
-        Image.fromarray(pixels + 20).save(folder / f"{number}_input.png")
-    Image.fromarray(np.full_like(pixels, 20)).save(folder / "1_reflection.png")
+    folder = veiled_pairs(20)
+    Image.fromarray(np.full((36, 48, 3), 20, np.uint8)).save(folder / "1_reflection.png")
     store.put(f"{folder}/", "/sets/pairs/", recursive=True)
     monkeypatch.setattr(evaluate_methods, "load_separator", lambda *chosen: Halve())
     ray_evaluate._loaded.cache_clear()
