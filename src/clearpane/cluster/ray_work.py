@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,10 @@ def map_on_cluster(
     context.max_errored_blocks = -1
     rows = ray.data.from_items(list(items), override_num_blocks=min(len(items), _MOST_BLOCKS))
     shared = {"work": work, "job": job, "folder": str(Path.cwd())}
-    results = rows.map(_work_in, fn_kwargs=shared, num_cpus=1, ray_remote_args_fn=_remote_arguments)
+    with warnings.catch_warnings():
+        # Deprecated from 2.60 on and gone in 2.64, but there is no other way to limit the attempts yet.
+        warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
+        results = rows.map(_work_in, fn_kwargs=shared, num_cpus=1, ray_remote_args_fn=_remote_arguments)
     yield from results.iter_rows()
 
 
