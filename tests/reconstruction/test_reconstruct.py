@@ -11,6 +11,7 @@ from PIL import Image
 from clearpane.app.cli import main
 from clearpane.reconstruction.asset.reading import load_asset
 from clearpane.reconstruction.capture.cropping import Capture
+from clearpane.reconstruction.failures.detectors import Detection
 from clearpane.reconstruction.field.field import HexaplaneField
 from clearpane.reconstruction.fitting import starting
 from clearpane.reconstruction.fitting.schedule import STEPS
@@ -93,7 +94,7 @@ def test_what_cannot_be_is_said_in_one_line_and_nothing_is_left(
     assert there.read_bytes() == b"mine"
 
 
-def test_ctrl_c_ends_the_fit_and_the_asset_is_of_what_there_was(
+def test_ctrl_c_ends_the_fit_and_the_asset_and_its_failures_are_of_what_there_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     views = write_ball(tmp_path / "views")
@@ -102,9 +103,13 @@ def test_ctrl_c_ends_the_fit_and_the_asset_is_of_what_there_was(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("clearpane.reconstruction.fitting.refine.ray_loss", interrupted)
+    failure = Detection("leakage", 0.4, 0.2, "thin parts have 40%; fit longer (`quality=fine`)")
+    monkeypatch.setattr("clearpane.reconstruction.reconstruct.find_failures", lambda *_: [failure])
     assert reconstruct(views, "--output", tmp_path / "ball.glb", *QUICK) == 130
     printed = capsys.readouterr()
     assert "warning: interrupted" in printed.err and "8 views" in printed.out
+    warning = f"warning: {views}: thin parts have 40%; fit longer (--quality fine)"
+    assert printed.err.splitlines().count(warning) == 1
     hull = load_asset(tmp_path / "ball.glb")
     # Nothing was fitted: the visual hull, matt, of no metal, with its own normals.
     assert hull.metallic.mean() < 0.1

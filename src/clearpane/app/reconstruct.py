@@ -37,6 +37,7 @@ def run(options: Reconstruct) -> int:
         sheet = write_object(made, options)
     found = made.reconstruction
     refined = found.refined
+    _warn([failure.message for failure in found.failures], options.views)
     if refined.interrupted:
         print_error("interrupted: the asset is written as fitted so far", kind="warning")
     print(

@@ -97,6 +97,17 @@ def largest_pieces(mesh: Mesh) -> Mesh:
     Raises:
         MissingExtraError: Scipy or trimesh is not installed.
     """
+    piece = connected_pieces(mesh)
+    areas = np.bincount(piece, weights=face_areas(mesh))
+    return _part(mesh, areas[piece] >= _CRUMB * areas.max())
+
+
+def connected_pieces(mesh: Mesh) -> np.ndarray:
+    """Return the piece of each triangle, [F]; pieces are numbered from 0 and share no vertex.
+
+    Raises:
+        MissingExtraError: Scipy is not installed.
+    """
     try:
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
@@ -107,9 +118,7 @@ def largest_pieces(mesh: Mesh) -> Mesh:
     rows, columns = np.concatenate([a, b]), np.concatenate([b, c])
     edges = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(count, count))
     _, label = connected_components(edges, directed=False)
-    piece = label[mesh.faces[:, 0]]
-    areas = np.bincount(piece, weights=face_areas(mesh))
-    return _part(mesh, areas[piece] >= _CRUMB * areas.max())
+    return np.asarray(label[mesh.faces[:, 0]])
 
 
 def face_areas(mesh: Mesh) -> np.ndarray:
@@ -126,7 +135,15 @@ def face_areas(mesh: Mesh) -> np.ndarray:
 
 
 def surface_points(mesh: Mesh, count: int, seed: int = 0) -> np.ndarray:
-    """Draw points uniformly from a mesh's surface, [count, 3].
+    """Draw points uniformly from a mesh's surface, [count, 3]; see `surface_samples`."""
+    return surface_samples(mesh, count, seed)[0]
+
+
+def surface_samples(mesh: Mesh, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw points uniformly from a mesh's surface.
+
+    Returns:
+        Points [count, 3], the triangle of each [count], and their barycentric coordinates in it [count, 3].
 
     Raises:
         ClearpaneError: The mesh has no area.
@@ -137,9 +154,12 @@ def surface_points(mesh: Mesh, count: int, seed: int = 0) -> np.ndarray:
         raise ClearpaneError("the mesh has no area: no points can be drawn from its surface")
     from trimesh import Trimesh
     from trimesh.sample import sample_surface
+    from trimesh.triangles import points_to_barycentric
 
     surface = Trimesh(mesh.vertices, mesh.faces, process=False)
-    return np.asarray(sample_surface(surface, count, face_weight=areas, seed=seed)[0])
+    points, faces = (np.asarray(x) for x in sample_surface(surface, count, face_weight=areas, seed=seed)[:2])
+    weights = points_to_barycentric(mesh.vertices[mesh.faces[faces]], points)
+    return points, faces, np.asarray(weights)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

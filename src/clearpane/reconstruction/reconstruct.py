@@ -1,4 +1,4 @@
-"""Reconstruct an asset from photographs: open, cut out, fit, bake."""
+"""Reconstruct an asset from photographs: open, cut out, fit, bake, look for failures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,6 +16,7 @@ from clearpane.reconstruction.capture.masks import Segmenter
 from clearpane.reconstruction.capture.opening import open_views
 from clearpane.reconstruction.capture.photographs import PhotographSet
 from clearpane.reconstruction.capture.placement import Placement
+from clearpane.reconstruction.failures.detectors import Detection, find_failures
 from clearpane.reconstruction.fitting.albedo_detail import detailed_albedo
 from clearpane.reconstruction.fitting.path_traced import PathTracedSettings, fit_path_traced
 from clearpane.reconstruction.fitting.refine import Refined, refine
@@ -73,13 +74,16 @@ class Reconstruction:
         asset: Asset in the photographs' world, turned so that +y is up; see `in_photographs_world`.
         refined: The object as a field, in the cube's world, and the light in the photographs.
         capture: Cropped views that the object was fitted to.
-        warnings: Messages for the user: photographs that were left out or contradict the others.
+        failures: Failures that were found in the asset.
+        warnings: Messages for the user: photographs that were left out or contradict the others, and the
+            failures.
         state: What later rounds of views need of all views so far; None without `rounds`.
     """
 
     asset: Asset
     refined: Refined
     capture: Capture
+    failures: tuple[Detection, ...] = ()
     warnings: tuple[str, ...] = ()
     state: ObjectState | None = None
 
@@ -167,7 +171,8 @@ def reconstruct(
             StageReport("trace", f"tracing paths, {100 * share:.0f} %", photographs, capture)
         ),
     )
-    warnings = photographs.warnings + capture.warnings
+    failures = tuple(failure.message for failure in made.failures)
+    warnings = photographs.warnings + capture.warnings + failures
     return replace(made, warnings=warnings, state=None if observed is None else observed.state)
 
 
@@ -198,7 +203,7 @@ def make_asset(
 ) -> Reconstruction:
     """Bake a fitted object into triangles and textures; fit its materials by path tracing if that is set.
 
-    After an interrupted fit no paths are traced.
+    The result lists the failures that `find_failures` detects. After an interrupted fit no paths are traced.
 
     Args:
         on_traced: Called with the share of the path-traced fit that is done.
@@ -220,7 +225,8 @@ def make_asset(
 
         traced = fit_path_traced(asset, capture, light, tracing, on_step)
         asset, refined = traced.asset, replace(refined, interrupted=traced.interrupted)
-    return Reconstruction(in_photographs_world(asset, capture.placement), refined, capture)
+    failures = tuple(find_failures(asset, capture))
+    return Reconstruction(in_photographs_world(asset, capture.placement), refined, capture, failures)
 
 
 def in_photographs_world(asset: Asset, placement: Placement) -> Asset:
