@@ -47,7 +47,8 @@ def solid(scale: tuple[float, float, float], colour: Colour, rounded: bool = Fal
     """A box of these half sides, or an ellipsoid: six grids, each with a square of the texture."""
     axis = np.linspace(-1, 1, CELLS + 1)
     texel = (np.arange(TEXELS) + 0.5) / TEXELS * 2 - 1
-    vertices, normals, coordinates, faces = [], [], [], []
+    vertices: list[np.ndarray] = []
+    normals, coordinates, faces = [], [], []
     albedo = np.zeros((3 * TEXELS, 3 * TEXELS, 3))
 
     def placed(side: int, v: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +86,8 @@ def matt(albedo: np.ndarray, normal: np.ndarray, view: np.ndarray) -> np.ndarray
 def glossy(albedo: np.ndarray, normal: np.ndarray, view: np.ndarray) -> np.ndarray:
     """A lamp's reflection besides, which moves with the camera."""
     half = unit(view + LAMP)
-    return matt(albedo, normal, view) + 0.9 * np.maximum((half * normal).sum(-1, keepdims=True), 0) ** 60
+    cosine = np.maximum((half * normal).sum(-1, keepdims=True), 0)
+    return np.asarray(matt(albedo, normal, view) + 0.9 * cosine**60)
 
 
 def photographs(asset: Asset, colour: Colour, light: Light = matt) -> Capture:
