@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from clearpane.app.reconstruct_options import Reconstruct, beside
@@ -13,6 +14,7 @@ from clearpane.images.picture import to_8bit
 from clearpane.reconstruction.asset.asset import save_asset
 from clearpane.reconstruction.asset.baking import AssetSettings
 from clearpane.reconstruction.capture.masks import command_segmenter
+from clearpane.reconstruction.capture.through_glass import Remover
 from clearpane.reconstruction.capture.transforms import write_transforms
 from clearpane.reconstruction.fitting.contact_sheet import contact_sheet
 from clearpane.reconstruction.fitting.schedule import STEPS, FitProgress, RefineSettings
@@ -20,6 +22,7 @@ from clearpane.reconstruction.lirm.model import Lirm
 from clearpane.reconstruction.lirm.weights_file import LIRM_SMALL_WEIGHTS, load_lirm, weights_file
 from clearpane.reconstruction.progressive import Rounds, load_state, save_state
 from clearpane.reconstruction.reconstruct import Reconstruction, ReconstructSettings, StageReport, reconstruct
+from clearpane.separation.separator import load_separator
 
 _SHEET_SIDE = 256
 
@@ -59,6 +62,7 @@ def make_object(
     lirm = None if options.weights is None else load_lirm(weights_file(options.weights))
     segmenter = None if options.segmenter is None else command_segmenter(options.segmenter)
     rounds = _rounds(options, lirm)
+    remover = _remover(options.model) if options.through_glass else None
     made = reconstruct(
         options.views,
         settings,
@@ -69,6 +73,7 @@ def make_object(
         on_progress=on_progress,
         pictures=options.pictures,
         rounds=rounds,
+        remover=remover,
     )
     return Made(made, rounds)
 
@@ -98,6 +103,17 @@ def write_poses(report: StageReport, options: Reconstruct) -> Path | None:
     poses = beside(options.output, "transforms.json")
     write_transforms(report.photographs, poses, options.overwrite)
     return poses
+
+
+def _remover(model: str) -> Remover:
+    """Load the model that takes reflections out of photographs."""
+    separator = load_separator(model)
+
+    def remove(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        layers = separator.separate(pixels)
+        return layers.transmission, layers.reflection
+
+    return remove
 
 
 def _rounds(options: Reconstruct, lirm: Lirm | None) -> Rounds | None:

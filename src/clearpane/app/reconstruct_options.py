@@ -13,6 +13,7 @@ from clearpane.errors import ClearpaneError
 from clearpane.reconstruction.asset.asset import FORMATS, check_asset_path
 from clearpane.reconstruction.fitting.schedule import Quality
 from clearpane.reconstruction.progressive import SUFFIX
+from clearpane.separation.registry import MODELS, embedded_models
 
 DESCRIPTION = """\
 Make a relightable 3D object from photographs of it.
@@ -28,7 +29,9 @@ your choice (--segmenter). A plain backdrop needs none of these; before other
 backdrops, a small network finds what stands out. A photograph that does not
 show the object is left out if eight others do.
 
-If the photographs were taken through glass, run clearpane remove first.
+If the photographs were taken through glass, such as a display case's pane,
+say --through-glass: reflections are taken out of each, at one exposure for
+all, and what moves over the object as the camera moves counts less.
 
 Examples:
   clearpane reconstruct duck --output duck.glb
@@ -37,6 +40,7 @@ Examples:
   clearpane reconstruct duck --output duck.glb \\
       --segmenter "rembg i {input} {output}"
   clearpane reconstruct duck --output duck.glb --weights lirm-small
+  clearpane reconstruct case --output vase.glb --through-glass
   clearpane reconstruct duck --output duck.glb --save-state duck.safetensors
   clearpane reconstruct more --output better.glb --update duck.safetensors
   clearpane reconstruct captures --output objects --ray auto
@@ -99,6 +103,13 @@ class Reconstruct:
     """Improve the object of a file that --save-state wrote by new views, with poses in the same world. What
     was added to the object since then appears, and what was taken away goes."""
 
+    through_glass: Annotated[bool, arg(help_behavior_hint="")] = False
+    """The photographs were taken through a flat pane: take its reflections out of them."""
+
+    model: Annotated[str, arg(metavar="compact|DIR", help_behavior_hint="(default: compact)")] = "compact"
+    """With --through-glass: model that takes the reflections out. DIR is the directory of a trained one, or
+    its name on the model hub."""
+
     seed: Annotated[int, arg(metavar="NUMBER", help_behavior_hint="(default: 0)")] = 0
     """Random seed."""
 
@@ -114,6 +125,10 @@ class Reconstruct:
 def check_options(options: Reconstruct) -> None:
     """Raise UsageError if an option is invalid, before any work is done."""
     _check_numbers(options)
+    if options.model != Reconstruct.model and not options.through_glass:
+        raise UsageError("--model belongs to --through-glass; give both")
+    if options.model in MODELS and options.model not in embedded_models():
+        raise UsageError(f"--model {options.model}: name the directory of its weights: --model DIR")
     if options.ray is not None:
         _check_many(options)
     else:

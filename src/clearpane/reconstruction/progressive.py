@@ -240,7 +240,7 @@ def _memory(tensors: Mapping[str, Tensor], lirm: Lirm) -> Memory:
         sums = empty_sums(config.view_features, config.volume, like)
         empty = Memory(empty.tokens, (evidence,), (sums,))
     nothing = torch.zeros(KEPT, 3)
-    named = _tensors(empty) | ray_tensors(TrueRays(nothing, nothing, nothing, nothing[:, :1]))
+    named = _tensors(empty) | ray_tensors(TrueRays(nothing, nothing, nothing, nothing[:, :1], nothing[:, :1]))
     expected = {name: (value.shape, value.dtype) for name, value in named.items()}
     if expected != {name: (value.shape, value.dtype) for name, value in tensors.items()}:
         raise ClearpaneError(f"its tensors are not those of a state of this network; {_AGAIN}")

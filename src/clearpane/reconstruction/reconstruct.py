@@ -16,7 +16,9 @@ from clearpane.reconstruction.capture.masks import Segmenter
 from clearpane.reconstruction.capture.opening import open_views
 from clearpane.reconstruction.capture.photographs import PhotographSet
 from clearpane.reconstruction.capture.placement import Placement
+from clearpane.reconstruction.capture.through_glass import Remover
 from clearpane.reconstruction.failures.detectors import Detection, find_failures
+from clearpane.reconstruction.fitting.agreement import with_weights
 from clearpane.reconstruction.fitting.albedo_detail import detailed_albedo
 from clearpane.reconstruction.fitting.path_traced import PathTracedSettings, fit_path_traced
 from clearpane.reconstruction.fitting.refine import Refined, refine
@@ -98,6 +100,7 @@ def reconstruct(
     on_progress: Callable[[FitProgress], None] | None = None,
     pictures: str | Path | None = None,
     rounds: Rounds | None = None,
+    remover: Remover | None = None,
 ) -> Reconstruction:
     """Reconstruct an asset from photographs.
 
@@ -116,6 +119,10 @@ def reconstruct(
         rounds: Network that keeps what later views need. After earlier rounds, the new views must have poses
             in the earlier ones' world. The fit starts from the network's prediction for all views so far, and
             is made to the new views and to the pixels that are kept of the earlier ones.
+        remover: Model that takes the reflections out of photographs through glass. Poses are found in the
+            photographs as they are, for a flat pane's reflection stands as still as the scene; masks in what
+            the model returns. What other views contradict then counts less
+            (`clearpane.reconstruction.fitting.agreement`).
 
     Raises:
         ClearpaneError: The photographs cannot be used, show no object, or none of the earlier rounds.
@@ -146,10 +153,14 @@ def reconstruct(
 
     # 2. Cut out the object.
     count = len(photographs.photographs)
-    on_stage(StageReport("cut out", f"cutting out {count} views", photographs))
+    step = f"cutting out {count} views"
+    if remover is not None:
+        step = f"taking the reflections out of {count} views, and cutting them out"
+    on_stage(StageReport("cut out", step, photographs))
     capture = load_capture(
-        photographs, settings.side, segmenter, None if earlier is None else earlier.placement
+        photographs, settings.side, segmenter, None if earlier is None else earlier.placement, remover
     )
+    capture = capture if remover is None else with_weights(capture)
 
     # 3. Fit a field and the light to the views and to the pixels that are kept of earlier ones.
     on_stage(StageReport("fit", "fitting" if earlier is None else "updating", photographs, capture))

@@ -15,6 +15,7 @@ from clearpane.reconstruction.capture.cutting_out import cut_out_all
 from clearpane.reconstruction.capture.masks import Segmenter
 from clearpane.reconstruction.capture.photographs import Photograph, PhotographSet
 from clearpane.reconstruction.capture.placement import Placement, place_object
+from clearpane.reconstruction.capture.through_glass import GlassRemoval, Remover, cut_by_frame
 from clearpane.reconstruction.field.evidence import Evidence, add_views, hull_depth
 
 # Margin on either side of the object's box, as a fraction of the box.
@@ -36,6 +37,8 @@ class Capture:
         names: File names of the photographs.
         placement: Transform from the photographs' world to the cube's.
         warnings: Messages for the user: photographs that are left out, or contradict the others.
+        weights: Trust in the pixels' colours [V, 1, S, S], in [0, 1]; None for 1 everywhere. See
+            `clearpane.reconstruction.fitting.agreement`.
     """
 
     pictures: Tensor
@@ -44,6 +47,7 @@ class Capture:
     names: tuple[str, ...]
     placement: Placement
     warnings: tuple[str, ...] = ()
+    weights: Tensor | None = None
 
 
 def load_capture(
@@ -51,6 +55,7 @@ def load_capture(
     side: int,
     segmenter: Segmenter | None = None,
     placement: Placement | None = None,
+    remover: Remover | None = None,
 ) -> Capture:
     """Read, undistort and crop all photographs that show the object.
 
@@ -60,6 +65,7 @@ def load_capture(
         segmenter: Finds the object in photographs that have neither a mask file nor alpha; see
             `clearpane.reconstruction.capture.cutting_out.cut_out_all`, also for its default.
         placement: Transform to the cube's world of earlier views; by default these views determine it.
+        remover: Takes the reflections out of photographs through glass; None if there is no glass.
 
     Raises:
         ClearpaneError: A picture or mask cannot be read, differs in shape from its camera, or shows no
@@ -67,7 +73,7 @@ def load_capture(
     """
     if len(photographs.photographs) < 2:
         raise ClearpaneError("reconstruction needs at least two photographs; eight are better")
-    found = cut_out_all(photographs, segmenter)
+    found = cut_out_all(photographs, segmenter, None if remover is None else GlassRemoval(remover))
     posed = tuple(view.photograph for view in found.views)
     if placement is None:
         shown = replace(photographs, photographs=posed)
@@ -78,6 +84,8 @@ def load_capture(
     allowed = _within_hull(pictures, cut_masks, cameras)
     names = tuple(photograph.path.name for photograph in posed)
     warnings = found.warnings + _contradicted(cut_masks, allowed, names)
+    if remover is not None:
+        warnings += cut_by_frame([view.small for view in found.views])
     pictures, cut_masks = 1 - allowed * (1 - pictures), allowed * cut_masks
     check_views(pictures, cut_masks, cameras, names)
     return Capture(pictures, cut_masks, cameras, names, placement, warnings)

@@ -14,6 +14,7 @@ from clearpane.reconstruction.capture.masks import NoObjectError, Segmenter, fin
 from clearpane.reconstruction.capture.object_network import network_segmenter
 from clearpane.reconstruction.capture.orientation import read_as_posed
 from clearpane.reconstruction.capture.photographs import Photograph, PhotographSet
+from clearpane.reconstruction.capture.through_glass import GlassRemoval
 
 ENOUGH_VIEWS = 8
 """Number of good photographs that are enough to leave out the others."""
@@ -34,18 +35,26 @@ class CutOut:
         photograph: Photograph and its camera.
         pixels: Its pixels [H, W, 3], in [0, 1], or None to read them again.
         mask: Mask [H, W], in [0, 1].
+        glass: Takes out the reflection of the pane that it was taken through, or None.
     """
 
-    def __init__(self, photograph: Photograph, pixels: np.ndarray | None, mask: np.ndarray) -> None:
+    def __init__(
+        self,
+        photograph: Photograph,
+        pixels: np.ndarray | None,
+        mask: np.ndarray,
+        glass: GlassRemoval | None = None,
+    ) -> None:
         self.photograph = photograph
         self.small = _small(mask)
-        self._pixels, self._mask = pixels, _PackedMask.of(mask)
+        self._pixels, self._mask, self._glass = pixels, _PackedMask.of(mask), glass
 
     def taken(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the pixels [H, W, 3] and the mask [H, W], in [0, 1], and keep the pixels no longer."""
         pixels, self._pixels = self._pixels, None
-        again = _read(self.photograph).pixels.clip(0, 1) if pixels is None else pixels
-        return again, self._mask.unpacked()
+        if pixels is None:
+            pixels = _seen(_read(self.photograph), self.photograph, self._glass)
+        return pixels if self._glass is None else self._glass.exposed(pixels), self._mask.unpacked()
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +70,20 @@ class CutOuts:
     warnings: tuple[str, ...]
 
 
-def cut_out_all(photographs: PhotographSet, segmenter: Segmenter | None = None) -> CutOuts:
+def cut_out_all(
+    photographs: PhotographSet, segmenter: Segmenter | None = None, glass: GlassRemoval | None = None
+) -> CutOuts:
     """Read all photographs with their masks; leave out those without the object if enough show it.
 
     Args:
         segmenter: Finds the object in photographs that have neither a mask file nor alpha. By default it is
             the backdrop where that is plain; where fewer than eight photographs have a plain one, a network
             searches the others.
+        glass: Takes the reflections out of the photographs before they are cut out, or None.
 
     Raises:
-        ClearpaneError: A picture or mask cannot be read, or differs in shape from its camera. A mask is empty
-            or full or the object is not found, and fewer than eight other photographs show it.
+        ClearpaneError: A picture or mask cannot be read or separated, or differs in shape from its camera. A
+            mask is empty or full or the object is not found, and fewer than eight other photographs show it.
     """
     posed = photographs.photographs
     found: dict[int, CutOut] = {}
@@ -81,13 +93,13 @@ def cut_out_all(photographs: PhotographSet, segmenter: Segmenter | None = None) 
     def cut_out(index: int, by: Segmenter) -> None:
         nonlocal budget
         try:
-            pixels, mask = load_photograph(posed[index], by)
+            pixels, mask = load_photograph(posed[index], by, glass)
         except NoObjectError as error:
             failed[index] = error
             return
         kept = pixels.nbytes <= budget
         budget -= pixels.nbytes if kept else 0
-        found[index] = CutOut(posed[index], pixels if kept else None, mask)
+        found[index] = CutOut(posed[index], pixels if kept else None, mask, glass)
         failed.pop(index, None)
 
     for index in range(len(posed)):
@@ -116,7 +128,7 @@ def cut_out_all(photographs: PhotographSet, segmenter: Segmenter | None = None) 
 
 
 def load_photograph(
-    photograph: Photograph, segmenter: Segmenter = backdrop_segmenter
+    photograph: Photograph, segmenter: Segmenter = backdrop_segmenter, glass: GlassRemoval | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read a photograph's pixels [H, W, 3] and mask [H, W], both in [0, 1].
 
@@ -128,7 +140,7 @@ def load_photograph(
     """
     picture = _read(photograph)
     _check_form(photograph, picture.pixels)
-    pixels = picture.pixels.clip(0, 1)
+    pixels = _seen(picture, photograph, glass)
     given = given_mask(picture, photograph.mask, photograph.orientation)
     mask = find_object(pixels, segmenter, photograph.path) if given is None else given
     inside = mask > 0.5
@@ -141,6 +153,12 @@ def load_photograph(
 
 def _read(photograph: Photograph) -> Picture:
     return read_as_posed(photograph.path, photograph.orientation)
+
+
+def _seen(picture: Picture, photograph: Photograph, glass: GlassRemoval | None) -> np.ndarray:
+    """Return the pixels [H, W, 3], in [0, 1], without the reflection if there is glass before them."""
+    pixels = picture.pixels.clip(0, 1)
+    return pixels if glass is None else glass.separated(pixels, photograph.path)
 
 
 def _check_form(photograph: Photograph, pixels: np.ndarray) -> None:

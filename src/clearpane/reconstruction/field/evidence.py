@@ -124,10 +124,12 @@ class Sight:
         return place, within, torch.where(first <= 0, 0.0, distance - first - _DEPTH_MARGIN * voxel)
 
 
-def add_views(evidence: Evidence, pictures: Tensor, masks: Tensor, cameras: Cameras) -> Evidence:
+def add_views(
+    evidence: Evidence, pictures: Tensor, masks: Tensor, cameras: Cameras, weights: Tensor | None = None
+) -> Evidence:
     """Return the evidence with these views added: `add_masks`, then `add_colours`."""
     carved = add_masks(evidence, masks, cameras)
-    return add_colours(carved, pictures, masks, Sight.of(carved.hull, cameras))
+    return add_colours(carved, pictures, masks, Sight.of(carved.hull, cameras), weights)
 
 
 @torch.no_grad()
@@ -166,7 +168,9 @@ def add_masks(evidence: Evidence, masks: Tensor, cameras: Cameras) -> Evidence:
 
 
 @torch.no_grad()
-def add_colours(evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sight) -> Evidence:
+def add_colours(
+    evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sight, weights: Tensor | None = None
+) -> Evidence:
     """Return the evidence with these views' colours added, in the hull and next to it, where they are used.
 
     The colours are those of the object alone, with the white background removed: ``c m = p - (1 - m)``.
@@ -175,6 +179,7 @@ def add_colours(evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sigh
         pictures: Pictures on white [V, 3, H, W], sRGB in [0, 1].
         masks: Masks [V, 1, H, W].
         sight: Visibility from the V views.
+        weights: Trust in the pixels' colours [V, 1, H, W]; None for 1 everywhere.
     """
     side = evidence.hull.shape[-1]
     index = sight.voxels(side)
@@ -184,6 +189,8 @@ def add_colours(evidence: Evidence, pictures: Tensor, masks: Tensor, sight: Sigh
         place, within, behind = sight.of_points(view, points)
         # Where every view is blocked, blocked colours are the best guess there is (docs/lirm.md).
         weight = within * torch.where(behind <= 0, 1.0, _BLOCKED_WEIGHT)
+        if weights is not None:
+            weight = weight * look_up(weights[view], place)[0]
         mask = look_up(masks[view], place)[0]
         of_object = (look_up(pictures[view], place) - (1 - mask)).clamp(min=0)
         square = (of_object**2).mean(0) / mask.clamp(min=1e-3)

@@ -13,7 +13,12 @@ from clearpane.reconstruction.field.evidence import Sight, look_up
 
 @torch.no_grad()
 def project_colours(
-    points: Tensor, normals: Tensor, pictures: Tensor, masks: Tensor, sight: Sight
+    points: Tensor,
+    normals: Tensor,
+    pictures: Tensor,
+    masks: Tensor,
+    sight: Sight,
+    trust: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Average the views' colours of surface points, weighted by ``(n.v)^2``, over the views that see them.
 
@@ -22,6 +27,7 @@ def project_colours(
         pictures: Pictures on white [V, 3, H, W], sRGB in [0, 1].
         masks: Masks [V, 1, H, W].
         sight: Visibility from the V views, past the surface itself.
+        trust: Further weights of the pixels [V, 1, H, W]; None for 1 everywhere.
 
     Returns:
         Colours [P, 3], sRGB without the white background, and the sums of their weights [P]; a colour that no
@@ -32,6 +38,8 @@ def project_colours(
         place, within, behind = sight.of_points(view, points)
         towards = F.normalize(sight.cameras.centres[view] - points, dim=-1)
         weight = (towards * normals).sum(-1).clamp(min=0).square() * (within & (behind <= 0))
+        if trust is not None:
+            weight = weight * look_up(trust[view], place)[0]
         mask = look_up(masks[view], place)[0]
         of_object = (look_up(pictures[view], place) - (1 - mask)).clamp(min=0)
         sums = sums + (weight * of_object).T

@@ -11,6 +11,7 @@ from clearpane.reconstruction.field.evidence import sample_volume
 from clearpane.reconstruction.field.projected_colours import project_colours, surface_sight
 from clearpane.reconstruction.field.rendering import Field
 from clearpane.reconstruction.field.surface_samples import SurfaceGrid
+from clearpane.reconstruction.fitting.agreement import view_weights
 from clearpane.reconstruction.fitting.refine import LAST_BETA
 
 # Cells along a side of the cube: detail is what changes within about three of them.
@@ -37,7 +38,8 @@ def detailed_albedo(
     """
     surface = SurfaceGrid.of(field, LAST_BETA, points)
     sight = surface_sight(surface.distances, capture.cameras)
-    seen, weights = project_colours(points, normals, capture.pictures, capture.masks, sight)
+    trust = None if capture.weights is None else view_weights(capture, surface.distances)
+    seen, weights = project_colours(points, normals, capture.pictures, capture.masks, sight, trust)
     known = (weights > 0).nonzero()[:, 0]
     if not len(known):
         return albedo

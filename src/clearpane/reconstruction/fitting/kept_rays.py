@@ -1,6 +1,6 @@
 """Keep a sample of the pixels of all views so far, of a constant size, for fits that come later."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Generator, Tensor
@@ -10,6 +10,10 @@ from clearpane.reconstruction.fitting.true_rays import TrueRays, object_rays
 
 KEPT = 65_536
 """Rays that are kept: 1.8 MB. Eight views of 256 pixels have about 200,000 on and around the object."""
+
+
+# Pixels of less weight are not kept: a state has no weights.
+_TRUSTED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +31,7 @@ class KeptRays:
     def with_views(self, capture: Capture, generator: Generator) -> "KeptRays":
         """Return a sample, of `KEPT` rays, of these views and new ones, with an equal share of each view."""
         new, views = object_rays(capture), self.views + len(capture.names)
+        new = new[(new.weights >= _TRUSTED)[:, 0].nonzero()[:, 0]]
         old = min(round(KEPT * self.views / views), len(self.rays))
         parts = [_drawn(self.rays, old, generator), _drawn(new, KEPT - old, generator)]
         return KeptRays(joined(*parts), views)
@@ -43,12 +48,12 @@ class KeptRays:
 def no_rays() -> KeptRays:
     """Return the sample before the first view."""
     nothing = torch.zeros(0, 3)
-    return KeptRays(TrueRays(nothing, nothing, nothing, nothing[:, :1]), 0)
+    return KeptRays(TrueRays(nothing, nothing, nothing, nothing[:, :1], nothing[:, :1]), 0)
 
 
 def joined(*parts: TrueRays) -> TrueRays:
     """Return the rays of all parts, one part after the other."""
-    names = ("origins", "directions", "colours", "masks")
+    names = (field.name for field in fields(TrueRays))
     return TrueRays(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
@@ -69,4 +74,5 @@ def ray_tensors(rays: TrueRays) -> dict[str, Tensor]:
 def rays_of(tensors: dict[str, Tensor]) -> TrueRays:
     """Return the rays of `ray_tensors`."""
     pixels = tensors["rays.pixels"].float() / 255
-    return TrueRays(tensors["rays.origins"], tensors["rays.directions"], pixels[:, :3], pixels[:, 3:])
+    known = torch.ones_like(pixels[:, 3:])
+    return TrueRays(tensors["rays.origins"], tensors["rays.directions"], pixels[:, :3], pixels[:, 3:], known)

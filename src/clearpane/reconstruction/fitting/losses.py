@@ -23,8 +23,8 @@ _NEIGHBOURHOOD = 0.02
 
 
 def ray_loss(rendered: Rendered, true: TrueRays) -> Tensor:
-    """Sum the absolute error of colours and the squared error of masks."""
-    colour = (rendered.appearance.colour - true.colours).abs().mean()
+    """Sum the absolute error of colours, times their weights, and the squared error of masks."""
+    colour = (true.weights * (rendered.appearance.colour - true.colours).abs()).mean()
     return colour + _MASK * F.mse_loss(rendered.opacity, true.masks)
 
 
@@ -47,8 +47,8 @@ def surface_loss(
     """Compute the losses of the surface where some of the rays meet it.
 
     The losses are ``(|grad s| - 1)^2``, the change of normals over a short distance, and the angle between
-    the surface normal and the shading normal; with lighting, also the absolute error of shaded colours, the
-    mean metallic, and the variances of metallic and roughness.
+    the surface normal and the shading normal; with lighting, also the absolute error of shaded colours, times
+    their weights, the mean metallic, and the variances of metallic and roughness.
     """
     hit = ((rendered.opacity > 0.5) & (true.masks > 0.5))[:, 0].nonzero()[:, 0]
     hit = hit[torch.randperm(len(hit), generator=generator)[:_MOST_SHADED]]
@@ -68,7 +68,7 @@ def surface_loss(
     radiance = lighting.light.radiance()
     shaded = display(shade_rays(seen, rays.origins, rays.directions, radiance, lighting.sky))
     lit = shaded * rays.masks + 1 - rays.masks  # the background of a pixel at the outline is white
-    shading = _SHADING * (lit - rays.colours).abs().mean()
+    shading = _SHADING * (rays.weights * (lit - rays.colours).abs()).mean()
     metallic, roughness = (x / seen.opacity for x in (seen.appearance.metallic, seen.appearance.roughness))
     uneven = metallic.var(correction=0) + roughness.var(correction=0)
     materials = _METALLIC * metallic.mean() + _UNEVEN * uneven

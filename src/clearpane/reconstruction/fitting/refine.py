@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 from clearpane.reconstruction.capture.cropping import Capture
 from clearpane.reconstruction.field.field import HexaplaneField
 from clearpane.reconstruction.field.rendering import render_samples
 from clearpane.reconstruction.field.surface_samples import SurfaceGrid
+from clearpane.reconstruction.fitting.agreement import view_weights
 from clearpane.reconstruction.fitting.gradient_workers import gradient_workers
 from clearpane.reconstruction.fitting.kept_rays import joined
 from clearpane.reconstruction.fitting.learnt_light import LearntLight, display, shade_rays
@@ -33,6 +33,8 @@ _FIRST_BETA, _SHARP_AT = 1 / 200, 0.7  # the last width is reached at this share
 _MATERIALS_FROM = 0.1
 # How many times sky visibility is recomputed.
 _SKIES = 6
+# How many times the trust in pixels is computed: from the hull before the fit, then from its surface.
+_WEIGHINGS = 3
 # Parts of a step that may be computed in parallel; rays of a part, and samples along a ray.
 _PARTS, _RAYS, _SAMPLES = 2, 512, 24
 # Steps between two looks at where the surface is.
@@ -98,7 +100,7 @@ def refine(
     sky = sky_visibility(fit.field)
     started = _psnr(fit, evaluated, sky)
     best = _Best(started, fit.state(), _psnr(fit, fitted, sky))
-    evaluations, skies, interrupted = 0, 0, False
+    evaluations, skies, weighings, interrupted = 0, 0, 1, False
     lighting: Lighting | None = None
     schedule = Schedule(settings)
     surface = SurfaceGrid.of(fit.field, _beta_at(0), rays.origins)
@@ -113,6 +115,9 @@ def refine(
                     if lighting is None:
                         fit.begin_materials()
                     lighting = Lighting(fit.light, sky)
+                if capture.weights is not None and share * _WEIGHINGS >= weighings:
+                    weighings += 1
+                    rays = _reweighed(capture, surface, kept, settings.seed)
                 objective = _Objective(fit.field, rays, beta, surface, lighting)
                 fit.descend(gradients(objective, fit.parameters), share)
                 schedule.advance()
@@ -245,6 +250,15 @@ def _rays(capture: Capture, kept: TrueRays | None, generator: Generator) -> tupl
     return (fitted if kept is None else joined(fitted, kept)), judging
 
 
+def _reweighed(capture: Capture, surface: SurfaceGrid, kept: TrueRays | None, seed: int) -> TrueRays:
+    """Return the rays that an object is fitted to, weighed by its surface.
+
+    Those that it is judged by keep their weights, so that its states can be compared.
+    """
+    weighed = replace(capture, weights=view_weights(capture, surface.distances))
+    return _rays(weighed, kept, Generator().manual_seed(seed))[0]
+
+
 def _beta_at(share: float) -> float:
     return float(_FIRST_BETA * (LAST_BETA / _FIRST_BETA) ** min(1.0, share / _SHARP_AT))
 
@@ -260,5 +274,9 @@ def _psnr(fit: _Fit, rays: TrueRays, sky: SkyVisibility) -> float:
     lit = torch.ones_like(rays.colours)
     shaded = shade_rays(seen, rays.origins[hit], rays.directions[hit], fit.light.radiance(), sky)
     lit[hit] = display(shaded).clamp(0, 1) * seen.opacity + 1 - seen.opacity
-    error = F.mse_loss(rendered.appearance.colour, rays.colours) + F.mse_loss(lit, rays.colours)
+    radiated, shown = (
+        (rays.weights * (colours - rays.colours).square()).mean()
+        for colours in (rendered.appearance.colour, lit)
+    )
+    error = (radiated + shown) / rays.weights.mean()
     return -10 * math.log10(float(error) / 2 + 1e-10)

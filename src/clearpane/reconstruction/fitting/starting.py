@@ -47,9 +47,8 @@ def start_from_hull(
             compares them.
         panoramas: Number of panoramas for the encoding "panoramas".
     """
-    evidence = add_views(
-        Evidence.empty(EVIDENCE_SIDE, capture.pictures), capture.pictures, capture.masks, capture.cameras
-    )
+    empty = Evidence.empty(EVIDENCE_SIDE, capture.pictures)
+    evidence = add_views(empty, capture.pictures, capture.masks, capture.cameras, capture.weights)
     return _fresh(evidence_features(evidence), seed, encoding, panoramas)
 
 
@@ -67,7 +66,8 @@ def start_from_lirm(capture: Capture, lirm: Lirm, seed: int = 0) -> HexaplaneFie
     evidence = replace(evidence, distance=distance)
     surface = Sight.of((distance < 0).to(distance), capture.cameras)
     sight = Sight(evidence.hull, surface.depths, capture.cameras)
-    features = evidence_features(add_colours(evidence, capture.pictures, capture.masks, sight))
+    coloured = add_colours(evidence, capture.pictures, capture.masks, sight, capture.weights)
+    features = evidence_features(coloured)
     return _with_materials(_fresh(features, seed), predicted)
 
 

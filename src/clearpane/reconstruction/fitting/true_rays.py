@@ -22,15 +22,23 @@ class TrueRays:
         origins, directions: Origins and unit directions [N, 3].
         colours: Colours on white [N, 3], sRGB.
         masks: Coverage of the pixels by the object [N, 1], in [0, 1].
+        weights: Trust in the colours [N, 1], in [0, 1].
     """
 
     origins: Tensor
     directions: Tensor
     colours: Tensor
     masks: Tensor
+    weights: Tensor
 
     def __getitem__(self, index: Tensor) -> "TrueRays":
-        return TrueRays(self.origins[index], self.directions[index], self.colours[index], self.masks[index])
+        return TrueRays(
+            self.origins[index],
+            self.directions[index],
+            self.colours[index],
+            self.masks[index],
+            self.weights[index],
+        )
 
     def __len__(self) -> int:
         return len(self.origins)
@@ -41,7 +49,8 @@ def object_rays(capture: Capture) -> TrueRays:
     origins, directions = (x.reshape(-1, 3) for x in picture_rays(capture.cameras))
     colours = capture.pictures.permute(0, 2, 3, 1).reshape(-1, 3)
     about = _about_object(capture)
-    return TrueRays(origins, directions, colours, capture.masks.reshape(-1, 1))[about]
+    weights = torch.ones_like(capture.masks) if capture.weights is None else capture.weights
+    return TrueRays(origins, directions, colours, capture.masks.reshape(-1, 1), weights.reshape(-1, 1))[about]
 
 
 def held_out_pixels(capture: Capture, generator: Generator) -> Tensor:
