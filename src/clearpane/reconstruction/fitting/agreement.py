@@ -34,7 +34,7 @@ _COVERED = 0.9
 # Steps from a cell of the hull's depth to the surface.
 _STEPS = 3
 # Weight below which a pixel is doubted, and share of doubted pixels that is too large.
-_DOUBTED, _MOST_DOUBTED = 0.5, 0.25
+_DOUBTED, _MOST_DOUBTED = 0.5, 0.35
 
 
 def with_weights(capture: Capture) -> Capture:
