@@ -246,15 +246,18 @@ def _views(capture: Capture, side: int) -> list[_View]:
     bare = (capture.pictures - 1 + capture.masks) / capture.masks.clamp(min=1e-4)
     linear = F.avg_pool2d(srgb_to_linear(bare.clamp(0, 1)) * capture.masks, factor) / masks.clamp(min=1e-4)
     bright = F.max_pool2d(bare, factor) >= _OVEREXPOSED
+    trust = torch.ones_like(masks) if capture.weights is None else F.avg_pool2d(capture.weights, factor)
     cameras = Cameras(
         capture.cameras.camera_to_world, capture.cameras.intrinsics / factor, size // factor, size // factor
     )
     views = []
     for index in range(len(linear)):
-        light, mask, over = (x[index].permute(1, 2, 0).double().numpy() for x in (linear, masks, bright))
+        light, mask, over, known = (
+            x[index].permute(1, 2, 0).double().numpy() for x in (linear, masks, bright, trust)
+        )
         tensors = [
             mi.TensorXf(np.ascontiguousarray(x, np.float32))
-            for x in (light, (mask > _COVERED) * _display_slope(light) ** 2, over)
+            for x in (light, known * (mask > _COVERED) * _display_slope(light) ** 2, over)
         ]
         views.append(_View(sensor(cameras, index), *tensors))
     return views
