@@ -19,8 +19,8 @@ TOLERANCE = 0.1
 """Mean absolute error, sRGB, up to which a pixel counts as right."""
 
 CUES = ("disagreement", "change")
-INTERCEPT = -3.13
-WEIGHTS = (-0.87, -0.44)  # disagreement, change
+INTERCEPT = -3.25
+WEIGHTS = (-1.01, -0.35)  # disagreement, change
 """Logistic model, one weight for each of :data:`CUES`."""
 
 _RADIUS = 4

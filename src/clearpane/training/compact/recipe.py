@@ -57,7 +57,7 @@ SCORES_FILE = "scores.jsonl"
 """Scores of the averaged weights on the pairs not trained on, a line for each evaluation."""
 
 # The learning rate of ImageNet's features, as a part of the others'.
-_FEATURES_RATE = 0.2
+_FEATURES_RATE = 0.3
 
 DESCRIPTION = """\
 Train the separator that ships with Clearpane, on the CPU. An interrupted run
@@ -242,7 +242,7 @@ def evaluate_pairs(network: CompactNetwork, pairs: list[Pair]) -> dict[str, floa
 
 
 def new_optimizer(network: CompactNetwork) -> torch.optim.Optimizer:
-    """AdamW; ImageNet's features learn with a fifth of the learning rate, so as not to forget."""
+    """AdamW; ImageNet's features learn with 0.3 of the learning rate, so as not to forget."""
     groups: dict[float, list[nn.Parameter]] = {1.0: [], _FEATURES_RATE: []}
     for name, parameter in network.named_parameters():
         groups[_FEATURES_RATE if name.startswith("features.") else 1.0].append(parameter)

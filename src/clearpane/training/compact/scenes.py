@@ -62,7 +62,7 @@ def without_detail(picture: Tensor, generator: Generator) -> Tensor:
 
 
 def vary_scene(picture: Tensor, generator: Generator) -> tuple[Tensor, SceneLight]:
-    """Make a picture one of the kinds: some 3 in 10 pale, 3 to 4 with deep shadows, the rest as it is.
+    """Make a picture one of the kinds: a good third pale, a third with deep shadows, the rest as it is.
 
     Returns:
         The picture and the light that goes with its kind.
@@ -70,14 +70,14 @@ def vary_scene(picture: Tensor, generator: Generator) -> tuple[Tensor, SceneLigh
     if chance(0.15, generator):
         picture = saturate(picture, generator)
     kind = uniform(0, 1, generator)
-    if kind < 0.28:
+    if kind < 0.36:
         if chance(0.3, generator):
             picture = brighten(picture, generator)
         if chance(0.85, generator):
             picture = lift_blacks(picture, generator)
         return picture, SceneLight((0.7, 1.3), veil_chance=0.2, pale=True)
-    if kind < 0.63:
+    if kind < 0.68:
         return deepen_shadows(picture, generator), SceneLight((0.7, 1.4), veil_chance=0.65)
-    if kind < 0.75:
+    if kind < 0.78:
         return picture, SceneLight((0.7, 1.3), veil_chance=0.25)
     return picture, SceneLight((0.25, 1.15), veil_chance=0.6)
