@@ -63,5 +63,5 @@ def test_the_page_compares_all_rows() -> None:
     document = {"side": 64, "steps": 3, "field": 36.0, "machine": describe_machine(), "runs": {"a": run}}
     page = through_glass.render(document)
     assert "| the pane ignored | 20.00 |" in page and "| photographs without the pane | 23.00 |" in page
-    assert "gains +2.0 dB over ignoring the pane" in page
+    assert "gains +2.0 dB over ignoring the pane; the disagreement's part is +1.0 dB" in page
     assert np.isclose(1000 * lateral_shift(50), 2.31, atol=0.01) and "2.3 mm" in page
