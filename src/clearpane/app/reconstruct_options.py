@@ -30,7 +30,7 @@ backdrops, a small network finds what stands out. A photograph that does not
 show the object is left out if eight others do.
 
 If the photographs were taken through glass, such as a display case's pane,
-say --through-glass: reflections are taken out of each, at one exposure for
+use --through-glass: reflections are taken out of each, at one exposure for
 all, and what moves over the object as the camera moves counts less.
 
 Examples:

@@ -1,5 +1,6 @@
 """Reconstruct an asset from photographs: open, cut out, fit, bake, look for failures."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,6 +33,8 @@ _LIGHT_DETAIL = 2
 
 Stage = Literal["open", "cut out", "fit", "bake", "trace"]
 """Stages of a reconstruction, in order."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -236,8 +239,22 @@ def make_asset(
 
         traced = fit_path_traced(asset, capture, light, tracing, on_step)
         asset, refined = traced.asset, replace(refined, interrupted=traced.interrupted)
-    failures = tuple(find_failures(asset, capture))
+    failures = _failures_of(asset, capture)
     return Reconstruction(in_photographs_world(asset, capture.placement), refined, capture, failures)
+
+
+def _failures_of(asset: Asset, capture: Capture) -> tuple[Detection, ...]:
+    """Return the failures in an asset; none if the check itself is interrupted or fails.
+
+    A long fit must not be lost to a check of its result.
+    """
+    try:
+        return tuple(find_failures(asset, capture))
+    except KeyboardInterrupt:
+        return ()
+    except Exception as error:
+        _log.warning("the result could not be checked: %s", error)
+        return ()
 
 
 def in_photographs_world(asset: Asset, placement: Placement) -> Asset:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from clearpane.reconstruction.failures.detectors import (
     find_failures,
 )
 from clearpane.reconstruction.failures.seen_surface import SeenSurface
+from clearpane.reconstruction.reconstruct import _failures_of
 
 from ..conftest import orbit
 
@@ -232,3 +234,13 @@ def test_a_grey_object_is_not_called_grey() -> None:
 
     pale = solid((0.4, 0.4, 0.01), grey)
     assert measured(detect_grey_albedo, pale, photographs(pale, grey, warm)).measured == 0
+
+
+def test_a_check_that_fails_does_not_lose_the_asset(monkeypatch, caplog):
+    def fail(asset, capture):
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr("clearpane.reconstruction.reconstruct.find_failures", fail)
+    anything: Any = None
+    assert _failures_of(anything, anything) == ()
+    assert "the result could not be checked: no such thing" in caplog.text

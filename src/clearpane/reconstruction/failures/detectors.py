@@ -257,4 +257,4 @@ def _tree(places: np.ndarray) -> Any:
 def _shown_in(surface: SeenSurface, chosen: np.ndarray) -> str:
     """Name the view that shows most of some points, as a part of a message."""
     name = surface.best_view(chosen)
-    return ", which no photograph shows" if name is None else f", shown best by {name}"
+    return ", which none of these photographs shows" if name is None else f", shown best by {name}"

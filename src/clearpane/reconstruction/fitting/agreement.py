@@ -56,7 +56,7 @@ def view_weights(capture: Capture, distances: Tensor) -> Tensor:
     """Compute the weight of each pixel of each view: [V, 1, S, S], in [0.05, 1].
 
     The weight is ``1 / (1 + (e / 0.06)^2)``, but for the floor. The excess e is that of the pixel's colour,
-    the mean of its sRGB channels, over the median of at least three other views that see the same point.
+    the mean of its sRGB channels, over the (lower) median of at least three other views that see its point.
     Where fewer do, and off the object, it is 1.
 
     Args:

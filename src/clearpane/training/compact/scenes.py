@@ -62,7 +62,7 @@ def without_detail(picture: Tensor, generator: Generator) -> Tensor:
 
 
 def vary_scene(picture: Tensor, generator: Generator) -> tuple[Tensor, SceneLight]:
-    """Make a picture one of the kinds: a good third pale, a third with deep shadows, the rest as it is.
+    """Make a picture one of the kinds: just over a third pale, a third with deep shadows, the rest as it is.
 
     Returns:
         The picture and the light that goes with its kind.
