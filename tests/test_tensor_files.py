@@ -25,3 +25,16 @@ def test_equal_content_gives_equal_files_that_others_read(tmp_path):
     (size,) = struct.unpack("<Q", paths[0].read_bytes()[:8])
     header = json.loads(paths[0].read_bytes()[8 : 8 + size])
     assert list(header["__metadata__"]) == sorted(facts)
+
+
+def test_tied_weights_are_each_written_whole(tmp_path):
+    weight = torch.arange(4.0)
+    save_tensors(
+        tmp_path / "a.safetensors", {"one": weight, "other": weight, "part": weight[1:3]}, {"a": "b"}
+    )
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        assert {name: file.get_tensor(name).tolist() for name in file.keys()} == {  # noqa: SIM118
+            "one": [0, 1, 2, 3],
+            "other": [0, 1, 2, 3],
+            "part": [1, 2],
+        }

@@ -103,8 +103,10 @@ def photographs(case: CaseViews, way: Way) -> Tensor:
 
     glass = GlassRemoval(remove)
     pictures = [to_8bit(picture.movedim(0, -1).numpy()) / np.float32(255) for picture in shown]
-    clean = [glass.separated(picture, Path(str(view))) for view, picture in enumerate(pictures)]
-    return torch.stack([torch.from_numpy(glass.exposed(picture)).movedim(-1, 0) for picture in clean])
+    paths = [Path(str(view)) for view in range(len(pictures))]
+    clean = [glass.separated(*photograph) for photograph in zip(pictures, paths, strict=True)]
+    exposed = [glass.exposed(*scene) for scene in zip(clean, paths, strict=True)]
+    return torch.stack([torch.from_numpy(picture).movedim(-1, 0) for picture in exposed])
 
 
 def as_capture(case: CaseViews, way: Way) -> Capture:

@@ -13,14 +13,20 @@ if TYPE_CHECKING:
 def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str]) -> None:
     """Write tensors and metadata to a safetensors file, the metadata sorted by key.
 
-    The library writes them in an order that is drawn anew for each file.
+    The library writes them in an order that is drawn anew for each file. Tensors that share memory, such as
+    tied weights, are each written whole; the library would refuse them.
 
     Raises:
         OSError: The file cannot be written.
     """
     from safetensors.torch import save_file
 
-    save_file(dict(tensors), path, dict(metadata))
+    own, seen = {}, set()
+    for name, value in tensors.items():
+        place = value.untyped_storage().data_ptr()
+        own[name] = (value.clone() if place in seen else value).contiguous()
+        seen.add(place)
+    save_file(own, path, dict(metadata))
     with path.open("r+b") as file:
         (size,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(size))

@@ -146,7 +146,7 @@ class TrainingState:
             "bfloat16": json.dumps(self.bfloat16),
         }
         with atomic_path(path, overwrite=True) as temporary:
-            save_tensors(temporary, {name: value.contiguous() for name, value in tensors.items()}, facts)
+            save_tensors(temporary, tensors, facts)
 
     def load(self, path: Path) -> None:
         """Restore the state from a checkpoint.

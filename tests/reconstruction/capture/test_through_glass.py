@@ -35,12 +35,21 @@ def test_the_gain_is_read_where_little_is_reflected(gain: float) -> None:
 
 
 def test_all_photographs_get_one_exposure() -> None:
-    gains = iter([0.8, 1.2, 1.3])
+    gains = iter([0.8, 1.2, 1.3, 0.6])
     glass = GlassRemoval(lambda pixels: (shown(next(gains) * SCENE), shown(REFLECTION)))
-    clean = [glass.separated(shown(SCENE + REFLECTION), Path(f"{view}.png")) for view in range(3)]
-    for picture in clean:
-        np.testing.assert_allclose(srgb_to_linear(picture), SCENE, atol=1e-3)
-        np.testing.assert_allclose(srgb_to_linear(glass.exposed(picture)), 1.2 * SCENE, atol=1e-3)
+    paths = [Path(f"{view}.png") for view in range(4)]
+    clean = [glass.separated(shown(SCENE + REFLECTION), path) for path in paths]
+    glass.leave_out(paths[3])
+    for scene, path in zip(clean[:3], paths[:3], strict=True):
+        np.testing.assert_allclose(srgb_to_linear(glass.exposed(scene, path)), 1.2 * SCENE, atol=1e-3)
+
+
+def test_light_that_the_model_keeps_is_not_clipped_on_the_way_to_the_common_exposure() -> None:
+    bright = SCENE / SCENE.max()
+    glass = GlassRemoval(lambda pixels: (shown(0.7 * bright), np.zeros_like(pixels)))
+    path = Path("one.png")
+    scene = glass.separated(shown(bright), path)
+    np.testing.assert_allclose(srgb_to_linear(glass.exposed(scene, path)), 0.7 * bright, atol=1e-3)
 
 
 def test_a_model_that_fails_names_the_photograph(tmp_path: Path) -> None:

@@ -236,6 +236,16 @@ def test_a_grey_object_is_not_called_grey() -> None:
     assert measured(detect_grey_albedo, pale, photographs(pale, grey, warm)).measured == 0
 
 
+def test_pixels_that_are_not_trusted_count_for_less() -> None:
+    asset, capture = ball(), ball_photographs()
+    half = torch.ones_like(capture.masks)
+    half[0] = 0.25
+    plain = SeenSurface.of(asset, capture).sighting
+    weighed = SeenSurface.of(asset, replace(capture, weights=half)).sighting
+    np.testing.assert_allclose(weighed.weights[0], 0.25 * plain.weights[0], atol=1e-6)
+    np.testing.assert_allclose(weighed.weights[1:], plain.weights[1:], atol=1e-6)
+
+
 def test_a_check_that_fails_does_not_lose_the_asset(monkeypatch, caplog):
     def fail(asset, capture):
         raise ValueError("no such thing")

@@ -54,7 +54,9 @@ class CutOut:
         pixels, self._pixels = self._pixels, None
         if pixels is None:
             pixels = _seen(_read(self.photograph), self.photograph, self._glass)
-        return pixels if self._glass is None else self._glass.exposed(pixels), self._mask.unpacked()
+        if self._glass is not None:
+            pixels = self._glass.exposed(pixels, self.photograph.path)
+        return pixels, self._mask.unpacked()
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,8 @@ def cut_out_all(
             pixels, mask = load_photograph(posed[index], by, glass)
         except NoObjectError as error:
             failed[index] = error
+            if glass is not None:
+                glass.leave_out(posed[index].path)
             return
         kept = pixels.nbytes <= budget
         budget -= pixels.nbytes if kept else 0

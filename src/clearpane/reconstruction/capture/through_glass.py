@@ -27,8 +27,8 @@ class GlassRemoval:
     """Take the reflections out of photographs, and track how the model changes their brightness.
 
     A model that undoes the pane's loss of light does so by a guess from each picture alone, which makes some
-    views brighter than others. Each view is therefore brought back to its photograph's exposure, and all of
-    them get the median of the guesses: the pane and its loss are the same in all.
+    views brighter than others. All views get the median of the guesses instead, relative to their
+    photographs' exposure: the pane and its loss are the same in all.
 
     Args:
         remover: Model.
@@ -39,11 +39,14 @@ class GlassRemoval:
         self._gains: dict[Path, float] = {}
 
     def separated(self, pixels: np.ndarray, path: Path) -> np.ndarray:
-        """Return a photograph without its reflection, at its own exposure: [H, W, 3], sRGB in [0, 1].
+        """Return a photograph without its reflection, as bright as the model makes it.
 
         Args:
             pixels: Photograph [H, W, 3], sRGB in [0, 1].
-            path: Its file, for messages.
+            path: Its file, which identifies it.
+
+        Returns:
+            [H, W, 3], sRGB in [0, 1].
 
         Raises:
             ClearpaneError: The model cannot separate it.
@@ -52,12 +55,21 @@ class GlassRemoval:
             scene, reflection = self._remover(np.ascontiguousarray(pixels, np.float32))
         except ClearpaneError as error:
             raise ClearpaneError(f"{path}: {error}") from error
-        self._gains[path] = gain = brightness_gain(pixels, scene, reflection)
-        return brightened(scene, 1 / gain)
+        self._gains[path] = brightness_gain(pixels, scene, reflection)
+        return scene
 
-    def exposed(self, pixels: np.ndarray) -> np.ndarray:
-        """Give one of the separated photographs the exposure of all, after the last was separated."""
-        return brightened(pixels, float(np.median(list(self._gains.values()))))
+    def leave_out(self, path: Path) -> None:
+        """Let a photograph that was separated not count for the exposure of the others."""
+        self._gains.pop(path, None)
+
+    def exposed(self, scene: np.ndarray, path: Path) -> np.ndarray:
+        """Give a separated photograph the exposure of all, after the last was separated.
+
+        Args:
+            scene: What `separated` returned.
+            path: Its file.
+        """
+        return brightened(scene, float(np.median(list(self._gains.values()))) / self._gains[path])
 
 
 def brightness_gain(photograph: np.ndarray, scene: np.ndarray, reflection: np.ndarray) -> float:

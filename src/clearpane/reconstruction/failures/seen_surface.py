@@ -32,7 +32,8 @@ class Sighting:
 
     Attributes:
         colours: Linear colours [V, P, 3]; 0 where the view does not see the point.
-        weights: Squared cosine between normal and view where the view sees the point, else 0 [V, P].
+        weights: Squared cosine between normal and view where the view sees the point, times the capture's
+            trust in the pixel; else 0 [V, P].
     """
 
     colours: np.ndarray
@@ -59,6 +60,7 @@ class Views:
             chosen = spread_order(capture.cameras, [])[:_VIEWS]
         self.names = tuple(capture.names[view] for view in chosen)
         self._pictures, self._masks = capture.pictures[chosen], capture.masks[chosen]
+        self._trust = None if capture.weights is None else capture.weights[chosen]
         self._cameras = capture.cameras[chosen]
         self._small = self._cameras.resized(_DEPTH_SIDE, _DEPTH_SIDE)
         self._depths = torch.stack([_depth_map(mesh, self._small, view) for view in range(len(chosen))])
@@ -79,7 +81,8 @@ class Views:
             sees = within & (cosine > _COSINE) & (mask > _COVERAGE) & (depth < front + margin)
             of_object = (look_up(self._pictures[view], place) - (1 - mask)) / mask.clamp(min=_COVERAGE)
             colours.append(srgb_to_linear(of_object.clamp(0, 1)).T * sees[:, None])
-            weights.append(cosine.square() * sees)
+            trust = 1.0 if self._trust is None else look_up(self._trust[view], place)[0]
+            weights.append(cosine.square() * sees * trust)
         return Sighting(torch.stack(colours).double().numpy(), torch.stack(weights).double().numpy())
 
 
