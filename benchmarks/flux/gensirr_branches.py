@@ -82,13 +82,21 @@ def quality(made: Tensor, truths: Tensor) -> dict[str, list[float]]:
 
 
 def score_branches(
-    backbone: Backbone, task: TaskEmbedding, sampling: Sampling, subset: Subset, scorers: dict[str, Scorer]
+    backbone: Backbone,
+    task: TaskEmbedding,
+    sampling: Sampling,
+    subset: Subset,
+    scorers: dict[str, Scorer],
+    most: int | None = None,
 ) -> dict[str, Any]:
     """Return by photograph and candidate ``finals``, the final metrics, and ``values`` of each scorer.
 
     A random scorer and the PSNR of the prediction are added to the scorers.
+
+    Args:
+        most: Number of candidates; the last of `CANDIDATES` by default.
     """
-    most = CANDIDATES[-1]
+    most = most or CANDIDATES[-1]
     finals: dict[str, list[list[float]]] = {name: [] for name in METRICS}
     values: dict[str, list[list[float]]] = {}
     for index, (photo, truth) in enumerate(zip(subset.photos, subset.truths, strict=True)):

@@ -290,7 +290,12 @@ def train_editor(options: Options, pipeline: FluxKontextPipeline, pictures: list
 
 
 def train_panels(
-    name: str, options: Options, pipeline: FluxKontextPipeline, pictures: list[Tensor], steps: int
+    name: str,
+    options: Options,
+    pipeline: FluxKontextPipeline,
+    pictures: list[Tensor],
+    steps: int,
+    rates: Rates = USUAL_RATES,
 ) -> None:
     """Train the third or fifth stage: single edits, and panels."""
     backbone = Backbone(pipeline.transformer, pipeline.vae, pipeline.scheduler, pipeline.device)
@@ -302,7 +307,7 @@ def train_panels(
         return torch.stack(losses).mean()
 
     start = digest_weights(pipeline.vae, editor, file="panel_edits.py") + str([_SINGLE, _PANELS])
-    train(name, options, editor, steps, both_losses, start)
+    train(name, options, editor, steps, both_losses, start, rates)
 
 
 def render(document: dict[str, Any]) -> str:

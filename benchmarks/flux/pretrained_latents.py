@@ -27,7 +27,7 @@ from benchmarks.common.pages import write_page
 from benchmarks.common.runs import finish, finish_runs, known_runs
 from benchmarks.common.several_runs import over_pictures, spread
 from benchmarks.flux.equivariance import held_out_pairs, score
-from benchmarks.flux.tiny_autoencoder import load_tiny_autoencoder
+from benchmarks.flux.tiny_autoencoder import TinyAutoencoder, load_tiny_autoencoder
 from clearpane.evaluation.tables import write_text
 from clearpane.training.flux.gensirr_vae import EquivariantLoss, TrainGensirrVae, draw_pictures
 from clearpane.training.loop import step_generator
@@ -60,29 +60,36 @@ class Options:
     """Folder of the tables."""
 
 
+def load_adapted(options: Options, name: str, seed: int) -> TinyAutoencoder:
+    """Load the autoencoder, and train one LoRA of it if the name asks for it."""
+    torch.manual_seed(seed)
+    vae = load_tiny_autoencoder(options.data / "weights")
+    if name == UNTOUCHED:
+        return vae
+    vae.requires_grad_(False)
+    layers = [layer for layer, part in vae.named_modules() if isinstance(part, nn.Conv2d)]
+    inject_adapter_in_model(LoraConfig(r=8, lora_alpha=8, target_modules=layers), vae)
+    recipe = TrainGensirrVae(
+        options.data, "", Path(), precision="float32", equivariance=TRAINED[name], seed=seed
+    )
+    loss_of = EquivariantLoss(recipe, vae)  # type: ignore[arg-type]  # it encodes and decodes alike
+    pictures = load_natural(options.data / "natural")
+    learnt = [p for p in vae.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learnt, options.learning_rate, weight_decay=1e-2)
+    for step in range(options.steps):
+        drawn = draw_pictures(pictures, options.batch, options.side, step_generator(seed, step))
+        loss = loss_of(*drawn)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(learnt, 1.0)
+        optimizer.step()
+    return vae.requires_grad_(False)
+
+
 def score_run(options: Options, name: str, seed: int) -> dict[str, list[float]]:
     """Train one LoRA, if the name asks for it, and score it on held-out pictures."""
     torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    vae = load_tiny_autoencoder(options.data / "weights")
-    if name != UNTOUCHED:
-        vae.requires_grad_(False)
-        layers = [layer for layer, part in vae.named_modules() if isinstance(part, nn.Conv2d)]
-        inject_adapter_in_model(LoraConfig(r=8, lora_alpha=8, target_modules=layers), vae)
-        recipe = TrainGensirrVae(
-            options.data, "", Path(), precision="float32", equivariance=TRAINED[name], seed=seed
-        )
-        loss_of = EquivariantLoss(recipe, vae)  # type: ignore[arg-type]  # it encodes and decodes alike
-        pictures = load_natural(options.data / "natural")
-        learnt = [p for p in vae.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(learnt, options.learning_rate, weight_decay=1e-2)
-        for step in range(options.steps):
-            drawn = draw_pictures(pictures, options.batch, options.side, step_generator(seed, step))
-            loss = loss_of(*drawn)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(learnt, 1.0)
-            optimizer.step()
+    vae = load_adapted(options, name, seed)
     return score(vae, held_out_pairs(options.data))  # type: ignore[arg-type]
 
 

@@ -73,6 +73,20 @@ class TinyAutoencoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder(), decoder()
+        # What `Backbone` reads; three levels halve the resolution.
+        self.config = SimpleNamespace(
+            block_out_channels=(_WIDTH,) * 4, latent_channels=_LATENTS, shift_factor=0.0, scaling_factor=1.0
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.parameters()).device
 
     def encode(self, pictures: Tensor) -> SimpleNamespace:
         """Return the latents, as the mode of a distribution."""
